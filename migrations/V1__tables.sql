@@ -1,0 +1,182 @@
+-- The tables of pubsub: the log, what reads it, and what became of each event.
+--
+-- What:  schema pubsub. The log is for the first attempt; the mailbox is for everything else. A handled event costs one
+--        insert, its own; a lease row and a cursor row are paid once per claimed batch.
+-- Locks: none that matter, everything is new.
+-- Old binaries: there are none before this migration.
+--
+-- Only inserts into pubsub.db_events (channel, key, payload, headers, version) and the functions of the later
+-- migrations are a public contract (docs/sql-contract.md). The tables are private.
+
+create schema if not exists pubsub;
+
+comment on schema pubsub is 'Durable publish/subscribe. Private, but for inserts into db_events and the functions.';
+
+-- Declared channels.
+--   id                 the key of the channel's advisory lock (an advisory lock wants an integer)
+--   version            newest shape of the payload that any binary has declared
+--   max_payload_bytes  longest payload, as JSON text
+create table pubsub.channels (
+    name              text collate "C" not null,
+    id                integer generated always as identity,
+    version           integer not null default 1,
+    description       text not null default '',
+    max_payload_bytes integer not null default 262144,
+    declared_at       timestamptz not null default clock_timestamp(),
+    constraint channels_pkey primary key (name),
+    constraint channels_id_key unique (id),
+    constraint channels_name_check check (name ~ '^[a-z0-9][a-z0-9._-]{0,62}$'),
+    constraint channels_version_check check (version >= 1),
+    constraint channels_max_payload_bytes_check check (max_payload_bytes > 0)
+);
+
+-- The log: insert-only, read in id order by every subscription's cursor.
+-- Column order matters: `xid` stands before `id`, so that a row's transaction id is assigned before its id is drawn. The
+-- cursor's proof rests on that (pubsub.claim). The sequence must keep its cache of 1.
+create sequence pubsub.db_events_id_seq as bigint;
+
+create table pubsub.db_events (
+    xid          xid8 not null default pg_current_xact_id(),
+    id           bigint not null default nextval('pubsub.db_events_id_seq'),
+    channel      text collate "C" not null,
+    key          text,
+    payload      jsonb not null,
+    headers      jsonb,
+    version      integer not null default 1,
+    published_at timestamptz not null default clock_timestamp(),
+    constraint db_events_pkey primary key (channel, id),
+    constraint db_events_headers_check check (jsonb_typeof(headers) = 'object'),
+    constraint db_events_version_check check (version >= 1)
+) partition by range (id);
+
+-- For the few transactions that were in flight when a window was opened (pubsub.claim).
+create index db_events_xid_idx on pubsub.db_events (xid, channel, id);
+
+-- Durable named interests in a channel.
+--   max_attempts  starts of a delivery before it becomes a dead letter
+create table pubsub.subscriptions (
+    id            integer generated always as identity,
+    channel       text collate "C" not null,
+    name          text collate "C" not null,
+    max_attempts  integer not null,
+    subscribed_at timestamptz not null default clock_timestamp(),
+    constraint subscriptions_pkey primary key (id),
+    constraint subscriptions_channel_name_key unique (channel, name),
+    constraint subscriptions_channel_fkey foreign key (channel) references pubsub.channels (name),
+    constraint subscriptions_name_check check (name ~ '^[a-z0-9][a-z0-9._-]{0,62}$'),
+    constraint subscriptions_max_attempts_check check (max_attempts >= 1)
+);
+
+-- How far each subscription has read the log. Insert-only: the row with the highest seq is the position, so that an old
+-- snapshot somewhere in the cluster cannot slow its reading down.
+--   read_snapshot      every event visible in it has been claimed
+--   read_sequence      the log's sequence, read before read_fence was drawn
+--   read_fence         a transaction id drawn before read_snapshot was taken: a row with xid >= read_fence has
+--                      id > read_sequence
+--   window_*           the same three for the window being read; null while none is open
+--   window_end         the log's sequence, read after window_snapshot: the window's last possible id
+--   window_stragglers  transactions in flight at read_snapshot and finished in window_snapshot: they may own ids up to
+--                      read_sequence
+--   window_position    id of the last event claimed from the window
+create table pubsub.cursors (
+    subscription      integer not null,
+    seq               bigint not null,
+    read_snapshot     pg_snapshot not null,
+    read_sequence     bigint not null,
+    read_fence        bigint not null,
+    window_snapshot   pg_snapshot,
+    window_sequence   bigint,
+    window_fence      bigint,
+    window_end        bigint,
+    window_stragglers xid8[],
+    window_position   bigint,
+    constraint cursors_pkey primary key (subscription, seq)
+);
+
+-- Running processes. A process that stops beating is dead, and its leases become orphans.
+create table pubsub.processes (
+    id         bigint generated always as identity,
+    host       text not null,
+    os_pid     integer not null,
+    version    text not null,
+    started_at timestamptz not null default clock_timestamp(),
+    beat_at    timestamptz not null default clock_timestamp(),
+    constraint processes_pkey primary key (id)
+) with (fillfactor = 50);
+
+-- Claimed batches: one row from claim to settle.
+--   token         rises with every claim: the fence of pubsub.settle
+--   event_ids     the events not yet settled
+--   from_mailbox  whether the events were claimed from the mailbox, or from the log
+create sequence pubsub.leases_token_seq as bigint;
+
+create table pubsub.leases (
+    token        bigint not null default nextval('pubsub.leases_token_seq'),
+    subscription integer not null,
+    process      bigint not null,
+    event_ids    bigint[] not null,
+    from_mailbox boolean not null,
+    claimed_at   timestamptz not null default clock_timestamp(),
+    constraint leases_pkey primary key (token)
+);
+
+create index leases_process_idx on pubsub.leases (process);
+
+-- Deliveries with a state of their own: to be retried, snoozed, given back, or orphaned. Each keeps its own copy of the
+-- event, so that the log's retention need not wait for it.
+--   attempt     starts so far
+--   crashes     how many of them ended with the death of their process
+--   token       the lease that holds it, or null while it waits for due_at
+--   last_error  why the last attempt did not succeed
+create table pubsub.mailbox (
+    subscription integer not null,
+    event_id     bigint not null,
+    channel      text collate "C" not null,
+    key          text,
+    payload      jsonb not null,
+    headers      jsonb,
+    version      integer not null,
+    published_at timestamptz not null,
+    attempt      integer not null,
+    crashes      integer not null,
+    due_at       timestamptz not null,
+    token        bigint,
+    last_error   text,
+    constraint mailbox_pkey primary key (subscription, event_id)
+);
+
+create index mailbox_due_idx on pubsub.mailbox (subscription, due_at, event_id) where token is null;
+
+-- Deliveries given up, kept until somebody redrives them.
+--   reason  exhausted    failed at its last attempt
+--           rejected     the handler said that no attempt can succeed
+--           undecodable  the payload is not what the subscriber's type can read
+--           crashed      its process died at its last attempt
+create table pubsub.dead_letters (
+    subscription integer not null,
+    event_id     bigint not null,
+    channel      text collate "C" not null,
+    key          text,
+    payload      jsonb not null,
+    headers      jsonb,
+    version      integer not null,
+    published_at timestamptz not null,
+    attempt      integer not null,
+    crashes      integer not null,
+    reason       text not null,
+    error        text,
+    died_at      timestamptz not null default clock_timestamp(),
+    constraint dead_letters_pkey primary key (subscription, event_id),
+    constraint dead_letters_reason_check check (reason in ('exhausted', 'rejected', 'undecodable', 'crashed'))
+);
+
+-- Who sleeps on which channel: publishers ring the bell only for them. Unlogged: after a crash of the server everybody
+-- has been disconnected and looks again anyway.
+--   until  past this the row counts no longer: its process died without removing it
+create unlogged table pubsub.waiters (
+    channel      integer not null,
+    subscription integer not null,
+    process      bigint not null,
+    until        timestamptz not null,
+    constraint waiters_pkey primary key (channel, subscription, process)
+);

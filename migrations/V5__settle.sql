@@ -1,0 +1,236 @@
+-- Settling: what became of the events of a lease.
+--
+-- Locks: none that matter, functions only.
+--
+-- A delivery that did not succeed is described by a disposition, one JSON object each:
+--   {"id": 17, "action": "retry", "delay": "2.5 seconds", "error": "connection refused"}
+-- Actions:
+--   retry        failed: again after `delay`, or dead (exhausted) when this was the last attempt
+--   snooze       not now: again after `delay`, the attempt does not count
+--   return       never started: again at once, the attempt does not count
+--   reject       no attempt can succeed: dead (rejected)
+--   undecodable  not readable as the subscriber's type: dead (undecodable)
+--   crash        its process died: again after `delay`, or dead (crashed) when this was the last attempt
+
+-- Why a delivery dies now, or null if it goes to the mailbox. The only place that decides it.
+create function pubsub.reason_of_death(action text, attempt integer, max_attempts integer) returns text
+language sql immutable parallel safe
+return case
+    when action = 'reject' then 'rejected'
+    when action = 'undecodable' then 'undecodable'
+    when action = 'retry' and attempt >= max_attempts then 'exhausted'
+    when action = 'crash' and attempt >= max_attempts then 'crashed'
+end;
+
+-- Moves events of a lease to the mailbox or to the dead letters, as their dispositions say. Ids outside the lease are
+-- ignored: the lease is the fence. The caller holds the lease's row lock.
+create function pubsub.dispose(lease pubsub.leases, dispositions jsonb) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    of_subscription pubsub.subscriptions;
+    unknown         text;
+begin
+    select d ->> 'action' into unknown
+      from jsonb_array_elements(dispositions) d
+     where coalesce(d ->> 'action', '') not in ('retry', 'snooze', 'return', 'reject', 'undecodable', 'crash')
+     limit 1;
+    if found then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = format('"%s" is not an action of a disposition', unknown),
+            hint = 'The actions are retry, snooze, return, reject, undecodable and crash.';
+    end if;
+    select * into of_subscription from pubsub.subscriptions s where s.id = lease.subscription;
+
+    with described as (
+        select d.id, d.action, coalesce(d.delay, interval '0') as delay, d.error
+          from jsonb_to_recordset(dispositions) as d (id bigint, action text, delay interval, error text)
+         where d.id = any (lease.event_ids)
+    ),
+    delivered as (
+        select e.id, e.key, e.payload, e.headers, e.version, e.published_at, 1 as attempt, 0 as crashes,
+               d.action, d.delay, d.error
+          from described d
+          join pubsub.db_events e on e.channel = of_subscription.channel and e.id = d.id
+         where not lease.from_mailbox
+        union all
+        select m.event_id, m.key, m.payload, m.headers, m.version, m.published_at, m.attempt, m.crashes,
+               d.action, d.delay, coalesce(d.error, m.last_error)
+          from described d
+          join pubsub.mailbox m on m.subscription = lease.subscription and m.event_id = d.id and m.token = lease.token
+         where lease.from_mailbox
+    ),
+    judged as (
+        select d.*,
+               d.attempt - case when d.action in ('snooze', 'return') then 1 else 0 end as counted,
+               d.crashes + case when d.action = 'crash' then 1 else 0 end as crashed,
+               pubsub.reason_of_death(d.action, d.attempt, of_subscription.max_attempts) as reason
+          from delivered d
+    ),
+    died as (
+        insert into pubsub.dead_letters (
+            subscription, event_id, channel, key, payload, headers, version, published_at, attempt, crashes, reason, error
+        )
+        select lease.subscription, j.id, of_subscription.channel, j.key, j.payload, j.headers, j.version, j.published_at,
+               j.counted, j.crashed, j.reason, j.error
+          from judged j
+         where j.reason is not null
+        on conflict on constraint dead_letters_pkey do nothing
+    ),
+    buried as (
+        delete from pubsub.mailbox m
+         using judged j
+         where j.reason is not null
+           and m.subscription = lease.subscription
+           and m.event_id = j.id
+    )
+    insert into pubsub.mailbox as m (
+        subscription, event_id, channel, key, payload, headers, version, published_at, attempt, crashes, due_at, last_error
+    )
+    select lease.subscription, j.id, of_subscription.channel, j.key, j.payload, j.headers, j.version, j.published_at,
+           j.counted, j.crashed, clock_timestamp() + j.delay, j.error
+      from judged j
+     where j.reason is null
+    on conflict on constraint mailbox_pkey do update
+       set attempt = excluded.attempt,
+           crashes = excluded.crashes,
+           due_at = excluded.due_at,
+           last_error = excluded.last_error,
+           token = null;
+end
+$$;
+
+-- Settles events of a lease, if it is still the caller's. Returns false, and writes nothing, if it is not (any more): the
+-- process was declared dead, or the events were settled before.
+--   acknowledged  events that are done; null means all of the lease that `dispositions` does not name
+--   dispositions  events that are not done, as above
+-- What neither names stays leased.
+create function pubsub.settle(
+    process      bigint,
+    token        bigint,
+    acknowledged bigint[] default null,
+    dispositions jsonb default null
+) returns boolean
+language plpgsql volatile
+set plan_cache_mode = force_generic_plan
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    lease     pubsub.leases;
+    disposed  bigint[] := '{}';
+    remaining bigint[] := '{}';
+begin
+    select * into lease
+      from pubsub.leases l
+     where l.token = settle.token and l.process = settle.process
+       for update;
+    if not found then
+        return false;
+    end if;
+    if dispositions is not null then
+        perform pubsub.dispose(lease, dispositions);
+        disposed := array(select (d ->> 'id')::bigint from jsonb_array_elements(dispositions) d);
+    end if;
+    if acknowledged is not null then
+        remaining := array(
+            select e.id
+              from unnest(lease.event_ids) with ordinality e (id, ordinal)
+             where e.id <> all (acknowledged) and e.id <> all (disposed)
+             order by e.ordinal
+        );
+    end if;
+    if lease.from_mailbox then
+        delete from pubsub.mailbox m
+         where m.subscription = lease.subscription
+           and m.event_id = any (lease.event_ids)
+           and m.event_id <> all (remaining)
+           and m.token = lease.token;
+    end if;
+    if remaining = '{}' then
+        delete from pubsub.leases l where l.token = lease.token;
+    else
+        update pubsub.leases l set event_ids = remaining where l.token = lease.token;
+    end if;
+    return true;
+end
+$$;
+
+-- Gives back every event that a process holds for a subscription under a lease it does not know: claims whose answer was
+-- lost with their connection. Returns how many. `known` are the tokens it does know.
+create function pubsub.return_unknown(subscription integer, process bigint, known bigint[]) returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    lease    pubsub.leases;
+    returned bigint := 0;
+begin
+    for lease in
+        delete from pubsub.leases l
+         where l.subscription = return_unknown.subscription
+           and l.process = return_unknown.process
+           and l.token <> all (known)
+        returning l.*
+    loop
+        perform pubsub.dispose(lease, (
+            select jsonb_agg(jsonb_build_object('id', e.id, 'action', 'return')) from unnest(lease.event_ids) e (id)
+        ));
+        returned := returned + cardinality(lease.event_ids);
+    end loop;
+    return returned;
+end
+$$;
+
+-- Puts dead letters of a subscription back into its mailbox, attempts reset, due now. All of them, or only the one named;
+-- at most `batch` in one call, oldest first. Returns how many; what is not dead (any more) counts as none.
+create function pubsub.redrive(
+    channel      text,
+    subscription text,
+    event_id     bigint default null,
+    batch        integer default 1000
+) returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    of_subscription integer;
+    redriven        bigint;
+begin
+    select s.id into of_subscription
+      from pubsub.subscriptions s
+     where s.channel = redrive.channel and s.name = redrive.subscription;
+    if not found then
+        raise exception using
+            errcode = 'PB004',
+            message = format('channel "%s" has no subscription "%s"', redrive.channel, redrive.subscription);
+    end if;
+    with chosen as (
+        select d.event_id
+          from pubsub.dead_letters d
+         where d.subscription = of_subscription
+           and (redrive.event_id is null or d.event_id = redrive.event_id)
+         order by d.subscription, d.event_id
+         limit redrive.batch
+           for update skip locked
+    ),
+    risen as (
+        delete from pubsub.dead_letters d
+         using chosen c
+         where d.subscription = of_subscription and d.event_id = c.event_id
+        returning d.*
+    )
+    insert into pubsub.mailbox (
+        subscription, event_id, channel, key, payload, headers, version, published_at, attempt, crashes, due_at, last_error
+    )
+    select r.subscription, r.event_id, r.channel, r.key, r.payload, r.headers, r.version, r.published_at, 0, 0,
+           clock_timestamp(), r.error
+      from risen r;
+    get diagnostics redriven = row_count;
+    if redriven > 0 then
+        perform pg_notify('pubsub', '');
+    end if;
+    return redriven;
+end
+$$;

@@ -1,0 +1,131 @@
+-- Processes: registering, beating, leaving, and taking over from the dead.
+--
+-- Locks: none that matter, functions only.
+
+-- Registers a running process and returns its id.
+create function pubsub.register_process(host text, os_pid integer, version text) returns bigint
+language sql volatile
+set search_path = pg_catalog, pg_temp
+begin atomic
+    insert into pubsub.processes (host, os_pid, version)
+    values (register_process.host, register_process.os_pid, register_process.version)
+    returning id;
+end;
+
+-- One heartbeat. False: this process was declared dead, its leases are gone, and it must register again.
+create function pubsub.beat(process bigint) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update pubsub.processes p set beat_at = clock_timestamp() where p.id = beat.process;
+    return found;
+end
+$$;
+
+-- Ends the leases of a process: every event of theirs goes to the mailbox as an orphan of its own, due at once. Returns
+-- how many. Leases that are being settled this very moment are left to their settlement.
+--   action  'crash' if the process died, 'retry' if it stopped: either way the attempt counts, for nobody can tell which
+--           of the events it had begun
+create function pubsub.orphan_leases(process bigint, action text, error text) returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    lease    pubsub.leases;
+    orphaned bigint := 0;
+begin
+    for lease in
+        select * from pubsub.leases l where l.process = orphan_leases.process order by l.token for update skip locked
+    loop
+        perform pubsub.dispose(lease, (
+            select jsonb_agg(jsonb_build_object('id', e.id, 'action', action, 'error', error))
+              from unnest(lease.event_ids) e (id)
+        ));
+        delete from pubsub.leases l where l.token = lease.token;
+        orphaned := orphaned + cardinality(lease.event_ids);
+    end loop;
+    return orphaned;
+end
+$$;
+
+-- Declares processes dead that have been silent for longer than `silence`, and makes orphans of what they held. Returns
+-- the dead that this call took over from. Any process may call it at any time; two callers never take the same one.
+--
+-- A restart of the server silences everybody: for the first `silence` after its start nobody is declared dead.
+create function pubsub.reclaim(silence interval)
+returns table (process bigint, host text, os_pid integer, silent_for interval, orphans bigint)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    latest constant timestamptz := clock_timestamp() - silence;
+    dead   pubsub.processes;
+    moved  bigint;
+begin
+    if pg_postmaster_start_time() > latest then
+        return;
+    end if;
+    for dead in
+        select * from pubsub.processes p where p.beat_at < latest order by p.id for update skip locked
+    loop
+        moved := pubsub.orphan_leases(
+            dead.id, 'crash', format('process %s on %s (pid %s) died', dead.id, dead.host, dead.os_pid)
+        );
+        delete from pubsub.waiters w where w.process = dead.id;
+        delete from pubsub.processes p where p.id = dead.id;
+        process := dead.id;
+        host := dead.host;
+        os_pid := dead.os_pid;
+        silent_for := clock_timestamp() - dead.beat_at;
+        orphans := moved;
+        return next;
+        if moved > 0 then
+            -- The orphans' subscriptions may be run by processes that sleep.
+            perform pg_notify('pubsub', '');
+        end if;
+    end loop;
+end
+$$;
+
+-- Makes orphans of leases whose process does not exist: claimed by one that had just been declared dead. Returns how many
+-- events. Rare, and a scan of the leases: for the janitor.
+create function pubsub.reclaim_strays() returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    stray    bigint;
+    orphaned bigint := 0;
+begin
+    for stray in
+        select distinct l.process
+          from pubsub.leases l
+         where not exists (select from pubsub.processes p where p.id = l.process)
+    loop
+        orphaned := orphaned
+            + pubsub.orphan_leases(stray, 'crash', format('process %s was declared dead before it claimed', stray));
+    end loop;
+    return orphaned;
+end
+$$;
+
+-- A process that stops: gives back what it still holds, and is gone. Returns how many events it gave back. One that
+-- drained before holds nothing but what it had begun and could not finish in time.
+create function pubsub.leave(process bigint) returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    returned bigint;
+begin
+    returned := pubsub.orphan_leases(leave.process, 'retry', 'its process stopped before it was done');
+    delete from pubsub.waiters w where w.process = leave.process;
+    delete from pubsub.processes p where p.id = leave.process;
+    if returned > 0 then
+        perform pg_notify('pubsub', '');
+    end if;
+    return returned;
+end
+$$;
