@@ -1,0 +1,207 @@
+//! Applies the rules to what the attributes say. What breaks one is reported, and left out of the result.
+
+use crate::attr::{BackoffAttr, ChannelAttr};
+use crate::errors::Errors;
+use crate::value::{Given, Setting};
+use crate::{duration, name};
+use std::time::Duration;
+use syn::{Ident, LitStr, Path, PathSegment};
+
+/// A channel that keeps every rule, but for a name, which it may lack after an error.
+pub(crate) struct Channel {
+    pub(crate) name: Option<LitStr>,
+    pub(crate) description: String,
+    pub(crate) version: Option<u32>,
+    pub(crate) max_attempts: Option<u32>,
+    pub(crate) backoff: Option<Backoff>,
+    pub(crate) krate: Option<Path>,
+}
+
+/// What `backoff(..)` sets; the rest is as in `pubsub::Backoff::DEFAULT`.
+pub(crate) struct Backoff {
+    pub(crate) initial: Option<Duration>,
+    pub(crate) factor: Option<f64>,
+    pub(crate) max: Option<Duration>,
+    pub(crate) jitter: Option<f64>,
+}
+
+// `pubsub::Backoff::DEFAULT`, which a derive cannot read. Only compared with, never written into the user's crate;
+// `tests/ui/pass/full_surface.rs` holds them against the original.
+const DEFAULT_INITIAL: Duration = Duration::from_secs(1);
+const DEFAULT_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// `pubsub::Backoff::LONGEST`.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Checks the attributes of the type `of`.
+pub(crate) fn check(attr: ChannelAttr, of: &Ident, errors: &mut Errors) -> Channel {
+    let name = attr.name.and_then(|literal| match name::check(&literal.value(), of) {
+        Ok(()) => Some(literal),
+        Err(message) => {
+            errors.push(&literal, message);
+            None
+        }
+    });
+    if let Setting::Set(path) = &attr.krate {
+        absolute(path, errors);
+    }
+    Channel {
+        name: name.set(),
+        description: attr.description,
+        version: attr.version.and_then(|given| from_one("version", &given, errors)).set(),
+        max_attempts: attr.max_attempts.and_then(|given| from_one("max_attempts", &given, errors)).set(),
+        backoff: attr.backoff.set().and_then(|backoff| check_backoff(backoff, errors)),
+        krate: attr.krate.set(),
+    }
+}
+
+/// Reports a path that means something else in another module.
+fn absolute(path: &Path, errors: &mut Errors) {
+    let root = path.segments.first().map(|first| first.ident.to_string());
+    // `$crate` is how a `macro_rules!` of another crate says where it came from.
+    if path.leading_colon.is_some() || matches!(root.as_deref(), Some("crate" | "$crate")) {
+        return;
+    }
+    let segments: Vec<String> = path.segments.iter().map(spelled).collect();
+    let relative = segments.join("::");
+    let write = match segments.as_slice() {
+        [first, ..] if first == "self" || first == "super" => {
+            "`crate::` and the path from your crate's root".to_owned()
+        }
+        _ => format!("`::{relative}` for a dependency, or `crate::{relative}` for a module of your crate"),
+    };
+    errors.push(
+        path,
+        format!(
+            "`crate` takes an absolute path, because `{relative}` means another thing in every module\nwrite {write}"
+        ),
+    );
+}
+
+fn spelled(segment: &PathSegment) -> String {
+    segment.ident.to_string()
+}
+
+/// A `u32` from 1 on.
+fn from_one(key: &str, given: &Given<i128>, errors: &mut Errors) -> Option<u32> {
+    let value = u32::try_from(given.value).ok().filter(|value| *value >= 1);
+    if value.is_none() {
+        let why = match key {
+            "max_attempts" if given.value == 0 => {
+                "no event would ever be delivered\nwrite `max_attempts = 1` for one attempt and no retry"
+            }
+            _ => "it is a whole number from 1 to 4294967295",
+        };
+        errors.push(&given.tokens, format!("`{key}` cannot be {}: {why}", given.value));
+    }
+    value
+}
+
+fn check_backoff(attr: BackoffAttr, errors: &mut Errors) -> Option<Backoff> {
+    let factor = attr.factor.and_then(|given| {
+        within("factor", &given, 1.0..=1e6, "1 keeps every delay the same, 2 doubles it each time", errors)
+    });
+    let jitter = attr.jitter.and_then(|given| {
+        within(
+            "jitter",
+            &given,
+            0.0..=1.0,
+            "it is a share of the delay: 0.2 moves it by up to 20 % either way",
+            errors,
+        )
+    });
+    let initial = attr.initial.and_then(|given| read_duration(given, errors));
+    let max = attr
+        .max
+        .and_then(|given| read_duration(given, errors))
+        .and_then(|given| at_most_longest(given, errors));
+    let ordered = in_order(&initial, &max, errors);
+    let broken = !ordered || matches!((&factor, &jitter), (Setting::Broken, _) | (_, Setting::Broken));
+    // A part of a backoff is no backoff: its values depend on each other.
+    (!broken).then(|| Backoff {
+        initial: initial.set().map(|given| given.value),
+        factor: factor.set(),
+        max: max.set().map(|given| given.value),
+        jitter: jitter.set(),
+    })
+}
+
+fn within(
+    key: &str,
+    given: &Given<f64>,
+    range: std::ops::RangeInclusive<f64>,
+    hint: &str,
+    errors: &mut Errors,
+) -> Option<f64> {
+    if range.contains(&given.value) {
+        return Some(given.value);
+    }
+    let (from, to) = (range.start(), range.end());
+    errors
+        .push(&given.tokens, format!("`{key}` is a number from {from} to {to}, not {}\n{hint}", given.value));
+    None
+}
+
+fn read_duration(given: Given<String>, errors: &mut Errors) -> Option<Given<Duration>> {
+    match duration::parse(&given.value) {
+        Ok(value) => Some(Given { value, tokens: given.tokens }),
+        Err(message) => {
+            errors.push(&given.tokens, message);
+            None
+        }
+    }
+}
+
+fn at_most_longest(given: Given<Duration>, errors: &mut Errors) -> Option<Given<Duration>> {
+    if given.value <= LONGEST {
+        return Some(given);
+    }
+    let shown = duration::display(given.value);
+    errors.push(
+        &given.tokens,
+        format!("`max` is at most 24h, not {shown}\nto keep trying for longer, raise `max_attempts`"),
+    );
+    None
+}
+
+/// Reports an `initial` above `max`. `false` if that is so, or if it cannot be told.
+fn in_order(initial: &Setting<Given<Duration>>, max: &Setting<Given<Duration>>, errors: &mut Errors) -> bool {
+    let show = duration::display;
+    match (initial, max) {
+        (Setting::Broken, _) | (_, Setting::Broken) => return false,
+        (Setting::Set(initial), Setting::Set(max)) if initial.value > max.value => errors.push(
+            &initial.tokens,
+            format!(
+                "`initial` is longer than `max`: {} and {}\nlower `initial` or raise `max`",
+                show(initial.value),
+                show(max.value)
+            ),
+        ),
+        (Setting::Set(initial), Setting::Unset) if initial.value > LONGEST => errors.push(
+            &initial.tokens,
+            format!("`initial` is at most 24h, as `max` is, not {}", show(initial.value)),
+        ),
+        (Setting::Set(initial), Setting::Unset) if initial.value > DEFAULT_MAX => {
+            let (initial_is, max_is) = (show(initial.value), show(DEFAULT_MAX));
+            errors.push(
+                &initial.tokens,
+                format!(
+                    "`initial` is longer than `max`: {initial_is} and {max_is}, the default\n\
+                     set `max` as well, to {initial_is} or more"
+                ),
+            );
+        }
+        (Setting::Unset, Setting::Set(max)) if max.value < DEFAULT_INITIAL => {
+            let (initial_is, max_is) = (show(DEFAULT_INITIAL), show(max.value));
+            errors.push(
+                &max.tokens,
+                format!(
+                    "`max` is shorter than `initial`: {max_is} and {initial_is}, the default\n\
+                     set `initial` as well, to {max_is} or less"
+                ),
+            );
+        }
+        _ => return true,
+    }
+    false
+}

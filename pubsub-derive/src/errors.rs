@@ -1,0 +1,46 @@
+//! Collects every mistake in one derive input, so that the user sees them all in one build.
+
+use proc_macro2::TokenStream;
+use quote::ToTokens;
+use std::fmt::Display;
+
+/// The mistakes found so far, in the order of their discovery.
+#[derive(Default)]
+pub(crate) struct Errors(Option<syn::Error>);
+
+impl Errors {
+    /// Records a mistake. `at` is what rustc underlines, so it must hold tokens the user wrote.
+    pub(crate) fn push(&mut self, at: impl ToTokens, message: impl Display) {
+        self.extend([syn::Error::new_spanned(at, message)]);
+    }
+
+    /// Takes out the first mistake, as a `compile_error!`.
+    pub(crate) fn take_first(&mut self) -> Option<TokenStream> {
+        let mut all = self.0.take()?.into_iter();
+        let first = all.next().map(syn::Error::into_compile_error);
+        self.extend(all);
+        first
+    }
+
+    fn extend(&mut self, errors: impl IntoIterator<Item = syn::Error>) {
+        for error in errors {
+            match &mut self.0 {
+                Some(all) => all.combine(error),
+                none => *none = Some(error),
+            }
+        }
+    }
+
+    /// One `compile_error!` per mistake; nothing if there was none.
+    pub(crate) fn into_compile_errors(self) -> TokenStream {
+        self.0.map(syn::Error::into_compile_error).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+impl Errors {
+    /// The messages, for tests of the rules.
+    pub(crate) fn messages(self) -> Vec<String> {
+        self.0.into_iter().flatten().map(|error| error.to_string()).collect()
+    }
+}

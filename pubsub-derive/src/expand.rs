@@ -1,0 +1,120 @@
+//! Writes the implementation of `Channel`, also after an error: then as a fallback that keeps the error alone.
+
+use crate::check::{Backoff, Channel};
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
+use std::time::Duration;
+use syn::spanned::Spanned as _;
+use syn::{DeriveInput, Path, parse_quote, parse_quote_spanned};
+
+/// The name of a channel whose own was refused. Nobody runs it: the build has failed.
+const FALLBACK_NAME: &str = "invalid";
+
+/// The implementation for `input`. `unfit` is the error that says that the type cannot be a payload at all.
+pub(crate) fn expand(input: &DeriveInput, channel: &Channel, unfit: Option<TokenStream>) -> TokenStream {
+    let of = &input.ident;
+    let mut generics = input.generics.clone();
+    let clause = generics.make_where_clause();
+    for parameter in input.generics.type_params().map(|parameter| &parameter.ident) {
+        clause.predicates.push(parse_quote_spanned!(parameter.span()=> #parameter: __pubsub::Payload));
+    }
+    let proof = proof(input, unfit);
+    if proof.is_some() {
+        clause.predicates.push(parse_quote!(__Proof: __pubsub::Payload));
+    }
+    let (impl_generics, ty_generics, where_clause) = generics.split_for_impl();
+    // The type as the user wrote it, so that what is wrong with it is reported there.
+    let ty = quote_spanned!(of.span()=> #of #ty_generics);
+    let import = import(channel.krate.as_ref());
+    let consts = consts(channel);
+    quote! {
+        const _: () = {
+            #import
+            #proof
+            #[automatically_derived]
+            impl #impl_generics __pubsub::Channel for #ty #where_clause {
+                #consts
+            }
+        };
+    }
+}
+
+/// Makes sure that a type that is no payload is one error, here, in our words.
+///
+/// `__Proof` is the item of an array. If its length is an error, because the type is `unfit` or because the call of
+/// `payload` fails the type check, the item is of no known type. The compiler then takes `__Proof: Payload` for a bound on
+/// any type, also on this one, and repeats the error neither at the implementation nor where the channel is used. If all
+/// is well, the bound is `(): Payload`, which holds.
+///
+/// The constant cannot name type parameters: for a generic type it is the bounds on these that speak.
+fn proof(input: &DeriveInput, unfit: Option<TokenStream>) -> Option<TokenStream> {
+    let of = &input.ident;
+    let length = match unfit {
+        Some(error) => quote!(#error),
+        None if input.generics.params.is_empty() => quote! {{
+            const fn payload<T: __pubsub::Payload>() -> ::core::primitive::usize {
+                0
+            }
+            payload::<#of>()
+        }},
+        None => return None,
+    };
+    Some(quote! {
+        const __LENGTH: ::core::primitive::usize = #length;
+        type __Proof = <[(); __LENGTH] as ::core::iter::IntoIterator>::Item;
+    })
+}
+
+/// `pubsub` under the name the implementation uses. One import, so that a wrong path is one error, on the path.
+fn import(krate: Option<&Path>) -> TokenStream {
+    match krate {
+        None => quote!(
+            use ::pubsub as __pubsub;
+        ),
+        Some(path) => {
+            let span = Span::call_site().located_at(path.span());
+            quote_spanned!(span=> use #path as __pubsub;)
+        }
+    }
+}
+
+/// The constants that the attributes set; the trait has a default for every other.
+fn consts(channel: &Channel) -> TokenStream {
+    let name = match &channel.name {
+        Some(name) => quote!(#name),
+        None => quote!(#FALLBACK_NAME),
+    };
+    let description = (!channel.description.is_empty()).then(|| {
+        let text = &channel.description;
+        quote!(const DESCRIPTION: &'static ::core::primitive::str = #text;)
+    });
+    let version = channel.version.map(|value| quote!(const VERSION: ::core::primitive::u32 = #value;));
+    let max_attempts =
+        channel.max_attempts.map(|value| quote!(const MAX_ATTEMPTS: ::core::primitive::u32 = #value;));
+    let backoff = channel.backoff.as_ref().map(|backoff| {
+        let value = backoff_value(backoff);
+        quote!(const BACKOFF: __pubsub::Backoff = #value;)
+    });
+    quote! {
+        const NAME: &'static ::core::primitive::str = #name;
+        #description
+        #version
+        #max_attempts
+        #backoff
+    }
+}
+
+/// What is not set is asked of the default, so that its numbers stand in one place.
+fn backoff_value(backoff: &Backoff) -> TokenStream {
+    let of_default = |getter: TokenStream| quote!(__pubsub::Backoff::DEFAULT.#getter());
+    let initial = backoff.initial.map_or_else(|| of_default(quote!(initial)), duration_value);
+    let factor = backoff.factor.map_or_else(|| of_default(quote!(factor)), |value| quote!(#value));
+    let max = backoff.max.map_or_else(|| of_default(quote!(max)), duration_value);
+    let jitter = backoff.jitter.map_or_else(|| of_default(quote!(jitter)), |value| quote!(#value));
+    quote!(__pubsub::Backoff::new(#initial, #factor, #max, #jitter))
+}
+
+fn duration_value(value: Duration) -> TokenStream {
+    let nanos = u64::try_from(value.as_nanos()).expect("a checked duration is at most 24 hours");
+    quote!(__pubsub::__private::Duration::from_nanos(#nanos))
+}
