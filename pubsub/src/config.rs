@@ -1,0 +1,33 @@
+//! How a runtime behaves. Defaults live here and nowhere else.
+
+use std::time::Duration;
+
+/// Timings and limits of one runtime.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// How often a sleeping subscription looks by itself, should the bell have been lost.
+    pub(crate) poll_interval: Duration,
+    /// How often the process tells the database that it lives.
+    pub(crate) heartbeat: Duration,
+    /// How long a process may be silent before its leases become orphans.
+    pub(crate) silence_limit: Duration,
+    /// Connections for claiming, settling and publishing. One more beats, one more listens.
+    pub(crate) connections: usize,
+    /// Longest wait for any answer of the database.
+    pub(crate) deadline: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            poll_interval: Duration::from_secs(1),
+            heartbeat: Duration::from_secs(1),
+            silence_limit: Duration::from_secs(6),
+            connections: 4,
+            deadline: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Deliveries that a handler works on at once, unless its subscription says otherwise.
+pub(crate) const DEFAULT_CONCURRENCY: usize = 16;

@@ -1,0 +1,146 @@
+//! What can go wrong, for the callers of this crate.
+
+use crate::model::payload::PayloadError;
+use std::time::Duration;
+use tokio_postgres::error::DbError;
+
+/// Why a call failed. `Display` names the thing; the cause is in `source()`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The database URL cannot be read. It is not repeated here: it may hold a password.
+    #[error("the database URL cannot be read")]
+    InvalidUrl(#[source] tokio_postgres::Error),
+
+    /// No connection could be made.
+    #[error("cannot connect to the database")]
+    Connect(#[source] tokio_postgres::Error),
+
+    /// The database refused a statement, or the connection broke while it ran. After a broken connection it is unknown
+    /// whether the statement took effect.
+    #[error("the database failed to {doing}")]
+    Database {
+        /// What was being done.
+        doing: &'static str,
+        /// What the driver says.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+
+    /// No answer in time. It is unknown whether the statement took effect.
+    #[error("no answer from the database within {after:?} to {doing}")]
+    Timeout {
+        /// What was being done.
+        doing: &'static str,
+        /// The deadline that passed.
+        after: Duration,
+    },
+
+    /// Nobody has declared the channel in this database.
+    #[error("{message}. {hint}")]
+    UndeclaredChannel {
+        /// The sentence that names the channel.
+        message: String,
+        /// The nearest declared channel, and how to declare one.
+        hint: String,
+    },
+
+    /// The payload is over the channel's limit.
+    #[error("{message}")]
+    PayloadTooLarge {
+        /// The sentence that names the channel, the size and the limit.
+        message: String,
+    },
+
+    /// The payload cannot be stored.
+    #[error("the payload cannot be published on channel `{channel}`")]
+    InvalidPayload {
+        /// The channel.
+        channel: &'static str,
+        /// Why.
+        #[source]
+        source: PayloadError,
+    },
+
+    /// The database has no `pubsub` schema.
+    #[error("the database has no pubsub schema: run `pubsub::migrate` first")]
+    SchemaMissing,
+
+    /// The database's schema is older than this library needs.
+    #[error("the pubsub schema is at version {found}, but this library needs version {needed}: run `pubsub::migrate` first")]
+    SchemaTooOld {
+        /// The schema's version.
+        found: i32,
+        /// The version needed.
+        needed: i32,
+    },
+
+    /// The database's schema is newer than this library knows.
+    #[error(
+        "the pubsub schema is at version {found}, but this library only knows version {known}: update the `pubsub` crate"
+    )]
+    SchemaTooNew {
+        /// The schema's version.
+        found: i32,
+        /// The newest version that this library knows.
+        known: i32,
+    },
+
+    /// A migration failed. It was rolled back; those before it stay.
+    #[error("the pubsub schema cannot be migrated")]
+    Migration(#[source] Box<dyn std::error::Error + Send + Sync>),
+
+    /// A subscription's name cannot be used.
+    #[error("`{name}` cannot be the name of a subscription: use 1 to 63 characters of a-z 0-9 . _ -, starting with a letter or a digit")]
+    InvalidSubscriptionName {
+        /// The name.
+        name: String,
+    },
+
+    /// One process subscribed twice under the same name.
+    #[error("subscription `{name}` of channel `{channel}` was given two handlers")]
+    DuplicateSubscription {
+        /// The channel.
+        channel: &'static str,
+        /// The subscription.
+        name: String,
+    },
+
+    /// `start` was called outside an actix system.
+    #[error("no actix system runs on this thread: start inside `#[actix::main]` or `#[actix_web::main]`")]
+    NoActixSystem,
+
+    /// The runtime has stopped.
+    #[error("the pubsub runtime has stopped")]
+    Stopped,
+}
+
+/// Sorts the driver's errors into ours. `doing` completes "the database failed to …".
+pub(crate) fn from_database(doing: &'static str, source: tokio_postgres::Error) -> Error {
+    let Some(db) = source.as_db_error() else {
+        return Error::Database { doing, source };
+    };
+    let message = db.message().to_owned();
+    match db.code().code() {
+        "PB001" => Error::UndeclaredChannel { message, hint: db.hint().unwrap_or_default().to_owned() },
+        "PB002" => Error::PayloadTooLarge { message },
+        _ => Error::Database { doing, source },
+    }
+}
+
+/// An error and its causes on one line, for logs and for the error text of a delivery.
+///
+/// Of an error of PostgreSQL only the message and the SQLSTATE: its DETAIL quotes the values of rows.
+pub(crate) fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        match error.downcast_ref::<DbError>() {
+            Some(db) => text.push_str(&format!("{} (SQLSTATE {})", db.message(), db.code().code())),
+            None => text.push_str(&error.to_string()),
+        }
+        cause = error.source();
+    }
+    text
+}

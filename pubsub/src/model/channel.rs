@@ -1,0 +1,62 @@
+//! A typed, named stream of events.
+
+use crate::policy::backoff::Backoff;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// What can travel as an event: owned data that serde can write and read back.
+///
+/// Implemented for every such type; there is nothing to write.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the payload of a channel",
+    label = "needs `Serialize` and `Deserialize`, without borrowed data",
+    note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to `{Self}`",
+    note = "a payload may not borrow: use `String` instead of `&str`"
+)]
+pub trait Payload: Serialize + DeserializeOwned + Send + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned + Send + 'static> Payload for T {}
+
+/// Binds a payload type to its channel. Derive it:
+///
+/// ```
+/// use pubsub::Channel;
+/// use serde::{Deserialize, Serialize};
+///
+/// /// A text message to a customer's phone.
+/// #[derive(Serialize, Deserialize, Channel)]
+/// #[channel("sms", max_attempts = 8, backoff(initial = "1s", factor = 2.0, max = "15m", jitter = 0.2))]
+/// struct Sms {
+///     msg: String,
+/// }
+///
+/// assert_eq!(Sms::NAME, "sms");
+/// assert_eq!(Sms::MAX_ATTEMPTS, 8);
+/// assert_eq!(Sms::DESCRIPTION, "A text message to a customer's phone.");
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not bound to a channel",
+    label = "not a channel",
+    note = "add `#[derive(pubsub::Channel)]` and `#[channel(\"some.name\")]` to `{Self}`"
+)]
+pub trait Channel: Payload {
+    /// The channel's name, as it stands in `pubsub.db_events.channel`: 1 to 63 characters of `a-z 0-9 . _ -`,
+    /// starting with a letter or a digit.
+    const NAME: &'static str;
+
+    /// One or more sentences for the catalog; the derive takes the type's doc comment.
+    const DESCRIPTION: &'static str = "";
+
+    /// Version of the payload's shape, from 1. Stored with every event.
+    const VERSION: u32 = 1;
+
+    /// How often a delivery is started at most before it becomes a dead letter, from 1.
+    const MAX_ATTEMPTS: u32 = DEFAULT_MAX_ATTEMPTS;
+
+    /// How long a delivery waits between two attempts.
+    const BACKOFF: Backoff = Backoff::DEFAULT;
+}
+
+/// The attempts of a channel that says nothing else: with the default backoff, about two and a half hours of trying.
+pub(crate) const DEFAULT_MAX_ATTEMPTS: u32 = 20;

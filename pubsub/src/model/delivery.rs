@@ -1,0 +1,114 @@
+//! One event handed to one subscription's handler.
+
+use crate::model::channel::Channel;
+use crate::model::event::{ClaimedEvent, EventId, Headers, Token};
+use crate::model::failure::Handled;
+use crate::model::payload;
+use crate::panics::{Testimony, Witness};
+use actix::Message;
+use jiff::Timestamp;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// One event of channel `C`, handed to one subscription's handler. An actix message: a handler is any actor with
+/// `impl Handler<Delivery<C>>`. Dereferences to the payload.
+///
+/// # Examples
+/// ```
+/// use actix::prelude::*;
+/// use pubsub::{Channel, Delivery, Handled};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize, Channel)]
+/// #[channel("sms")]
+/// struct Sms { msg: String }
+///
+/// struct Twilio;
+/// impl Actor for Twilio { type Context = Context<Self>; }
+/// impl Handler<Delivery<Sms>> for Twilio {
+///     type Result = Handled;
+///     fn handle(&mut self, sms: Delivery<Sms>, _: &mut Self::Context) -> Self::Result {
+///         println!("attempt {} of event {}: {}", sms.attempt(), sms.event_id(), sms.msg);
+///         Ok(())
+///     }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Delivery<C> {
+    payload: C,
+    event: ClaimedEvent,
+    subscription: Arc<str>,
+    _witness: Witness,
+}
+
+impl<C: Channel> Delivery<C> {
+    /// Decodes a claimed event.
+    pub(crate) fn decode(
+        event: ClaimedEvent,
+        subscription: Arc<str>,
+    ) -> Result<(Self, Testimony), serde_json::Error> {
+        let payload = payload::decode(&event.payload)?;
+        let (witness, testimony) = Witness::new();
+        Ok((Self { payload, event, subscription, _witness: witness }, testimony))
+    }
+
+    /// Where the event stands in the log: the same for every subscription and every attempt.
+    #[must_use]
+    pub fn event_id(&self) -> EventId {
+        self.event.id
+    }
+
+    /// Which start of the handler for this event this is, from 1. Counted durably before the handler runs.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.event.attempt
+    }
+
+    /// When the event was published, by the database's clock.
+    #[must_use]
+    pub fn published_at(&self) -> Timestamp {
+        self.event.published_at
+    }
+
+    /// What the publisher said the event belongs to.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        self.event.key.as_deref()
+    }
+
+    /// The publisher's headers. Parsed at each call.
+    #[must_use]
+    pub fn headers(&self) -> Headers {
+        self.event.headers()
+    }
+
+    /// The subscription that this delivery is for.
+    #[must_use]
+    pub fn subscription(&self) -> &str {
+        &self.subscription
+    }
+
+    /// The token of the claim: rises with every claim of this event by this subscription.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        self.event.token
+    }
+
+    /// The payload alone.
+    #[must_use]
+    pub fn into_payload(self) -> C {
+        self.payload
+    }
+}
+
+impl<C> Deref for Delivery<C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        &self.payload
+    }
+}
+
+impl<C: 'static> Message for Delivery<C> {
+    type Result = Handled;
+}

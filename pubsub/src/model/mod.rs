@@ -1,0 +1,8 @@
+//! L1: the words of the domain as types. No database, no actors, no decisions.
+
+pub(crate) mod channel;
+pub(crate) mod delivery;
+pub(crate) mod event;
+pub(crate) mod failure;
+pub(crate) mod outcome;
+pub(crate) mod payload;

@@ -1,0 +1,51 @@
+//! What became of one delivery, as the place that ran it knows it.
+
+use crate::error::error_chain;
+use crate::model::failure::{Failure, Handled, Wish};
+use crate::panics::Panic;
+use std::time::Duration;
+
+/// What became of one delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The handler is done.
+    Done,
+    /// The handler failed, or could not be given the event; `after` overrides the backoff.
+    Failed {
+        /// Why, with its causes.
+        error: String,
+        /// The delay that the handler asked for.
+        after: Option<Duration>,
+    },
+    /// The handler panicked.
+    Panicked(Panic),
+    /// The handler asked for a pause that does not count.
+    Snoozed(Duration),
+    /// The handler says that no attempt can succeed.
+    Rejected {
+        /// Why, with its causes.
+        error: String,
+    },
+    /// The payload is not what the handler's type can read.
+    Undecodable {
+        /// What serde says.
+        error: String,
+    },
+    /// Never started: given back.
+    Returned,
+}
+
+impl From<Handled> for Outcome {
+    fn from(handled: Handled) -> Self {
+        let Err(Failure { wish, error }) = handled else {
+            return Self::Done;
+        };
+        let error = error.map(|error| error_chain(error.as_ref())).unwrap_or_default();
+        match wish {
+            Wish::Retry => Self::Failed { error, after: None },
+            Wish::RetryAfter(delay) => Self::Failed { error, after: Some(delay) },
+            Wish::Snooze(delay) => Self::Snoozed(delay),
+            Wish::Reject => Self::Rejected { error },
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Remembers what panicked on this process's handler threads, and where.
+//!
+//! A panic in a handler's future is caught by tokio, which keeps its message to itself, and actix lets the answer's
+//! channel close without a word. So a hook, chained before the one the application has, notes each panic of a thread
+//! that [`watch`]es, and a [`Witness`] that travels inside the delivery says which delivery it was.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::PanicHookInfo;
+use std::sync::{Arc, Once, OnceLock};
+
+/// Panics that a thread remembers until somebody asks: more than can happen between two looks.
+const REMEMBERED: usize = 64;
+
+thread_local! {
+    static WATCHED: Cell<bool> = const { Cell::new(false) };
+    static NOTED: RefCell<VecDeque<Panic>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// A panic's message and place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Panic {
+    /// The panic's message, or a placeholder if it was not text.
+    pub(crate) message: String,
+    /// `file:line` of the panic, if it is known.
+    pub(crate) location: Option<String>,
+}
+
+impl Panic {
+    /// What a caught panic's payload says.
+    pub(crate) fn from_payload(payload: &(dyn Any + Send)) -> Self {
+        let message = payload
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "a value that is not text".to_owned());
+        Self { message, location: None }
+    }
+}
+
+impl fmt::Display for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "panicked: {}", self.message)?;
+        self.location.as_ref().map_or(Ok(()), |location| write!(f, " (at {location})"))
+    }
+}
+
+/// From now on this thread's panics are noted.
+pub(crate) fn watch() {
+    static INSTALL: Once = Once::new();
+    INSTALL.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if WATCHED.get() {
+                note(info);
+            }
+            previous(info);
+        }));
+    });
+    WATCHED.set(true);
+}
+
+fn note(info: &PanicHookInfo<'_>) {
+    let panic = Panic {
+        location: info.location().map(|place| format!("{}:{}", place.file(), place.line())),
+        ..Panic::from_payload(info.payload())
+    };
+    // A panic inside this very borrow would be a second one during the first: the process aborts either way.
+    NOTED.with_borrow_mut(|noted| {
+        if noted.len() == REMEMBERED {
+            noted.pop_front();
+        }
+        noted.push_back(panic);
+    });
+}
+
+/// Takes the newest panic of this thread that nobody has taken: for whoever just caught one.
+pub(crate) fn take_newest() -> Option<Panic> {
+    NOTED.with_borrow_mut(VecDeque::pop_back)
+}
+
+/// Takes the oldest panic of this thread that nobody has taken: for whoever finds an answer missing.
+pub(crate) fn take_oldest() -> Option<Panic> {
+    NOTED.with_borrow_mut(VecDeque::pop_front)
+}
+
+/// Travels inside a delivery. Dropped while its thread panics, it takes the panic down as that delivery's.
+#[derive(Debug)]
+pub(crate) struct Witness(Arc<OnceLock<Panic>>);
+
+/// What a [`Witness`] saw.
+#[derive(Debug)]
+pub(crate) struct Testimony(Arc<OnceLock<Panic>>);
+
+impl Witness {
+    /// A witness, and where its testimony will be.
+    pub(crate) fn new() -> (Self, Testimony) {
+        let seen = Arc::new(OnceLock::new());
+        (Self(Arc::clone(&seen)), Testimony(seen))
+    }
+}
+
+impl Testimony {
+    /// The panic that dropped the delivery, if one did.
+    pub(crate) fn panic(&self) -> Option<&Panic> {
+        self.0.get()
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(panic) = take_newest()
+        {
+            // Only this witness sets it, and it is dropped once.
+            self.0.get_or_init(|| panic);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Decides how many events to claim.
+
+use std::time::Duration;
+
+/// How much work may lie leased in this process at most, in time: what a slow handler holds back from other processes,
+/// and what a crash makes run again.
+pub(crate) const HORIZON: Duration = Duration::from_millis(250);
+
+/// Most events that one subscription holds in one process.
+pub(crate) const MAX_OUTSTANDING: usize = 1_000;
+
+/// Most events in one claim. Past 500 a claim costs more memory than it saves time.
+pub(crate) const MAX_BATCH: usize = 500;
+
+/// Weight of the newest measurement in the moving average of the rate.
+const WEIGHT: f64 = 0.3;
+
+/// What one handler can take: learnt from what it has done.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Demand {
+    concurrency: usize,
+    /// Deliveries per second while at work; `None` until the first is measured.
+    rate: Option<f64>,
+    /// Most deliveries seen at work at once. A handler that never yields has 1, whatever its concurrency.
+    peak: usize,
+}
+
+impl Demand {
+    /// The demand of a handler that may work on `concurrency` deliveries at once.
+    pub(crate) fn new(concurrency: usize) -> Self {
+        Self { concurrency: concurrency.max(1), rate: None, peak: 1 }
+    }
+
+    /// Learns from `completed` deliveries in `busy` time of work, up to `peak` of them at once.
+    pub(crate) fn observe(&mut self, completed: usize, busy: Duration, peak: usize) {
+        self.peak = self.peak.max(peak);
+        if completed == 0 {
+            return;
+        }
+        // A precise clock can still measure nothing for a handler that does nothing.
+        let rate = completed as f64 / busy.as_secs_f64().max(1e-6);
+        self.rate = Some(self.rate.map_or(rate, |known| known + WEIGHT * (rate - known)));
+    }
+
+    /// How many events the process should hold: enough to keep every slot of the handler at work, and at most
+    /// [`HORIZON`]'s worth. Slots that were never used at once are tried one doubling at a time.
+    pub(crate) fn target(&self) -> usize {
+        let slots = self.concurrency.min(self.peak * 2);
+        let horizon = self.rate.map_or(0.0, |rate| rate * HORIZON.as_secs_f64());
+        (horizon as usize).clamp(slots.min(MAX_OUTSTANDING), MAX_OUTSTANDING)
+    }
+
+    /// How many events to claim now, with `outstanding` in hand; 0 while more than half of the target is. Half, so that
+    /// a claim is worth its transaction and still returns before the handler runs dry.
+    pub(crate) fn claim_size(&self, outstanding: usize) -> usize {
+        let target = self.target();
+        if outstanding > target / 2 && outstanding >= self.concurrency.min(self.peak * 2) {
+            return 0;
+        }
+        (target.saturating_sub(outstanding)).min(MAX_BATCH)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_slow_handler_that_never_yields_holds_back_next_to_nothing() {
+        let mut demand = Demand::new(16);
+        demand.observe(1, Duration::from_secs(1), 1);
+        assert_eq!(demand.target(), 2);
+    }
+
+    #[test]
+    fn a_handler_that_waits_gets_all_its_slots_by_doubling() {
+        let mut demand = Demand::new(16);
+        let mut targets = Vec::new();
+        for _ in 0..5 {
+            let slots = demand.target().min(16);
+            targets.push(slots);
+            demand.observe(slots, Duration::from_secs(1), slots);
+        }
+        assert_eq!(targets, [2, 4, 8, 16, 16]);
+    }
+
+    #[test]
+    fn a_fast_handler_is_fed_in_full_batches() {
+        let mut demand = Demand::new(16);
+        for _ in 0..10 {
+            demand.observe(100, Duration::from_micros(200), 1);
+        }
+        assert_eq!(demand.target(), MAX_OUTSTANDING);
+        assert_eq!(demand.claim_size(0), MAX_BATCH);
+        assert_eq!(demand.claim_size(MAX_OUTSTANDING / 2 + 1), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn an_idle_handler_is_always_fed_and_nobody_is_overfed(
+            concurrency in 0usize..100_000, completed in 0usize..10_000, busy in any::<u32>(), peak in 0usize..10_000,
+            outstanding in 0usize..5_000,
+        ) {
+            let mut demand = Demand::new(concurrency);
+            demand.observe(completed, Duration::from_nanos(busy.into()), peak);
+            prop_assert!(demand.claim_size(0) >= 1);
+            prop_assert!(demand.claim_size(outstanding) <= MAX_BATCH);
+            prop_assert!(outstanding + demand.claim_size(outstanding) <= MAX_OUTSTANDING.max(outstanding));
+        }
+    }
+}

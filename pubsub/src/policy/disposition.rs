@@ -1,0 +1,125 @@
+//! Decides what happens to a delivery after its handler answered.
+//!
+//! `store::settle` writes whatever this returns. Only one thing is decided elsewhere, by the database, because it must
+//! also hold for processes that died: a `retry` of the last attempt becomes a dead letter (`pubsub.reason_of_death`).
+
+use crate::model::event::EventId;
+use crate::model::outcome::Outcome;
+use crate::policy::backoff::Backoff;
+use serde::{Serialize, Serializer};
+use std::time::Duration;
+
+/// Longest error text that is kept with a delivery, in bytes.
+pub(crate) const MAX_ERROR_BYTES: usize = 4096;
+
+/// What becomes of one event that is not done: a row of `pubsub.settle`'s `dispositions`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Disposition {
+    /// The event.
+    pub id: i64,
+    /// What to do.
+    pub action: Action,
+    /// How long until it is due. Written as an interval, as PostgreSQL reads it.
+    #[serde(serialize_with = "interval")]
+    pub delay: Duration,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The actions that `pubsub.settle` knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Action {
+    /// Again after the delay; dead if this was the last attempt.
+    Retry,
+    /// Again after the delay; the attempt does not count.
+    Snooze,
+    /// Again at once; the attempt never began.
+    Return,
+    /// Dead: no attempt can succeed.
+    Reject,
+    /// Dead: the payload cannot be read.
+    Undecodable,
+}
+
+/// What becomes of a delivery after `outcome`; `None` if it is done. `random` (in `0.0..1.0`) decides the jitter.
+pub(crate) fn decide(
+    id: EventId,
+    attempt: u32,
+    outcome: Outcome,
+    backoff: &Backoff,
+    random: f64,
+) -> Option<Disposition> {
+    let (action, delay, error) = match outcome {
+        Outcome::Done => return None,
+        Outcome::Failed { error, after } => {
+            (Action::Retry, after.unwrap_or_else(|| backoff.delay(attempt, random)), Some(error))
+        }
+        Outcome::Panicked(panic) => (Action::Retry, backoff.delay(attempt, random), Some(panic.to_string())),
+        Outcome::Snoozed(delay) => (Action::Snooze, delay, None),
+        Outcome::Rejected { error } => (Action::Reject, Duration::ZERO, Some(error)),
+        Outcome::Undecodable { error } => (Action::Undecodable, Duration::ZERO, Some(error)),
+        Outcome::Returned => (Action::Return, Duration::ZERO, None),
+    };
+    // A handler may ask for any delay; the database's clock has an end.
+    Some(Disposition { id: id.0, action, delay: delay.min(LONGEST_ASKED), error: error.map(storable) })
+}
+
+fn interval<S: Serializer>(delay: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{}.{:06} seconds", delay.as_secs(), delay.subsec_micros()))
+}
+
+/// Longest delay that a handler can ask for.
+const LONGEST_ASKED: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// An error text that the database will take: without NUL characters and at most [`MAX_ERROR_BYTES`] long. Recording a
+/// failure must never itself fail.
+fn storable(error: String) -> String {
+    let mut error = if error.contains('\0') { error.replace('\0', "\u{FFFD}") } else { error };
+    error.truncate(error.floor_char_boundary(MAX_ERROR_BYTES));
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn outcomes() -> impl Strategy<Value = Outcome> {
+        let delay = any::<u64>().prop_map(Duration::from_millis);
+        prop_oneof![
+            Just(Outcome::Done),
+            Just(Outcome::Returned),
+            delay.clone().prop_map(Outcome::Snoozed),
+            any::<String>().prop_map(|error| Outcome::Rejected { error }),
+            any::<String>().prop_map(|error| Outcome::Undecodable { error }),
+            (any::<String>(), proptest::option::of(delay))
+                .prop_map(|(error, after)| Outcome::Failed { error, after }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn only_a_done_delivery_has_no_disposition(outcome in outcomes(), attempt in 1u32..) {
+            let done = outcome == Outcome::Done;
+            prop_assert_eq!(decide(EventId(7), attempt, outcome, &Backoff::DEFAULT, 0.5).is_none(), done);
+        }
+
+        #[test]
+        fn whatever_the_error_says_it_can_be_stored(text in "\\PC*\0?\\PC*", repeat in 1usize..200) {
+            let stored = storable(text.repeat(repeat));
+            prop_assert!(stored.len() <= MAX_ERROR_BYTES && !stored.contains('\0'));
+        }
+    }
+
+    #[test]
+    fn a_handlers_own_delay_overrides_the_backoff() {
+        let outcome = Outcome::Failed { error: "busy".into(), after: Some(Duration::from_millis(2500)) };
+        let disposition = decide(EventId(7), 3, outcome, &Backoff::DEFAULT, 0.5).unwrap();
+        assert_eq!(
+            serde_json::to_string(&disposition).unwrap(),
+            r#"{"id":7,"action":"retry","delay":"2.500000 seconds","error":"busy"}"#
+        );
+    }
+}

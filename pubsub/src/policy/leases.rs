@@ -1,0 +1,252 @@
+//! What this process holds of one subscription, and what to settle when.
+
+use crate::model::event::{EventId, Token};
+use crate::policy::disposition::{Action, Disposition};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// How long an answer waits for the rest of its lease before it is settled alone: what a crash makes run again, and how
+/// late a failed delivery can be for its next attempt.
+pub(crate) const LINGER: Duration = Duration::from_millis(100);
+
+/// The leases of one subscription in one process.
+#[derive(Debug, Default)]
+pub(crate) struct Leases {
+    held: HashMap<Token, Held>,
+    /// Events handed out and not answered.
+    outstanding: usize,
+    /// Answers not yet settled.
+    unsettled: usize,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    outstanding: usize,
+    done: Vec<i64>,
+    dispositions: Vec<Disposition>,
+    /// When the oldest answer that is not being settled came.
+    since: Option<Instant>,
+    settling: bool,
+    /// A settlement was sent and its fate is unknown: a later refusal may only mean that it went through.
+    uncertain: bool,
+}
+
+/// What to write with one `pubsub.settle`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Settlement {
+    /// The lease.
+    pub token: Token,
+    /// Events that are done; `None` means all the rest of the lease.
+    pub acknowledged: Option<Vec<i64>>,
+    /// Events that are not.
+    pub dispositions: Vec<Disposition>,
+    /// Answers in it.
+    size: usize,
+}
+
+impl Settlement {
+    /// How long until the first of its deliveries is due again.
+    pub(crate) fn next_due(&self) -> Option<Duration> {
+        let again = |d: &&Disposition| matches!(d.action, Action::Retry | Action::Snooze | Action::Return);
+        self.dispositions.iter().filter(again).map(|d| d.delay).min()
+    }
+}
+
+impl Leases {
+    /// Takes note of a claim.
+    pub(crate) fn hold(&mut self, token: Token, events: usize) {
+        self.held.entry(token).or_default().outstanding += events;
+        self.outstanding += events;
+    }
+
+    /// Takes note of an answer; `None` is done. False: the lease is not held (any more).
+    pub(crate) fn answer(&mut self, token: Token, event: EventId, disposition: Option<Disposition>, now: Instant) -> bool {
+        let Some(held) = self.held.get_mut(&token) else {
+            return false;
+        };
+        held.outstanding = held.outstanding.saturating_sub(1);
+        self.outstanding = self.outstanding.saturating_sub(1);
+        self.unsettled += 1;
+        held.since.get_or_insert(now);
+        match disposition {
+            Some(disposition) => held.dispositions.push(disposition),
+            None => held.done.push(event.0),
+        }
+        true
+    }
+
+    /// What should be settled at `now`: every lease that is answered in full, and every answer that has waited for
+    /// [`LINGER`]. One settlement per lease at a time; tell [`settled`](Self::settled) or [`failed`](Self::failed).
+    pub(crate) fn ripe(&mut self, now: Instant) -> Vec<Settlement> {
+        let mut ripe = Vec::new();
+        for (&token, held) in &mut self.held {
+            let Some(since) = held.since else { continue };
+            let complete = held.outstanding == 0;
+            if held.settling || !(complete || now.saturating_duration_since(since) >= LINGER) {
+                continue;
+            }
+            held.settling = true;
+            held.since = None;
+            let done = std::mem::take(&mut held.done);
+            let dispositions = std::mem::take(&mut held.dispositions);
+            let size = done.len() + dispositions.len();
+            ripe.push(Settlement { token, acknowledged: (!complete).then_some(done), dispositions, size });
+        }
+        ripe
+    }
+
+    /// A settlement was answered. Returns whether a refusal of it would be news.
+    pub(crate) fn settled(&mut self, settlement: &Settlement, accepted: bool) -> bool {
+        self.unsettled = self.unsettled.saturating_sub(settlement.size);
+        let Some(held) = self.held.get_mut(&settlement.token) else {
+            return false;
+        };
+        held.settling = false;
+        let news = !held.uncertain;
+        held.uncertain = false;
+        if !accepted || settlement.acknowledged.is_none() {
+            self.forget(settlement.token);
+        }
+        news
+    }
+
+    /// A settlement's fate is unknown: it will be ripe again at once.
+    pub(crate) fn failed(&mut self, settlement: Settlement, now: Instant) {
+        let Some(held) = self.held.get_mut(&settlement.token) else {
+            self.unsettled = self.unsettled.saturating_sub(settlement.size);
+            return;
+        };
+        held.settling = false;
+        held.uncertain = true;
+        held.since = Some(now.checked_sub(LINGER).unwrap_or(now));
+        held.done.extend(settlement.acknowledged.unwrap_or_default());
+        held.dispositions.extend(settlement.dispositions);
+    }
+
+    fn forget(&mut self, token: Token) {
+        if let Some(held) = self.held.remove(&token) {
+            self.outstanding = self.outstanding.saturating_sub(held.outstanding);
+            self.unsettled = self.unsettled.saturating_sub(held.done.len() + held.dispositions.len());
+        }
+    }
+
+    /// Events handed out and not answered.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.outstanding
+    }
+
+    /// Answers not yet settled.
+    pub(crate) fn unsettled(&self) -> usize {
+        self.unsettled
+    }
+
+    /// Whether an answer waits for more of its lease.
+    pub(crate) fn lingers(&self) -> bool {
+        self.held.values().any(|held| held.since.is_some() && !held.settling)
+    }
+
+    /// Whether nothing is held at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// The tokens held.
+    pub(crate) fn tokens(&self) -> Vec<i64> {
+        self.held.keys().map(|token| token.0).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn retry(id: i64) -> Disposition {
+        Disposition { id, action: Action::Retry, delay: Duration::from_secs(1), error: None }
+    }
+
+    #[test]
+    fn a_lease_answered_in_full_is_settled_at_once_and_whole() {
+        let now = Instant::now();
+        let mut leases = Leases::default();
+        leases.hold(Token(1), 2);
+        assert!(leases.answer(Token(1), EventId(10), None, now));
+        assert_eq!(leases.ripe(now), []);
+        assert!(leases.answer(Token(1), EventId(11), Some(retry(11)), now));
+        let ripe = leases.ripe(now);
+        assert_eq!(ripe[0].acknowledged, None);
+        assert_eq!(ripe[0].dispositions, [retry(11)]);
+        assert!(leases.settled(&ripe[0], true));
+        assert!(leases.is_empty());
+        assert_eq!((leases.outstanding(), leases.unsettled()), (0, 0));
+    }
+
+    #[test]
+    fn a_slow_event_does_not_keep_the_finished_ones_unsettled() {
+        let now = Instant::now();
+        let mut leases = Leases::default();
+        leases.hold(Token(1), 2);
+        leases.answer(Token(1), EventId(10), None, now);
+        assert!(leases.lingers());
+        let ripe = leases.ripe(now + LINGER);
+        assert_eq!(ripe[0].acknowledged, Some(vec![10]));
+        leases.settled(&ripe[0], true);
+        assert_eq!((leases.outstanding(), leases.unsettled()), (1, 0));
+    }
+
+    #[test]
+    fn an_answer_under_a_lease_that_is_gone_is_refused() {
+        assert!(!Leases::default().answer(Token(1), EventId(10), None, Instant::now()));
+    }
+
+    #[test]
+    fn a_settlement_of_unknown_fate_is_sent_again_and_its_refusal_is_no_news() {
+        let now = Instant::now();
+        let mut leases = Leases::default();
+        leases.hold(Token(1), 1);
+        leases.answer(Token(1), EventId(10), None, now);
+        let first = leases.ripe(now).remove(0);
+        leases.failed(first, now);
+        let second = leases.ripe(now).remove(0);
+        assert!(!leases.settled(&second, false));
+        assert!(leases.is_empty());
+    }
+
+    proptest! {
+        /// Whatever the order of answers, settlements and failures: every answer is settled once, and nothing is left.
+        #[test]
+        fn every_answer_is_settled_and_nothing_is_left(
+            sizes in proptest::collection::vec(1usize..20, 1..8), steps in proptest::collection::vec(0u8..4, 0..200),
+        ) {
+            let mut now = Instant::now();
+            let mut leases = Leases::default();
+            let mut waiting: Vec<(Token, EventId)> = Vec::new();
+            for (token, &size) in sizes.iter().enumerate() {
+                leases.hold(Token(token as i64), size);
+                waiting.extend((0..size).map(|n| (Token(token as i64), EventId((token * 100 + n) as i64))));
+            }
+            let total = waiting.len();
+            let (mut flying, mut settled) = (Vec::<Settlement>::new(), 0);
+            for step in steps.into_iter().chain(std::iter::repeat_n([0, 1, 2], total * 3).flatten()) {
+                now += Duration::from_millis(30);
+                match step {
+                    0 => if let Some((token, event)) = waiting.pop() {
+                        let disposition = (event.0 % 3 == 0).then(|| retry(event.0));
+                        prop_assert!(leases.answer(token, event, disposition, now));
+                    },
+                    1 => flying.extend(leases.ripe(now)),
+                    2 => if let Some(settlement) = flying.pop() {
+                        settled += settlement.size;
+                        leases.settled(&settlement, true);
+                    },
+                    _ => if let Some(settlement) = flying.pop() {
+                        leases.failed(settlement, now);
+                    },
+                }
+            }
+            prop_assert_eq!(settled, total);
+            prop_assert!(leases.is_empty());
+            prop_assert_eq!((leases.outstanding(), leases.unsettled()), (0, 0));
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! L2: everything that decides, and nothing else.
+//!
+//! Pure on purpose: no async, no clock, no I/O. `now` and randomness are arguments, so every decision can be
+//! property-tested and replayed.
+
+pub(crate) mod backoff;
+pub(crate) mod demand;
+pub(crate) mod disposition;
+pub(crate) mod leases;
+pub(crate) mod restart;

@@ -1,0 +1,116 @@
+//! Claiming events: from the log, and from the mailbox.
+
+use super::{JsonText, Store};
+use crate::error::Error;
+use crate::model::event::{ClaimedEvent, EventId, Token};
+use jiff::Timestamp;
+use std::time::Duration;
+use tokio_postgres::Row;
+
+// A claim may be lost with the server: its events then come again. So it need not wait for the disk.
+const CLAIM: &str = "
+    select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at, 1 as attempt
+      from set_config('synchronous_commit', 'off', true), pubsub.claim($1, $2, $3) c";
+
+// An attempt must be on the disk before the handler starts: an event that kills the whole machine is bounded too.
+const CLAIM_MAILBOX: &str = "
+    select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at, c.attempt
+      from pubsub.claim_mailbox($1, $2, $3) c";
+
+pub(super) const CHANNEL_IS_QUIET: &str = "select pubsub.channel_is_quiet($1)";
+
+pub(super) const STOP_WAITING: &str = "
+    select pubsub.stop_waiting($1, $2) from set_config('synchronous_commit', 'off', true)";
+
+const NEXT_DUE: &str = "
+    select d.subscription, extract(epoch from d.due_in)::float8 from pubsub.next_due($1) d";
+
+impl Store {
+    /// Claims up to `batch` of the log's next events.
+    pub(crate) async fn claim(
+        &self,
+        subscription: i32,
+        process: i64,
+        batch: usize,
+    ) -> Result<Vec<ClaimedEvent>, Error> {
+        let rows = self.query("claim events", CLAIM, &[&subscription, &process, &size(batch)]).await?;
+        events(&rows)
+    }
+
+    /// Claims, and takes the waiter row away: publishers need not ring for a while.
+    pub(crate) async fn claim_awake(
+        &self,
+        subscription: i32,
+        process: i64,
+        batch: usize,
+    ) -> Result<Vec<ClaimedEvent>, Error> {
+        let size = size(batch);
+        let (rows, _) = self
+            .query_both(
+                "claim events",
+                (CLAIM, &[&subscription, &process, &size]),
+                (STOP_WAITING, &[&subscription, &process]),
+            )
+            .await?;
+        events(&rows)
+    }
+
+    /// Asks whether nobody is mid-publish, then claims: the second half of going to sleep.
+    pub(crate) async fn claim_if_quiet(
+        &self,
+        subscription: i32,
+        process: i64,
+        batch: usize,
+    ) -> Result<(bool, Vec<ClaimedEvent>), Error> {
+        let size = size(batch);
+        let (quiet, rows) = self
+            .query_both(
+                "claim events",
+                (CHANNEL_IS_QUIET, &[&subscription]),
+                (CLAIM, &[&subscription, &process, &size]),
+            )
+            .await?;
+        let quiet = quiet.first().is_some_and(|row| row.get(0));
+        Ok((quiet, events(&rows)?))
+    }
+
+    /// Claims up to `batch` due deliveries of the mailbox, their attempt counted.
+    pub(crate) async fn claim_mailbox(
+        &self,
+        subscription: i32,
+        process: i64,
+        batch: usize,
+    ) -> Result<Vec<ClaimedEvent>, Error> {
+        let rows =
+            self.query("claim deliveries of the mailbox", CLAIM_MAILBOX, &[&subscription, &process, &size(batch)]).await?;
+        events(&rows)
+    }
+
+    /// How long until each subscription's mailbox has a due delivery; zero if it has one now. Empty ones are left out.
+    pub(crate) async fn next_due(&self, subscriptions: &[i32]) -> Result<Vec<(i32, Duration)>, Error> {
+        let rows = self.query("look into the mailbox", NEXT_DUE, &[&subscriptions]).await?;
+        let due = |row: &Row| (row.get(0), Duration::from_secs_f64(row.get::<_, f64>(1).clamp(0.0, 1e9)));
+        Ok(rows.iter().map(due).collect())
+    }
+}
+
+fn size(batch: usize) -> i32 {
+    i32::try_from(batch).unwrap_or(i32::MAX)
+}
+
+fn events(rows: &[Row]) -> Result<Vec<ClaimedEvent>, Error> {
+    rows.iter().map(event).collect::<Result<_, _>>().map_err(|source| Error::Database { doing: "claim events", source })
+}
+
+fn event(row: &Row) -> Result<ClaimedEvent, tokio_postgres::Error> {
+    Ok(ClaimedEvent {
+        token: Token(row.try_get(0)?),
+        id: EventId(row.try_get(1)?),
+        key: row.try_get(2)?,
+        payload: row.try_get::<_, JsonText>(3)?.0,
+        headers: row.try_get::<_, Option<JsonText>>(4)?.map(|json| json.0),
+        version: row.try_get(5)?,
+        published_at: row.try_get::<_, Timestamp>(6)?,
+        attempt: row.try_get::<_, i32>(7)?.unsigned_abs(),
+    })
+}

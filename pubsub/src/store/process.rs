@@ -1,0 +1,72 @@
+//! Processes: living, leaving, and the dead.
+
+use super::{Store, seconds};
+use crate::error::Error;
+use std::time::Duration;
+
+const REGISTER: &str = "select pubsub.register_process($1, $2, $3)";
+
+const BEAT: &str = "select pubsub.beat($1) from set_config('synchronous_commit', 'off', true)";
+
+const RECLAIM: &str = "
+    select r.process, r.host, r.os_pid, extract(epoch from r.silent_for)::float8, r.orphans
+      from pubsub.reclaim(make_interval(secs => $1)) r";
+
+const LEAVE: &str = "select pubsub.leave($1)";
+
+/// A process that was declared dead.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DeadProcess {
+    pub(crate) process: i64,
+    pub(crate) host: String,
+    pub(crate) os_pid: i32,
+    pub(crate) silent_for: Duration,
+    /// How many of its events were made orphans.
+    pub(crate) orphans: i64,
+}
+
+impl Store {
+    /// Registers this process; returns its id.
+    pub(crate) async fn register_process(&self, host: &str) -> Result<i64, Error> {
+        let os_pid = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
+        self.query_value("register the process", REGISTER, &[&host, &os_pid, &env!("CARGO_PKG_VERSION")]).await
+    }
+
+    /// Tells the database that the process lives. False: it was declared dead.
+    pub(crate) async fn beat(&self, process: i64) -> Result<bool, Error> {
+        self.query_value("record a heartbeat", BEAT, &[&process]).await
+    }
+
+    /// Declares processes dead that were silent for longer than `silence`, and makes orphans of what they held.
+    pub(crate) async fn reclaim(&self, silence: Duration) -> Result<Vec<DeadProcess>, Error> {
+        let rows = self.query("take over from dead processes", RECLAIM, &[&seconds(silence)]).await?;
+        let dead = |row: &tokio_postgres::Row| DeadProcess {
+            process: row.get(0),
+            host: row.get(1),
+            os_pid: row.get(2),
+            silent_for: Duration::from_secs_f64(row.get::<_, f64>(3).max(0.0)),
+            orphans: row.get(4),
+        };
+        Ok(rows.iter().map(dead).collect())
+    }
+
+    /// Gives back what the process still holds, and takes its row away.
+    pub(crate) async fn leave(&self, process: i64) -> Result<i64, Error> {
+        self.query_value("leave", LEAVE, &[&process]).await
+    }
+
+    /// Makes orphans of leases whose process is gone. Returns how many events.
+    pub(crate) async fn reclaim_strays(&self) -> Result<i64, Error> {
+        self.query_value("take over stray leases", "select pubsub.reclaim_strays()", &[]).await
+    }
+
+    /// Makes the log's next partitions. Returns how many.
+    pub(crate) async fn ensure_partitions(&self) -> Result<i32, Error> {
+        self.query_value("make partitions of the log", "select pubsub.ensure_partitions()", &[]).await
+    }
+
+    /// Removes the waiter rows of processes that died asleep. Returns how many.
+    pub(crate) async fn remove_expired_waiters(&self) -> Result<i64, Error> {
+        self.query_value("remove expired waiters", "select pubsub.remove_expired_waiters()", &[]).await
+    }
+}

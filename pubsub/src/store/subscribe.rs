@@ -1,0 +1,23 @@
+//! Declaring channels and subscribing to them.
+
+use super::Store;
+use crate::error::Error;
+
+const DECLARE: &str = "select pubsub.declare_channel($1, $2, $3)";
+
+const SUBSCRIBE: &str = "select pubsub.subscribe($1, $2, $3)";
+
+impl Store {
+    /// Declares a channel, or brings its entry up to date.
+    pub(crate) async fn declare_channel(&self, name: &str, version: u32, description: &str) -> Result<(), Error> {
+        let version = i32::try_from(version).unwrap_or(i32::MAX);
+        self.query("declare a channel", DECLARE, &[&name, &version, &description]).await?;
+        Ok(())
+    }
+
+    /// Subscribes, or brings the subscription's settings up to date; returns its id.
+    pub(crate) async fn subscribe(&self, channel: &str, name: &str, max_attempts: u32) -> Result<i32, Error> {
+        let max_attempts = i32::try_from(max_attempts).unwrap_or(i32::MAX);
+        self.query_value("subscribe", SUBSCRIBE, &[&channel, &name, &max_attempts]).await
+    }
+}
