@@ -1,0 +1,218 @@
+//! A handler's workbench: what waits for it, what it has at work, what it has answered.
+//!
+//! It outlives the handler: deliveries that have not begun wait here for the next one.
+
+use crate::actors::message::{Answer, Answers, CellCommand};
+use crate::model::event::{ClaimedEvent, EventId, Token};
+use crate::model::failure::Handled;
+use crate::model::outcome::Outcome;
+use crate::panics::{self, Panic, Testimony};
+use actix::Recipient;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+
+pub(super) struct Bench {
+    pub(super) subscription: Arc<str>,
+    pub(super) concurrency: usize,
+    commands: mpsc::Receiver<CellCommand>,
+    dispatcher: Recipient<Answers>,
+    pub(super) queue: VecDeque<ClaimedEvent>,
+    at_work: FuturesUnordered<AtWork>,
+    answers: Vec<Answer>,
+    /// Since when something is at work, and not yet reported as busy time.
+    busy_since: Option<Instant>,
+    busy: Duration,
+    peak: usize,
+    /// Which handler works here: the first is 0, and each of its deaths begins the next.
+    generation: u64,
+    /// Why the last handler died, if nobody could say which delivery it was: all that it had at work are suspects.
+    unexplained: Option<Panic>,
+    /// The handler panicked and must be replaced.
+    pub(super) broken: Option<Panic>,
+    /// The pump stopped before the queue was empty, to let others run.
+    pub(super) yielded: bool,
+    /// The runtime is stopping.
+    pub(super) closed: bool,
+}
+
+/// A delivery that the handler has begun.
+pub(super) struct AtWork {
+    pub(super) token: Token,
+    pub(super) event: EventId,
+    pub(super) attempt: u32,
+    pub(super) generation: u64,
+    pub(super) testimony: Testimony,
+    pub(super) answer: oneshot::Receiver<Handled>,
+}
+
+/// A delivery that has ended: with an answer, or without.
+pub(super) struct Ended {
+    token: Token,
+    event: EventId,
+    attempt: u32,
+    generation: u64,
+    panic: Option<Panic>,
+    handled: Option<Handled>,
+}
+
+impl Future for AtWork {
+    type Output = Ended;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
+        Pin::new(&mut self.answer).poll(context).map(|handled| Ended {
+            token: self.token,
+            event: self.event,
+            attempt: self.attempt,
+            generation: self.generation,
+            panic: self.testimony.panic().cloned(),
+            handled: handled.ok(),
+        })
+    }
+}
+
+impl Bench {
+    pub(super) fn new(
+        subscription: Arc<str>,
+        concurrency: usize,
+        commands: mpsc::Receiver<CellCommand>,
+        dispatcher: Recipient<Answers>,
+    ) -> Self {
+        Self {
+            subscription,
+            concurrency,
+            commands,
+            dispatcher,
+            queue: VecDeque::new(),
+            at_work: FuturesUnordered::new(),
+            answers: Vec::new(),
+            busy_since: None,
+            busy: Duration::ZERO,
+            peak: 0,
+            generation: 0,
+            unexplained: None,
+            broken: None,
+            yielded: false,
+            closed: false,
+        }
+    }
+
+    /// Takes in what the dispatcher sent.
+    pub(super) fn poll_commands(&mut self, context: &mut Context<'_>) {
+        while let Poll::Ready(command) = self.commands.poll_recv(context) {
+            match command {
+                Some(CellCommand::Deliver(events)) => self.queue.extend(events),
+                Some(CellCommand::Recall) => self.give_back(),
+                None => {
+                    self.closed = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes in what the handler has answered.
+    pub(super) fn poll_at_work(&mut self, context: &mut Context<'_>) {
+        while let Poll::Ready(Some(ended)) = self.at_work.poll_next_unpin(context) {
+            let outcome = self.judge(ended.generation, ended.panic, ended.handled);
+            self.answer(ended.token, ended.event, ended.attempt, outcome);
+        }
+        if self.at_work.is_empty()
+            && let Some(since) = self.busy_since.take()
+        {
+            self.busy += since.elapsed();
+        }
+    }
+
+    /// What became of a delivery that ended. Without an answer there was a panic, or the handler died for another reason,
+    /// or it let the delivery fall.
+    fn judge(&mut self, generation: u64, panic: Option<Panic>, handled: Option<Handled>) -> Outcome {
+        if let Some(handled) = handled {
+            return handled.into();
+        }
+        let current = generation == self.generation;
+        if let Some(panic) = panic.or_else(|| current.then(panics::take_oldest).flatten()) {
+            if current {
+                self.broken = Some(panic.clone());
+            }
+            return Outcome::Panicked(panic);
+        }
+        if current {
+            return Outcome::Failed {
+                error: "the handler dropped the delivery without an answer".to_owned(),
+                after: None,
+            };
+        }
+        match &self.unexplained {
+            Some(panic) => Outcome::Panicked(panic.clone()),
+            None => Outcome::Failed {
+                error: "interrupted: its handler was restarted".to_owned(),
+                after: Some(Duration::ZERO),
+            },
+        }
+    }
+
+    /// Whether the handler may begin another delivery.
+    pub(super) fn has_free_slot(&self) -> bool {
+        self.at_work.len() < self.concurrency
+    }
+
+    /// Puts a begun delivery on the bench.
+    pub(super) fn begin(&mut self, mut work: AtWork) {
+        self.peak = self.peak.max(self.at_work.len() + 1);
+        // A handler that answered at once needs no place among those that are waited for.
+        match work.answer.try_recv() {
+            Ok(handled) => self.answer(work.token, work.event, work.attempt, handled.into()),
+            Err(_) => self.at_work.push(work),
+        }
+    }
+
+    pub(super) fn answer(&mut self, token: Token, event: EventId, attempt: u32, outcome: Outcome) {
+        self.answers.push(Answer { token, event, attempt, outcome });
+    }
+
+    pub(super) fn start_clock(&mut self, now: Instant) {
+        self.busy_since.get_or_insert(now);
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The handler has died. `unexplained` is its panic, if no delivery has testified to it.
+    pub(super) fn next_generation(&mut self, unexplained: Option<Panic>) {
+        self.generation += 1;
+        self.unexplained = unexplained;
+        self.broken = None;
+        self.yielded = false;
+    }
+
+    /// Gives back what has not begun.
+    pub(super) fn give_back(&mut self) {
+        for event in std::mem::take(&mut self.queue) {
+            self.answer(event.token, event.id, event.attempt, Outcome::Returned);
+        }
+    }
+
+    /// Sends the answers to the dispatcher.
+    pub(super) fn flush(&mut self) {
+        if self.answers.is_empty() {
+            return;
+        }
+        if let Some(since) = &mut self.busy_since {
+            let now = Instant::now();
+            self.busy += now.saturating_duration_since(*since);
+            *since = now;
+        }
+        self.dispatcher.do_send(Answers {
+            answers: std::mem::take(&mut self.answers),
+            busy: std::mem::take(&mut self.busy),
+            peak: std::mem::take(&mut self.peak),
+        });
+    }
+}

@@ -1,0 +1,210 @@
+//! Feeds one subscription's handler: claims what it can take, and settles what it answers.
+//!
+//! Owns: its leases, its demand, its waiter row · Receives: `Wake`, `MailboxDue`, `Answers`, the handler's deaths, `Drain`
+//! · Sends: deliveries to the handler's cell, `LookIntoMailbox` to the scheduler · If it dies: restarted without memory; it
+//! gives back whatever the database still has under its name.
+
+mod intake;
+mod settling;
+
+use crate::actors::heartbeat::ProcessId;
+use crate::actors::message::{
+    Answers, CellCommand, Drain, HandlerDied, HandlerRecovered, LookIntoMailbox, MailboxDue, Rejoined, Wake,
+};
+use crate::observe::Gauges;
+use crate::policy::backoff::Backoff;
+use crate::policy::demand::Demand;
+use crate::policy::leases::Leases;
+use crate::store::Store;
+use actix::{Actor, AsyncContext, Context, Handler, Recipient, ResponseFuture, Supervised};
+use intake::Intake;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// What a dispatcher is told once, and never forgets.
+pub(crate) struct Brief {
+    pub(crate) store: Store,
+    pub(crate) process: ProcessId,
+    /// The subscription's id.
+    pub(crate) subscription: i32,
+    pub(crate) channel: &'static str,
+    pub(crate) name: Arc<str>,
+    pub(crate) max_attempts: u32,
+    pub(crate) backoff: Backoff,
+    pub(crate) concurrency: usize,
+    pub(crate) poll_interval: Duration,
+    pub(crate) cell: mpsc::Sender<CellCommand>,
+    pub(crate) scheduler: Recipient<LookIntoMailbox>,
+    pub(crate) gauges: Arc<Gauges>,
+}
+
+pub(crate) struct Dispatcher {
+    brief: Brief,
+    leases: Leases,
+    demand: Demand,
+    intake: Intake,
+    /// Whether a look for answers that have lingered is planned.
+    settle_planned: bool,
+    /// Failed settlements since the last that went through.
+    settle_failures: u32,
+    /// The handler waits after too many deaths: nothing is claimed for it.
+    suspended: bool,
+    /// Whoever waits for the drain to end; empty while not draining.
+    drains: Vec<oneshot::Sender<()>>,
+    /// Drained: nothing is claimed any more.
+    stopped: bool,
+}
+
+impl Dispatcher {
+    pub(crate) fn new(brief: Brief) -> Self {
+        Self {
+            leases: Leases::default(),
+            demand: Demand::new(brief.concurrency),
+            intake: Intake::default(),
+            settle_planned: false,
+            settle_failures: 0,
+            suspended: false,
+            drains: Vec::new(),
+            stopped: false,
+            brief,
+        }
+    }
+
+    fn draining(&self) -> bool {
+        !self.drains.is_empty()
+    }
+
+    /// Asks the cell to give back what has not begun.
+    fn recall(&self) {
+        if self.brief.cell.try_send(CellCommand::Recall).is_err() {
+            tracing::debug!(subscription = &*self.brief.name, "the handler's cell is gone or busy; nothing is recalled");
+        }
+    }
+
+    /// Ends the drain once nothing is held and nothing is under way.
+    fn finish_drain(&mut self, context: &mut Context<Self>) {
+        if !self.draining() || !self.leases.is_empty() || self.intake.is_working() {
+            return;
+        }
+        if self.intake.is_waiting() {
+            self.stop_waiting(context);
+            return;
+        }
+        for drained in self.drains.drain(..) {
+            // Whoever waited may have stopped waiting: its deadline passed.
+            drained.send(()).unwrap_or_default();
+        }
+        self.stopped = true;
+    }
+}
+
+impl Actor for Dispatcher {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.run_interval(self.brief.poll_interval, |actor, context| {
+            actor.intake.poll_due();
+            actor.settle(context);
+            actor.advance(context);
+        });
+        self.advance(context);
+    }
+}
+
+impl Supervised for Dispatcher {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        self.leases = Leases::default();
+        self.intake = Intake::after_doubt();
+        self.settle_planned = false;
+        self.recall();
+    }
+}
+
+impl Handler<Wake> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, _: Wake, context: &mut Self::Context) {
+        self.intake.log_ripe();
+        self.advance(context);
+    }
+}
+
+impl Handler<MailboxDue> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, _: MailboxDue, context: &mut Self::Context) {
+        self.intake.mailbox_ripe();
+        self.advance(context);
+    }
+}
+
+impl Handler<Answers> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, answers: Answers, context: &mut Self::Context) {
+        self.demand.observe(answers.answers.len(), answers.busy, answers.peak);
+        for answer in answers.answers {
+            self.take_answer(answer);
+        }
+        self.settle(context);
+        self.advance(context);
+    }
+}
+
+impl Handler<HandlerDied> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, died: HandlerDied, _: &mut Self::Context) {
+        let HandlerDied { panic, wait, restarts } = died;
+        let (channel, subscription) = (self.brief.channel, &*self.brief.name);
+        let why = panic.as_ref().map_or_else(|| "it stopped itself".to_owned(), ToString::to_string);
+        if wait.is_zero() {
+            tracing::warn!(channel, subscription, why, restarts, "a handler died and restarts");
+        } else {
+            tracing::error!(channel, subscription, why, restarts, ?wait, "a handler dies too often and must wait");
+        }
+        self.suspended |= !wait.is_zero();
+        self.brief.gauges.handler_died(panic);
+    }
+}
+
+impl Handler<HandlerRecovered> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, _: HandlerRecovered, context: &mut Self::Context) {
+        tracing::info!(channel = self.brief.channel, subscription = &*self.brief.name, "a handler has recovered");
+        self.suspended = false;
+        self.intake.log_ripe();
+        self.intake.mailbox_ripe();
+        self.advance(context);
+    }
+}
+
+impl Handler<Rejoined> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, _: Rejoined, context: &mut Self::Context) {
+        // What was held is in the mailbox now, for whoever claims it. What the handler has begun it will finish; its
+        // answers are refused.
+        self.leases = Leases::default();
+        self.intake.rejoined();
+        self.recall();
+        self.advance(context);
+    }
+}
+
+impl Handler<Drain> for Dispatcher {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Drain, context: &mut Self::Context) -> Self::Result {
+        let (done, drained) = oneshot::channel();
+        self.drains.push(done);
+        self.recall();
+        self.finish_drain(context);
+        Box::pin(async move {
+            // An error means that the dispatcher is gone: nothing is left to wait for.
+            drained.await.unwrap_or_default();
+        })
+    }
+}

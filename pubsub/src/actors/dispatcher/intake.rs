@@ -1,0 +1,343 @@
+//! What the dispatcher does next to get events: one thing at a time, and never a claim without room for its events.
+
+use super::Dispatcher;
+use crate::actors::message::CellCommand;
+use crate::error::{Error, error_chain};
+use crate::model::event::ClaimedEvent;
+use crate::model::outcome::Outcome;
+use crate::policy::backoff::Backoff;
+use crate::policy::demand::MAX_OUTSTANDING;
+use crate::store::Store;
+use crate::store::wait::WAITER_TTL;
+use actix::{ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFuture};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::error::TrySendError;
+
+/// Between two tries after the database failed us.
+const DATABASE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), 2.0, Duration::from_secs(5), 0.5);
+
+/// Answers that may wait for the database before nothing more is claimed.
+const MAX_UNSETTLED: usize = 4 * MAX_OUTSTANDING;
+
+/// How long to let events gather after a claim found several, but not a full batch: publishers are busy, and ringing for
+/// each of their events would cost them more than this costs us.
+const GATHER: Duration = Duration::from_millis(2);
+
+/// First and longest pause between two looks while somebody is mid-publish.
+const FIRST_NAP: Duration = Duration::from_millis(2);
+const LONGEST_NAP: Duration = Duration::from_millis(50);
+
+/// Where the intake of events stands.
+#[derive(Debug)]
+pub(super) struct Intake {
+    /// Something is under way; its end calls `advance`.
+    working: bool,
+    /// The log may have events that were not claimed. Cleared before a claim, not after: a `Wake` that lands while the
+    /// query runs must cause one more claim, or its event waits for the poll.
+    log_ripe: bool,
+    /// The mailbox has due deliveries.
+    mailbox_ripe: bool,
+    /// The mailbox had its turn last.
+    mailbox_was_last: bool,
+    /// Since when the waiter row stands. Publishers ring while it does.
+    waiting: Option<Instant>,
+    /// The pause before the next look, while somebody is mid-publish: those who began before the waiter row do not ring.
+    restless: Option<Duration>,
+    /// The timer of that pause.
+    nap: Option<SpawnHandle>,
+    /// The poll interval has passed.
+    poll: bool,
+    /// A claim's answer was lost: the database may hold leases under our name that we do not know.
+    doubt: bool,
+    /// Failures since the last success.
+    failures: u32,
+}
+
+impl Default for Intake {
+    fn default() -> Self {
+        Self {
+            working: false,
+            log_ripe: true,
+            mailbox_ripe: true,
+            mailbox_was_last: false,
+            waiting: None,
+            restless: None,
+            nap: None,
+            poll: false,
+            doubt: false,
+            failures: 0,
+        }
+    }
+}
+
+/// What came of one step.
+enum Step {
+    /// A claim of up to `asked` events, from the log or from the mailbox.
+    Claimed { events: Vec<ClaimedEvent>, asked: usize, from_mailbox: bool },
+    /// A look with the waiter row standing. `quiet`: nobody was mid-publish.
+    Looked { events: Vec<ClaimedEvent>, quiet: bool },
+    /// The poll of a sleeper, which also renews its waiter row now and then.
+    Polled { events: Vec<ClaimedEvent>, renewed: bool },
+    /// Nothing is in doubt any more.
+    Certain { returned: i64 },
+}
+
+impl Intake {
+    /// The intake of a dispatcher that has lost its memory.
+    pub(super) fn after_doubt() -> Self {
+        Self { doubt: true, ..Self::default() }
+    }
+
+    /// The process has a new id: the waiter row stands under the old one.
+    pub(super) fn rejoined(&mut self) {
+        self.waiting = None;
+        self.restless = None;
+        self.log_ripe = true;
+        self.mailbox_ripe = true;
+    }
+
+    pub(super) fn log_ripe(&mut self) {
+        self.log_ripe = true;
+    }
+
+    pub(super) fn mailbox_ripe(&mut self) {
+        self.mailbox_ripe = true;
+    }
+
+    pub(super) fn poll_due(&mut self) {
+        self.poll = true;
+    }
+
+    pub(super) fn is_working(&self) -> bool {
+        self.working
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+}
+
+impl Dispatcher {
+    /// Starts the next step, if there is one and there is room for what it may bring.
+    pub(super) fn advance(&mut self, context: &mut Context<Self>) {
+        if self.intake.working || self.stopped {
+            return;
+        }
+        if self.draining() {
+            self.finish_drain(context);
+            return;
+        }
+        let room = self.demand.claim_size(self.leases.outstanding());
+        if self.suspended || room == 0 || self.leases.unsettled() > MAX_UNSETTLED {
+            return;
+        }
+        if self.intake.doubt {
+            self.resolve_doubt(context);
+        } else if self.intake.mailbox_ripe && !(self.intake.mailbox_was_last && self.intake.log_ripe) {
+            self.claim_mailbox(room, context);
+        } else if self.intake.log_ripe {
+            self.claim_log(room, context);
+        } else {
+            self.rest(room, context);
+        }
+    }
+
+    fn resolve_doubt(&mut self, context: &mut Context<Self>) {
+        let (store, subscription, process) = self.speaker();
+        let known = self.leases.tokens();
+        self.work(context, async move {
+            let returned = store.return_unknown(subscription, process, &known).await?;
+            Ok(Step::Certain { returned })
+        });
+    }
+
+    fn claim_mailbox(&mut self, room: usize, context: &mut Context<Self>) {
+        let (store, subscription, process) = self.speaker();
+        self.intake.mailbox_ripe = false;
+        self.intake.mailbox_was_last = true;
+        self.work(context, async move {
+            let events = store.claim_mailbox(subscription, process, room).await?;
+            Ok(Step::Claimed { events, asked: room, from_mailbox: true })
+        });
+    }
+
+    fn claim_log(&mut self, room: usize, context: &mut Context<Self>) {
+        let (store, subscription, process) = self.speaker();
+        self.intake.log_ripe = false;
+        self.intake.mailbox_was_last = false;
+        self.intake.restless = None;
+        if let Some(nap) = self.intake.nap.take() {
+            context.cancel_future(nap);
+        }
+        let was_waiting = self.intake.waiting.take().is_some();
+        self.work(context, async move {
+            let events = if was_waiting {
+                store.claim_awake(subscription, process, room).await?
+            } else {
+                store.claim(subscription, process, room).await?
+            };
+            Ok(Step::Claimed { events, asked: room, from_mailbox: false })
+        });
+    }
+
+    /// The log is read to its end: goes to sleep, or looks around while it sleeps.
+    fn rest(&mut self, room: usize, context: &mut Context<Self>) {
+        let (store, subscription, process) = self.speaker();
+        let intake = &mut self.intake;
+        match intake.waiting {
+            // Registered before the look: whoever publishes after the look sees the row, and rings.
+            None => self.work(context, async move {
+                store.start_waiting(subscription, process).await?;
+                let (quiet, events) = store.claim_if_quiet(subscription, process, room).await?;
+                Ok(Step::Looked { events, quiet })
+            }),
+            Some(_) if intake.restless.is_some() => {
+                if intake.nap.is_none() {
+                    self.work(context, async move {
+                        let (quiet, events) = store.claim_if_quiet(subscription, process, room).await?;
+                        Ok(Step::Looked { events, quiet })
+                    });
+                }
+            }
+            Some(since) if intake.poll => {
+                intake.poll = false;
+                let renewed = since.elapsed() > WAITER_TTL / 2;
+                self.work(context, async move {
+                    if renewed {
+                        store.start_waiting(subscription, process).await?;
+                    }
+                    let events = store.claim(subscription, process, room).await?;
+                    Ok(Step::Polled { events, renewed })
+                });
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Whom a step speaks to, and as whom.
+    fn speaker(&self) -> (Store, i32, i64) {
+        (self.brief.store.clone(), self.brief.subscription, self.brief.process.get())
+    }
+
+    /// Takes the waiter row away, for good.
+    pub(super) fn stop_waiting(&mut self, context: &mut Context<Self>) {
+        let (store, subscription, process) = self.speaker();
+        self.intake.waiting = None;
+        self.intake.working = true;
+        let stopping = async move { store.stop_waiting(subscription, process).await };
+        context.spawn(stopping.into_actor(self).map(|stopped, actor, context| {
+            if let Err(error) = stopped {
+                // The row expires by itself.
+                tracing::debug!(error = error_chain(&error), "the waiter row stays until it expires");
+            }
+            actor.intake.working = false;
+            actor.advance(context);
+        }));
+    }
+
+    fn work(&mut self, context: &mut Context<Self>, step: impl Future<Output = Result<Step, Error>> + 'static) {
+        self.intake.working = true;
+        context.spawn(step.into_actor(self).map(Self::worked));
+    }
+
+    fn worked(step: Result<Step, Error>, actor: &mut Self, context: &mut Context<Self>) {
+        actor.intake.working = false;
+        match step {
+            Ok(step) => {
+                actor.intake.failures = 0;
+                actor.take_step(step, context);
+                actor.advance(context);
+            }
+            Err(error) => actor.intake_failed(&error, context),
+        }
+    }
+
+    fn take_step(&mut self, step: Step, context: &mut Context<Self>) {
+        let intake = &mut self.intake;
+        match step {
+            Step::Claimed { events, asked, from_mailbox: true } => {
+                intake.mailbox_ripe |= events.len() == asked;
+                self.deliver(events);
+            }
+            Step::Claimed { events, asked, from_mailbox: false } => {
+                if events.len() == asked {
+                    intake.log_ripe = true;
+                } else if events.len() > 1 && !intake.log_ripe {
+                    intake.log_ripe = true;
+                    self.advance_later(GATHER, context);
+                }
+                self.deliver(events);
+            }
+            Step::Looked { events, quiet } => {
+                intake.waiting.get_or_insert_with(Instant::now);
+                intake.log_ripe |= !events.is_empty();
+                if quiet || !events.is_empty() {
+                    intake.restless = None;
+                } else {
+                    let pause = intake.restless.unwrap_or(FIRST_NAP);
+                    intake.restless = Some((pause * 2).min(LONGEST_NAP));
+                    intake.nap = Some(context.run_later(pause, |actor, context| {
+                        actor.intake.nap = None;
+                        actor.advance(context);
+                    }));
+                }
+                self.deliver(events);
+            }
+            Step::Polled { events, renewed } => {
+                if renewed {
+                    intake.waiting = Some(Instant::now());
+                }
+                intake.log_ripe |= !events.is_empty();
+                self.deliver(events);
+            }
+            Step::Certain { returned } => {
+                intake.doubt = false;
+                intake.mailbox_ripe |= returned > 0;
+            }
+        }
+    }
+
+    /// Whether the step took effect is unknown: what it may have claimed is given back before anything else is claimed.
+    fn intake_failed(&mut self, error: &Error, context: &mut Context<Self>) {
+        let intake = &mut self.intake;
+        intake.failures = intake.failures.saturating_add(1);
+        intake.doubt = true;
+        intake.log_ripe = true;
+        intake.mailbox_ripe = true;
+        let wait = DATABASE_BACKOFF.delay(intake.failures, fastrand::f64());
+        tracing::warn!(
+            channel = self.brief.channel, subscription = &*self.brief.name, error = error_chain(error), ?wait,
+            "events cannot be claimed"
+        );
+        self.advance_later(wait, context);
+    }
+
+    fn advance_later(&mut self, wait: Duration, context: &mut Context<Self>) {
+        self.intake.working = true;
+        context.run_later(wait, |actor, context| {
+            actor.intake.working = false;
+            actor.advance(context);
+        });
+    }
+
+    /// Hands events to the cell. What it cannot take, which only a dying arbiter cannot, is given back.
+    fn deliver(&mut self, events: Vec<ClaimedEvent>) {
+        let Some(first) = events.first() else { return };
+        self.leases.hold(first.token, events.len());
+        if self.draining() || self.suspended {
+            return self.give_back(&events);
+        }
+        if let Err(refused) = self.brief.cell.try_send(CellCommand::Deliver(events)) {
+            let (TrySendError::Full(command) | TrySendError::Closed(command)) = refused;
+            if let CellCommand::Deliver(events) = command {
+                self.give_back(&events);
+            }
+        }
+    }
+
+    fn give_back(&mut self, events: &[ClaimedEvent]) {
+        for event in events {
+            self.conclude(event.token, event.id, event.attempt, Outcome::Returned);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What the dispatcher does with the answers: judges each, and writes them lease by lease.
+
+use super::Dispatcher;
+use crate::actors::message::{Answer, LookIntoMailbox};
+use crate::error::{Error, error_chain};
+use crate::model::event::{EventId, Token};
+use crate::model::outcome::Outcome;
+use crate::policy::backoff::Backoff;
+use crate::policy::disposition::{Action, decide};
+use crate::policy::leases::{LINGER, Settlement};
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use std::time::{Duration, Instant};
+
+/// Between two tries to settle while the database fails us.
+const SETTLE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), 2.0, Duration::from_secs(5), 0.5);
+
+impl Dispatcher {
+    pub(super) fn take_answer(&mut self, answer: Answer) {
+        let Answer { token, event, attempt, outcome } = answer;
+        self.brief.gauges.answered(&outcome);
+        self.conclude(token, event, attempt, outcome);
+    }
+
+    /// Decides what becomes of a delivery, and puts it up for settlement.
+    pub(super) fn conclude(&mut self, token: Token, event: EventId, attempt: u32, outcome: Outcome) {
+        let (channel, subscription) = (self.brief.channel, &*self.brief.name);
+        let decided = decide(event, attempt, outcome, &self.brief.backoff, fastrand::f64());
+        match &decided {
+            None => tracing::debug!(channel, subscription, %event, attempt, "handled"),
+            Some(disposition) => {
+                let (error, delay) = (disposition.error.as_deref().unwrap_or_default(), disposition.delay);
+                let last = attempt >= self.brief.max_attempts;
+                match disposition.action {
+                    Action::Return => tracing::debug!(channel, subscription, %event, attempt, "given back unstarted"),
+                    Action::Snooze => tracing::debug!(channel, subscription, %event, attempt, ?delay, "snoozed"),
+                    Action::Retry if !last => {
+                        tracing::warn!(channel, subscription, %event, attempt, error, ?delay, "failed; will be retried");
+                    }
+                    Action::Retry | Action::Reject | Action::Undecodable => {
+                        self.brief.gauges.died();
+                        tracing::error!(channel, subscription, %event, attempt, error, "given up: a dead letter");
+                    }
+                }
+            }
+        }
+        if !self.leases.answer(token, event, decided, Instant::now()) {
+            tracing::debug!(channel, subscription, %event, attempt, %token, "an answer came after its lease was lost");
+        }
+    }
+
+    /// Writes what is ripe, and plans to look again while answers linger.
+    pub(super) fn settle(&mut self, context: &mut Context<Self>) {
+        for settlement in self.leases.ripe(Instant::now()) {
+            self.write(settlement, context);
+        }
+        if self.leases.lingers() && !self.settle_planned {
+            self.settle_later(LINGER, context);
+        }
+    }
+
+    fn settle_later(&mut self, wait: Duration, context: &mut Context<Self>) {
+        self.settle_planned = true;
+        context.run_later(wait, |actor, context| {
+            actor.settle_planned = false;
+            actor.settle(context);
+        });
+    }
+
+    fn write(&self, settlement: Settlement, context: &mut Context<Self>) {
+        let (store, process) = (self.brief.store.clone(), self.brief.process.get());
+        let writing = async move {
+            let accepted = store
+                .settle(process, settlement.token, settlement.acknowledged.as_deref(), &settlement.dispositions)
+                .await;
+            (settlement, accepted)
+        };
+        context.spawn(writing.into_actor(self).map(|(settlement, accepted), actor, context| {
+            actor.written(settlement, accepted, context);
+        }));
+    }
+
+    fn written(&mut self, settlement: Settlement, accepted: Result<bool, Error>, context: &mut Context<Self>) {
+        let (channel, subscription, token) = (self.brief.channel, &*self.brief.name, settlement.token);
+        match accepted {
+            Ok(accepted) => {
+                self.settle_failures = 0;
+                let news = self.leases.settled(&settlement, accepted);
+                if !accepted && news {
+                    tracing::warn!(channel, subscription, %token, "an answer was refused: its lease was taken over");
+                }
+                if let Some(after) = settlement.next_due() {
+                    self.brief.scheduler.do_send(LookIntoMailbox { after });
+                }
+                self.settle(context);
+            }
+            Err(error) => {
+                self.settle_failures = self.settle_failures.saturating_add(1);
+                let wait = SETTLE_BACKOFF.delay(self.settle_failures, fastrand::f64());
+                tracing::warn!(
+                    channel, subscription, %token, error = error_chain(&error), ?wait, "answers cannot be settled"
+                );
+                self.leases.failed(settlement, Instant::now());
+                // Not at once: `settle_planned` keeps further answers from hammering a database that is down.
+                self.settle_later(wait, context);
+            }
+        }
+        self.advance(context);
+    }
+}

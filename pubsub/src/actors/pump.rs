@@ -1,0 +1,114 @@
+//! Begins deliveries inside the user's actor.
+//!
+//! A future that lives in the actor's own context, where it has the actor and the context at hand: it calls `handle` as
+//! actix would, but sees whether it panics, knows what has begun and what has not, and needs no place in the mailbox.
+
+use crate::actors::bench::{AtWork, Bench};
+use crate::model::channel::Channel;
+use crate::model::delivery::Delivery;
+use crate::model::event::ClaimedEvent;
+use crate::model::outcome::Outcome;
+use crate::panics::{self, Panic};
+use actix::dev::MessageResponse;
+use actix::fut::ActorFuture;
+use actix::{Actor, AsyncContext, Context, Handler};
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// Deliveries begun before others on the arbiter have their turn, and before the answers are sent off.
+const BUDGET: usize = 128;
+
+/// The same, for handlers that take their time in `handle` itself.
+const SLICE: Duration = Duration::from_millis(5);
+
+pub(super) struct Pump<C> {
+    bench: Rc<RefCell<Bench>>,
+    channel: PhantomData<fn() -> C>,
+}
+
+impl<C> Pump<C> {
+    pub(super) fn new(bench: Rc<RefCell<Bench>>) -> Self {
+        Self { bench, channel: PhantomData }
+    }
+}
+
+impl<C, H> ActorFuture<H> for Pump<C>
+where
+    C: Channel,
+    H: Handler<Delivery<C>> + Actor<Context = Context<H>>,
+{
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        handler: &mut H,
+        context: &mut Context<H>,
+        _: &mut std::task::Context<'_>,
+    ) -> Poll<()> {
+        let began = Instant::now();
+        for _ in 0..BUDGET {
+            // An actor that waits for an atomic response, or stops, takes nothing new.
+            if context.waiting() || self.bench.borrow().broken.is_some() || !self.bench.borrow().has_free_slot() {
+                return Poll::Pending;
+            }
+            let Some(event) = self.bench.borrow_mut().queue.pop_front() else {
+                return Poll::Pending;
+            };
+            self.begin(event, handler, context);
+            if began.elapsed() > SLICE {
+                break;
+            }
+        }
+        self.bench.borrow_mut().yielded = true;
+        Poll::Pending
+    }
+}
+
+impl<C: Channel> Pump<C> {
+    fn begin<H>(&self, event: ClaimedEvent, handler: &mut H, context: &mut Context<H>)
+    where
+        H: Handler<Delivery<C>> + Actor<Context = Context<H>>,
+    {
+        let (token, id, attempt) = (event.token, event.id, event.attempt);
+        let (subscription, generation) = {
+            let mut bench = self.bench.borrow_mut();
+            bench.start_clock(Instant::now());
+            (Arc::clone(&bench.subscription), bench.generation())
+        };
+        let mut testimony = None;
+        // The bench is not borrowed while the user's code runs.
+        let begun = catch_unwind(AssertUnwindSafe(|| {
+            let span =
+                tracing::debug_span!("delivery", channel = C::NAME, subscription = &*subscription, event = id.0, attempt);
+            let _entered = span.enter();
+            let (delivery, witnessed) = Delivery::<C>::decode(event, Arc::clone(&subscription))?;
+            testimony = Some(witnessed);
+            let (answer, answered) = oneshot::channel();
+            handler.handle(delivery, context).handle(context, Some(answer));
+            Ok::<_, serde_json::Error>(answered)
+        }));
+        let mut bench = self.bench.borrow_mut();
+        match (begun, testimony) {
+            (Ok(Ok(answer)), Some(testimony)) => {
+                bench.begin(AtWork { token, event: id, attempt, generation, testimony, answer });
+            }
+            (Ok(Ok(_)), None) => unreachable!("a delivery that was handled was decoded"),
+            (Ok(Err(error)), _) => bench.answer(token, id, attempt, Outcome::Undecodable { error: error.to_string() }),
+            (Err(payload), testimony) => {
+                let panic = testimony
+                    .and_then(|testimony| testimony.panic().cloned())
+                    .or_else(panics::take_newest)
+                    .unwrap_or_else(|| Panic::from_payload(payload.as_ref()));
+                bench.broken = Some(panic.clone());
+                bench.answer(token, id, attempt, Outcome::Panicked(panic));
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Owns the retry mailbox's time: who is due when, and which processes are dead.
+//!
+//! Owns: the due timer · Receives: `LookIntoMailbox`, its timers · Sends: `MailboxDue` to the dispatcher whose deliveries
+//! are due; the dispatcher claims them, for only it knows how many its handler can take · If it dies: restarted; its state
+//! is in the tables.
+
+use crate::actors::message::{LookIntoMailbox, MailboxDue};
+use crate::error::{Error, error_chain};
+use crate::store::Store;
+use crate::store::process::DeadProcess;
+use actix::{
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised, WrapFuture,
+};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+pub(crate) struct Scheduler {
+    store: Store,
+    dispatchers: HashMap<i32, Recipient<MailboxDue>>,
+    /// How often to look without being told.
+    poll_interval: Duration,
+    /// How often to look for dead processes, and how long a silence makes one.
+    reclaim_every: Duration,
+    silence_limit: Duration,
+    planned: Option<(Instant, SpawnHandle)>,
+    looking: bool,
+}
+
+impl Scheduler {
+    pub(crate) fn new(
+        store: Store,
+        dispatchers: HashMap<i32, Recipient<MailboxDue>>,
+        poll_interval: Duration,
+        reclaim_every: Duration,
+        silence_limit: Duration,
+    ) -> Self {
+        Self { store, dispatchers, poll_interval, reclaim_every, silence_limit, planned: None, looking: false }
+    }
+
+    /// Looks after this long, or earlier if that is planned already.
+    fn plan(&mut self, after: Duration, context: &mut Context<Self>) {
+        let at = Instant::now() + after.min(self.poll_interval);
+        if let Some((planned, timer)) = self.planned {
+            if planned <= at {
+                return;
+            }
+            context.cancel_future(timer);
+        }
+        let timer = context.run_later(at.saturating_duration_since(Instant::now()), |actor, context| {
+            actor.planned = None;
+            actor.look(context);
+        });
+        self.planned = Some((at, timer));
+    }
+
+    fn look(&mut self, context: &mut Context<Self>) {
+        if self.looking {
+            // What this look would find, the one under way may have missed.
+            self.plan(Duration::from_millis(1), context);
+            return;
+        }
+        self.looking = true;
+        let store = self.store.clone();
+        let subscriptions: Vec<i32> = self.dispatchers.keys().copied().collect();
+        let looking = async move { store.next_due(&subscriptions).await };
+        context.spawn(looking.into_actor(self).map(Self::looked));
+    }
+
+    fn looked(due: Result<Vec<(i32, Duration)>, Error>, actor: &mut Self, context: &mut Context<Self>) {
+        actor.looking = false;
+        let mut next = actor.poll_interval;
+        match due {
+            Ok(due) => {
+                for (subscription, due_in) in due {
+                    if !due_in.is_zero() {
+                        next = next.min(due_in);
+                    } else if let Some(dispatcher) = actor.dispatchers.get(&subscription) {
+                        dispatcher.do_send(MailboxDue);
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(error = error_chain(&error), "cannot look into the mailbox"),
+        }
+        actor.plan(next, context);
+    }
+
+    /// Takes over from dead processes, then plans the next time: never two at once.
+    fn reclaim(&self, context: &mut Context<Self>) {
+        let (store, silence) = (self.store.clone(), self.silence_limit);
+        let reclaiming = async move { store.reclaim(silence).await };
+        context.spawn(reclaiming.into_actor(self).map(Self::reclaimed));
+    }
+
+    fn reclaimed(dead: Result<Vec<DeadProcess>, Error>, actor: &mut Self, context: &mut Context<Self>) {
+        match dead {
+            Ok(dead) => {
+                for DeadProcess { process, host, os_pid, silent_for, orphans } in &dead {
+                    tracing::warn!(process, host, os_pid, ?silent_for, orphans, "a process died; its deliveries are due again");
+                }
+                if !dead.is_empty() {
+                    actor.plan(Duration::ZERO, context);
+                }
+            }
+            Err(error) => tracing::warn!(error = error_chain(&error), "cannot look for dead processes"),
+        }
+        context.run_later(actor.reclaim_every, |actor, context| actor.reclaim(context));
+    }
+}
+
+impl Actor for Scheduler {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        self.plan(Duration::ZERO, context);
+        self.reclaim(context);
+    }
+}
+
+impl Supervised for Scheduler {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        self.planned = None;
+        self.looking = false;
+    }
+}
+
+impl Handler<LookIntoMailbox> for Scheduler {
+    type Result = ();
+
+    fn handle(&mut self, look: LookIntoMailbox, context: &mut Self::Context) {
+        self.plan(look.after, context);
+    }
+}

@@ -1,0 +1,105 @@
+//! Keeps the runtime's own actors alive.
+//!
+//! actix's own `Supervisor` restarts an actor whose context finished, never one that panicked, and dropping the context of
+//! a panicked actor polls it once more in the middle of the unwinding. So we own the context's future: poll it inside
+//! `catch_unwind`, and restart it in place, which keeps the actor's address and its queued messages valid.
+//!
+//! Owns: the future of one system actor, its restarts · Receives: exits and panics, by polling · Sends: nothing · If it
+//! dies: it is a plain task without state worth keeping; its actor ends, and the process's leases are reclaimed.
+
+use crate::panics::{self, Panic};
+use crate::policy::restart::Restarts;
+use actix::dev::ContextFut;
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Supervised};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Poll, ready};
+use std::time::Instant;
+use tokio::time::Sleep;
+
+/// An actor's address before the actor: what lets two actors know each other from the start.
+pub(crate) struct Seat<A: Actor<Context = Context<A>>>(Context<A>);
+
+impl<A> Seat<A>
+where
+    A: Supervised + Actor<Context = Context<A>> + Unpin,
+{
+    pub(crate) fn new() -> Self {
+        Self(Context::new())
+    }
+
+    pub(crate) fn address(&self) -> Addr<A> {
+        self.0.address()
+    }
+
+    /// Starts the actor on the current arbiter and keeps it alive until its context is stopped.
+    pub(crate) fn start(self, name: &'static str, actor: A) -> Addr<A> {
+        panics::watch();
+        let address = self.0.address();
+        let actor = Box::new(self.0.into_future(actor));
+        actix_rt::spawn(Supervisor { name, actor, restarts: Restarts::default(), waiting: None });
+        address
+    }
+}
+
+struct Supervisor<A>
+where
+    A: Supervised + Actor<Context = Context<A>>,
+{
+    name: &'static str,
+    actor: Box<ContextFut<A, Context<A>>>,
+    restarts: Restarts,
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl<A> Future for Supervisor<A>
+where
+    A: Supervised + Actor<Context = Context<A>> + Unpin,
+{
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        loop {
+            if let Some(waiting) = &mut this.waiting {
+                ready!(waiting.as_mut().poll(context));
+                this.waiting = None;
+                match catch_unwind(AssertUnwindSafe(|| this.actor.restart())) {
+                    Ok(true) => {}
+                    Ok(false) => return Poll::Ready(()), // nobody holds its address any more
+                    Err(payload) => {
+                        this.died(payload.as_ref());
+                        continue;
+                    }
+                }
+            }
+            match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut *this.actor).poll(context))) {
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(())) => return Poll::Ready(()),
+                Err(payload) => this.died(payload.as_ref()),
+            }
+        }
+    }
+}
+
+impl<A> Supervisor<A>
+where
+    A: Supervised + Actor<Context = Context<A>>,
+{
+    fn died(&mut self, payload: &(dyn std::any::Any + Send)) {
+        let panic = panics::take_newest().unwrap_or_else(|| Panic::from_payload(payload));
+        let wait = self.restarts.note(Instant::now(), fastrand::f64());
+        tracing::error!(actor = self.name, %panic, ?wait, restarts = self.restarts.total(), "a system actor died and restarts");
+        self.waiting = Some(Box::pin(tokio::time::sleep(wait)));
+    }
+}
+
+impl<A> Drop for Supervisor<A>
+where
+    A: Supervised + Actor<Context = Context<A>>,
+{
+    fn drop(&mut self) {
+        // Terminated first, so that dropping the context does not poll it again.
+        self.actor.ctx().terminate();
+    }
+}

@@ -1,0 +1,159 @@
+//! Says what to run, before it runs.
+
+use super::handle::PubSub;
+use super::start;
+use super::subscription::{SubscribeOptions, Subscription};
+use crate::config::Config;
+use crate::error::Error;
+use crate::model::channel::Channel;
+use crate::model::delivery::Delivery;
+use crate::model::failure::Handled;
+use actix::{Actor, Context, Handler, ResponseFuture};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Builds a [`PubSub`]. See [`PubSub::builder`].
+#[derive(Debug)]
+#[must_use = "nothing runs until `start`"]
+pub struct Builder {
+    pub(super) database_url: String,
+    pub(super) config: Config,
+    pub(super) declarations: BTreeMap<&'static str, Declaration>,
+    pub(super) subscriptions: Vec<Subscription>,
+}
+
+/// A channel as this process knows it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Declaration {
+    pub(super) version: u32,
+    pub(super) description: &'static str,
+}
+
+impl Builder {
+    pub(super) fn new(database_url: String) -> Self {
+        Self {
+            database_url,
+            config: Config::default(),
+            declarations: BTreeMap::new(),
+            subscriptions: Vec::new(),
+        }
+    }
+
+    /// Declares a channel that this process publishes on but does not subscribe to. Subscribing declares it too.
+    pub fn declare<C: Channel>(mut self) -> Self {
+        self.declarations.insert(C::NAME, Declaration { version: C::VERSION, description: C::DESCRIPTION });
+        self
+    }
+
+    /// Subscribes an actix actor to a channel.
+    ///
+    /// `name` is the subscription's durable name: 1 to 63 characters of `a-z 0-9 . _ -`. Processes that subscribe to the
+    /// same channel under the same name share its events; different names each get all of them. A new subscription starts
+    /// with the events that commit after its first `start`.
+    ///
+    /// `factory` makes the actor, on a thread of its own, now and after each of its panics. The actor must be a plain
+    /// `actix` actor with `Context<Self>`; its handler may answer with anything that actix allows: [`Handled`],
+    /// `ResponseFuture<Handled>`, `ResponseActFuture<Self, Handled>`, `AtomicResponse<Self, Handled>`.
+    pub fn subscribe<C, H>(self, name: impl Into<String>, factory: impl Fn() -> H + Send + Unpin + 'static) -> Self
+    where
+        C: Channel,
+        H: Handler<Delivery<C>> + Actor<Context = Context<H>>,
+    {
+        self.subscribe_with::<C, H>(name, SubscribeOptions::default(), factory)
+    }
+
+    /// Subscribes with settings of the subscription's own. Otherwise [`subscribe`](Self::subscribe).
+    pub fn subscribe_with<C, H>(
+        self,
+        name: impl Into<String>,
+        options: SubscribeOptions,
+        factory: impl Fn() -> H + Send + Unpin + 'static,
+    ) -> Self
+    where
+        C: Channel,
+        H: Handler<Delivery<C>> + Actor<Context = Context<H>>,
+    {
+        let mut builder = self.declare::<C>();
+        builder.subscriptions.push(Subscription::new::<C, H>(name.into(), &options, factory));
+        builder
+    }
+
+    /// Subscribes a closure to a channel: for handlers without a state of their own.
+    pub fn subscribe_fn<C, Fut>(
+        self,
+        name: impl Into<String>,
+        handle: impl Fn(Delivery<C>) -> Fut + Clone + Send + Unpin + 'static,
+    ) -> Self
+    where
+        C: Channel,
+        Fut: Future<Output = Handled> + 'static,
+    {
+        self.subscribe_fn_with(name, SubscribeOptions::default(), handle)
+    }
+
+    /// Subscribes a closure with settings of the subscription's own. Otherwise [`subscribe_fn`](Self::subscribe_fn).
+    pub fn subscribe_fn_with<C, Fut>(
+        self,
+        name: impl Into<String>,
+        options: SubscribeOptions,
+        handle: impl Fn(Delivery<C>) -> Fut + Clone + Send + Unpin + 'static,
+    ) -> Self
+    where
+        C: Channel,
+        Fut: Future<Output = Handled> + 'static,
+    {
+        self.subscribe_with::<C, _>(name, options, move || Closure(handle.clone()))
+    }
+
+    /// How often a sleeping subscription looks by itself, should its wake-up have been lost. Default: 1 s.
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.config.poll_interval = interval.max(Duration::from_millis(1));
+        self
+    }
+
+    /// How often the process tells the database that it lives, and after how long a silence the others take its events
+    /// over; the silence is at least two beats. Default: 1 s and 6 s.
+    pub fn heartbeat(mut self, every: Duration, silence_limit: Duration) -> Self {
+        self.config.heartbeat = every.max(Duration::from_millis(10));
+        self.config.silence_limit = silence_limit.max(self.config.heartbeat * 2);
+        self
+    }
+
+    /// Connections for claiming, settling and publishing; at least 1. Two more listen and beat. Default: 4.
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.config.connections = connections.max(1);
+        self
+    }
+
+    /// Starts everything, and returns once the subscriptions exist: what is published from then on is delivered.
+    ///
+    /// Must be called inside an actix system. The runtime takes a thread for itself and one for each subscription, so that
+    /// a handler that blocks its thread holds up nobody else.
+    ///
+    /// # Errors
+    /// [`Error::SchemaMissing`] and its like if [`migrate`](crate::migrate) has not run, a connection error, or a name that
+    /// cannot be used.
+    pub async fn start(self) -> Result<PubSub, Error> {
+        start::start(self).await
+    }
+}
+
+/// The actor around a closure.
+struct Closure<F>(F);
+
+impl<F: Unpin + 'static> Actor for Closure<F> {
+    type Context = Context<Self>;
+}
+
+impl<C, F, Fut> Handler<Delivery<C>> for Closure<F>
+where
+    C: Channel,
+    F: Fn(Delivery<C>) -> Fut + Unpin + 'static,
+    Fut: Future<Output = Handled> + 'static,
+{
+    type Result = ResponseFuture<Handled>;
+
+    fn handle(&mut self, delivery: Delivery<C>, _: &mut Self::Context) -> Self::Result {
+        Box::pin((self.0)(delivery))
+    }
+}

@@ -1,0 +1,176 @@
+//! The handle to a running runtime.
+
+use super::builder::Builder;
+use crate::actors::dispatcher::Dispatcher;
+use crate::actors::heartbeat::ProcessId;
+use crate::actors::message::Drain;
+use crate::error::{Error, error_chain};
+use crate::model::channel::Channel;
+use crate::model::event::EventId;
+use crate::observe::{Gauges, HandlerStatus};
+use crate::store::Store;
+use crate::store::publish::PublishOptions;
+use actix::{Addr, Arbiter};
+use futures_util::future::join_all;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What runs for the subscriptions.
+pub(super) struct Running {
+    pub(super) handlers: Vec<Arbiter>,
+    pub(super) dispatchers: Vec<(&'static str, Arc<str>, Addr<Dispatcher>, Arc<Gauges>)>,
+}
+
+/// What a handle is made of.
+pub(super) struct Parts {
+    pub(super) system: Arbiter,
+    pub(super) handlers: Vec<Arbiter>,
+    pub(super) dispatchers: Vec<(&'static str, Arc<str>, Addr<Dispatcher>, Arc<Gauges>)>,
+    pub(super) store: Store,
+    pub(super) process: ProcessId,
+}
+
+/// A running publish/subscribe runtime. Cheap to clone; it stops when the last clone is dropped.
+///
+/// [`drain`](Self::drain) before the process ends: dropping stops at once, and what the handlers had begun runs again
+/// elsewhere.
+#[derive(Clone)]
+pub struct PubSub {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    parts: Parts,
+}
+
+/// Longest wait for the last words to the database when a handle is dropped.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+impl PubSub {
+    /// Begins a runtime on the database behind a `postgres://` URL or a libpq connection string.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use pubsub::{Channel, Delivery, PubSub};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize, Channel)]
+    /// # #[channel("sms")]
+    /// # struct Sms { msg: String }
+    /// # async fn example() -> Result<(), pubsub::Error> {
+    /// let url = "postgres://localhost/shop";
+    /// pubsub::migrate(url).await?;
+    /// let pubsub = PubSub::builder(url)
+    ///     .subscribe_fn("log", |sms: Delivery<Sms>| async move {
+    ///         println!("{}", sms.msg);
+    ///         Ok(())
+    ///     })
+    ///     .start()
+    ///     .await?;
+    /// pubsub.publish(&Sms { msg: "hello".into() }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder(database_url: impl Into<String>) -> Builder {
+        Builder::new(database_url.into())
+    }
+
+    pub(super) fn new(parts: Parts) -> Self {
+        Self { inner: Arc::new(Inner { parts }) }
+    }
+
+    /// Publishes an event as a transaction of its own. In a transaction of yours: [`publish`](crate::publish).
+    ///
+    /// # Errors
+    /// As [`publish`](crate::publish). After a timeout or a broken connection it is unknown whether the event was
+    /// published.
+    pub async fn publish<C: Channel>(&self, event: &C) -> Result<EventId, Error> {
+        self.publish_with(event, &PublishOptions::default()).await
+    }
+
+    /// Publishes with a key or headers. Otherwise [`publish`](Self::publish).
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub async fn publish_with<C: Channel>(&self, event: &C, options: &PublishOptions) -> Result<EventId, Error> {
+        self.inner.parts.store.publish(event, options).await
+    }
+
+    /// Puts all dead letters of a subscription back to work, their attempts reset. Returns how many.
+    ///
+    /// # Errors
+    /// If the channel has no such subscription, or the database's own errors.
+    pub async fn redrive<C: Channel>(&self, subscription: &str) -> Result<u64, Error> {
+        self.inner.parts.store.redrive(C::NAME, subscription, None).await
+    }
+
+    /// Puts one dead letter back to work. False: it is not dead (any more).
+    ///
+    /// # Errors
+    /// As [`redrive`](Self::redrive).
+    pub async fn redrive_one<C: Channel>(&self, subscription: &str, event: EventId) -> Result<bool, Error> {
+        Ok(self.inner.parts.store.redrive(C::NAME, subscription, Some(event.0)).await? > 0)
+    }
+
+    /// What the handlers of this process have done since they started.
+    #[must_use]
+    pub fn handlers(&self) -> Vec<HandlerStatus> {
+        let status = |(channel, name, _, gauges): &(&'static str, Arc<str>, _, Arc<Gauges>)| gauges.status(channel, name);
+        self.inner.parts.dispatchers.iter().map(status).collect()
+    }
+
+    /// Claims nothing more, gives back what has not begun, and waits until the handlers have finished the rest and their
+    /// answers are settled, but no longer than `deadline`. Then everything stops. Returns whether all was finished; what
+    /// was not runs again in another process.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the runtime draining; it stops with its last handle.
+    pub async fn drain(&self, deadline: Duration) -> bool {
+        let Parts { dispatchers, store, process, .. } = &self.inner.parts;
+        // An error means that the dispatcher is gone: then nothing of it is left to finish.
+        let drains = join_all(dispatchers.iter().map(|(_, _, dispatcher, _)| dispatcher.send(Drain)));
+        let finished = tokio::time::timeout(deadline, drains).await.is_ok();
+        match tokio::time::timeout(FAREWELL, store.leave(process.get())).await {
+            Ok(Ok(left)) => tracing::info!(finished, left, "the pubsub runtime has drained"),
+            Ok(Err(error)) => tracing::warn!(finished, error = error_chain(&error), "left without saying goodbye"),
+            Err(_) => tracing::warn!(finished, "left without saying goodbye: the database did not answer"),
+        }
+        self.inner.stop();
+        finished
+    }
+}
+
+impl Inner {
+    fn stop(&self) {
+        for handler in &self.parts.handlers {
+            handler.stop();
+        }
+        self.parts.system.stop();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for handler in &self.parts.handlers {
+            handler.stop();
+        }
+        let Parts { system, store, process, .. } = &self.parts;
+        let (store, process) = (store.clone(), process.clone());
+        // On the system arbiter, which is the last to stop; after a drain it has stopped already.
+        system.spawn(async move {
+            if let Ok(Err(error)) = tokio::time::timeout(FAREWELL, store.leave(process.get())).await {
+                tracing::debug!(error = error_chain(&error), "stopped without saying goodbye");
+            }
+            Arbiter::current().stop();
+        });
+    }
+}
+
+impl fmt::Debug for PubSub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PubSub")
+            .field("process", &self.inner.parts.process.get())
+            .field("handlers", &self.handlers())
+            .finish_non_exhaustive()
+    }
+}

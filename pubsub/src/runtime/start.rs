@@ -1,0 +1,194 @@
+//! Starts a runtime: checks, declares, subscribes, and wires the actors.
+
+use super::builder::{Builder, Declaration};
+use super::handle::{Parts, PubSub, Running};
+use super::subscription::Subscription;
+use crate::actors::cell::Line;
+use crate::actors::dispatcher::{Brief, Dispatcher};
+use crate::actors::heartbeat::{Heartbeat, ProcessId};
+use crate::actors::janitor::Janitor;
+use crate::actors::listener::Listener;
+use crate::actors::message::{CellCommand, Wake};
+use crate::actors::scheduler::Scheduler;
+use crate::actors::supervisor::Seat;
+use crate::config::Config;
+use crate::error::Error;
+use crate::observe::Gauges;
+use crate::policy::demand::MAX_OUTSTANDING;
+use crate::store::{Store, Target};
+use actix::{Addr, Arbiter, Recipient, System};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+/// Connections of the heartbeat: its own one, so that no busy pool can starve it.
+const HEARTBEAT_CONNECTIONS: usize = 1;
+
+pub(super) async fn start(builder: Builder) -> Result<PubSub, Error> {
+    let Builder { database_url, config, declarations, subscriptions } = builder;
+    check_names(&subscriptions)?;
+    System::try_current().ok_or(Error::NoActixSystem)?;
+    let target = Target::parse(&database_url)?;
+    target.check_schema(config.deadline).await?;
+
+    // Stopped on every way out that does not hand it on.
+    let system = StopOnDrop(Some(Arbiter::new()));
+    let home = runtime_of(system.arbiter()).await?;
+    let store = target.store(&home, config.connections, config.deadline);
+    declare(&store, &declarations).await?;
+    let mut ids = Vec::with_capacity(subscriptions.len());
+    for Subscription { channel, name, max_attempts, .. } in &subscriptions {
+        ids.push(store.subscribe(channel, name, *max_attempts).await?);
+    }
+    let host = host_name();
+    let process = ProcessId::new(store.register_process(&host).await?);
+    tracing::info!(process = process.get(), subscriptions = ids.len(), "the pubsub runtime starts");
+
+    let heart = target.store(&home, HEARTBEAT_CONNECTIONS, config.deadline);
+    let wiring = Wiring { target, config, store, heart, host, process };
+    let (answer, wired) = oneshot::channel();
+    let plan = wiring.clone();
+    let subscriptions = ids.into_iter().zip(subscriptions).collect();
+    system.arbiter().spawn_fn(move || drop(answer.send(plan.wire(subscriptions))));
+    let Running { handlers, dispatchers } = wired.await.map_err(|_| Error::Stopped)?;
+    let Wiring { store, process, .. } = wiring;
+    Ok(PubSub::new(Parts { system: system.keep(), handlers, dispatchers, store, process }))
+}
+
+/// What all actors are made of.
+#[derive(Clone)]
+struct Wiring {
+    target: Target,
+    config: Config,
+    store: Store,
+    heart: Store,
+    host: String,
+    process: ProcessId,
+}
+
+impl Wiring {
+    /// Starts every actor. Runs on the system arbiter, where they live.
+    fn wire(self, subscriptions: Vec<(i32, Subscription)>) -> Running {
+        let Self { target, config, store, heart, host, process } = self;
+        let scheduler = Seat::<Scheduler>::new();
+        let mut running = Running { handlers: Vec::new(), dispatchers: Vec::new() };
+        let mut sleepers: HashMap<String, Vec<Recipient<Wake>>> = HashMap::new();
+        let mut mailboxes = HashMap::new();
+        for (id, subscription) in subscriptions {
+            let channel = subscription.channel;
+            let gauges = Arc::new(Gauges::default());
+            let name = Arc::clone(&subscription.name);
+            let (commands, receiver) = mpsc::channel(MAX_OUTSTANDING + 1);
+            let dispatcher = Seat::<Dispatcher>::new().start(
+                "dispatcher",
+                Dispatcher::new(Brief {
+                    store: store.clone(),
+                    process: process.clone(),
+                    subscription: id,
+                    channel,
+                    name: Arc::clone(&name),
+                    max_attempts: subscription.max_attempts,
+                    backoff: subscription.backoff,
+                    concurrency: subscription.concurrency,
+                    poll_interval: config.poll_interval,
+                    cell: commands,
+                    scheduler: scheduler.address().recipient(),
+                    gauges: Arc::clone(&gauges),
+                }),
+            );
+            running.handlers.push(start_cell(subscription, &dispatcher, receiver));
+            sleepers.entry(channel.to_owned()).or_default().push(dispatcher.clone().recipient());
+            mailboxes.insert(id, dispatcher.clone().recipient());
+            running.dispatchers.push((channel, name, dispatcher, gauges));
+        }
+        let scheduler = scheduler.start(
+            "scheduler",
+            Scheduler::new(store.clone(), mailboxes, config.poll_interval, config.heartbeat, config.silence_limit),
+        );
+        let dispatchers = running.dispatchers.iter().map(|(_, _, address, _)| address.clone().recipient()).collect();
+        Seat::new().start(
+            "heartbeat",
+            Heartbeat { store: heart, host, process, every: config.heartbeat, dispatchers },
+        );
+        Seat::new().start("listener", Listener::new(target, config.deadline, sleepers, scheduler.recipient()));
+        Seat::new().start("janitor", Janitor { store });
+        running
+    }
+}
+
+/// Starts a handler's cell on an arbiter of its own.
+fn start_cell(subscription: Subscription, dispatcher: &Addr<Dispatcher>, commands: mpsc::Receiver<CellCommand>) -> Arbiter {
+    let arbiter = Arbiter::new();
+    let line = Line {
+        subscription: subscription.name,
+        concurrency: subscription.concurrency,
+        commands,
+        answers: dispatcher.clone().recipient(),
+        deaths: dispatcher.clone().recipient(),
+        recoveries: dispatcher.clone().recipient(),
+    };
+    (subscription.start_cell)(&arbiter, line);
+    arbiter
+}
+
+async fn declare(store: &Store, declarations: &BTreeMap<&'static str, Declaration>) -> Result<(), Error> {
+    for (name, Declaration { version, description }) in declarations {
+        store.declare_channel(name, *version, description).await?;
+    }
+    Ok(())
+}
+
+fn check_names(subscriptions: &[Subscription]) -> Result<(), Error> {
+    let mut seen = HashSet::new();
+    for Subscription { channel, name, .. } in subscriptions {
+        let well_formed = (1..=63).contains(&name.len())
+            && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c));
+        if !well_formed {
+            return Err(Error::InvalidSubscriptionName { name: name.to_string() });
+        }
+        if !seen.insert((channel, name)) {
+            return Err(Error::DuplicateSubscription { channel, name: name.to_string() });
+        }
+    }
+    Ok(())
+}
+
+/// The tokio runtime behind an arbiter.
+async fn runtime_of(arbiter: &Arbiter) -> Result<Handle, Error> {
+    let (answer, handle) = oneshot::channel();
+    arbiter.spawn_fn(move || drop(answer.send(Handle::current())));
+    handle.await.map_err(|_| Error::Stopped)
+}
+
+/// What the other processes' logs call this machine.
+fn host_name() -> String {
+    std::env::var("HOSTNAME")
+        .ok()
+        .or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok())
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// An arbiter that is stopped unless somebody keeps it.
+struct StopOnDrop(Option<Arbiter>);
+
+impl StopOnDrop {
+    fn arbiter(&self) -> &Arbiter {
+        self.0.as_ref().expect("only `keep` takes the arbiter, and it takes this with it")
+    }
+
+    fn keep(mut self) -> Arbiter {
+        self.0.take().expect("only `keep` takes the arbiter, and it takes this with it")
+    }
+}
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        if let Some(arbiter) = &self.0 {
+            arbiter.stop();
+        }
+    }
+}
