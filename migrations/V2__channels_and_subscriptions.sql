@@ -143,6 +143,20 @@ begin
 end
 $$;
 
+-- Raises unless a claim asks for at least one event.
+create function pubsub.require_batch(batch integer) returns void
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if coalesce(batch, 0) < 1 then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = format('a claim asks for at least 1 event, not for %s', coalesce(batch::text, 'null'));
+    end if;
+end
+$$;
+
 -- Subscribes, or brings the settings of the subscription up to date. A new subscription starts with the events that
 -- commit after it. Returns the subscription's id.
 create function pubsub.subscribe(channel text, name text, max_attempts integer default 20) returns integer

@@ -62,6 +62,7 @@ declare
     claimed    integer;
     opened     boolean := false;
 begin
+    perform pubsub.require_batch(batch);
     perform pubsub.require_first_in_transaction('pubsub.claim');
     select s.channel into of_channel from pubsub.subscriptions s where s.id = claim.subscription;
     if not found then
@@ -215,6 +216,7 @@ declare
     -- A variable, because the index cannot be searched by a volatile function.
     due_by constant timestamptz := clock_timestamp();
 begin
+    perform pubsub.require_batch(batch);
     return query
     with due as materialized (
         select m.event_id

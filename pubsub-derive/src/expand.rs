@@ -5,32 +5,34 @@ use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use std::time::Duration;
 use syn::spanned::Spanned as _;
-use syn::{DeriveInput, Path, parse_quote, parse_quote_spanned};
+use syn::{DeriveInput, Path, parse_quote};
 
 /// The name of a channel whose own was refused. Nobody runs it: the build has failed.
 const FALLBACK_NAME: &str = "invalid";
 
 /// The implementation for `input`. `unfit` is the error that says that the type cannot be a payload at all.
-pub(crate) fn expand(input: &DeriveInput, channel: &Channel, unfit: Option<TokenStream>) -> TokenStream {
+pub(crate) fn expand(input: &DeriveInput, channel: &Channel, unfit: Option<&TokenStream>) -> TokenStream {
     let of = &input.ident;
-    let mut generics = input.generics.clone();
-    let clause = generics.make_where_clause();
-    for parameter in input.generics.type_params().map(|parameter| &parameter.ident) {
-        clause.predicates.push(parse_quote_spanned!(parameter.span()=> #parameter: __pubsub::Payload));
-    }
-    let proof = proof(input, unfit);
-    if proof.is_some() {
-        clause.predicates.push(parse_quote!(__Proof: __pubsub::Payload));
-    }
-    let (impl_generics, ty_generics, where_clause) = generics.split_for_impl();
+    let (_, ty_generics, _) = input.generics.split_for_impl();
     // The type as the user wrote it, so that what is wrong with it is reported there.
     let ty = quote_spanned!(of.span()=> #of #ty_generics);
+    let mut generics = input.generics.clone();
+    let clause = generics.make_where_clause();
+    if input.generics.type_params().next().is_some() {
+        // Whether it is a payload depends on its parameters.
+        clause.predicates.push(parse_quote!(#ty: __pubsub::Payload));
+    }
+    let silence = unfit.map(silence);
+    if silence.is_some() {
+        clause.predicates.push(parse_quote!(__Silence: __pubsub::Payload));
+    }
+    let (impl_generics, _, where_clause) = generics.split_for_impl();
     let import = import(channel.krate.as_ref());
     let consts = consts(channel);
     quote! {
         const _: () = {
             #import
-            #proof
+            #silence
             #[automatically_derived]
             impl #impl_generics __pubsub::Channel for #ty #where_clause {
                 #consts
@@ -39,30 +41,15 @@ pub(crate) fn expand(input: &DeriveInput, channel: &Channel, unfit: Option<Token
     }
 }
 
-/// Makes sure that a type that is no payload is one error, here, in our words.
+/// Keeps the error of a type that is `unfit` to be a payload from being followed by the compiler's own words for it.
 ///
-/// `__Proof` is the item of an array. If its length is an error, because the type is `unfit` or because the call of
-/// `payload` fails the type check, the item is of no known type. The compiler then takes `__Proof: Payload` for a bound on
-/// any type, also on this one, and repeats the error neither at the implementation nor where the channel is used. If all
-/// is well, the bound is `(): Payload`, which holds.
-///
-/// The constant cannot name type parameters: for a generic type it is the bounds on these that speak.
-fn proof(input: &DeriveInput, unfit: Option<TokenStream>) -> Option<TokenStream> {
-    let of = &input.ident;
-    let length = match unfit {
-        Some(error) => quote!(#error),
-        None if input.generics.params.is_empty() => quote! {{
-            const fn payload<T: __pubsub::Payload>() -> ::core::primitive::usize {
-                0
-            }
-            payload::<#of>()
-        }},
-        None => return None,
-    };
-    Some(quote! {
-        const __LENGTH: ::core::primitive::usize = #length;
-        type __Proof = <[(); __LENGTH] as ::core::iter::IntoIterator>::Item;
-    })
+/// `__Silence` is the item of an array whose length is that error, so it is of no known type. The compiler then takes
+/// `__Silence: Payload` for a bound on any type, also on this one, and says nothing more.
+fn silence(unfit: &TokenStream) -> TokenStream {
+    quote! {
+        const __LENGTH: ::core::primitive::usize = #unfit;
+        type __Silence = <[(); __LENGTH] as ::core::iter::IntoIterator>::Item;
+    }
 }
 
 /// `pubsub` under the name the implementation uses. One import, so that a wrong path is one error, on the path.

@@ -67,7 +67,7 @@ fn expand_channel(input: &DeriveInput) -> TokenStream {
     let attr = attr::read(input, &mut errors);
     let channel = check::check(attr, &input.ident, &mut errors);
     let mut unfit = shape::check(input);
-    let mut tokens = expand::expand(input, &channel, unfit.take_first());
+    let mut tokens = expand::expand(input, &channel, unfit.take_first().as_ref());
     tokens.extend(errors.into_compile_errors());
     tokens.extend(unfit.into_compile_errors());
     tokens

@@ -67,7 +67,9 @@ pub enum Error {
     SchemaMissing,
 
     /// The database's schema is older than this library needs.
-    #[error("the pubsub schema is at version {found}, but this library needs version {needed}: run `pubsub::migrate` first")]
+    #[error(
+        "the pubsub schema is at version {found}, but this library needs version {needed}: run `pubsub::migrate` first"
+    )]
     SchemaTooOld {
         /// The schema's version.
         found: i32,
@@ -91,7 +93,9 @@ pub enum Error {
     Migration(#[source] Box<dyn std::error::Error + Send + Sync>),
 
     /// A subscription's name cannot be used.
-    #[error("`{name}` cannot be the name of a subscription: use 1 to 63 characters of a-z 0-9 . _ -, starting with a letter or a digit")]
+    #[error(
+        "`{name}` cannot be the name of a subscription: use 1 to 63 characters of a-z 0-9 . _ -, starting with a letter or a digit"
+    )]
     InvalidSubscriptionName {
         /// The name.
         name: String,

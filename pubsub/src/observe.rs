@@ -40,7 +40,10 @@ impl Gauges {
         match outcome {
             Outcome::Done => self.handled.fetch_add(1, Ordering::Relaxed),
             Outcome::Failed { .. } | Outcome::Panicked(_) => self.failed.fetch_add(1, Ordering::Relaxed),
-            Outcome::Snoozed(_) | Outcome::Rejected { .. } | Outcome::Undecodable { .. } | Outcome::Returned => 0,
+            Outcome::Snoozed(_)
+            | Outcome::Rejected { .. }
+            | Outcome::Undecodable { .. }
+            | Outcome::Returned => 0,
         };
     }
 

@@ -17,6 +17,7 @@ const REMEMBERED: usize = 64;
 thread_local! {
     static WATCHED: Cell<bool> = const { Cell::new(false) };
     static NOTED: RefCell<VecDeque<Panic>> = const { RefCell::new(VecDeque::new()) };
+    static LAST: RefCell<Option<Panic>> = const { RefCell::new(None) };
 }
 
 /// A panic's message and place.
@@ -67,7 +68,8 @@ fn note(info: &PanicHookInfo<'_>) {
         location: info.location().map(|place| format!("{}:{}", place.file(), place.line())),
         ..Panic::from_payload(info.payload())
     };
-    // A panic inside this very borrow would be a second one during the first: the process aborts either way.
+    // A panic inside these very borrows would be a second one during the first: the process aborts either way.
+    LAST.replace(Some(panic.clone()));
     NOTED.with_borrow_mut(|noted| {
         if noted.len() == REMEMBERED {
             noted.pop_front();
@@ -76,9 +78,14 @@ fn note(info: &PanicHookInfo<'_>) {
     });
 }
 
-/// Takes the newest panic of this thread that nobody has taken: for whoever just caught one.
+/// Takes the newest panic of this thread that nobody has taken.
 pub(crate) fn take_newest() -> Option<Panic> {
     NOTED.with_borrow_mut(VecDeque::pop_back)
+}
+
+/// The last panic of this thread, whether anybody has taken it or not: for whoever just caught one.
+pub(crate) fn last() -> Option<Panic> {
+    LAST.with_borrow(Clone::clone)
 }
 
 /// Takes the oldest panic of this thread that nobody has taken: for whoever finds an answer missing.

@@ -29,6 +29,8 @@ pub(super) struct Bench {
     busy_since: Option<Instant>,
     busy: Duration,
     peak: usize,
+    /// The highest peak that the dispatcher has been told.
+    told_peak: usize,
     /// Which handler works here: the first is 0, and each of its deaths begins the next.
     generation: u64,
     /// Why the last handler died, if nobody could say which delivery it was: all that it had at work are suspects.
@@ -94,6 +96,7 @@ impl Bench {
             busy_since: None,
             busy: Duration::ZERO,
             peak: 0,
+            told_peak: 0,
             generation: 0,
             unexplained: None,
             broken: None,
@@ -199,20 +202,24 @@ impl Bench {
         }
     }
 
-    /// Sends the answers to the dispatcher.
+    /// Sends the answers to the dispatcher; also none, if more is at work at once than it knows.
     pub(super) fn flush(&mut self) {
-        if self.answers.is_empty() {
+        if self.answers.is_empty() && self.peak <= self.told_peak {
             return;
         }
+        let answers = std::mem::take(&mut self.answers);
+        let busy = if answers.is_empty() { Duration::ZERO } else { self.take_busy() };
+        self.told_peak = self.peak;
+        self.dispatcher.do_send(Answers { answers, busy, peak: self.peak });
+    }
+
+    /// The time at work since it was last taken.
+    fn take_busy(&mut self) -> Duration {
         if let Some(since) = &mut self.busy_since {
             let now = Instant::now();
             self.busy += now.saturating_duration_since(*since);
             *since = now;
         }
-        self.dispatcher.do_send(Answers {
-            answers: std::mem::take(&mut self.answers),
-            busy: std::mem::take(&mut self.busy),
-            peak: std::mem::take(&mut self.peak),
-        });
+        std::mem::take(&mut self.busy)
     }
 }

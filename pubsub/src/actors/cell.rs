@@ -184,7 +184,7 @@ where
             End::Panicked(payload) => {
                 // Still there if no delivery has testified to it: then nobody knows which one it was.
                 let unexplained = panics::take_newest();
-                let panic = unexplained.clone().unwrap_or_else(|| Panic::from_payload(payload.as_ref()));
+                let panic = panics::last().unwrap_or_else(|| Panic::from_payload(payload.as_ref()));
                 (Some(panic), unexplained)
             }
         };

@@ -78,7 +78,10 @@ impl Dispatcher {
     /// Asks the cell to give back what has not begun.
     fn recall(&self) {
         if self.brief.cell.try_send(CellCommand::Recall).is_err() {
-            tracing::debug!(subscription = &*self.brief.name, "the handler's cell is gone or busy; nothing is recalled");
+            tracing::debug!(
+                subscription = &*self.brief.name,
+                "the handler's cell is gone or busy; nothing is recalled"
+            );
         }
     }
 
@@ -162,7 +165,14 @@ impl Handler<HandlerDied> for Dispatcher {
         if wait.is_zero() {
             tracing::warn!(channel, subscription, why, restarts, "a handler died and restarts");
         } else {
-            tracing::error!(channel, subscription, why, restarts, ?wait, "a handler dies too often and must wait");
+            tracing::error!(
+                channel,
+                subscription,
+                why,
+                restarts,
+                ?wait,
+                "a handler dies too often and must wait"
+            );
         }
         self.suspended |= !wait.is_zero();
         self.brief.gauges.handler_died(panic);
@@ -173,7 +183,11 @@ impl Handler<HandlerRecovered> for Dispatcher {
     type Result = ();
 
     fn handle(&mut self, _: HandlerRecovered, context: &mut Self::Context) {
-        tracing::info!(channel = self.brief.channel, subscription = &*self.brief.name, "a handler has recovered");
+        tracing::info!(
+            channel = self.brief.channel,
+            subscription = &*self.brief.name,
+            "a handler has recovered"
+        );
         self.suspended = false;
         self.intake.log_ripe();
         self.intake.mailbox_ripe();

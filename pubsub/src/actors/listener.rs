@@ -9,7 +9,8 @@ use crate::policy::backoff::Backoff;
 use crate::store::Target;
 use crate::store::listen::{Ears, Heard, Hearing};
 use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Recipient, SpawnHandle, StreamHandler, Supervised, WrapFuture,
+    Actor, ActorFutureExt, AsyncContext, Context, Recipient, SpawnHandle, StreamHandler, Supervised,
+    WrapFuture,
 };
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -72,8 +73,12 @@ impl Listener {
             Err(error) => {
                 actor.attempts = actor.attempts.saturating_add(1);
                 let wait = RECONNECT.delay(actor.attempts, fastrand::f64());
-                tracing::warn!(error = error_chain(&error), ?wait, "the listener cannot connect; polls cover");
-                context.run_later(wait, |actor, context| actor.connect(context));
+                tracing::warn!(
+                    error = error_chain(&error),
+                    ?wait,
+                    "the listener cannot connect; polls cover"
+                );
+                context.run_later(wait, Self::connect);
             }
         }
     }
@@ -106,7 +111,10 @@ impl Listener {
         }));
         context.run_later(PROBE_DEADLINE, move |actor, context| {
             if actor.listening.as_ref().is_some_and(|listening| listening.probing == Some(nonce)) {
-                actor.lost("it does not hear itself: a broken network, or a pooler in transaction mode", context);
+                actor.lost(
+                    "it does not hear itself: a broken network, or a pooler in transaction mode",
+                    context,
+                );
             }
         });
     }

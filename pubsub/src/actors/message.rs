@@ -35,7 +35,7 @@ pub(crate) struct Answers {
     pub(crate) answers: Vec<Answer>,
     /// How long the handler was at work for them.
     pub(crate) busy: Duration,
-    /// Most deliveries at work at once since the last report.
+    /// Most deliveries that were ever at work at once.
     pub(crate) peak: usize,
 }
 

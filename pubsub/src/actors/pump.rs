@@ -55,7 +55,10 @@ where
         let began = Instant::now();
         for _ in 0..BUDGET {
             // An actor that waits for an atomic response, or stops, takes nothing new.
-            if context.waiting() || self.bench.borrow().broken.is_some() || !self.bench.borrow().has_free_slot() {
+            if context.waiting()
+                || self.bench.borrow().broken.is_some()
+                || !self.bench.borrow().has_free_slot()
+            {
                 return Poll::Pending;
             }
             let Some(event) = self.bench.borrow_mut().queue.pop_front() else {
@@ -85,8 +88,13 @@ impl<C: Channel> Pump<C> {
         let mut testimony = None;
         // The bench is not borrowed while the user's code runs.
         let begun = catch_unwind(AssertUnwindSafe(|| {
-            let span =
-                tracing::debug_span!("delivery", channel = C::NAME, subscription = &*subscription, event = id.0, attempt);
+            let span = tracing::debug_span!(
+                "delivery",
+                channel = C::NAME,
+                subscription = &*subscription,
+                event = id.0,
+                attempt
+            );
             let _entered = span.enter();
             let (delivery, witnessed) = Delivery::<C>::decode(event, Arc::clone(&subscription))?;
             testimony = Some(witnessed);
@@ -100,7 +108,9 @@ impl<C: Channel> Pump<C> {
                 bench.begin(AtWork { token, event: id, attempt, generation, testimony, answer });
             }
             (Ok(Ok(_)), None) => unreachable!("a delivery that was handled was decoded"),
-            (Ok(Err(error)), _) => bench.answer(token, id, attempt, Outcome::Undecodable { error: error.to_string() }),
+            (Ok(Err(error)), _) => {
+                bench.answer(token, id, attempt, Outcome::Undecodable { error: error.to_string() });
+            }
             (Err(payload), testimony) => {
                 let panic = testimony
                     .and_then(|testimony| testimony.panic().cloned())

@@ -34,7 +34,15 @@ impl Scheduler {
         reclaim_every: Duration,
         silence_limit: Duration,
     ) -> Self {
-        Self { store, dispatchers, poll_interval, reclaim_every, silence_limit, planned: None, looking: false }
+        Self {
+            store,
+            dispatchers,
+            poll_interval,
+            reclaim_every,
+            silence_limit,
+            planned: None,
+            looking: false,
+        }
     }
 
     /// Looks after this long, or earlier if that is planned already.
@@ -95,7 +103,14 @@ impl Scheduler {
         match dead {
             Ok(dead) => {
                 for DeadProcess { process, host, os_pid, silent_for, orphans } in &dead {
-                    tracing::warn!(process, host, os_pid, ?silent_for, orphans, "a process died; its deliveries are due again");
+                    tracing::warn!(
+                        process,
+                        host,
+                        os_pid,
+                        ?silent_for,
+                        orphans,
+                        "a process died; its deliveries are due again"
+                    );
                 }
                 if !dead.is_empty() {
                     actor.plan(Duration::ZERO, context);

@@ -87,7 +87,7 @@ where
     A: Supervised + Actor<Context = Context<A>>,
 {
     fn died(&mut self, payload: &(dyn std::any::Any + Send)) {
-        let panic = panics::take_newest().unwrap_or_else(|| Panic::from_payload(payload));
+        let panic = panics::last().unwrap_or_else(|| Panic::from_payload(payload));
         let wait = self.restarts.note(Instant::now(), fastrand::f64());
         tracing::error!(actor = self.name, %panic, ?wait, restarts = self.restarts.total(), "a system actor died and restarts");
         self.waiting = Some(Box::pin(tokio::time::sleep(wait)));

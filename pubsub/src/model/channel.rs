@@ -6,17 +6,34 @@ use serde::de::DeserializeOwned;
 
 /// What can travel as an event: owned data that serde can write and read back.
 ///
-/// Implemented for every such type; there is nothing to write.
+/// Implemented for every such type; there is nothing to write. serde's traits are not its supertraits, so that a type
+/// that lacks them is told so in one sentence, and not once for each of them.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the payload of a channel",
     label = "needs `Serialize` and `Deserialize`, without borrowed data",
     note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to `{Self}`",
     note = "a payload may not borrow: use `String` instead of `&str`"
 )]
-pub trait Payload: Serialize + DeserializeOwned + Send + 'static {}
+pub trait Payload: Sized + Send + 'static {
+    /// As JSON text.
+    #[doc(hidden)]
+    fn to_json(&self) -> serde_json::Result<String>;
+
+    /// From JSON text.
+    #[doc(hidden)]
+    fn from_json(json: &[u8]) -> serde_json::Result<Self>;
+}
 
 #[diagnostic::do_not_recommend]
-impl<T: Serialize + DeserializeOwned + Send + 'static> Payload for T {}
+impl<T: Serialize + DeserializeOwned + Send + 'static> Payload for T {
+    fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
+    }
+
+    fn from_json(json: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(json)
+    }
+}
 
 /// Binds a payload type to its channel. Derive it:
 ///

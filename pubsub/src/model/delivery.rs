@@ -3,7 +3,6 @@
 use crate::model::channel::Channel;
 use crate::model::event::{ClaimedEvent, EventId, Headers, Token};
 use crate::model::failure::Handled;
-use crate::model::payload;
 use crate::panics::{Testimony, Witness};
 use actix::Message;
 use jiff::Timestamp;
@@ -47,7 +46,7 @@ impl<C: Channel> Delivery<C> {
         event: ClaimedEvent,
         subscription: Arc<str>,
     ) -> Result<(Self, Testimony), serde_json::Error> {
-        let payload = payload::decode(&event.payload)?;
+        let payload = C::from_json(&event.payload)?;
         let (witness, testimony) = Witness::new();
         Ok((Self { payload, event, subscription, _witness: witness }, testimony))
     }

@@ -60,7 +60,13 @@ impl Leases {
     }
 
     /// Takes note of an answer; `None` is done. False: the lease is not held (any more).
-    pub(crate) fn answer(&mut self, token: Token, event: EventId, disposition: Option<Disposition>, now: Instant) -> bool {
+    pub(crate) fn answer(
+        &mut self,
+        token: Token,
+        event: EventId,
+        disposition: Option<Disposition>,
+        now: Instant,
+    ) -> bool {
         let Some(held) = self.held.get_mut(&token) else {
             return false;
         };

@@ -56,7 +56,8 @@ mod tests {
     fn the_first_five_in_a_window_are_at_once_and_then_the_wait_doubles() {
         let start = Instant::now();
         let mut restarts = Restarts::default();
-        let waits: Vec<_> = (0..9).map(|n| restarts.note(start + Duration::from_secs(n), 1.0).as_secs()).collect();
+        let waits: Vec<_> =
+            (0..9).map(|n| restarts.note(start + Duration::from_secs(n), 1.0).as_secs()).collect();
         assert_eq!(waits, [0, 0, 0, 0, 0, 1, 2, 4, 8]);
     }
 

@@ -54,7 +54,11 @@ impl Builder {
     /// `factory` makes the actor, on a thread of its own, now and after each of its panics. The actor must be a plain
     /// `actix` actor with `Context<Self>`; its handler may answer with anything that actix allows: [`Handled`],
     /// `ResponseFuture<Handled>`, `ResponseActFuture<Self, Handled>`, `AtomicResponse<Self, Handled>`.
-    pub fn subscribe<C, H>(self, name: impl Into<String>, factory: impl Fn() -> H + Send + Unpin + 'static) -> Self
+    pub fn subscribe<C, H>(
+        self,
+        name: impl Into<String>,
+        factory: impl Fn() -> H + Send + Unpin + 'static,
+    ) -> Self
     where
         C: Channel,
         H: Handler<Delivery<C>> + Actor<Context = Context<H>>,
@@ -74,7 +78,7 @@ impl Builder {
         H: Handler<Delivery<C>> + Actor<Context = Context<H>>,
     {
         let mut builder = self.declare::<C>();
-        builder.subscriptions.push(Subscription::new::<C, H>(name.into(), &options, factory));
+        builder.subscriptions.push(Subscription::new::<C, H>(name.into(), options, factory));
         builder
     }
 

@@ -14,19 +14,23 @@ use actix::{Addr, Arbiter};
 use futures_util::future::join_all;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// What runs for the subscriptions.
-pub(super) struct Running {
-    pub(super) handlers: Vec<Arbiter>,
-    pub(super) dispatchers: Vec<(&'static str, Arc<str>, Addr<Dispatcher>, Arc<Gauges>)>,
+/// One subscription, served.
+pub(super) struct Served {
+    pub(super) channel: &'static str,
+    pub(super) subscription: Arc<str>,
+    pub(super) dispatcher: Addr<Dispatcher>,
+    pub(super) gauges: Arc<Gauges>,
+    /// Where its handler lives.
+    pub(super) handler: Arbiter,
 }
 
 /// What a handle is made of.
 pub(super) struct Parts {
     pub(super) system: Arbiter,
-    pub(super) handlers: Vec<Arbiter>,
-    pub(super) dispatchers: Vec<(&'static str, Arc<str>, Addr<Dispatcher>, Arc<Gauges>)>,
+    pub(super) served: Vec<Served>,
     pub(super) store: Store,
     pub(super) process: ProcessId,
 }
@@ -42,6 +46,7 @@ pub struct PubSub {
 
 struct Inner {
     parts: Parts,
+    stopped: AtomicBool,
 }
 
 /// Longest wait for the last words to the database when a handle is dropped.
@@ -76,7 +81,7 @@ impl PubSub {
     }
 
     pub(super) fn new(parts: Parts) -> Self {
-        Self { inner: Arc::new(Inner { parts }) }
+        Self { inner: Arc::new(Inner { parts, stopped: AtomicBool::new(false) }) }
     }
 
     /// Publishes an event as a transaction of its own. In a transaction of yours: [`publish`](crate::publish).
@@ -92,8 +97,12 @@ impl PubSub {
     ///
     /// # Errors
     /// As [`publish`](Self::publish).
-    pub async fn publish_with<C: Channel>(&self, event: &C, options: &PublishOptions) -> Result<EventId, Error> {
-        self.inner.parts.store.publish(event, options).await
+    pub async fn publish_with<C: Channel>(
+        &self,
+        event: &C,
+        options: &PublishOptions,
+    ) -> Result<EventId, Error> {
+        self.store()?.publish(event, options).await
     }
 
     /// Puts all dead letters of a subscription back to work, their attempts reset. Returns how many.
@@ -101,7 +110,7 @@ impl PubSub {
     /// # Errors
     /// If the channel has no such subscription, or the database's own errors.
     pub async fn redrive<C: Channel>(&self, subscription: &str) -> Result<u64, Error> {
-        self.inner.parts.store.redrive(C::NAME, subscription, None).await
+        self.store()?.redrive(C::NAME, subscription, None).await
     }
 
     /// Puts one dead letter back to work. False: it is not dead (any more).
@@ -109,14 +118,22 @@ impl PubSub {
     /// # Errors
     /// As [`redrive`](Self::redrive).
     pub async fn redrive_one<C: Channel>(&self, subscription: &str, event: EventId) -> Result<bool, Error> {
-        Ok(self.inner.parts.store.redrive(C::NAME, subscription, Some(event.0)).await? > 0)
+        Ok(self.store()?.redrive(C::NAME, subscription, Some(event.0)).await? > 0)
+    }
+
+    /// The database, as long as anybody is there to speak with it.
+    fn store(&self) -> Result<&Store, Error> {
+        if self.inner.stopped.load(Ordering::Acquire) {
+            return Err(Error::Stopped);
+        }
+        Ok(&self.inner.parts.store)
     }
 
     /// What the handlers of this process have done since they started.
     #[must_use]
     pub fn handlers(&self) -> Vec<HandlerStatus> {
-        let status = |(channel, name, _, gauges): &(&'static str, Arc<str>, _, Arc<Gauges>)| gauges.status(channel, name);
-        self.inner.parts.dispatchers.iter().map(status).collect()
+        let status = |served: &Served| served.gauges.status(served.channel, &served.subscription);
+        self.inner.parts.served.iter().map(status).collect()
     }
 
     /// Claims nothing more, gives back what has not begun, and waits until the handlers have finished the rest and their
@@ -126,13 +143,15 @@ impl PubSub {
     /// # Cancel safety
     /// Dropping the future leaves the runtime draining; it stops with its last handle.
     pub async fn drain(&self, deadline: Duration) -> bool {
-        let Parts { dispatchers, store, process, .. } = &self.inner.parts;
+        let Parts { served, store, process, .. } = &self.inner.parts;
         // An error means that the dispatcher is gone: then nothing of it is left to finish.
-        let drains = join_all(dispatchers.iter().map(|(_, _, dispatcher, _)| dispatcher.send(Drain)));
+        let drains = join_all(served.iter().map(|served| served.dispatcher.send(Drain)));
         let finished = tokio::time::timeout(deadline, drains).await.is_ok();
         match tokio::time::timeout(FAREWELL, store.leave(process.get())).await {
             Ok(Ok(left)) => tracing::info!(finished, left, "the pubsub runtime has drained"),
-            Ok(Err(error)) => tracing::warn!(finished, error = error_chain(&error), "left without saying goodbye"),
+            Ok(Err(error)) => {
+                tracing::warn!(finished, error = error_chain(&error), "left without saying goodbye");
+            }
             Err(_) => tracing::warn!(finished, "left without saying goodbye: the database did not answer"),
         }
         self.inner.stop();
@@ -142,8 +161,9 @@ impl PubSub {
 
 impl Inner {
     fn stop(&self) {
-        for handler in &self.parts.handlers {
-            handler.stop();
+        self.stopped.store(true, Ordering::Release);
+        for served in &self.parts.served {
+            served.handler.stop();
         }
         self.parts.system.stop();
     }
@@ -151,8 +171,8 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        for handler in &self.parts.handlers {
-            handler.stop();
+        for served in &self.parts.served {
+            served.handler.stop();
         }
         let Parts { system, store, process, .. } = &self.parts;
         let (store, process) = (store.clone(), process.clone());

@@ -1,7 +1,7 @@
 //! Starts a runtime: checks, declares, subscribes, and wires the actors.
 
 use super::builder::{Builder, Declaration};
-use super::handle::{Parts, PubSub, Running};
+use super::handle::{Parts, PubSub, Served};
 use super::subscription::Subscription;
 use crate::actors::cell::Line;
 use crate::actors::dispatcher::{Brief, Dispatcher};
@@ -51,9 +51,9 @@ pub(super) async fn start(builder: Builder) -> Result<PubSub, Error> {
     let plan = wiring.clone();
     let subscriptions = ids.into_iter().zip(subscriptions).collect();
     system.arbiter().spawn_fn(move || drop(answer.send(plan.wire(subscriptions))));
-    let Running { handlers, dispatchers } = wired.await.map_err(|_| Error::Stopped)?;
+    let served = wired.await.map_err(|_| Error::Stopped)?;
     let Wiring { store, process, .. } = wiring;
-    Ok(PubSub::new(Parts { system: system.keep(), handlers, dispatchers, store, process }))
+    Ok(PubSub::new(Parts { system: system.keep(), served, store, process }))
 }
 
 /// What all actors are made of.
@@ -69,10 +69,10 @@ struct Wiring {
 
 impl Wiring {
     /// Starts every actor. Runs on the system arbiter, where they live.
-    fn wire(self, subscriptions: Vec<(i32, Subscription)>) -> Running {
+    fn wire(self, subscriptions: Vec<(i32, Subscription)>) -> Vec<Served> {
         let Self { target, config, store, heart, host, process } = self;
         let scheduler = Seat::<Scheduler>::new();
-        let mut running = Running { handlers: Vec::new(), dispatchers: Vec::new() };
+        let mut served = Vec::new();
         let mut sleepers: HashMap<String, Vec<Recipient<Wake>>> = HashMap::new();
         let mut mailboxes = HashMap::new();
         for (id, subscription) in subscriptions {
@@ -97,28 +97,39 @@ impl Wiring {
                     gauges: Arc::clone(&gauges),
                 }),
             );
-            running.handlers.push(start_cell(subscription, &dispatcher, receiver));
+            let handler = start_cell(subscription, &dispatcher, receiver);
             sleepers.entry(channel.to_owned()).or_default().push(dispatcher.clone().recipient());
             mailboxes.insert(id, dispatcher.clone().recipient());
-            running.dispatchers.push((channel, name, dispatcher, gauges));
+            served.push(Served { channel, subscription: name, dispatcher, gauges, handler });
         }
         let scheduler = scheduler.start(
             "scheduler",
-            Scheduler::new(store.clone(), mailboxes, config.poll_interval, config.heartbeat, config.silence_limit),
+            Scheduler::new(
+                store.clone(),
+                mailboxes,
+                config.poll_interval,
+                config.heartbeat,
+                config.silence_limit,
+            ),
         );
-        let dispatchers = running.dispatchers.iter().map(|(_, _, address, _)| address.clone().recipient()).collect();
+        let dispatchers = served.iter().map(|served| served.dispatcher.clone().recipient()).collect();
         Seat::new().start(
             "heartbeat",
             Heartbeat { store: heart, host, process, every: config.heartbeat, dispatchers },
         );
-        Seat::new().start("listener", Listener::new(target, config.deadline, sleepers, scheduler.recipient()));
+        Seat::new()
+            .start("listener", Listener::new(target, config.deadline, sleepers, scheduler.recipient()));
         Seat::new().start("janitor", Janitor { store });
-        running
+        served
     }
 }
 
 /// Starts a handler's cell on an arbiter of its own.
-fn start_cell(subscription: Subscription, dispatcher: &Addr<Dispatcher>, commands: mpsc::Receiver<CellCommand>) -> Arbiter {
+fn start_cell(
+    subscription: Subscription,
+    dispatcher: &Addr<Dispatcher>,
+    commands: mpsc::Receiver<CellCommand>,
+) -> Arbiter {
     let arbiter = Arbiter::new();
     let line = Line {
         subscription: subscription.name,

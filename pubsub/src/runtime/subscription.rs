@@ -21,7 +21,7 @@ use std::sync::Arc;
 ///     .backoff(Backoff::new(Duration::from_millis(100), 3.0, Duration::from_secs(10), 0.2))
 ///     .concurrency(4);
 /// ```
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct SubscribeOptions {
     max_attempts: Option<u32>,
     backoff: Option<Backoff>,
@@ -60,6 +60,9 @@ impl SubscribeOptions {
     }
 }
 
+/// Starts a handler's cell on an arbiter.
+type StartCell = Box<dyn FnOnce(&Arbiter, Line) + Send>;
+
 /// A subscription whose types have been forgotten: what is left is how to start its handler.
 pub(super) struct Subscription {
     pub(super) channel: &'static str,
@@ -67,14 +70,13 @@ pub(super) struct Subscription {
     pub(super) max_attempts: u32,
     pub(super) backoff: Backoff,
     pub(super) concurrency: usize,
-    /// Starts the handler's cell on an arbiter.
-    pub(super) start_cell: Box<dyn FnOnce(&Arbiter, Line) + Send>,
+    pub(super) start_cell: StartCell,
 }
 
 impl Subscription {
     pub(super) fn new<C, H>(
         name: String,
-        options: &SubscribeOptions,
+        options: SubscribeOptions,
         factory: impl Fn() -> H + Send + Unpin + 'static,
     ) -> Self
     where
@@ -96,6 +98,9 @@ impl Subscription {
 
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription").field("channel", &self.channel).field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Subscription")
+            .field("channel", &self.channel)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }

@@ -81,8 +81,9 @@ impl Store {
         process: i64,
         batch: usize,
     ) -> Result<Vec<ClaimedEvent>, Error> {
-        let rows =
-            self.query("claim deliveries of the mailbox", CLAIM_MAILBOX, &[&subscription, &process, &size(batch)]).await?;
+        let rows = self
+            .query("claim deliveries of the mailbox", CLAIM_MAILBOX, &[&subscription, &process, &size(batch)])
+            .await?;
         events(&rows)
     }
 
@@ -99,7 +100,10 @@ fn size(batch: usize) -> i32 {
 }
 
 fn events(rows: &[Row]) -> Result<Vec<ClaimedEvent>, Error> {
-    rows.iter().map(event).collect::<Result<_, _>>().map_err(|source| Error::Database { doing: "claim events", source })
+    rows.iter()
+        .map(event)
+        .collect::<Result<_, _>>()
+        .map_err(|source| Error::Database { doing: "claim events", source })
 }
 
 fn event(row: &Row) -> Result<ClaimedEvent, tokio_postgres::Error> {

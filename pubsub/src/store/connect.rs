@@ -67,7 +67,8 @@ impl Target {
 }
 
 /// The half of a connection that talks to the socket.
-pub(super) type Connection = tokio_postgres::Connection<tokio_postgres::Socket, tokio_postgres::tls::NoTlsStream>;
+pub(super) type Connection =
+    tokio_postgres::Connection<tokio_postgres::Socket, tokio_postgres::tls::NoTlsStream>;
 
 /// Opens the pool's connections on one runtime.
 struct AtHome(Handle);
@@ -76,7 +77,8 @@ impl Connect for AtHome {
     fn connect(
         &self,
         config: &Config,
-    ) -> Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), tokio_postgres::Error>> + Send + '_>> {
+    ) -> Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), tokio_postgres::Error>> + Send + '_>>
+    {
         let config = config.clone();
         Box::pin(async move {
             let (answer, opened) = tokio::sync::oneshot::channel();

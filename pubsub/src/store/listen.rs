@@ -50,9 +50,8 @@ impl Target {
                     tokio::select! {
                         done = &mut listening => break done.map_err(broken)?,
                         // Nothing can be heard yet; but the connection only works while it is polled.
-                        message = messages.next() => match message {
-                            Some(Err(source)) => return Err(broken(source)),
-                            Some(Ok(_)) | None => {}
+                        message = messages.next() => if let Some(Err(source)) = message {
+                            return Err(broken(source));
                         },
                     }
                 }
@@ -64,7 +63,9 @@ impl Target {
             });
             Ok((Ears { client }, Box::pin(hearing) as Hearing))
         };
-        tokio::time::timeout(deadline, opening).await.unwrap_or(Err(Error::Timeout { doing: LISTENING, after: deadline }))
+        tokio::time::timeout(deadline, opening)
+            .await
+            .unwrap_or(Err(Error::Timeout { doing: LISTENING, after: deadline }))
     }
 }
 
@@ -86,7 +87,9 @@ fn broken(source: tokio_postgres::Error) -> Error {
     Error::Database { doing: LISTENING, source }
 }
 
-fn messages(mut connection: Connection) -> impl Stream<Item = Result<AsyncMessage, tokio_postgres::Error>> + Unpin {
+fn messages(
+    mut connection: Connection,
+) -> impl Stream<Item = Result<AsyncMessage, tokio_postgres::Error>> + Unpin {
     stream::poll_fn(move |context| connection.poll_message(context))
 }
 

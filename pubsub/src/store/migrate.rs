@@ -2,6 +2,8 @@
 
 use super::Target;
 use crate::error::Error;
+#[cfg(feature = "testing")]
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 use tokio_postgres::Client;
 
@@ -49,15 +51,13 @@ async fn migrate_locked(client: &mut Client) -> Result<(), Error> {
     // Held by the session, over the transactions of all migrations; the session's end releases it.
     client.execute("select pg_advisory_lock($1)", &[&LOCK]).await.map_err(database)?;
     let known = newest_known();
-    if let Some(found) = installed_version(client).await? {
-        if found > known {
-            return Err(Error::SchemaTooNew { found, known });
-        }
-        if found == known {
-            return Ok(());
-        }
+    if let Some(found) = installed_version(client).await?
+        && found > known
+    {
+        return Err(Error::SchemaTooNew { found, known });
     }
     client.batch_execute("create schema if not exists pubsub").await.map_err(database)?;
+    // Also if the version is ours already: refinery then compares what was run with what we have.
     let mut runner = embedded::migrations::runner();
     runner.set_migration_table_name(HISTORY);
     runner.run_async(client).await.map_err(|error| Error::Migration(Box::new(error)))?;
@@ -69,9 +69,19 @@ pub(crate) fn newest_known() -> i32 {
     embedded::migrations::runner()
         .get_migrations()
         .iter()
-        .map(|migration| migration.version())
+        .map(refinery::Migration::version)
         .max()
         .unwrap_or(0)
+}
+
+/// A number that changes with any of the migrations.
+#[cfg(feature = "testing")]
+pub(crate) fn fingerprint() -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for migration in embedded::migrations::runner().get_migrations() {
+        migration.checksum().hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// The schema's version, or `None` if it is not installed.

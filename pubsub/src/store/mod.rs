@@ -37,7 +37,12 @@ impl Store {
     ///
     /// # Cancel safety
     /// Dropping the future throws the connection away; whether the statement took effect is unknown.
-    async fn query(&self, doing: &'static str, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, Error> {
+    async fn query(
+        &self,
+        doing: &'static str,
+        sql: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<Vec<Row>, Error> {
         self.within_deadline(doing, async {
             let session = self.session(doing).await?;
             let rows = run(&session, sql, parameters).await;
@@ -69,7 +74,12 @@ impl Store {
     }
 
     /// The single value of a statement that returns one row of one column.
-    async fn query_value<T>(&self, doing: &'static str, sql: &str, parameters: Parameters<'_>) -> Result<T, Error>
+    async fn query_value<T>(
+        &self,
+        doing: &'static str,
+        sql: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<T, Error>
     where
         T: for<'a> FromSql<'a>,
     {
@@ -130,7 +140,11 @@ impl Drop for Session {
     }
 }
 
-async fn run(client: &ClientWrapper, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, tokio_postgres::Error> {
+async fn run(
+    client: &ClientWrapper,
+    sql: &str,
+    parameters: Parameters<'_>,
+) -> Result<Vec<Row>, tokio_postgres::Error> {
     let statement = client.prepare_cached(sql).await?;
     client.query(&statement, parameters).await
 }
@@ -142,7 +156,8 @@ fn is_fatal(error: &tokio_postgres::Error) -> bool {
         return true; // not the server's word: the connection's, or the protocol's
     };
     let code = code.code();
-    ["08", "57P", "XX"].iter().any(|class| code.starts_with(class)) || ["25006", "0A000", "26000"].contains(&code)
+    ["08", "57P", "XX"].iter().any(|class| code.starts_with(class))
+        || ["25006", "0A000", "26000"].contains(&code)
 }
 
 /// The text of a `jsonb` column as it came over the wire: its reader is elsewhere.

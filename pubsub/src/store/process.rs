@@ -29,7 +29,8 @@ impl Store {
     /// Registers this process; returns its id.
     pub(crate) async fn register_process(&self, host: &str) -> Result<i64, Error> {
         let os_pid = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
-        self.query_value("register the process", REGISTER, &[&host, &os_pid, &env!("CARGO_PKG_VERSION")]).await
+        self.query_value("register the process", REGISTER, &[&host, &os_pid, &env!("CARGO_PKG_VERSION")])
+            .await
     }
 
     /// Tells the database that the process lives. False: it was declared dead.

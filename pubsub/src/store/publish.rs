@@ -165,7 +165,11 @@ pub async fn publish_all<'a, C: Channel>(
 
 impl Store {
     /// Publishes an event as a transaction of its own.
-    pub(crate) async fn publish<C: Channel>(&self, event: &C, options: &PublishOptions) -> Result<EventId, Error> {
+    pub(crate) async fn publish<C: Channel>(
+        &self,
+        event: &C,
+        options: &PublishOptions,
+    ) -> Result<EventId, Error> {
         let row = Written::new(event, options)?;
         let id = self
             .query_value(DOING, PUBLISH, &[&row.channel, &row.payload, &row.version, &row.key, &row.headers])

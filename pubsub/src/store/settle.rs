@@ -27,20 +27,36 @@ impl Store {
         dispositions: &[Disposition],
     ) -> Result<bool, Error> {
         let dispositions = (!dispositions.is_empty()).then_some(Json(dispositions));
-        self.query_value("settle deliveries", SETTLE, &[&process, &token.0, &acknowledged, &dispositions]).await
+        self.query_value("settle deliveries", SETTLE, &[&process, &token.0, &acknowledged, &dispositions])
+            .await
     }
 
     /// Gives back what this process holds under leases it does not know. Returns how many events.
-    pub(crate) async fn return_unknown(&self, subscription: i32, process: i64, known: &[i64]) -> Result<i64, Error> {
+    pub(crate) async fn return_unknown(
+        &self,
+        subscription: i32,
+        process: i64,
+        known: &[i64],
+    ) -> Result<i64, Error> {
         self.query_value("give unknown leases back", RETURN_UNKNOWN, &[&subscription, &process, &known]).await
     }
 
     /// Puts dead letters back into the mailbox: all of the subscription's, or one. Returns how many.
-    pub(crate) async fn redrive(&self, channel: &str, subscription: &str, event: Option<i64>) -> Result<u64, Error> {
+    pub(crate) async fn redrive(
+        &self,
+        channel: &str,
+        subscription: &str,
+        event: Option<i64>,
+    ) -> Result<u64, Error> {
         let mut total = 0;
         loop {
-            let moved: i64 =
-                self.query_value("redrive dead letters", REDRIVE, &[&channel, &subscription, &event, &REDRIVE_BATCH]).await?;
+            let moved: i64 = self
+                .query_value(
+                    "redrive dead letters",
+                    REDRIVE,
+                    &[&channel, &subscription, &event, &REDRIVE_BATCH],
+                )
+                .await?;
             total += moved.unsigned_abs();
             if moved < i64::from(REDRIVE_BATCH) {
                 return Ok(total);

@@ -9,7 +9,12 @@ const SUBSCRIBE: &str = "select pubsub.subscribe($1, $2, $3)";
 
 impl Store {
     /// Declares a channel, or brings its entry up to date.
-    pub(crate) async fn declare_channel(&self, name: &str, version: u32, description: &str) -> Result<(), Error> {
+    pub(crate) async fn declare_channel(
+        &self,
+        name: &str,
+        version: u32,
+        description: &str,
+    ) -> Result<(), Error> {
         let version = i32::try_from(version).unwrap_or(i32::MAX);
         self.query("declare a channel", DECLARE, &[&name, &version, &description]).await?;
         Ok(())

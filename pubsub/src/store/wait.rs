@@ -14,7 +14,8 @@ pub(crate) const WAITER_TTL: Duration = Duration::from_secs(10);
 impl Store {
     /// Writes the waiter row, or renews it.
     pub(crate) async fn start_waiting(&self, subscription: i32, process: i64) -> Result<(), Error> {
-        self.query("write a waiter row", START_WAITING, &[&subscription, &process, &seconds(WAITER_TTL)]).await?;
+        self.query("write a waiter row", START_WAITING, &[&subscription, &process, &seconds(WAITER_TTL)])
+            .await?;
         Ok(())
     }
 

@@ -235,7 +235,11 @@ impl Dispatcher {
         }));
     }
 
-    fn work(&mut self, context: &mut Context<Self>, step: impl Future<Output = Result<Step, Error>> + 'static) {
+    fn work(
+        &mut self,
+        context: &mut Context<Self>,
+        step: impl Future<Output = Result<Step, Error>> + 'static,
+    ) {
         self.intake.working = true;
         context.spawn(step.into_actor(self).map(Self::worked));
     }
@@ -306,7 +310,10 @@ impl Dispatcher {
         intake.mailbox_ripe = true;
         let wait = DATABASE_BACKOFF.delay(intake.failures, fastrand::f64());
         tracing::warn!(
-            channel = self.brief.channel, subscription = &*self.brief.name, error = error_chain(error), ?wait,
+            channel = self.brief.channel,
+            subscription = &*self.brief.name,
+            error = error_chain(error),
+            ?wait,
             "events cannot be claimed"
         );
         self.advance_later(wait, context);

@@ -31,8 +31,12 @@ impl Dispatcher {
                 let (error, delay) = (disposition.error.as_deref().unwrap_or_default(), disposition.delay);
                 let last = attempt >= self.brief.max_attempts;
                 match disposition.action {
-                    Action::Return => tracing::debug!(channel, subscription, %event, attempt, "given back unstarted"),
-                    Action::Snooze => tracing::debug!(channel, subscription, %event, attempt, ?delay, "snoozed"),
+                    Action::Return => {
+                        tracing::debug!(channel, subscription, %event, attempt, "given back unstarted");
+                    }
+                    Action::Snooze => {
+                        tracing::debug!(channel, subscription, %event, attempt, ?delay, "snoozed");
+                    }
                     Action::Retry if !last => {
                         tracing::warn!(channel, subscription, %event, attempt, error, ?delay, "failed; will be retried");
                     }
@@ -70,7 +74,12 @@ impl Dispatcher {
         let (store, process) = (self.brief.store.clone(), self.brief.process.get());
         let writing = async move {
             let accepted = store
-                .settle(process, settlement.token, settlement.acknowledged.as_deref(), &settlement.dispositions)
+                .settle(
+                    process,
+                    settlement.token,
+                    settlement.acknowledged.as_deref(),
+                    &settlement.dispositions,
+                )
                 .await;
             (settlement, accepted)
         };
@@ -79,7 +88,12 @@ impl Dispatcher {
         }));
     }
 
-    fn written(&mut self, settlement: Settlement, accepted: Result<bool, Error>, context: &mut Context<Self>) {
+    fn written(
+        &mut self,
+        settlement: Settlement,
+        accepted: Result<bool, Error>,
+        context: &mut Context<Self>,
+    ) {
         let (channel, subscription, token) = (self.brief.channel, &*self.brief.name, settlement.token);
         match accepted {
             Ok(accepted) => {

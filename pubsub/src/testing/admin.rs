@@ -1,0 +1,58 @@
+//! Statements that create and drop databases, on a connection of their own.
+
+use super::Error;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, NoTls};
+
+/// How long a server may take for one of our statements. Creating a database may wait 5 s for the users of its template.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A connection for maintenance.
+#[derive(Debug)]
+pub(super) struct Admin {
+    client: Client,
+    connection: JoinHandle<()>,
+}
+
+impl Admin {
+    pub(super) async fn connect(url: &str) -> Result<Self, Error> {
+        let (client, connection) =
+            in_time("connect to the server", tokio_postgres::connect(url, NoTls)).await?;
+        let connection = tokio::spawn(async {
+            // An error also reaches whoever waits for an answer.
+            let _ = connection.await;
+        });
+        Ok(Self { client, connection })
+    }
+
+    /// Runs SQL without parameters; `action` completes the sentence "could not …".
+    pub(super) async fn run(&self, action: &str, sql: &str) -> Result<(), Error> {
+        in_time(action, self.client.batch_execute(sql)).await
+    }
+
+    /// The rows of a query with one column of text.
+    pub(super) async fn texts(&self, action: &str, sql: &str) -> Result<Vec<String>, Error> {
+        let rows = in_time(action, self.client.query(sql, &[])).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// Says goodbye to the server; dropping the value would leave that to the runtime.
+    pub(super) async fn close(self) {
+        let Self { client, connection } = self;
+        drop(client);
+        // It ends because its client is gone; if it panicked, nothing is left to close.
+        let _ = connection.await;
+    }
+}
+
+async fn in_time<T>(
+    action: &str,
+    work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(PATIENCE, work).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(source)) => Err(Error::Database { action: action.to_owned(), source }),
+        Err(_) => Err(Error::Silent { action: action.to_owned(), waited: PATIENCE }),
+    }
+}

@@ -1,0 +1,215 @@
+//! Where PostgreSQL is installed on this machine.
+
+use super::Error;
+use std::cmp::Reverse;
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A directory with the binaries, for whoever wants one version and no other.
+const CHOSEN: &str = "PUBSUB_POSTGRES_BIN";
+
+/// Where each version has a directory of its own: parent, what its name starts with, where the binaries are in it.
+const VERSIONED: [(&str, &str, &str); 5] = [
+    ("/usr/lib/postgresql", "", "bin"),          // Debian, Ubuntu
+    ("/usr", "pgsql-", "bin"),                   // Red Hat, from postgresql.org
+    ("/opt/homebrew/opt", "postgresql@", "bin"), // Homebrew on Apple silicon
+    ("/usr/local/opt", "postgresql@", "bin"),    // Homebrew on Intel
+    ("/Applications/Postgres.app/Contents/Versions", "", "bin"), // Postgres.app
+];
+
+/// The directory with `initdb` and `postgres`.
+#[derive(Debug, Clone)]
+pub(super) struct Binaries {
+    directory: PathBuf,
+}
+
+impl Binaries {
+    /// Finds the binaries of this machine.
+    pub(super) fn find() -> Result<Self, Error> {
+        Search {
+            chosen: env::var_os(CHOSEN).filter(|value| !value.is_empty()).map(PathBuf::from),
+            path: env::var_os("PATH").unwrap_or_default(),
+            versioned: &VERSIONED,
+        }
+        .run()
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub(super) fn program(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// The version, such as `18.1`.
+    pub(super) fn version(&self) -> Result<String, Error> {
+        let program = self.program("postgres");
+        let action = format!("ask `{}` for its version", program.display());
+        let output = Command::new(program).arg("--version").output().map_err(Error::system(action))?;
+        // `postgres (PostgreSQL) 18.1 (Debian 18.1-1)`
+        Ok(String::from_utf8_lossy(&output.stdout).split_whitespace().nth(2).unwrap_or_default().to_owned())
+    }
+
+    fn at(directory: &Path) -> Option<Self> {
+        if !has_both(directory) {
+            return None;
+        }
+        // On `PATH` there are often only links to the programs; next to their target there is also `psql`.
+        let target = fs::canonicalize(directory.join("postgres")).ok();
+        let home = target.as_deref().and_then(Path::parent).filter(|home| has_both(home));
+        Some(Self { directory: home.unwrap_or(directory).to_owned() })
+    }
+}
+
+/// What the search depends on.
+struct Search<'a> {
+    chosen: Option<PathBuf>,
+    path: OsString,
+    versioned: &'a [(&'a str, &'a str, &'a str)],
+}
+
+impl Search<'_> {
+    fn run(&self) -> Result<Binaries, Error> {
+        if let Some(chosen) = &self.chosen {
+            // Never another version instead: whoever sets it means it.
+            return Binaries::at(chosen).ok_or_else(|| Error::NotThere(chosen.clone()));
+        }
+        env::split_paths(&self.path)
+            .chain(self.pg_config())
+            .chain(self.versioned.iter().flat_map(|(parent, prefix, bin)| newest_first(parent, prefix, bin)))
+            .find_map(|directory| Binaries::at(&directory))
+            .ok_or(Error::NotFound)
+    }
+
+    /// The directory that the first `pg_config` on `PATH` names, if there is one that works.
+    fn pg_config(&self) -> Option<PathBuf> {
+        let mut candidates = env::split_paths(&self.path).map(|directory| directory.join("pg_config"));
+        let output = Command::new(candidates.find(|path| is_program(path))?).arg("--bindir").output().ok()?;
+        Some(PathBuf::from(OsString::from_vec(output.stdout.trim_ascii().to_vec())))
+    }
+}
+
+fn newest_first(parent: &str, prefix: &str, bin: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    let mut versions: Vec<(u32, PathBuf)> = entries
+        .filter_map(|entry| {
+            Some((major(entry.file_name().to_str()?.strip_prefix(prefix)?)?, entry.path().join(bin)))
+        })
+        .collect();
+    versions.sort_by_key(|(version, _)| Reverse(*version));
+    versions.into_iter().map(|(_, path)| path).collect()
+}
+
+/// `17` of `17`, `9` of `9.6`.
+fn major(version: &str) -> Option<u32> {
+    version.split('.').next()?.parse().ok()
+}
+
+fn has_both(directory: &Path) -> bool {
+    is_program(&directory.join("initdb")) && is_program(&directory.join("postgres"))
+}
+
+fn is_program(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// A directory for made-up installations.
+    struct Machine(PathBuf);
+
+    impl Machine {
+        fn new() -> Self {
+            let path = env::temp_dir().join(format!("pubsub-binaries-{:016x}", fastrand::u64(..)));
+            fs::create_dir(&path).unwrap();
+            Self(fs::canonicalize(path).unwrap())
+        }
+
+        fn install(&self, directory: &str) -> PathBuf {
+            let directory = self.0.join(directory);
+            fs::create_dir_all(&directory).unwrap();
+            for program in ["initdb", "postgres"] {
+                let program = directory.join(program);
+                fs::write(&program, "").unwrap();
+                fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+            }
+            directory
+        }
+    }
+
+    impl Drop for Machine {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn no_binaries_is_one_clear_sentence() {
+        let search = Search { chosen: None, path: OsString::from("/nonexistent"), versioned: &[] };
+        assert_eq!(
+            search.run().unwrap_err().to_string(),
+            "no PostgreSQL server found (looked in PUBSUB_POSTGRES_BIN, PATH, pg_config, /usr/lib/postgresql, \
+             Homebrew, Postgres.app): install one with `apt-get install postgresql` (Debian, Ubuntu) or \
+             `brew install postgresql@18` (macOS), or set DATABASE_URL to a running server, for example from \
+             `docker run -e POSTGRES_PASSWORD=postgres -p 5432:5432 postgres:18`"
+        );
+    }
+
+    #[test]
+    fn the_chosen_directory_wins_and_is_never_replaced() {
+        let machine = Machine::new();
+        let chosen = machine.install("chosen");
+        let path = machine.install("path").into_os_string();
+        let search = Search { chosen: Some(chosen.clone()), path: path.clone(), versioned: &[] };
+        assert_eq!(search.run().unwrap().directory(), chosen);
+
+        let search = Search { chosen: Some("/nonexistent".into()), path, versioned: &[] };
+        assert!(matches!(search.run(), Err(Error::NotThere(path)) if path == Path::new("/nonexistent")));
+    }
+
+    #[test]
+    fn links_on_the_path_are_followed_home() {
+        let machine = Machine::new();
+        let home = machine.install("18/bin");
+        let links = machine.0.join("links");
+        fs::create_dir(&links).unwrap();
+        for program in ["initdb", "postgres"] {
+            symlink(home.join(program), links.join(program)).unwrap();
+        }
+        let search = Search { chosen: None, path: links.into_os_string(), versioned: &[] };
+        assert_eq!(search.run().unwrap().directory(), home);
+    }
+
+    #[test]
+    fn pg_config_is_asked() {
+        let machine = Machine::new();
+        let bin = machine.install("somewhere/bin");
+        let path = machine.0.join("path");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("pg_config"), format!("#!/bin/sh\necho '{}'\n", bin.display())).unwrap();
+        fs::set_permissions(path.join("pg_config"), fs::Permissions::from_mode(0o755)).unwrap();
+        let search = Search { chosen: None, path: path.into_os_string(), versioned: &[] };
+        assert_eq!(search.run().unwrap().directory(), bin);
+    }
+
+    #[test]
+    fn of_several_versions_the_highest() {
+        let machine = Machine::new();
+        machine.install("postgresql@9.6/bin");
+        machine.install("postgresql@17/bin");
+        let highest = machine.install("postgresql@18/bin");
+        fs::create_dir(machine.0.join("postgresql@19")).unwrap();
+        let versioned = [(machine.0.to_str().unwrap(), "postgresql@", "bin")];
+        let search = Search { chosen: None, path: OsString::new(), versioned: &versioned };
+        assert_eq!(search.run().unwrap().directory(), highest);
+    }
+}

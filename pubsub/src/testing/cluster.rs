@@ -1,0 +1,160 @@
+//! The files of one server, and PostgreSQL's programs run on them by the right user.
+
+use super::account::Account;
+use super::binaries::Binaries;
+use super::directory::Directory;
+use super::process::{self, Patience};
+use super::{Error, Options};
+use std::net::Ipv4Addr;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+use std::{env, fs, io};
+
+/// Creating the files takes well under a second; this is for a machine on its knees.
+const CREATE: Patience = Patience { limit: Duration::from_secs(60), interval: Duration::from_millis(5) };
+
+/// Starting includes recovery after [`Mode::Immediate`](super::Mode::Immediate).
+const START: Patience = Patience { limit: Duration::from_secs(60), interval: Duration::from_millis(5) };
+
+/// What the log says when another process has the port.
+const PORT_TAKEN: &str = "could not bind";
+
+/// The line of `postmaster.pid` with the server's state, counted from 0, and what it says when clients may connect.
+const STATE_LINE: usize = 7;
+const READY: &str = "ready";
+
+/// What PostgreSQL calls a cluster: the files of one server.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    directory: Directory,
+    binaries: Binaries,
+    account: Option<Account>,
+}
+
+impl Cluster {
+    /// Creates the files of a new server.
+    pub(super) fn create(binaries: Binaries) -> Result<Self, Error> {
+        let account = Account::for_postgres()?;
+        let directory = Directory::create(account.as_ref())?;
+        let cluster = Self { directory, binaries, account };
+        let data = cluster.directory.data();
+        let mut command = cluster.command("initdb");
+        command
+            .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"])
+            .args(["--no-sync", "--no-instructions", "--pgdata"])
+            .arg(data)
+            // Otherwise `initdb` compares every time zone there is with the system's.
+            .env("TZ", "UTC");
+        let (mut child, log) = cluster.spawn(command, "initdb")?;
+        let status = process::wait(&mut child, CREATE);
+        match status {
+            Ok(Some(status)) if status.success() => {
+                cluster.directory.watchdog().ended();
+                Ok(cluster)
+            }
+            status => Err(cluster.gave_up("initdb", child, status, CREATE.limit, log)),
+        }
+    }
+
+    /// Starts the server on `port` and waits until clients may connect.
+    pub(super) fn start(&self, options: &Options, port: u16) -> Result<Child, Error> {
+        let data = self.directory.data();
+        let state = data.join("postmaster.pid");
+        let mut command = self.command("postgres");
+        command.arg("-D").arg(data);
+        command.arg("-c").arg(format!("listen_addresses={}", Ipv4Addr::LOCALHOST));
+        command.arg("-c").arg(format!("port={port}"));
+        command.arg("-c").arg(format!("unix_socket_directories={}", self.directory.path().display()));
+        for (name, value) in options.all() {
+            command.arg("-c").arg(format!("{name}={value}"));
+        }
+        let (mut child, log) = self.spawn(command, "postgres")?;
+        // What `pg_ctl --wait` does. To connect would say less: on TCP, who answers may be someone else's server.
+        let outcome = START.poll(|| match child.try_wait()? {
+            Some(status) => Ok(Some(Some(status))),
+            None if is_ready(&state, child.id()) => Ok(Some(None)),
+            None => Ok(None),
+        });
+        match outcome {
+            Ok(Some(None)) => Ok(child),
+            outcome => Err(self.gave_up("postgres", child, outcome.map(Option::flatten), START.limit, log)),
+        }
+    }
+
+    pub(super) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    pub(super) fn binaries(&self) -> &Binaries {
+        &self.binaries
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.binaries.program(program));
+        // `PGDATA`, `PGPORT` and their like are about another server.
+        for (name, _) in env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG")) {
+            command.env_remove(name);
+        }
+        command.env("LC_ALL", "C").current_dir(self.directory.path()).stdin(Stdio::null());
+        if let Some(account) = &self.account {
+            // Setting the user also clears the supplementary groups of root.
+            command.uid(account.uid).gid(account.gid);
+        }
+        command
+    }
+
+    /// Starts `command`, which writes to the log from the returned position.
+    fn spawn(&self, mut command: Command, program: &'static str) -> Result<(Child, u64), Error> {
+        let (log, start) = self.directory.open_log()?;
+        let copy = log.try_clone().map_err(Error::system("open the log twice"))?;
+        command.stdout(copy).stderr(log);
+        match self.directory.watchdog().spawn(&mut command) {
+            Ok(child) => Ok((child, start)),
+            Err(source) => {
+                self.directory.watchdog().ended();
+                let account =
+                    self.account.as_ref().map_or(String::new(), |account| format!(" as `{}`", account.name));
+                let path = self.binaries.program(program);
+                Err(Error::System { action: format!("run `{}`{account}", path.display()), source })
+            }
+        }
+    }
+
+    /// Makes sure that a child which failed or took too long is gone, and says what was wrong with it.
+    fn gave_up(
+        &self,
+        program: &'static str,
+        mut child: Child,
+        outcome: io::Result<Option<ExitStatus>>,
+        waited: Duration,
+        log: u64,
+    ) -> Error {
+        if !matches!(outcome, Ok(Some(_))) {
+            process::kill_group(&mut child);
+        }
+        self.directory.watchdog().ended();
+        let log = self.directory.log_after(log);
+        match outcome {
+            Ok(Some(status)) => Error::Failed { program, status, log },
+            Ok(None) => Error::Late { program, waited, log },
+            Err(source) => Error::System { action: format!("wait for `{program}`"), source },
+        }
+    }
+}
+
+impl Error {
+    /// Whether a server did not start because another process has its port.
+    pub(super) fn is_port_taken(&self) -> bool {
+        matches!(self, Self::Failed { log, .. } if log.contains(PORT_TAKEN))
+    }
+}
+
+/// Whether `postmaster.pid` says that the server with process id `pid` is ready. A killed server leaves its own behind.
+fn is_ready(state: &Path, pid: u32) -> bool {
+    let Ok(state) = fs::read_to_string(state) else { return false };
+    // Until the server has written all of it, it is not ready.
+    let mut lines = state.lines().map(str::trim);
+    lines.next() == Some(pid.to_string().as_str()) && lines.nth(STATE_LINE - 1) == Some(READY)
+}

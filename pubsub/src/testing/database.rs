@@ -1,0 +1,184 @@
+//! A database of its own for every test.
+
+use super::admin::Admin;
+use super::url::{server_url, with_database};
+use super::{Error, template};
+use std::time::{Duration, SystemTime};
+use std::{io, thread};
+use tokio_postgres::error::SqlState;
+
+/// How often a copy is tried. The server itself waits 5 s for the last connection to the template to go.
+const COPY_ATTEMPTS: usize = 6;
+
+/// How long dropping a database may hold up the end of a test.
+const DROP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What the names of our databases start with; the time of creation follows, for [`sweep`].
+const PREFIX: &str = "pubsub_test_";
+
+/// Databases older than this that a killed or panicked process has left are dropped.
+const LEFTOVER_AGE: &str = "1 day";
+
+/// A database for one test, dropped with this value.
+///
+/// When the test has panicked it is kept instead, and its URL printed, so that you can look at it.
+///
+/// All functions need a Tokio runtime with I/O and time enabled, which that of actix is.
+///
+/// # Examples
+/// ```no_run
+/// use pubsub::testing::Database;
+///
+/// # async fn test() -> Result<(), pubsub::testing::Error> {
+/// let database = Database::create().await?;
+/// println!("psql {}", database.url());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Database {
+    name: String,
+    url: String,
+    server: String,
+}
+
+impl Database {
+    /// Creates a database with our schema, on the server that [`server_url`] names.
+    ///
+    /// # Errors
+    /// When there is no server, or it does not let us create databases.
+    pub async fn create() -> Result<Self, Error> {
+        Self::create_on(&server_url().await?).await
+    }
+
+    /// Creates a database without a schema, on the server that [`server_url`] names.
+    ///
+    /// # Errors
+    /// As [`Database::create`].
+    pub async fn empty() -> Result<Self, Error> {
+        Self::empty_on(&server_url().await?).await
+    }
+
+    /// Creates a database with our schema on the server with this URL, such as [`Server::url`](super::Server::url).
+    ///
+    /// # Errors
+    /// As [`Database::create`].
+    pub async fn create_on(server: &str) -> Result<Self, Error> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let template = template::prepare(server).await?;
+            match Self::copy(server, &template).await {
+                Err(error) if attempts < COPY_ATTEMPTS && may_pass(&error) => {
+                    tracing::debug!(%error, template, "copying the template database again");
+                    template::forget(server).await;
+                }
+                copied => return copied,
+            }
+        }
+    }
+
+    /// Creates a database without a schema on the server with this URL.
+    ///
+    /// # Errors
+    /// As [`Database::create`].
+    pub async fn empty_on(server: &str) -> Result<Self, Error> {
+        // Not template1: somebody may be connected to it, or have put something into it.
+        Self::copy(server, "template0").await
+    }
+
+    /// The URL to connect to it.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its name on the server.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn copy(server: &str, template: &str) -> Result<Self, Error> {
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+        let name = format!("{PREFIX}{now}_{:016x}", fastrand::u64(..));
+        let admin = Admin::connect(server).await?;
+        let copied = copy(&admin, &name, template).await;
+        admin.close().await;
+        copied?;
+        Ok(Self { url: with_database(server, &name), name, server: server.to_owned() })
+    }
+
+    async fn drop_now(server: &str, name: &str) -> Result<(), Error> {
+        let admin = Admin::connect(server).await?;
+        // By force: the test's own connections may still be open, and their runtime waits for us.
+        let sql = format!("drop database if exists {name} with (force)");
+        let dropped = admin.run("drop the database", &sql).await;
+        admin.close().await;
+        dropped
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!(
+                "the test's database is kept: {} (a server started by this process ends with it; set DATABASE_URL to \
+                 another to look at the database afterwards)",
+                self.url
+            );
+            return;
+        }
+        let (server, name) = (self.server.clone(), self.name.clone());
+        // On a thread of its own, for here there is no waiting inside the runtime that may be running.
+        let dropped = thread::Builder::new().name("pubsub-testing-drop".to_owned()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                match tokio::time::timeout(DROP_DEADLINE, Self::drop_now(&server, &name)).await {
+                    Ok(dropped) => dropped.map_err(io::Error::other),
+                    Err(late) => Err(late.into()),
+                }
+            })
+        });
+        let outcome = dropped.map(thread::JoinHandle::join);
+        if let Err(error) | Ok(Ok(Err(error))) = outcome {
+            // No failure of the test: its server may have been stopped on purpose.
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                name = self.name,
+                "a test's database is left"
+            );
+        }
+    }
+}
+
+async fn copy(admin: &Admin, name: &str, template: &str) -> Result<(), Error> {
+    // Since PostgreSQL 15 a copy goes through the log, to spare a busy server two checkpoints. Where nothing waits for
+    // the disk a checkpoint is cheap, and copying the files takes a third of the time.
+    let strategy = "select case \
+                             when current_setting('fsync')::bool \
+                             or current_setting('server_version_num')::int < 150000 then '' \
+                             else 'strategy file_copy' \
+                           end";
+    let strategy = admin.texts("ask for the server's settings", strategy).await?.concat();
+    admin.run("create a database", &format!("create database {name} template {template} {strategy}")).await
+}
+
+/// Whether a copy may succeed when tried again: somebody is connected to the template, or has dropped it.
+fn may_pass(error: &Error) -> bool {
+    error.code().is_some_and(|code| [SqlState::OBJECT_IN_USE, SqlState::UNDEFINED_DATABASE].contains(code))
+}
+
+/// Drops the databases that processes which could not do it themselves have left long ago.
+pub(super) async fn sweep(admin: &Admin) -> Result<(), Error> {
+    let sql = format!(
+        "select datname::text \
+           from pg_catalog.pg_database \
+          where to_timestamp(substring(datname from '^{PREFIX}([0-9]+)_')::float8) < now() - interval '{LEFTOVER_AGE}'"
+    );
+    for name in admin.texts("look for old test databases", &sql).await? {
+        // Without force: whoever looks at one keeps it. Another process may also be sweeping, or own it.
+        if let Err(error) = admin.run("drop an old test database", &format!("drop database {name}")).await {
+            tracing::debug!(%error, name, "an old test database is left");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! The throwaway server itself.
+
+use super::binaries::Binaries;
+use super::cluster::Cluster;
+use super::process::{self, Patience};
+use super::{Error, Mode, Options};
+use rustix::process::Signal;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
+use std::path::Path;
+use std::process::Child;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Stopping includes a last checkpoint. Then comes SIGKILL.
+const STOP: Patience = Patience { limit: Duration::from_secs(15), interval: Duration::from_millis(2) };
+
+/// Below the ports that Linux and macOS give to outgoing connections: in that range a client which reconnects during a
+/// restart can be given our port, even connect to itself, and then the server cannot have it back.
+const PORTS: Range<u16> = 20_000..30_000;
+
+/// How many ports are tried. Another process may take one between our look and the server's start.
+const PORT_ATTEMPTS: usize = 20;
+
+static SHARED: Mutex<Option<&'static Server>> = Mutex::new(None);
+
+/// A PostgreSQL server that is stopped and deleted when this value is dropped, or when the process ends in any way.
+///
+/// It listens on a port of 127.0.0.1 and on a Unix socket in its [directory](Server::directory). Everyone on this
+/// machine can connect, as its superuser `postgres`.
+///
+/// All functions block the calling thread: starting takes about a second, stopping less than a tenth of one. That is
+/// fine in a test. Elsewhere in async code, call them inside `spawn_blocking`.
+///
+/// # Examples
+/// ```no_run
+/// use pubsub::testing::{Mode, Server};
+///
+/// let mut server = Server::start()?;
+/// println!("psql {}", server.url("postgres"));
+/// server.restart(Mode::Immediate)?; // as after a crash
+/// # Ok::<(), pubsub::testing::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    /// `None` while stopped.
+    process: Option<Child>,
+    cluster: Cluster,
+    options: Options,
+    version: String,
+    port: u16,
+}
+
+impl Server {
+    /// Starts a server as tests like it: fast, and with nothing to lose in a crash of the machine.
+    ///
+    /// # Errors
+    /// When this machine has no PostgreSQL ([`Error::NotFound`] says what to do), or it does not start; the error then
+    /// carries the end of its log.
+    pub fn start() -> Result<Self, Error> {
+        Self::start_with(Options::default())
+    }
+
+    /// Starts a server with your settings.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_with(options: Options) -> Result<Self, Error> {
+        let binaries = Binaries::find()?;
+        let version = binaries.version()?;
+        let cluster = Cluster::create(binaries)?;
+        let (process, port) = start_on_free_port(&cluster, &options)?;
+        Ok(Self { process: Some(process), cluster, options, version, port })
+    }
+
+    /// The server that this process's tests share, started by the first call. It ends with the process.
+    ///
+    /// It cannot be stopped or restarted, since others use it: start your own for that.
+    ///
+    /// # Errors
+    /// As [`Server::start`]. The next call tries again.
+    pub fn shared() -> Result<&'static Self, Error> {
+        // Whoever panicked with the lock left `None`, or a server that works.
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(server) = *shared {
+            return Ok(server);
+        }
+        // Values that are never dropped are what the watchdog is for.
+        let server: &'static Self = Box::leak(Box::new(Self::start()?));
+        *shared = Some(server);
+        Ok(server)
+    }
+
+    /// The URL of a database on this server, which has `postgres` from the start.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@{}:{}/{database}", Ipv4Addr::LOCALHOST, self.port)
+    }
+
+    /// The TCP port on 127.0.0.1. It stays the same when the server is restarted.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The process id of the server, unless it is stopped.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
+    /// The version, such as `18.1`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Where this server's programs are, and most often also `psql` and `pg_dump`.
+    pub fn bin_dir(&self) -> &Path {
+        self.cluster.binaries().directory()
+    }
+
+    /// The server's own directory: the Unix socket is in it, the file `log`, and `data`.
+    pub fn directory(&self) -> &Path {
+        self.cluster.directory().path()
+    }
+
+    /// Stops the server and starts it again with the same data on the same port.
+    ///
+    /// # Errors
+    /// When it does not start. The data are still there, for another [`Server::start_again`].
+    pub fn restart(&mut self, mode: Mode) -> Result<(), Error> {
+        self.stop(mode)?;
+        self.start_again()
+    }
+
+    /// Stops the server and keeps its data. Does nothing if it is stopped.
+    ///
+    /// A server that does not stop in time is killed.
+    ///
+    /// # Errors
+    /// When the operating system does not let us.
+    pub fn stop(&mut self, mode: Mode) -> Result<(), Error> {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let signal = match mode {
+            Mode::Fast => Signal::INT,
+            Mode::Immediate => Signal::QUIT,
+        };
+        process::stop(process, signal, STOP)
+            .map_err(Error::system(format!("stop the server with process id {}", process.id())))?;
+        self.cluster.directory().watchdog().ended();
+        self.process = None;
+        Ok(())
+    }
+
+    /// Starts a stopped server with the same data on the same port. Does nothing if it runs.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_again(&mut self) -> Result<(), Error> {
+        if self.process.is_none() {
+            self.process = Some(self.cluster.start(&self.options, self.port)?);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Nothing is worth a checkpoint: the data go next.
+        if let Err(error) = self.stop(Mode::Immediate) {
+            tracing::warn!(%error, "the throwaway PostgreSQL server is left to its watchdog");
+        }
+    }
+}
+
+fn start_on_free_port(cluster: &Cluster, options: &Options) -> Result<(Child, u16), Error> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let port = fastrand::u16(PORTS);
+        // Listening for a moment finds out sooner than the server does.
+        let listened = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(drop);
+        let started = match listened {
+            Ok(()) => cluster.start(options, port),
+            Err(error) if attempts < PORT_ATTEMPTS && error.kind() == io::ErrorKind::AddrInUse => continue,
+            Err(error) => return Err(Error::system(format!("listen on port {port}"))(error)),
+        };
+        match started {
+            Ok(process) => return Ok((process, port)),
+            Err(error) if attempts < PORT_ATTEMPTS && error.is_port_taken() => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Which server the databases are on, and the URLs of its databases.
+
+use super::{Error, Server};
+use std::env;
+
+/// Names the server to use instead of starting one.
+const VARIABLE: &str = "DATABASE_URL";
+
+/// The URL of the server for this process's tests: the environment variable `DATABASE_URL`, or else
+/// [`Server::shared`].
+///
+/// # Errors
+/// As [`Server::start`].
+pub async fn server_url() -> Result<String, Error> {
+    choose(env::var(VARIABLE).ok()).await
+}
+
+async fn choose(given: Option<String>) -> Result<String, Error> {
+    match given {
+        Some(url) if !url.is_empty() => Ok(url),
+        _ => {
+            let start = tokio::task::spawn_blocking(|| Server::shared().map(|server| server.url("postgres")));
+            start.await.map_err(|error| Error::system("start a server")(error.into()))?
+        }
+    }
+}
+
+/// `url` with another database. Both of PostgreSQL's notations are understood: `postgres://…` and `host=… dbname=…`.
+pub(super) fn with_database(url: &str, database: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        // Of two values for one name, the later counts.
+        return format!("{url} dbname={database}");
+    };
+    let (rest, parameters) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
+    let server = rest.split_once('/').map_or(rest, |(server, _)| server);
+    let query = parameters.map_or(String::new(), |parameters| format!("?{parameters}"));
+    format!("{scheme}://{server}/{database}{query}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn database_url_is_used_when_set() {
+        let url = "postgres://ada@db.example.com/app";
+        assert_eq!(choose(Some(url.to_owned())).await.unwrap(), url);
+    }
+
+    #[tokio::test]
+    async fn without_database_url_a_server_is_started() {
+        let own = Server::shared().unwrap().url("postgres");
+        assert_eq!(choose(None).await.unwrap(), own);
+        assert_eq!(choose(Some(String::new())).await.unwrap(), own);
+    }
+
+    #[test]
+    fn the_database_is_replaced_and_the_rest_kept() {
+        let replaced = |url| with_database(url, "new");
+        assert_eq!(replaced("postgres://ada:secret@host:5433/old"), "postgres://ada:secret@host:5433/new");
+        assert_eq!(replaced("postgresql://host"), "postgresql://host/new");
+        assert_eq!(replaced("postgres://host/?sslmode=disable"), "postgres://host/new?sslmode=disable");
+        assert_eq!(
+            replaced("postgres://host?host=/run/postgresql"),
+            "postgres://host/new?host=/run/postgresql"
+        );
+        assert_eq!(replaced("host=/tmp user=ada dbname=old"), "host=/tmp user=ada dbname=old dbname=new");
+    }
+
+    #[test]
+    fn the_later_database_of_a_keyword_string_counts() {
+        let config: tokio_postgres::Config = with_database("host=/tmp dbname=old", "new").parse().unwrap();
+        assert_eq!(config.get_dbname(), Some("new"));
+    }
+}
