@@ -1,0 +1,160 @@
+//! Bad input gets a clear error and nothing is lost.
+
+use pubsub::{Channel, Delivery, Error, publish};
+use pubsub_tests::{Email, Sms, Stage, ear};
+use serde::{Deserialize, Serialize};
+use std::error::Error as _;
+
+#[actix::test]
+async fn an_undeclared_channel_is_an_error_that_names_it_and_the_nearest() {
+    let mut stage = Stage::new().await;
+    let _pubsub = stage.pubsub().declare::<Sms>().start().await.unwrap();
+
+    let transaction = stage.client.transaction().await.unwrap();
+    let refused = publish(&transaction, &Email { receiver: "x".into() }).await.unwrap_err();
+    assert!(matches!(refused, Error::UndeclaredChannel { .. }), "{refused:?}");
+    assert!(refused.to_string().starts_with("channel \"email\" is not declared"), "{refused}");
+    transaction.rollback().await.unwrap();
+
+    let sql = "insert into pubsub.db_events (channel, payload) values ('smz', '{}')";
+    let refused = stage.client.execute(sql, &[]).await.unwrap_err();
+    let refused = refused.as_db_error().unwrap();
+    assert_eq!((refused.code().code(), refused.message()), ("PB001", "channel \"smz\" is not declared"));
+    assert!(refused.hint().unwrap().starts_with("Did you mean \"sms\"?"), "{refused:?}");
+}
+
+#[actix::test]
+async fn an_oversize_payload_is_refused_and_the_publishers_transaction_decides() {
+    let mut stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let _pubsub = stage
+        .pubsub()
+        .subscribe_fn("one", move |sms: Delivery<Sms>| {
+            tell.tell(sms.msg.len());
+            async { Ok(()) }
+        })
+        .start()
+        .await
+        .unwrap();
+
+    let mut transaction = stage.client.transaction().await.unwrap();
+    publish(&transaction, &Sms::new("small")).await.unwrap();
+    let savepoint = transaction.savepoint("large").await.unwrap();
+    let refused = publish(&savepoint, &Sms::new("x".repeat(300 * 1024))).await.unwrap_err();
+    assert!(matches!(refused, Error::PayloadTooLarge { .. }), "{refused:?}");
+    let said = "a payload of 307211 bytes is over the limit of 262144 bytes of channel \"sms\"";
+    assert_eq!(refused.to_string(), said);
+    savepoint.rollback().await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(heard.next().await, 5);
+
+    // Just below the limit, compressible or not.
+    publish(&stage.client, &Sms::new("x".repeat(262_144 - 11))).await.unwrap();
+    assert_eq!(heard.next().await, 262_144 - 11);
+    let random: String = std::iter::repeat_with(fastrand::alphanumeric).take(262_144 - 11).collect();
+    publish(&stage.client, &Sms::new(&random)).await.unwrap();
+    assert_eq!(heard.next().await, 262_144 - 11);
+    publish(&stage.client, &Sms::new(random + "!")).await.unwrap_err();
+}
+
+#[actix::test]
+async fn the_limit_of_a_payload_is_the_channels() {
+    let stage = Stage::new().await;
+    let pubsub = stage.pubsub().declare::<Sms>().start().await.unwrap();
+    stage.client.execute("update pubsub.channels set max_payload_bytes = 40", &[]).await.unwrap();
+    pubsub.publish(&Sms::new("short enough")).await.unwrap();
+    let refused = pubsub.publish(&Sms::new("x".repeat(40))).await.unwrap_err();
+    assert!(matches!(refused, Error::PayloadTooLarge { .. }), "{refused:?}");
+}
+
+#[actix::test]
+async fn a_nul_or_too_deep_a_payload_is_refused_before_the_database_sees_it() {
+    #[derive(Serialize, Deserialize, Channel)]
+    #[channel("sms")]
+    struct Anything(serde_json::Value);
+
+    let mut stage = Stage::new().await;
+    let _pubsub = stage.pubsub().declare::<Sms>().start().await.unwrap();
+    let transaction = stage.client.transaction().await.unwrap();
+    let refused = publish(&transaction, &Sms::new("a\0b")).await.unwrap_err();
+    assert_eq!(refused.to_string(), "the payload cannot be published on channel `sms`");
+    assert!(
+        refused.source().unwrap().to_string().contains("NUL character (\\u0000) at byte 9"),
+        "{refused:?}"
+    );
+
+    let deep = (0..100).fold(serde_json::json!(1), |inner, _| serde_json::json!([inner]));
+    let refused = publish(&transaction, &Anything(deep)).await.unwrap_err();
+    assert!(refused.source().unwrap().to_string().contains("deeper than 64 levels"), "{refused:?}");
+
+    publish(&transaction, &Sms::new("the transaction is still of use")).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(stage.count("select count(*) from pubsub.db_events").await, 1);
+}
+
+#[actix::test]
+async fn a_nul_published_by_sql_is_the_databases_own_error() {
+    let stage = Stage::new().await;
+    let _pubsub = stage.pubsub().declare::<Sms>().start().await.unwrap();
+    let sql = r#"insert into pubsub.db_events (channel, payload) values ('sms', '{"msg": "a\u0000b"}')"#;
+    let refused = stage.client.batch_execute(sql).await.unwrap_err();
+    assert_eq!(refused.code().unwrap().code(), "22P05");
+}
+
+#[actix::test]
+async fn an_undecodable_payload_is_parked_once_and_the_rest_goes_on() {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let _pubsub = stage
+        .pubsub()
+        .subscribe_fn("one", move |sms: Delivery<Sms>| {
+            tell.tell(sms.into_payload().msg);
+            async { Ok(()) }
+        })
+        .start()
+        .await
+        .unwrap();
+    let deep = format!("{}1{}", "[".repeat(500), "]".repeat(500));
+    for payload in [r#"{"msg": 7}"#, "{}", "null", "\"text\"", "[]", deep.as_str(), r#"{"msg": "fine"}"#] {
+        let sql = "insert into pubsub.db_events (channel, payload) values ('sms', $1::text::jsonb)";
+        stage.client.execute(sql, &[&payload]).await.unwrap();
+    }
+    assert_eq!(heard.next().await, "fine");
+    stage
+        .until_count(
+            "select count(*) from pubsub.dead_letters where reason = 'undecodable' and attempt = 1",
+            6,
+        )
+        .await;
+    stage.until_settled().await;
+    let error: String = stage
+        .client
+        .query_one("select error from pubsub.dead_letters order by event_id limit 1", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert!(error.contains("invalid type: integer `7`, expected a string"), "{error}");
+}
+
+#[actix::test]
+async fn headers_of_any_shape_are_readable() {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let _pubsub = stage
+        .pubsub()
+        .subscribe_fn("one", move |sms: Delivery<Sms>| {
+            tell.tell(sms.headers());
+            async { Ok(()) }
+        })
+        .start()
+        .await
+        .unwrap();
+    let sql = r#"select pubsub.publish('sms', '{"msg": "x"}', headers => '{"text": "a", "number": 7, "nested": {"b": []}}')"#;
+    stage.client.batch_execute(sql).await.unwrap();
+    let expected = [("nested", r#"{"b":[]}"#), ("number", "7"), ("text", "a")];
+    let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(heard.next().await.into_iter().collect::<Vec<_>>(), expected);
+    let sql = r#"select pubsub.publish('sms', '{"msg": "x"}', headers => '[]')"#;
+    let refused = stage.client.batch_execute(sql).await.unwrap_err();
+    assert!(refused.as_db_error().unwrap().message().contains("db_events_headers_check"), "{refused:?}");
+}

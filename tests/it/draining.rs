@@ -1,0 +1,163 @@
+//! Drain finishes what is leased, gives back what has not begun, and leaves nothing behind.
+
+use pubsub::{Delivery, SubscribeOptions, publish_all};
+use pubsub_tests::{Sms, Stage, ear};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+#[actix::test]
+async fn drain_finishes_what_has_begun_and_gives_back_the_rest_without_burning_an_attempt() {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let finish = Arc::new(Semaphore::new(0));
+    let gate = finish.clone();
+    // Answers at once until it has been fed in bulk, then waits: so that something is queued behind it.
+    let pubsub = stage
+        .pubsub()
+        .subscribe_fn_with("one", SubscribeOptions::new().concurrency(1), move |sms: Delivery<Sms>| {
+            let (tell, gate) = (tell.clone(), gate.clone());
+            async move {
+                tell.tell(sms.msg.clone());
+                if sms.msg.starts_with("slow") {
+                    gate.acquire().await?.forget();
+                }
+                Ok(())
+            }
+        })
+        .start()
+        .await
+        .unwrap();
+    let mut events: Vec<Sms> = (0..400).map(|n| Sms::new(n.to_string())).collect();
+    events.extend((0..400).map(|n| Sms::new(format!("slow {n}"))));
+    publish_all(&stage.client, &events).await.unwrap();
+    while heard.next().await != "slow 0" {}
+
+    let draining = {
+        let pubsub = pubsub.clone();
+        actix::spawn(async move { pubsub.drain(Duration::from_secs(30)).await })
+    };
+    // Given back at once, while the first is still at work.
+    stage.until_count("select coalesce(sum(cardinality(event_ids)), 0)::bigint from pubsub.leases", 1).await;
+    assert!(!draining.is_finished());
+    finish.add_permits(1);
+    assert!(draining.await.unwrap(), "all that had begun was finished");
+
+    assert_eq!(heard.rest(), Vec::<String>::new(), "nothing began after the drain did");
+    assert_eq!(stage.count("select count(*) from pubsub.leases").await, 0);
+    assert_eq!(stage.count("select count(*) from pubsub.processes").await, 0);
+    assert_eq!(stage.count("select count(*) from pubsub.waiters").await, 0);
+    assert_eq!(stage.count("select count(*) from pubsub.mailbox where attempt <> 0").await, 0);
+
+    let (tell, mut heard) = ear();
+    let _next = stage
+        .pubsub()
+        .subscribe_fn("one", move |sms: Delivery<Sms>| {
+            tell.tell((sms.msg.clone(), sms.attempt()));
+            async { Ok(()) }
+        })
+        .start()
+        .await
+        .unwrap();
+    let mut rest = heard.take(399).await;
+    rest.sort_by_key(|(msg, _)| msg.trim_start_matches("slow ").parse::<u32>().unwrap());
+    let expected: Vec<_> = (1..400).map(|n| (format!("slow {n}"), 1)).collect();
+    assert_eq!(rest, expected);
+}
+
+#[actix::test]
+async fn drain_stops_at_its_deadline_and_what_was_not_finished_runs_again() {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let pubsub = stage
+        .pubsub()
+        .subscribe_fn("stuck", move |sms: Delivery<Sms>| {
+            tell.tell(sms.attempt());
+            std::future::pending()
+        })
+        .start()
+        .await
+        .unwrap();
+    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    assert_eq!(heard.next().await, 1);
+    assert!(!pubsub.drain(Duration::from_millis(50)).await, "it was not finished");
+    assert_eq!(stage.count("select count(*) from pubsub.leases").await, 0, "but nothing is left claimed");
+    assert!(matches!(pubsub.publish(&Sms::new("late")).await, Err(pubsub::Error::Stopped)));
+
+    let (tell, mut heard) = ear();
+    let _next = stage
+        .pubsub()
+        .subscribe_fn("stuck", move |sms: Delivery<Sms>| {
+            tell.tell(sms.attempt());
+            async { Ok(()) }
+        })
+        .start()
+        .await
+        .unwrap();
+    assert_eq!(heard.next().await, 2, "the attempt that was cut short counts");
+}
+
+#[actix::test]
+async fn a_runtime_stops_when_its_last_handle_is_dropped() {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let pubsub = stage
+        .pubsub()
+        .subscribe_fn("one", move |_: Delivery<Sms>| {
+            tell.tell(());
+            std::future::pending()
+        })
+        .start()
+        .await
+        .unwrap();
+    let clone = pubsub.clone();
+    drop(pubsub);
+    clone.publish(&Sms::new("hello")).await.unwrap();
+    heard.next().await;
+    drop(clone);
+    stage.until_count("select count(*) from pubsub.processes", 0).await;
+    stage.until_count("select count(*) from pubsub.leases", 0).await;
+    stage.until_count("select count(*) from pubsub.mailbox where attempt = 1", 1).await;
+}
+
+#[actix::test]
+async fn rolling_restarts_lose_nothing_and_leave_nothing_claimed() {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let total = 2_000;
+    let events: Vec<Sms> = (0..total).map(|n| Sms::new(n.to_string())).collect();
+    let mut published = false;
+    let mut seen = std::collections::BTreeSet::new();
+    let mut round = 0;
+    while seen.len() < total {
+        let tell = tell.clone();
+        let pubsub = stage
+            .pubsub()
+            .subscribe_fn("rolling", move |sms: Delivery<Sms>| {
+                let tell = tell.clone();
+                async move {
+                    tokio::task::yield_now().await;
+                    tell.tell(sms.msg.clone());
+                    Ok(())
+                }
+            })
+            .start()
+            .await
+            .unwrap();
+        if !published {
+            publish_all(&stage.client, &events).await.unwrap();
+            published = true;
+        }
+        for _ in 0..fastrand::usize(1..300).min(total - seen.len()) {
+            assert!(seen.insert(heard.next().await), "without a crash nothing runs twice");
+        }
+        assert!(pubsub.drain(Duration::from_secs(30)).await);
+        assert_eq!(stage.count("select count(*) from pubsub.leases").await, 0);
+        for msg in heard.rest() {
+            assert!(seen.insert(msg), "without a crash nothing runs twice");
+        }
+        round += 1;
+        assert!(round < 2_000);
+    }
+    assert_eq!(stage.count("select count(*) from pubsub.mailbox").await, 0);
+}

@@ -1,0 +1,85 @@
+//! A stale worker's answer is refused, so at most one answer counts.
+
+use pubsub::Delivery;
+use pubsub_tests::{Sms, Stage, ear};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+#[actix::test]
+async fn a_stale_settle_is_refused() {
+    let stage = Stage::new().await;
+    let client = &stage.client;
+    client.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
+    client.batch_execute("select pubsub.subscribe('sms', 'one')").await.unwrap();
+    client.batch_execute("select pubsub.publish('sms', '{}') from generate_series(1, 3)").await.unwrap();
+    let register = "select pubsub.register_process('host', 1, 'test')";
+    let (stale, fresh): (i64, i64) = (stage.count(register).await, stage.count(register).await);
+    let token = client.query("select token from pubsub.claim(1, $1, 10)", &[&stale]).await.unwrap()[0]
+        .get::<_, i64>(0);
+
+    let settle = "select pubsub.settle($1, $2)";
+    let settled = async |process: i64, token: i64| -> bool {
+        client.query_one(settle, &[&process, &token]).await.unwrap().get(0)
+    };
+    assert!(!settled(fresh, token).await, "not the holder");
+    client.execute("update pubsub.processes set beat_at = 'epoch' where id = $1", &[&stale]).await.unwrap();
+    // The server may have started only now; then nobody is dead yet.
+    stage.until_count("select coalesce(sum(orphans), 0)::bigint from pubsub.reclaim('10 s')", 3).await;
+
+    assert!(!settled(stale, token).await, "declared dead");
+    assert_eq!(stage.count("select count(*) from pubsub.mailbox where attempt = 1 and crashes = 1").await, 3);
+    let again = client.query("select token from pubsub.claim_mailbox(1, $1, 10)", &[&fresh]).await.unwrap();
+    let newer: i64 = again[0].get(0);
+    assert!(newer > token, "tokens rise");
+    assert!(!settled(stale, newer).await);
+    assert!(!settled(fresh, token).await);
+    assert!(settled(fresh, newer).await);
+    assert!(!settled(fresh, newer).await, "settled once");
+    stage.until_settled().await;
+}
+
+#[actix::test]
+async fn the_late_answer_of_a_process_that_was_declared_dead_does_not_count() {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let finish = Arc::new(Semaphore::new(0));
+    let pubsub = {
+        let finish = finish.clone();
+        stage
+            .pubsub()
+            .subscribe_fn("slow", move |sms: Delivery<Sms>| {
+                tell.tell((sms.attempt(), sms.token()));
+                let finish = finish.clone();
+                async move {
+                    if sms.attempt() == 1 {
+                        finish.acquire().await?.forget();
+                        return Err(pubsub::Failure::reject("too late: this must not count"));
+                    }
+                    Ok(())
+                }
+            })
+            .start()
+            .await
+            .unwrap()
+    };
+    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    let (attempt, first) = heard.next().await;
+    assert_eq!(attempt, 1);
+    // As if it had been silent for too long, to another process's eyes.
+    stage
+        .client
+        .batch_execute("select pubsub.orphan_leases(id, 'crash', 'silent') from pubsub.processes; delete from pubsub.processes")
+        .await
+        .unwrap();
+    let (attempt, second) = heard.next().await;
+    assert_eq!(attempt, 2, "the same process has registered again and claims it anew");
+    assert!(second > first);
+    finish.add_permits(1);
+    stage.until_settled().await;
+    assert!(pubsub.drain(std::time::Duration::from_secs(10)).await);
+    assert_eq!(
+        stage.count("select count(*) from pubsub.dead_letters").await,
+        0,
+        "the late answer was refused"
+    );
+}

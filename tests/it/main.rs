@@ -1,0 +1,17 @@
+//! The promises, each in a module of its name.
+
+#![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion, also in what the tests share")]
+
+mod bad_input;
+mod crash;
+mod draining;
+mod fan_out;
+mod fencing;
+mod migrating;
+mod nothing_lost;
+mod other_languages;
+mod publishing;
+mod retries;
+mod starting;
+mod supervision;
+mod throwaway_server;

@@ -1,0 +1,65 @@
+//! `pubsub::migrate`: any number of processes at once, and never a schema that the binary does not know.
+
+use pubsub::testing::Database;
+use pubsub::{Delivery, Error, PubSub, migrate};
+use pubsub_tests::{Role, Sms, connect, play};
+
+/// A process that migrates.
+#[actix::test]
+#[ignore = "a role, started by other tests"]
+async fn role_migrates() {
+    let Some((url, tell)) = play() else { return };
+    tell(&format!("{:?}", migrate(&url).await));
+}
+
+#[actix::test]
+async fn ten_processes_may_migrate_at_once() {
+    let database = Database::empty().await.unwrap();
+    let roles: Vec<_> = (0..10).map(|_| Role::start("migrating::role_migrates", database.url())).collect();
+    for role in &roles {
+        assert_eq!(role.next().await, "Ok(())");
+    }
+    let client = connect(database.url()).await;
+    let count = "select count(*), count(distinct version) from pubsub.schema_history";
+    let row = client.query_one(count, &[]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), row.get::<_, i64>(1), "each migration ran once");
+}
+
+#[actix::test]
+async fn migrating_again_changes_nothing() {
+    let database = Database::create().await.unwrap();
+    migrate(database.url()).await.unwrap();
+    migrate(database.url()).await.unwrap();
+}
+
+async fn start(url: &str) -> Result<PubSub, Error> {
+    PubSub::builder(url).subscribe_fn("one", |_: Delivery<Sms>| async { Ok(()) }).start().await
+}
+
+#[actix::test]
+async fn a_newer_schema_than_the_binary_knows_is_refused() {
+    let database = Database::create().await.unwrap();
+    let client = connect(database.url()).await;
+    client
+        .execute("insert into pubsub.schema_history (version, name, applied_on, checksum) values (9999, 'of_the_future', '', '0')", &[])
+        .await
+        .unwrap();
+    for refused in [migrate(database.url()).await.unwrap_err(), start(database.url()).await.unwrap_err()] {
+        assert!(matches!(refused, Error::SchemaTooNew { found: 9999, .. }), "{refused:?}");
+        assert!(refused.to_string().contains("version 9999"), "{refused}");
+    }
+}
+
+#[actix::test]
+async fn a_missing_or_older_schema_says_what_to_run() {
+    let database = Database::empty().await.unwrap();
+    let missing = start(database.url()).await.unwrap_err();
+    assert!(matches!(missing, Error::SchemaMissing), "{missing:?}");
+    assert!(missing.to_string().contains("pubsub::migrate"), "{missing}");
+
+    migrate(database.url()).await.unwrap();
+    let client = connect(database.url()).await;
+    client.execute("delete from pubsub.schema_history where version > 1", &[]).await.unwrap();
+    let older = start(database.url()).await.unwrap_err();
+    assert!(matches!(older, Error::SchemaTooOld { found: 1, .. }), "{older:?}");
+}

@@ -1,0 +1,129 @@
+//! NOTIFY is only a bell: nothing is lost whoever does not hear it.
+
+use pubsub::testing::{Mode, Server};
+use pubsub::{Delivery, PubSub};
+use pubsub_tests::{DEADLINE, Heard, Sms, Stage, connect, ear};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+async fn start(url: &str) -> (PubSub, Heard<String>) {
+    let (tell, heard) = ear();
+    let pubsub = PubSub::builder(url)
+        .subscribe_fn("one", move |sms: Delivery<Sms>| {
+            tell.tell(sms.into_payload().msg);
+            async { Ok(()) }
+        })
+        .start()
+        .await
+        .unwrap();
+    (pubsub, heard)
+}
+
+#[actix::test]
+async fn an_event_published_while_no_process_runs_is_handled_by_the_next() {
+    let stage = Stage::new().await;
+    let (pubsub, _) = start(stage.database.url()).await;
+    assert!(pubsub.drain(Duration::from_secs(10)).await);
+    assert_eq!(stage.count("select count(*) from pubsub.processes").await, 0);
+
+    pubsub::publish(&stage.client, &Sms::new("nobody is here")).await.unwrap();
+
+    let (_pubsub, mut heard) = start(stage.database.url()).await;
+    assert_eq!(heard.next().await, "nobody is here");
+}
+
+#[actix::test]
+async fn events_published_while_the_listener_is_cut_are_handled() {
+    let stage = Stage::new().await;
+    let (pubsub, mut heard) = start(stage.database.url()).await;
+    let mut expected = BTreeSet::new();
+    for round in 0..20 {
+        let msg = format!("round {round}");
+        stage
+            .client
+            .execute("select pg_terminate_backend(pid) from pg_stat_activity where query ~ 'listen|notify' and pid <> pg_backend_pid() and datname = current_database()", &[])
+            .await
+            .unwrap();
+        pubsub.publish(&Sms::new(&msg)).await.unwrap();
+        expected.insert(msg);
+    }
+    assert_eq!(heard.take(20).await.into_iter().collect::<BTreeSet<_>>(), expected);
+    // And it listens again.
+    let listeners = "select count(*) from pg_stat_activity where query ~* 'listen' and datname = current_database() and pid <> pg_backend_pid()";
+    stage.until_count(listeners, 1).await;
+}
+
+#[actix::test]
+async fn an_event_whose_bell_is_silent_is_found_by_the_poll() {
+    let stage = Stage::new().await;
+    let (_pubsub, mut heard) = start(stage.database.url()).await;
+    stage.until_count("select count(*) from pubsub.waiters", 1).await;
+    stage.client.batch_execute("set pubsub.bell = off").await.unwrap();
+    pubsub::publish(&stage.client, &Sms::new("silent")).await.unwrap();
+    assert_eq!(heard.next().await, "silent");
+}
+
+#[actix::test]
+async fn a_forged_bell_does_no_harm() {
+    let stage = Stage::new().await;
+    let (pubsub, mut heard) = start(stage.database.url()).await;
+    let forged = "select pg_notify('pubsub', p) from unnest(array['sms', 'no such channel', '', '?', '?12', repeat('x', 7000), E'\\n''\"']) p";
+    for _ in 0..50 {
+        stage.client.batch_execute(forged).await.unwrap();
+    }
+    pubsub.publish(&Sms::new("real")).await.unwrap();
+    assert_eq!(heard.next().await, "real");
+    stage.until_settled().await;
+    assert!(heard.rest().is_empty());
+}
+
+#[actix::test]
+async fn a_sleeping_subscription_is_woken_by_a_publisher_that_began_before_it_slept() {
+    let mut stage = Stage::new().await;
+    let (_pubsub, mut heard) = start(stage.database.url()).await;
+    stage.until_count("select count(*) from pubsub.waiters", 1).await;
+    for round in 0..10 {
+        let transaction = stage.client.transaction().await.unwrap();
+        pubsub::publish(&transaction, &Sms::new(format!("long {round}"))).await.unwrap();
+        // Another wakes the subscription, which then goes to sleep again while ours is still open.
+        let other = connect(stage.database.url()).await;
+        pubsub::publish(&other, &Sms::new("short")).await.unwrap();
+        assert_eq!(heard.next().await, "short");
+        transaction.commit().await.unwrap();
+        assert_eq!(heard.next().await, format!("long {round}"));
+    }
+}
+
+#[actix::test]
+async fn nothing_is_lost_while_the_server_restarts() {
+    let mut server = Server::start().unwrap();
+    let url = server.url("postgres");
+    pubsub::migrate(&url).await.unwrap();
+    let (pubsub, mut heard) = start(&url).await;
+    let (mut committed, mut unknown) = (BTreeSet::new(), BTreeSet::new());
+    for (round, mode) in [Mode::Immediate, Mode::Fast, Mode::Immediate].into_iter().enumerate() {
+        for n in 0..50 {
+            let msg = format!("{round}.{n}");
+            match pubsub.publish(&Sms::new(&msg)).await {
+                Ok(_) => committed.insert(msg),
+                Err(_) => unknown.insert(msg),
+            };
+        }
+        server.restart(mode).unwrap();
+        // Until the first publish goes through again.
+        let until = Instant::now() + DEADLINE;
+        let msg = format!("{round}.after");
+        while let Err(error) = pubsub.publish(&Sms::new(&msg)).await {
+            unknown.insert(msg.clone());
+            assert!(Instant::now() < until, "still {error}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        committed.insert(msg);
+    }
+    let mut handled = BTreeSet::new();
+    while !committed.is_subset(&handled) {
+        handled.insert(heard.next().await);
+    }
+    let attempted = &committed | &unknown;
+    assert!(handled.is_subset(&attempted), "nothing is handled that was not published");
+}

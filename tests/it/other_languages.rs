@@ -1,0 +1,86 @@
+//! From any other language: a plain insert publishes, and the SQL functions subscribe.
+
+use pubsub::Delivery;
+use pubsub_tests::{Sms, Stage, ear};
+
+#[actix::test]
+async fn a_plain_insert_from_psql_is_handled() {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let _pubsub = stage
+        .pubsub()
+        .subscribe_fn("one", move |sms: Delivery<Sms>| {
+            tell.tell(sms.into_payload().msg);
+            async { Ok(()) }
+        })
+        .start()
+        .await
+        .unwrap();
+    // The seed's own line, with the search path that its address sets.
+    stage.client.batch_execute("set search_path = public, pubsub").await.unwrap();
+    let seed = r#"INSERT INTO db_events (channel, payload) VALUES ('sms', '{ "msg": "yoloooo!" }')"#;
+    stage.client.batch_execute(seed).await.unwrap();
+    assert_eq!(heard.next().await, "yoloooo!");
+    stage.client.batch_execute(r#"select pubsub.publish('sms', '{"msg": "by function"}')"#).await.unwrap();
+    assert_eq!(heard.next().await, "by function");
+}
+
+#[actix::test]
+async fn a_subscriber_in_plain_sql_shares_a_subscription_with_the_runtime() {
+    let stage = Stage::new().await;
+    let pubsub =
+        stage.pubsub().subscribe_fn("one", |_: Delivery<Sms>| async { Ok(()) }).start().await.unwrap();
+    assert!(pubsub.drain(std::time::Duration::from_secs(10)).await);
+    pubsub::publish_all(&stage.client, &["a", "b", "c"].map(Sms::new)).await.unwrap();
+
+    let process = stage.count("select pubsub.register_process('host', 1, 'other')").await;
+    let claimed = stage
+        .client
+        .query("select token, id, payload ->> 'msg' from pubsub.claim(1, $1, 2)", &[&process])
+        .await
+        .unwrap();
+    assert_eq!(claimed.iter().map(|row| row.get::<_, String>(2)).collect::<Vec<_>>(), ["a", "b"]);
+    let (token, a, b): (i64, i64, i64) = (claimed[0].get(0), claimed[0].get(1), claimed[1].get(1));
+    let failed = format!(r#"[{{"id": {b}, "action": "retry", "delay": "1 ms", "error": "no"}}]"#);
+    let settled: bool = stage
+        .client
+        .query_one(
+            "select pubsub.settle($1, $2, $3, $4::text::jsonb)",
+            &[&process, &token, &vec![a], &failed],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    assert!(settled);
+
+    let (tell, mut heard) = ear();
+    let _pubsub = stage
+        .pubsub()
+        .subscribe_fn("one", move |sms: Delivery<Sms>| {
+            tell.tell((sms.msg.clone(), sms.attempt()));
+            async { Ok(()) }
+        })
+        .start()
+        .await
+        .unwrap();
+    let mut heard = heard.take(2).await;
+    heard.sort_unstable();
+    assert_eq!(heard, [("b".to_owned(), 2), ("c".to_owned(), 1)]);
+}
+
+#[actix::test]
+async fn an_action_that_does_not_exist_is_refused() {
+    let stage = Stage::new().await;
+    for sql in ["declare_channel('sms')", "subscribe('sms', 'one')", "publish('sms', '{}')"] {
+        stage.client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
+    }
+    stage.client.batch_execute("select pubsub.register_process('host', 1, 'other')").await.unwrap();
+    stage.client.query("select * from pubsub.claim(1, 1, 1)", &[]).await.unwrap();
+    let refused = stage
+        .client
+        .batch_execute(r#"select pubsub.settle(1, 1, null, '[{"id": 1, "action": "rety"}]')"#)
+        .await
+        .unwrap_err();
+    assert_eq!(refused.as_db_error().unwrap().message(), "\"rety\" is not an action of a disposition");
+    assert_eq!(stage.count("select count(*) from pubsub.leases").await, 1, "and nothing was written");
+}

@@ -1,0 +1,184 @@
+//! What a newcomer sees first: `cargo run --example quickstart`.
+
+use pubsub::testing::Database;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+use tokio_postgres::NoTls;
+
+/// Long enough to compile the example, should nobody have done so.
+const DEADLINE: Duration = Duration::from_secs(600);
+
+/// The line that the demo this library comes from published with.
+const SEED_INSERT: &str =
+    r#"INSERT INTO db_events (channel, payload) VALUES ('sms', '{ "msg": "yoloooo!" }')"#;
+
+#[test]
+fn the_demo_runs_on_a_machine_without_a_database_url() {
+    let mut quickstart = Quickstart::start(&["--demo"], None);
+    let output = quickstart.rest();
+    assert!(quickstart.end().success(), "{output}");
+
+    let figure = |name: &str| -> u64 {
+        let summary = output.split_once("Summary").unwrap_or_else(|| panic!("no summary in:\n{output}")).1;
+        let line = summary.lines().find_map(|line| line.trim().strip_prefix(name));
+        let figure =
+            line.and_then(|line| line.split_whitespace().next()).and_then(|figure| figure.parse().ok());
+        figure.unwrap_or_else(|| panic!("no figure `{name}` in:\n{summary}"))
+    };
+    assert_eq!(figure("published"), 8, "{output}");
+    assert!(figure("handled") >= 11, "every subscription has every event, e-mails have two:\n{output}");
+    assert!(figure("retried") >= 1, "{output}");
+    assert!(figure("restarted") >= 1, "{output}");
+    assert_eq!(figure("dead letters"), 1, "{output}");
+    assert_eq!(figure("redriven"), 1, "{output}");
+    assert!(!output.contains('\u{1b}'), "colours are for terminals:\n{output}");
+}
+
+#[actix::test]
+async fn the_demo_can_be_told_twice_in_one_database() {
+    let database = Database::empty().await.unwrap();
+    for _ in 0..2 {
+        let mut quickstart = Quickstart::start(&["--demo"], Some(&database));
+        let output = quickstart.rest();
+        assert!(quickstart.end().success(), "{output}");
+    }
+}
+
+#[actix::test]
+async fn it_serves_takes_the_insert_of_the_seed_as_written_and_ends_on_sigterm() {
+    let database = Database::empty().await.unwrap();
+    let mut quickstart = Quickstart::start(&["--port", "0"], Some(&database));
+    let (_, address) = quickstart.line_with("serving").split_once("http://").map(own).expect("an address");
+    let psql = quickstart.line_with("psql '");
+    let url = psql.split('\'').nth(1).expect("a quoted URL").to_owned();
+    let insert = quickstart.next_line();
+    assert_eq!(insert, SEED_INSERT);
+    quickstart.line_with("Ctrl-C");
+
+    let (status, body) = post(&address, "/users", r#"{ "name": "Bob", "email": "bob" }"#);
+    assert_eq!(status, 400);
+    assert!(body.contains(r#"{"field":"email","problem":"`bob` is not an e-mail address"}"#), "{body}");
+
+    let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    actix::spawn(connection);
+    client.batch_execute(&insert).await.unwrap();
+    quickstart.line_with("text message no. 1 of this actor: yoloooo!");
+
+    quickstart.terminate();
+    let output = quickstart.rest();
+    assert!(quickstart.end().success(), "{output}");
+    assert!(output.contains("Closed"), "{output}");
+}
+
+/// The running example.
+struct Quickstart {
+    process: Child,
+    lines: mpsc::Receiver<String>,
+    told: String,
+}
+
+impl Quickstart {
+    /// Starts it as the README says. Without a database it starts its own server.
+    fn start(arguments: &[&str], database: Option<&Database>) -> Self {
+        let workspace =
+            Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is in a workspace");
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory");
+        let mut command = Command::new(env!("CARGO"));
+        command.args(["run", "--quiet", "--example", "quickstart"]).current_dir(workspace);
+        command.arg("--target-dir").arg(target);
+        if !cfg!(debug_assertions) {
+            command.arg("--release");
+        }
+        command
+            .arg("--")
+            .args(arguments)
+            .env_remove("DATABASE_URL")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        if let Some(database) = database {
+            command.env("DATABASE_URL", database.url());
+        }
+        let mut process = command.spawn().expect("cargo runs");
+        let (sender, lines) = mpsc::channel();
+        let output = process.stdout.take().expect("its output is piped");
+        thread::spawn(move || forward(output, &sender));
+        Self { process, lines, told: String::new() }
+    }
+
+    fn next_line(&mut self) -> String {
+        let line = self.lines.recv_timeout(DEADLINE);
+        let line = line.unwrap_or_else(|error| panic!("{error}; it has told:\n{}", self.told));
+        self.told.push_str(&line);
+        self.told.push('\n');
+        line
+    }
+
+    /// The next line that contains `part`.
+    fn line_with(&mut self, part: &str) -> String {
+        loop {
+            let line = self.next_line();
+            if line.contains(part) {
+                return line;
+            }
+        }
+    }
+
+    /// Everything until it closes its output.
+    fn rest(&mut self) -> String {
+        let until = Instant::now() + DEADLINE;
+        while let Ok(line) = self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            self.told.push_str(&line);
+            self.told.push('\n');
+        }
+        self.told.clone()
+    }
+
+    /// `cargo run` has become the example: it has its process id.
+    fn terminate(&self) {
+        let kill = ["-c", "kill -s TERM \"$0\"", &self.process.id().to_string()].map(str::to_owned);
+        assert!(Command::new("/bin/sh").args(kill).status().expect("a shell runs").success());
+    }
+
+    fn end(&mut self) -> std::process::ExitStatus {
+        self.process.wait().expect("it is our child")
+    }
+}
+
+impl Drop for Quickstart {
+    fn drop(&mut self) {
+        // Both fail if it has ended, which is what we want.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn forward(output: ChildStdout, lines: &mpsc::Sender<String>) {
+    for line in BufReader::new(output).lines().map_while(Result::ok) {
+        if lines.send(line).is_err() {
+            return;
+        }
+    }
+}
+
+fn own((before, after): (&str, &str)) -> (String, String) {
+    (before.to_owned(), after.to_owned())
+}
+
+/// One HTTP request, its status and its body.
+fn post(address: &str, path: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).expect("the shop is open");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a limit above zero");
+    let length = body.len();
+    write!(stream, "POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}")
+        .expect("the request is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer in text");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, body.to_owned())
+}

@@ -1,0 +1,421 @@
+//! A panicking handler is restarted from its factory with fresh state; the others go on; the event is retried.
+
+use actix::prelude::*;
+use pubsub::{Channel, Delivery, Handled};
+use pubsub_tests::{Sms, Stage, Tell, ear};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// How a handler answers.
+trait Manner: Sized + Unpin + 'static {
+    type Answer: actix::dev::MessageResponse<Handler<Self>, Delivery<Sms>>;
+    fn answer(delivery: Delivery<Sms>, panic: bool) -> Self::Answer;
+}
+
+/// Tells which handler, by its number, has seen what; and panics where its manner says when told to "panic".
+struct Handler<M> {
+    number: u32,
+    seen: u32,
+    tell: Tell<(u32, u32, String, u32)>,
+    manner: std::marker::PhantomData<fn() -> M>,
+}
+
+impl<M: Manner> Actor for Handler<M> {
+    type Context = Context<Self>;
+}
+
+impl<M: Manner> actix::Handler<Delivery<Sms>> for Handler<M> {
+    type Result = M::Answer;
+
+    fn handle(&mut self, sms: Delivery<Sms>, _: &mut Self::Context) -> M::Answer {
+        self.seen += 1;
+        self.tell.tell((self.number, self.seen, sms.msg.clone(), sms.attempt()));
+        let panic = sms.msg == "panic" && sms.attempt() == 1;
+        M::answer(sms, panic)
+    }
+}
+
+struct Sync;
+impl Manner for Sync {
+    type Answer = Handled;
+    fn answer(_: Delivery<Sms>, panic: bool) -> Handled {
+        assert!(!panic, "the handler broke");
+        Ok(())
+    }
+}
+
+struct Future;
+impl Manner for Future {
+    type Answer = ResponseFuture<Handled>;
+    fn answer(sms: Delivery<Sms>, panic: bool) -> Self::Answer {
+        Box::pin(async move {
+            actix_rt_yield().await;
+            assert!(!panic, "the handler broke");
+            drop(sms);
+            Ok(())
+        })
+    }
+}
+
+/// The delivery is gone before the panic: nothing in the future says which it was.
+struct FutureWithoutDelivery;
+impl Manner for FutureWithoutDelivery {
+    type Answer = ResponseFuture<Handled>;
+    fn answer(sms: Delivery<Sms>, panic: bool) -> Self::Answer {
+        drop(sms);
+        Box::pin(async move {
+            actix_rt_yield().await;
+            assert!(!panic, "the handler broke");
+            Ok(())
+        })
+    }
+}
+
+struct ActFuture;
+impl Manner for ActFuture {
+    type Answer = ResponseActFuture<Handler<Self>, Handled>;
+    fn answer(sms: Delivery<Sms>, panic: bool) -> Self::Answer {
+        let work = async move {
+            actix_rt_yield().await;
+            sms
+        };
+        Box::pin(actix::fut::wrap_future::<_, Handler<Self>>(work).map(move |sms, handler, _| {
+            handler.seen += 0;
+            assert!(!panic, "the handler broke");
+            drop(sms);
+            Ok(())
+        }))
+    }
+}
+
+struct Atomic;
+impl Manner for Atomic {
+    type Answer = AtomicResponse<Handler<Self>, Handled>;
+    fn answer(sms: Delivery<Sms>, panic: bool) -> Self::Answer {
+        AtomicResponse::new(Box::pin(actix::fut::wrap_future::<_, Handler<Self>>(async move {
+            actix_rt_yield().await;
+            assert!(!panic, "the handler broke");
+            drop(sms);
+            Ok(())
+        })))
+    }
+}
+
+async fn actix_rt_yield() {
+    tokio::task::yield_now().await;
+}
+
+async fn is_restarted_and_the_event_is_retried<M: Manner>() {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let (bystander, mut bystander_heard) = ear();
+    let built = Arc::new(AtomicU32::new(0));
+    let pubsub = stage
+        .pubsub()
+        .subscribe::<Sms, _>("panicky", move || Handler::<M> {
+            number: built.fetch_add(1, Ordering::SeqCst) + 1,
+            seen: 0,
+            tell: tell.clone(),
+            manner: std::marker::PhantomData,
+        })
+        .subscribe_fn("bystander", move |sms: Delivery<Sms>| {
+            bystander.tell(sms.into_payload().msg);
+            async { Ok(()) }
+        })
+        .start()
+        .await
+        .unwrap();
+
+    pubsub.publish(&Sms::new("first")).await.unwrap();
+    assert_eq!(heard.next().await, (1, 1, "first".into(), 1));
+    pubsub.publish(&Sms::new("panic")).await.unwrap();
+    assert_eq!(heard.next().await, (1, 2, "panic".into(), 1));
+    let (number, seen, msg, attempt) = heard.next().await;
+    assert_eq!(
+        (number, seen, msg.as_str(), attempt),
+        (2, 1, "panic", 2),
+        "fresh state, and the next attempt"
+    );
+    pubsub.publish(&Sms::new("last")).await.unwrap();
+    assert_eq!(heard.next().await, (2, 2, "last".into(), 1));
+
+    assert_eq!(bystander_heard.take(3).await, ["first", "panic", "last"], "the others go on");
+    stage.until_settled().await;
+    let status = pubsub.handlers().into_iter().find(|status| status.subscription == "panicky").unwrap();
+    assert_eq!((status.handled, status.failed, status.restarts), (3, 1, 1));
+    let panic = status.last_panic.unwrap();
+    assert!(panic.contains("the handler broke") && panic.contains("supervision.rs:"), "{panic}");
+    assert_eq!(stage.count("select count(*) from pubsub.dead_letters").await, 0);
+}
+
+#[actix::test]
+async fn a_panic_in_handle_itself_restarts_the_handler() {
+    is_restarted_and_the_event_is_retried::<Sync>().await;
+}
+
+#[actix::test]
+async fn a_panic_in_a_response_future_restarts_the_handler() {
+    is_restarted_and_the_event_is_retried::<Future>().await;
+}
+
+#[actix::test]
+async fn a_panic_after_the_delivery_was_dropped_restarts_the_handler() {
+    is_restarted_and_the_event_is_retried::<FutureWithoutDelivery>().await;
+}
+
+#[actix::test]
+async fn a_panic_in_an_actor_future_restarts_the_handler() {
+    is_restarted_and_the_event_is_retried::<ActFuture>().await;
+}
+
+#[actix::test]
+async fn a_panic_in_an_atomic_response_restarts_the_handler() {
+    is_restarted_and_the_event_is_retried::<Atomic>().await;
+}
+
+#[actix::test]
+async fn a_panic_is_recorded_with_its_message_and_place() {
+    let stage = Stage::new().await;
+    let pubsub = stage
+        .pubsub()
+        .subscribe_fn("panicky", |sms: Delivery<Sms>| async move {
+            assert!(sms.msg.is_empty(), "said {}", sms.msg);
+            Ok(())
+        })
+        .start()
+        .await
+        .unwrap();
+    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    stage.until_count("select count(*) from pubsub.dead_letters", 1).await;
+    let error: String =
+        stage.client.query_one("select error from pubsub.dead_letters", &[]).await.unwrap().get(0);
+    assert!(error.starts_with("panicked: said hello (at ") && error.contains("supervision.rs:"), "{error}");
+}
+
+/// What else of an actor can panic.
+struct Troubled {
+    number: u32,
+    trouble: &'static str,
+    tell: Tell<(u32, u32)>,
+}
+
+impl Actor for Troubled {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        if self.number > 1 {
+            return;
+        }
+        match self.trouble {
+            "started" => panic!("in started"),
+            "interval" => {
+                context.run_interval(std::time::Duration::from_millis(1), |_, _| panic!("in an interval"));
+            }
+            "spawn" => {
+                context.spawn(async { panic!("in a spawned future") }.into_actor(self));
+            }
+            "wait" => context.wait(async { panic!("in a future that is waited for") }.into_actor(self)),
+            "stop" => {
+                context.run_later(std::time::Duration::from_millis(1), |_, context| context.stop());
+            }
+            _ => {}
+        }
+    }
+
+    fn stopping(&mut self, _: &mut Self::Context) -> Running {
+        assert!(self.trouble != "stopping" || self.number > 1, "in stopping");
+        Running::Stop
+    }
+}
+
+impl Drop for Troubled {
+    fn drop(&mut self) {
+        assert!(self.trouble != "drop" || self.number > 1, "in drop");
+    }
+}
+
+impl actix::Handler<Delivery<Sms>> for Troubled {
+    type Result = Handled;
+
+    fn handle(&mut self, sms: Delivery<Sms>, context: &mut Self::Context) -> Handled {
+        self.tell.tell((self.number, sms.attempt()));
+        if self.number == 1 {
+            match self.trouble {
+                "drop" => panic!("so that it is dropped"),
+                "stopping" => context.stop(),
+                _ => {}
+            }
+            return Err("not this one".into());
+        }
+        Ok(())
+    }
+}
+
+/// Whatever panics in the first handler, the second one handles the event.
+async fn recovers_from(trouble: &'static str) {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let built = Arc::new(AtomicU32::new(0));
+    let pubsub = stage
+        .pubsub()
+        .subscribe::<Sms, _>("troubled", move || Troubled {
+            number: built.fetch_add(1, Ordering::SeqCst) + 1,
+            trouble,
+            tell: tell.clone(),
+        })
+        .start()
+        .await
+        .unwrap();
+    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    loop {
+        let (number, attempt) = heard.next().await;
+        if number > 1 {
+            assert!(attempt <= 4);
+            break;
+        }
+    }
+    stage.until_settled().await;
+    assert!(pubsub.handlers()[0].restarts >= 1);
+    assert_eq!(stage.count("select count(*) from pubsub.dead_letters").await, 0);
+}
+
+#[actix::test]
+async fn a_panic_in_started_restarts_the_handler() {
+    recovers_from("started").await;
+}
+
+#[actix::test]
+async fn a_panic_in_an_interval_restarts_the_handler() {
+    recovers_from("interval").await;
+}
+
+#[actix::test]
+async fn a_panic_in_a_spawned_future_restarts_the_handler() {
+    recovers_from("spawn").await;
+}
+
+#[actix::test]
+async fn a_panic_in_a_future_that_is_waited_for_restarts_the_handler() {
+    recovers_from("wait").await;
+}
+
+#[actix::test]
+async fn a_panic_in_stopping_restarts_the_handler() {
+    recovers_from("stopping").await;
+}
+
+#[actix::test]
+async fn a_panic_in_drop_restarts_the_handler() {
+    recovers_from("drop").await;
+}
+
+#[actix::test]
+async fn a_handler_that_stops_itself_is_restarted() {
+    recovers_from("stop").await;
+}
+
+#[actix::test]
+async fn a_panic_in_the_factory_is_tried_again() {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let built = Arc::new(AtomicU32::new(0));
+    let pubsub = stage
+        .pubsub()
+        .subscribe::<Sms, _>("unbuilt", move || {
+            let number = built.fetch_add(1, Ordering::SeqCst) + 1;
+            assert!(number > 3, "no connection yet");
+            Troubled { number, trouble: "none", tell: tell.clone() }
+        })
+        .start()
+        .await
+        .unwrap();
+    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    assert_eq!(heard.next().await, (4, 1), "no attempt was burned");
+    assert_eq!(pubsub.handlers()[0].restarts, 3);
+}
+
+#[actix::test]
+async fn a_handler_that_dies_too_often_waits_while_the_others_go_on_and_then_recovers() {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let (bystander, mut bystander_heard) = ear();
+    let built = Arc::new(AtomicU32::new(0));
+    let pubsub = stage
+        .pubsub()
+        .subscribe::<Sms, _>("unbuilt", move || {
+            let number = built.fetch_add(1, Ordering::SeqCst) + 1;
+            assert!(number > 6, "one death more than are forgiven at once");
+            Troubled { number, trouble: "none", tell: tell.clone() }
+        })
+        .subscribe_fn("bystander", move |sms: Delivery<Sms>| {
+            bystander.tell(sms.into_payload().msg);
+            async { Ok(()) }
+        })
+        .start()
+        .await
+        .unwrap();
+    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    assert_eq!(bystander_heard.next().await, "hello");
+    assert_eq!(heard.next().await, (7, 1), "it heals by itself, and no attempt was burned");
+}
+
+/// `!Send` through and through: an actor lives on one thread.
+#[actix::test]
+async fn a_handler_need_not_be_send() {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let pubsub = stage
+        .pubsub()
+        .subscribe_fn("local", move |sms: Delivery<Sms>| {
+            let (tell, local) = (tell.clone(), std::rc::Rc::new(sms));
+            async move {
+                tokio::task::yield_now().await;
+                tell.tell(local.msg.clone());
+                Ok(())
+            }
+        })
+        .start()
+        .await
+        .unwrap();
+    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    assert_eq!(heard.next().await, "hello");
+}
+
+/// Its reader panics.
+#[derive(Debug, Serialize, Channel)]
+#[channel("booby", max_attempts = 2, backoff(initial = "1ms"))]
+struct Booby {
+    trap: bool,
+}
+
+impl<'de> Deserialize<'de> for Booby {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Plain {
+            trap: bool,
+        }
+        let Plain { trap } = Plain::deserialize(deserializer)?;
+        assert!(!trap, "the payload's reader broke");
+        Ok(Self { trap })
+    }
+}
+
+#[actix::test]
+async fn a_panic_while_decoding_is_a_failed_attempt() {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let pubsub = stage
+        .pubsub()
+        .subscribe_fn("reader", move |booby: Delivery<Booby>| {
+            tell.tell(booby.trap);
+            async { Ok(()) }
+        })
+        .start()
+        .await
+        .unwrap();
+    pubsub.publish(&Booby { trap: true }).await.unwrap();
+    pubsub.publish(&Booby { trap: false }).await.unwrap();
+    assert!(!heard.next().await);
+    stage.until_count("select count(*) from pubsub.dead_letters where error like '%reader broke%'", 1).await;
+}

@@ -1,0 +1,199 @@
+//! The log loses no event, doubles none, and keeps the order of every key; the bell wakes every sleeper.
+//!
+//! Each of these promises is tested twice: by scripted schedules, which lead into a known hole every time, and under a
+//! random load of every kind of transaction. And each of these tests is itself tested: with one piece of the SQL broken,
+//! in that test's own database, it must fail.
+//!
+//! Short by default. To run longer, to choose the random load, and to see the figures:
+//!
+//! ```sh
+//! PUBSUB_STRESS_SECONDS=300 PUBSUB_STRESS_SEED=7 cargo test -p pubsub-tests --test stress -- --nocapture
+//! ```
+//!
+//! `PUBSUB_STRESS_SECONDS` is how long each of the two random loads lasts, and `PUBSUB_STRESS_SEED` what they are drawn
+//! from; without it every run draws another one, and prints it. How the sessions interleave is not in the seed's power.
+
+#![expect(clippy::print_stdout, reason = "the figures of a run are half of its result")]
+
+mod bell;
+mod checker;
+mod claimers;
+mod database;
+mod load;
+mod publishers;
+mod schedules;
+mod sleeper;
+mod stage;
+mod variants;
+
+use std::env;
+use std::time::Duration;
+
+use bell::{BellLoad, BellVariant};
+use database::Result;
+use load::{ADVERSARIAL, BROAD, Load};
+use sleeper::Waking;
+use stage::Stage;
+use variants::Hole;
+
+/// What the random load must at least get through.
+const EVENTS: usize = 100_000;
+const SLEEPS: u64 = 300;
+/// A hole that the random load has not fallen into after this many rounds counts as not caught.
+const ROUNDS: u64 = 40;
+const ROUND: Duration = Duration::from_millis(300);
+const SHORT_RUN: Duration = Duration::from_secs(3);
+/// Past this, on top of twice the chosen duration, a test hangs rather than works.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+fn setting(name: &str) -> Option<u64> {
+    let value = env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {value:?}")))
+}
+
+fn seed() -> u64 {
+    setting("PUBSUB_STRESS_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000))
+}
+
+fn duration() -> Duration {
+    setting("PUBSUB_STRESS_SECONDS").map_or(SHORT_RUN, Duration::from_secs)
+}
+
+async fn within_deadline<T>(test: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(DEADLINE + 2 * duration(), test).await.map_err(|_| "the deadline has passed")?
+}
+
+#[tokio::test]
+async fn every_committed_event_is_delivered_once_and_in_key_order() -> Result<()> {
+    let seed = seed();
+    let load = Load { seed, duration: duration(), events: EVENTS, mix: BROAD, backlogs: true };
+    within_deadline(async {
+        let stage = Stage::set_up().await?;
+        let run = stage.run(load).await?;
+        println!("log, seed {seed}: {run}");
+        for report in &run.reports {
+            assert!(report.committed() >= EVENTS, "seed {seed}: too few events: {report}");
+            assert!(report.is_clean(), "seed {seed}: {report}");
+        }
+        assert_eq!(stage.leftovers().await?, (0, 0, 0), "leases, mailbox and dead letters left behind");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn no_schedule_loses_an_event_or_the_order_of_a_key() -> Result<()> {
+    within_deadline(async {
+        let stage = Stage::set_up().await?;
+        for hole in Hole::ALL {
+            let report = schedules::play(&stage, hole).await?;
+            println!("schedule {hole:?}: {report}");
+            assert!(report.is_clean(), "{hole:?}: {report}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn without_the_fence_events_are_lost() -> Result<()> {
+    is_caught(Hole::AboveXmax).await
+}
+
+#[tokio::test]
+async fn with_the_sequence_read_after_the_fence_events_are_lost() -> Result<()> {
+    is_caught(Hole::AboveFence).await
+}
+
+#[tokio::test]
+async fn without_the_own_transaction_in_the_snapshot_events_are_lost() -> Result<()> {
+    is_caught(Hole::OwnTransaction).await
+}
+
+#[tokio::test]
+async fn in_transaction_order_the_order_of_keys_is_lost() -> Result<()> {
+    is_caught(Hole::TransactionOrder).await
+}
+
+#[tokio::test]
+async fn after_the_highest_id_seen_events_are_lost() -> Result<()> {
+    is_caught(Hole::LateCommit).await
+}
+
+/// With this hole open, both its schedule and the random load must show it.
+async fn is_caught(hole: Hole) -> Result<()> {
+    within_deadline(async {
+        let report = {
+            let stage = Stage::set_up().await?;
+            hole.reopen(&stage.admin).await?;
+            schedules::play(&stage, hole).await?
+        };
+        println!("{hole:?} is open, schedule: {report}");
+        assert!(hole.is_in(&[report]), "{hole:?} is open and its schedule does not show it");
+
+        let stage = Stage::set_up().await?;
+        hole.reopen(&stage.admin).await?;
+        let seed = seed();
+        for round in 0..ROUNDS {
+            let seed = seed.wrapping_add(round);
+            let load = Load { seed, duration: ROUND, events: 0, mix: ADVERSARIAL, backlogs: false };
+            let run = stage.run(load).await?;
+            if hole.is_in(&run.reports) {
+                println!("{hole:?} is open, seed {seed}, round {round}: {run}");
+                return Ok(());
+            }
+        }
+        Err(format!("seed {seed}: {hole:?} is open and the random load does not show it").into())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_bell_wakes_every_sleeper() -> Result<()> {
+    let load = BellLoad { seed: seed(), duration: duration(), sleeps: SLEEPS };
+    let report = within_deadline(bell::run(BellVariant::Sound, load)).await?;
+    println!("bell, seed {}: {report}", load.seed);
+    assert_eq!(report.lost, 0, "seed {}: {report}", load.seed);
+    assert!(report.sleeps >= SLEEPS, "{report}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_schedule_loses_a_wake_up() -> Result<()> {
+    within_deadline(async {
+        assert_eq!(bell::play_insert_before_waiter(BellVariant::Sound).await?, Waking::Rung);
+        assert_eq!(bell::play_snapshot_before_waiter(BellVariant::Sound).await?, Waking::Rung);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_sleeper_that_looks_only_once_is_not_woken() -> Result<()> {
+    let broken = BellVariant::NaiveSleeper;
+    assert_eq!(within_deadline(bell::play_insert_before_waiter(broken)).await?, Waking::Lost);
+    loses_a_wake_up(broken).await
+}
+
+#[tokio::test]
+async fn without_the_publishing_lock_a_sleeper_is_not_woken() -> Result<()> {
+    let broken = BellVariant::WithoutLock;
+    assert_eq!(within_deadline(bell::play_insert_before_waiter(broken)).await?, Waking::Lost);
+    loses_a_wake_up(broken).await
+}
+
+#[tokio::test]
+async fn a_publisher_that_trusts_an_old_snapshot_does_not_ring() -> Result<()> {
+    let broken = BellVariant::OldSnapshot;
+    assert_eq!(within_deadline(bell::play_snapshot_before_waiter(broken)).await?, Waking::Lost);
+    loses_a_wake_up(broken).await
+}
+
+/// The random load must show what is wrong with this bell.
+async fn loses_a_wake_up(broken: BellVariant) -> Result<()> {
+    let load = BellLoad { seed: seed(), duration: Duration::from_secs(20), sleeps: SLEEPS };
+    let report = within_deadline(bell::run(broken, load)).await?;
+    println!("bell {broken:?}, seed {}: {report}", load.seed);
+    assert!(report.lost > 0, "seed {}: {broken:?} and the random load does not show it: {report}", load.seed);
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! A subscriber that goes to sleep, and finds out whether it slept too long.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::timeout;
+use tokio_postgres::{Client, Notification, Statement};
+
+use crate::claimers::{CLAIM, claim};
+use crate::database::{Database, Result};
+
+const BELL: &str = "pubsub";
+/// Notifications are delivered in the order of their commits: when our own comes back, every earlier one has come.
+const PROBE: &str = "stress_probe";
+
+/// How to go to sleep.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Protocol {
+    /// Waiter row; then look until nobody is publishing.
+    Exact,
+    /// Waiter row; then look once. Broken: who publishes at this moment has not seen the row, and commits later.
+    Naive,
+}
+
+/// What a look after the waiter row showed.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Look {
+    /// There are events: no sleep.
+    Found,
+    /// Nothing, but somebody is publishing: look again.
+    Publishing,
+    /// Nothing, and whoever publishes from now on will ring.
+    Quiet,
+}
+
+/// How a sleep ended.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Waking {
+    /// By the bell.
+    Rung,
+    /// By the time limit, and there was nothing to do.
+    Idle,
+    /// By the time limit, and there were committed events for which nobody rang.
+    Lost,
+}
+
+pub(crate) struct Sleeper {
+    client: Client,
+    statement: Statement,
+    // Kept open: its notifications arrive below.
+    _listener: Client,
+    notifications: UnboundedReceiver<Notification>,
+    protocol: Protocol,
+    channel: String,
+    subscription: i32,
+    process: i64,
+}
+
+impl Sleeper {
+    /// Subscribes to a declared channel.
+    pub(crate) async fn new(
+        database: &Database,
+        protocol: Protocol,
+        channel: &str,
+        name: &str,
+    ) -> Result<Self> {
+        let client = database.connect().await?;
+        let (listener, notifications) = database.listen(&[BELL, PROBE]).await?;
+        let subscription =
+            client.query_one("select pubsub.subscribe($1, $2)", &[&channel, &name]).await?.get(0);
+        let process =
+            client.query_one("select pubsub.register_process('localhost', 1, 'test')", &[]).await?.get(0);
+        let statement = client.prepare(CLAIM).await?;
+        Ok(Self {
+            client,
+            statement,
+            _listener: listener,
+            notifications,
+            protocol,
+            channel: channel.to_owned(),
+            subscription,
+            process,
+        })
+    }
+
+    /// Claims once; whether there was something.
+    pub(crate) async fn claim(&self) -> Result<bool> {
+        let claimed = claim(&self.client, &self.statement, self.subscription, self.process, 500).await?;
+        Ok(claimed.is_some())
+    }
+
+    pub(crate) async fn start_waiting(&self) -> Result<()> {
+        let start = "select pubsub.start_waiting($1, $2, '1 minute')";
+        self.client.execute(start, &[&self.subscription, &self.process]).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn look(&mut self) -> Result<Look> {
+        // Forgotten before the claim, not after: a bell that rings from here on is about events it may not find.
+        while self.notifications.try_recv().is_ok() {}
+        let quiet = match self.protocol {
+            Protocol::Exact => self
+                .client
+                .query_one("select pubsub.channel_is_quiet($1)", &[&self.subscription])
+                .await?
+                .get(0),
+            Protocol::Naive => true,
+        };
+        Ok(match (self.claim().await?, quiet) {
+            (true, _) => Look::Found,
+            (false, false) => Look::Publishing,
+            (false, true) => Look::Quiet,
+        })
+    }
+
+    /// Sleeps until the bell rings, or until the time limit.
+    pub(crate) async fn sleep(&mut self, limit: Duration) -> Result<Waking> {
+        match timeout(limit, self.hear_bell_before(None)).await {
+            Ok(heard) => heard.map(|_| Waking::Rung),
+            Err(_) if self.claim().await? => {
+                Ok(if self.has_rung().await? { Waking::Rung } else { Waking::Lost })
+            }
+            Err(_) => Ok(Waking::Idle),
+        }
+    }
+
+    pub(crate) async fn stop_waiting(&self) -> Result<()> {
+        self.client
+            .execute("select pubsub.stop_waiting($1, $2)", &[&self.subscription, &self.process])
+            .await?;
+        Ok(())
+    }
+
+    /// Whether the bell has rung up to now. Exact, not a matter of patience.
+    async fn has_rung(&mut self) -> Result<bool> {
+        let own = self.subscription.to_string();
+        self.client.execute("select pg_notify($1, $2)", &[&PROBE, &own]).await?;
+        self.hear_bell_before(Some(&own)).await
+    }
+
+    /// Waits for the bell of our channel, true, or for this probe, false.
+    async fn hear_bell_before(&mut self, probe: Option<&str>) -> Result<bool> {
+        while let Some(notification) = self.notifications.recv().await {
+            match notification.channel() {
+                BELL if notification.payload() == self.channel => return Ok(true),
+                PROBE if Some(notification.payload()) == probe => return Ok(false),
+                _ => {}
+            }
+        }
+        Err("the listening connection ended".into())
+    }
+}

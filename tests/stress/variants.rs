@@ -1,0 +1,134 @@
+//! The known holes of a log that is read by a cursor, and the broken claims that fall into them.
+//!
+//! A broken claim is ours with one piece of its text replaced, in that test's own database: the test of the sound one
+//! would look the same if it could not fail.
+
+use tokio_postgres::Client;
+
+use crate::checker::Report;
+use crate::database::Result;
+
+const CLAIM: &str = "pubsub.claim(integer, bigint, integer)";
+
+/// A way to lose events or their order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Hole {
+    /// A transaction in flight above the snapshot's xmax: xmax is the latest *finished* transaction id plus one.
+    AboveXmax,
+    /// One that started after the fence was drawn, if the sequence is read only then.
+    AboveFence,
+    /// What the claim's own transaction publishes after the claim.
+    OwnTransaction,
+    /// A transaction that took its id first and the key's lock second.
+    TransactionOrder,
+    /// A transaction that commits after one with higher event ids.
+    LateCommit,
+}
+
+impl Hole {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::AboveXmax, Self::AboveFence, Self::OwnTransaction, Self::TransactionOrder, Self::LateCommit];
+
+    /// Replaces `pubsub.claim` by one that falls into this hole.
+    pub(crate) async fn reopen(self, client: &Client) -> Result<()> {
+        match self {
+            // Stragglers are looked for below the lower boundary's xmax only.
+            Self::AboveXmax => {
+                let boundary = "position.read_snapshot, position.read_fence";
+                rewrite(client, CLAIM, &[(boundary, "position.read_snapshot, 0")]).await
+            }
+            Self::AboveFence => {
+                let sequence = "position.window_sequence := sequence;";
+                rewrite(client, CLAIM, &[(sequence, "position.window_sequence := pubsub.log_sequence();")])
+                    .await
+            }
+            Self::OwnTransaction => {
+                rewrite(client, CLAIM, &[("pubsub.own_snapshot()", "pg_current_snapshot()")]).await
+            }
+            // The batch is handed out by transaction id, as in designs that sort by (xid, id).
+            Self::TransactionOrder => {
+                let order = [
+                    ("select e.id, e.key,", "select e.xid, e.id, e.key,"),
+                    ("select d.id, d.key,", "select d.xid, d.id, d.key,"),
+                    (
+                        "from lease, events e\n         order by e.id",
+                        "from lease, events e order by e.xid, e.id",
+                    ),
+                ];
+                rewrite(client, CLAIM, &order).await
+            }
+            Self::LateCommit => Ok(client.batch_execute(HIGHEST_ID_CLAIM).await?),
+        }
+    }
+
+    /// Whether these deliveries fell into this hole.
+    pub(crate) fn is_in(self, reports: &[Report]) -> bool {
+        reports.iter().any(|report| match self {
+            Self::TransactionOrder => report.disordered() > 0,
+            Self::AboveXmax | Self::AboveFence | Self::OwnTransaction | Self::LateCommit => report.lost() > 0,
+        })
+    }
+}
+
+/// Replaces pieces of a function's text. Fails if a piece is not there (any more): a variant that breaks nothing would
+/// prove nothing.
+pub(crate) async fn rewrite(client: &Client, function: &str, pieces: &[(&str, &str)]) -> Result<()> {
+    let sound = client.query_one("select pg_get_functiondef($1::text::regprocedure)", &[&function]).await?;
+    let mut broken: String = sound.get(0);
+    for (piece, replacement) in pieces {
+        if !broken.contains(piece) {
+            return Err(format!("{function} does not contain {piece:?}: adapt the broken variant").into());
+        }
+        broken = broken.replace(piece, replacement);
+    }
+    Ok(client.batch_execute(&broken).await?)
+}
+
+/// The first thing everybody writes: everything after the highest id seen so far.
+const HIGHEST_ID_CLAIM: &str = "
+create table public.highest_ids (subscription integer primary key, id bigint not null);
+insert into public.highest_ids select s.id, 0 from pubsub.subscriptions s;
+
+create or replace function pubsub.claim(subscription integer, process bigint, batch integer)
+returns table (
+    token        bigint,
+    id           bigint,
+    key          text,
+    payload      jsonb,
+    headers      jsonb,
+    version      integer,
+    published_at timestamptz
+)
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+declare
+    highest bigint;
+begin
+    select h.id into highest from public.highest_ids h where h.subscription = claim.subscription for update;
+    return query
+    with events as materialized (
+        select e.*
+          from pubsub.subscriptions s
+          join pubsub.db_events e on e.channel = s.channel
+         where s.id = claim.subscription
+           and e.id > highest
+         order by e.id
+         limit claim.batch
+    ),
+    lease as (
+        insert into pubsub.leases (subscription, process, event_ids, from_mailbox)
+        select claim.subscription, claim.process, array_agg(e.id), false from events e having count(*) > 0
+        returning leases.token
+    ),
+    moved as (
+        update public.highest_ids h
+           set id = (select max(e.id) from events e)
+         where h.subscription = claim.subscription
+           and exists (select from events)
+    )
+    select lease.token, e.id, e.key, e.payload, e.headers, e.version, e.published_at
+      from lease, events e
+     order by e.id;
+end
+$$";

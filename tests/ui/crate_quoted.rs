@@ -1,0 +1,16 @@
+//! A path has no quotes.
+
+use pubsub::Channel;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("order.paid", crate = "::pubsub")]
+struct OrderPaid {
+    id: i64,
+}
+
+fn is_channel<C: Channel>() {}
+
+fn main() {
+    is_channel::<OrderPaid>();
+}

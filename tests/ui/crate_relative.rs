@@ -1,0 +1,20 @@
+//! A path from here means another thing elsewhere.
+
+use pubsub::Channel;
+use serde::{Deserialize, Serialize};
+
+mod events {
+    pub use pubsub;
+}
+
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("order.paid", crate = events::pubsub)]
+struct OrderPaid {
+    id: i64,
+}
+
+fn is_channel<C: Channel>() {}
+
+fn main() {
+    is_channel::<OrderPaid>();
+}

@@ -1,0 +1,16 @@
+//! A key has a value.
+
+use pubsub::Channel;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("order.paid", max_attempts)]
+struct OrderPaid {
+    id: i64,
+}
+
+fn is_channel<C: Channel>() {}
+
+fn main() {
+    is_channel::<OrderPaid>();
+}

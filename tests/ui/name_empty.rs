@@ -1,0 +1,16 @@
+//! A name has at least one character.
+
+use pubsub::Channel;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("")]
+struct OrderPaid {
+    id: i64,
+}
+
+fn is_channel<C: Channel>() {}
+
+fn main() {
+    is_channel::<OrderPaid>();
+}

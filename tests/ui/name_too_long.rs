@@ -1,0 +1,16 @@
+//! A name is at most 63 bytes long.
+
+use pubsub::Channel;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("order.paid.order.paid.order.paid.order.paid.order.paid.order.paid.paid")]
+struct OrderPaid {
+    id: i64,
+}
+
+fn is_channel<C: Channel>() {}
+
+fn main() {
+    is_channel::<OrderPaid>();
+}
