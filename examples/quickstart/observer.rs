@@ -1,0 +1,100 @@
+//! What the demo sees of the database and the runtime, and how it waits for them.
+
+use crate::Failed;
+use crate::database::Home;
+use crate::outside::FULL;
+use pubsub::{EventId, HandlerStatus, PubSub};
+use std::time::{Duration, Instant};
+use tokio_postgres::Client;
+
+/// Longest wait for anything that must happen.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How often it is looked for.
+const GLANCE: Duration = Duration::from_millis(5);
+
+pub(crate) struct Observer {
+    pubsub: PubSub,
+    database: Client,
+}
+
+impl Observer {
+    pub(crate) async fn new(pubsub: PubSub, home: &Home) -> Result<Self, Failed> {
+        Ok(Self { pubsub, database: home.connect().await? })
+    }
+
+    /// Two addresses that nobody has signed up with: the database may have seen this story before.
+    pub(crate) async fn addresses(&self) -> Result<(String, String), Failed> {
+        let users: i64 = self.database.query_one("select count(*) from quickstart.users", &[]).await?.get(0);
+        let tag = if users == 0 { String::new() } else { format!("+{users}") };
+        Ok((format!("ada{tag}@example.com"), format!("grace{tag}@{FULL}")))
+    }
+
+    /// Events in the log.
+    pub(crate) async fn events(&self) -> Result<i64, Failed> {
+        Ok(self.database.query_one("select count(*) from pubsub.db_events", &[]).await?.get(0))
+    }
+
+    /// The id of the user with this address.
+    pub(crate) async fn user(&self, email: &str) -> Result<i32, Failed> {
+        Ok(self
+            .database
+            .query_one("select id from quickstart.users where email = $1", &[&email])
+            .await?
+            .get(0))
+    }
+
+    /// Waits until a subscription has handled `more` deliveries than `before`.
+    pub(crate) async fn handled(
+        &self,
+        before: &[HandlerStatus],
+        subscription: &str,
+        more: u64,
+    ) -> Result<(), Failed> {
+        let of = |all: &[HandlerStatus]| {
+            all.iter()
+                .filter(|status| status.subscription == subscription)
+                .map(|status| status.handled)
+                .sum::<u64>()
+        };
+        let until = Instant::now() + DEADLINE;
+        while of(&self.pubsub.handlers()) < of(before) + more {
+            if Instant::now() > until {
+                return Err(
+                    format!("`{subscription}` did not handle its delivery within {DEADLINE:?}").into()
+                );
+            }
+            tokio::time::sleep(GLANCE).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until the e-mail to `receiver` is a dead letter, and shows it.
+    pub(crate) async fn dead_letter(&self, receiver: &str) -> Result<EventId, Failed> {
+        let find =
+            "select event_id, attempt, reason from pubsub.dead_letters where payload ->> 'receiver' = $1";
+        let until = Instant::now() + DEADLINE;
+        loop {
+            if let Some(letter) = self.database.query_opt(find, &[&receiver]).await? {
+                let (event, attempt, reason): (i64, i32, String) =
+                    (letter.get(0), letter.get(1), letter.get(2));
+                let (channel, subscription) = ("email", "mailer");
+                tracing::info!(
+                    channel,
+                    subscription,
+                    event,
+                    attempt,
+                    "found in pubsub.dead_letters: {reason}"
+                );
+                return Ok(EventId(event));
+            }
+            if Instant::now() > until {
+                return Err(format!(
+                    "the e-mail to {receiver} did not become a dead letter within {DEADLINE:?}"
+                )
+                .into());
+            }
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+}
