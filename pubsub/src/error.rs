@@ -136,15 +136,10 @@ pub(crate) fn from_database(doing: &'static str, source: tokio_postgres::Error) 
 ///
 /// Of an error of PostgreSQL only the message and the SQLSTATE: its DETAIL quotes the values of rows.
 pub(crate) fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        match error.downcast_ref::<DbError>() {
-            Some(db) => text.push_str(&format!("{} (SQLSTATE {})", db.message(), db.code().code())),
-            None => text.push_str(&error.to_string()),
-        }
-        cause = error.source();
-    }
-    text
+    let say = |error: &(dyn std::error::Error + 'static)| match error.downcast_ref::<DbError>() {
+        Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
+        None => error.to_string(),
+    };
+    let links: Vec<String> = std::iter::successors(Some(error), |error| error.source()).map(say).collect();
+    links.join(": ")
 }

@@ -1,4 +1,21 @@
-//! Durable, typed publish/subscribe for actix applications on the PostgreSQL they already run.
+//! Durable, typed publish/subscribe for actix applications, on the PostgreSQL they already run.
+//!
+//! An application publishes an event **in the transaction that made it true**; handler actors, in this process, on other
+//! machines or in other languages, act on it at least once: retried with exponential backoff, restarted when they panic,
+//! until it is done or a dead letter.
+//!
+//! Where to begin:
+//! - [`#[derive(Channel)]`](derive@Channel) binds a payload type to its channel.
+//! - [`migrate`] installs the schema, [`PubSub::builder`] says which handler gets which channel, [`Builder::start`] runs it.
+//! - [`publish`] and [`publish_all`] publish in a transaction of yours; [`PubSub::publish`] in one of its own.
+//! - A handler is an actix actor with `impl Handler<Delivery<C>>`. It is given a [`Delivery`] and answers [`Handled`]: done,
+//!   or a [`Failure`] that says what should happen instead.
+//! - [`PubSub::drain`] ends it: finishes what has begun, gives back the rest.
+//!
+//! The README shows it in one program; `examples/quickstart` is a whole web application.
+//!
+//! # Features
+//! - `testing`: `pubsub::testing`, a throwaway PostgreSQL server and a database per test. For tests and examples.
 
 mod actors;
 mod config;
@@ -14,6 +31,7 @@ pub mod testing;
 
 pub use error::Error;
 pub use model::channel::{Channel, Payload};
+pub use model::dead_letter::{DeadLetter, Reason};
 pub use model::delivery::Delivery;
 pub use model::event::{EventId, Headers, Token};
 pub use model::failure::{Failure, Handled};
@@ -30,3 +48,8 @@ pub use store::publish::{PublishOptions, Session, publish, publish_all, publish_
 pub mod __private {
     pub use std::time::Duration;
 }
+
+/// The README's program, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

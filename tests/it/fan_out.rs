@@ -94,3 +94,39 @@ async fn a_new_subscription_starts_with_the_events_that_commit_after_it() {
     let expected = [("new", "after"), ("new", "during"), ("old", "after"), ("old", "during")];
     assert_eq!(heard, expected.map(|(who, msg)| (who, msg.to_owned())));
 }
+
+#[actix::test]
+async fn a_slow_handler_claims_no_more_than_it_can_begin_soon() {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let pubsub = {
+        let gate = gate.clone();
+        stage
+            .pubsub()
+            .subscribe_fn_with(
+                "slow",
+                pubsub::SubscribeOptions::new().concurrency(4),
+                move |sms: Delivery<Sms>| {
+                    tell.tell(sms.msg.clone());
+                    let gate = gate.clone();
+                    async move {
+                        gate.acquire().await?.forget();
+                        Ok(())
+                    }
+                },
+            )
+            .start()
+            .await
+            .unwrap()
+    };
+    let events: Vec<Sms> = (0..100).map(|n| Sms::new(n.to_string())).collect();
+    publish_all(&stage.client, &events).await.unwrap();
+    heard.take(4).await;
+    let leased = "select coalesce(sum(cardinality(event_ids)), 0)::bigint from pubsub.leases";
+    assert_eq!(stage.count(leased).await, 4, "as many as are at work");
+    gate.add_permits(100);
+    heard.take(96).await;
+    stage.until_settled().await;
+    assert_eq!(pubsub.handlers()[0].handled, 100);
+}

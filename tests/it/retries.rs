@@ -1,6 +1,6 @@
 //! A failing handler is retried with backoff, up to its limit; then the event is a dead letter that can be redriven.
 
-use pubsub::{Backoff, Delivery, Failure, Handled, SubscribeOptions};
+use pubsub::{Backoff, Delivery, Failure, Handled, Reason, SubscribeOptions};
 use pubsub_tests::{Email, Sms, Stage, connect, ear};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -125,13 +125,13 @@ async fn out_of_attempts_the_event_is_a_dead_letter_with_its_reason() {
     stage.until_count("select count(*) from pubsub.dead_letters", 1).await;
     stage.until_settled().await;
     assert_eq!(heard.rest(), [1, 2, 3, 4], "as many attempts as the channel allows");
-    let row = stage
-        .client
-        .query_one("select reason, attempt, error, payload ->> 'msg' from pubsub.dead_letters", &[])
-        .await
-        .unwrap();
-    assert_eq!((row.get(0), row.get(1)), ("exhausted", 4));
-    assert_eq!((row.get(2), row.get(3)), ("the provider is down", "hello"));
+    let letters = pubsub.dead_letters::<Sms>("hopeless", None, 10).await.unwrap();
+    let [letter] = letters.as_slice() else { panic!("one: {letters:?}") };
+    assert_eq!((letter.reason, letter.attempts), (Reason::Exhausted, 4));
+    assert_eq!(letter.error.as_deref(), Some("the provider is down"));
+    assert_eq!(letter.payload, r#"{"msg": "hello"}"#);
+    assert!(letter.died_at > letter.published_at);
+    assert_eq!(pubsub.dead_letters::<Sms>("hopeless", Some(letter.event_id), 10).await.unwrap(), []);
 }
 
 #[actix::test]

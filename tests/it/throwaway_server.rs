@@ -1,6 +1,7 @@
 //! The throwaway server and its databases: what `pubsub::testing` promises.
 
 use pubsub::testing::{Database, Error, Mode, Options, Server};
+use pubsub_tests::connect;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -9,7 +10,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
-use tokio_postgres::{Client, NoTls};
 
 /// For what happens soon after something else, on a machine that may be busy.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -140,7 +140,7 @@ async fn a_stopped_server_starts_again_on_the_same_port() {
     run(&url, "create table kept ()").await;
     server.stop(Mode::Fast).unwrap();
     assert_eq!(server.pid(), None);
-    assert!(tokio_postgres::connect(&url, NoTls).await.is_err());
+    assert!(tokio_postgres::connect(&url, tokio_postgres::NoTls).await.is_err());
     server.start_again().unwrap();
     assert_eq!(server.url("postgres"), url);
     assert_eq!(one::<i64>(&url, "select count(*) from kept").await, 0);
@@ -382,12 +382,6 @@ fn eventually(deadline: Duration, what: &str, mut is_true: impl FnMut() -> bool)
         assert!(start.elapsed() < deadline, "not within {deadline:?}: {what}");
         thread::sleep(Duration::from_millis(1));
     }
-}
-
-async fn connect(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
-    actix::spawn(connection);
-    client
 }
 
 async fn run(url: &str, sql: &str) {

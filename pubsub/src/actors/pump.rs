@@ -88,16 +88,10 @@ impl<C: Channel> Pump<C> {
         let mut testimony = None;
         // The bench is not borrowed while the user's code runs.
         let begun = catch_unwind(AssertUnwindSafe(|| {
-            let span = tracing::debug_span!(
-                "delivery",
-                channel = C::NAME,
-                subscription = &*subscription,
-                event = id.0,
-                attempt
-            );
-            let _entered = span.enter();
             let (delivery, witnessed) = Delivery::<C>::decode(event, Arc::clone(&subscription))?;
             testimony = Some(witnessed);
+            let span = delivery.span().clone();
+            let _entered = span.enter();
             let (answer, answered) = oneshot::channel();
             handler.handle(delivery, context).handle(context, Some(answer));
             Ok::<_, serde_json::Error>(answered)

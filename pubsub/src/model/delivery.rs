@@ -8,6 +8,7 @@ use actix::Message;
 use jiff::Timestamp;
 use std::ops::Deref;
 use std::sync::Arc;
+use tracing::Span;
 
 /// One event of channel `C`, handed to one subscription's handler. An actix message: a handler is any actor with
 /// `impl Handler<Delivery<C>>`. Dereferences to the payload.
@@ -37,6 +38,7 @@ pub struct Delivery<C> {
     payload: C,
     event: ClaimedEvent,
     subscription: Arc<str>,
+    span: Span,
     _witness: Witness,
 }
 
@@ -48,7 +50,14 @@ impl<C: Channel> Delivery<C> {
     ) -> Result<(Self, Testimony), serde_json::Error> {
         let payload = C::from_json(&event.payload)?;
         let (witness, testimony) = Witness::new();
-        Ok((Self { payload, event, subscription, _witness: witness }, testimony))
+        let span = tracing::info_span!(
+            "delivery",
+            channel = C::NAME,
+            subscription = &*subscription,
+            event = event.id.0,
+            attempt = event.attempt
+        );
+        Ok((Self { payload, event, subscription, span, _witness: witness }, testimony))
     }
 
     /// Where the event stands in the log: the same for every subscription and every attempt.
@@ -57,7 +66,8 @@ impl<C: Channel> Delivery<C> {
         self.event.id
     }
 
-    /// Which start of the handler for this event this is, from 1. Counted durably before the handler runs.
+    /// Which start of the handler for this event this is, from 1. Counted in the database before the handler runs; only
+    /// a crash of the database server itself can forget a first one.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.event.attempt
@@ -91,6 +101,13 @@ impl<C: Channel> Delivery<C> {
     #[must_use]
     pub fn token(&self) -> Token {
         self.event.token
+    }
+
+    /// The `tracing` span of this delivery, with its channel, subscription, event and attempt. `handle` runs inside it;
+    /// a future that it returns does only if it is told to: `.instrument(delivery.span().clone())`.
+    #[must_use]
+    pub fn span(&self) -> &Span {
+        &self.span
     }
 
     /// The payload alone.

@@ -1,6 +1,7 @@
 //! L1: the words of the domain as types. No database, no actors, no decisions.
 
 pub(crate) mod channel;
+pub(crate) mod dead_letter;
 pub(crate) mod delivery;
 pub(crate) mod event;
 pub(crate) mod failure;

@@ -11,6 +11,7 @@ use crate::model::failure::Handled;
 use actix::{Actor, Context, Handler, ResponseFuture};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tracing::Instrument;
 
 /// Builds a [`PubSub`]. See [`PubSub::builder`].
 #[derive(Debug)]
@@ -158,6 +159,7 @@ where
     type Result = ResponseFuture<Handled>;
 
     fn handle(&mut self, delivery: Delivery<C>, _: &mut Self::Context) -> Self::Result {
-        Box::pin((self.0)(delivery))
+        let span = delivery.span().clone();
+        Box::pin((self.0)(delivery).instrument(span))
     }
 }

@@ -6,6 +6,7 @@ use crate::actors::heartbeat::ProcessId;
 use crate::actors::message::Drain;
 use crate::error::{Error, error_chain};
 use crate::model::channel::Channel;
+use crate::model::dead_letter::DeadLetter;
 use crate::model::event::EventId;
 use crate::observe::{Gauges, HandlerStatus};
 use crate::store::Store;
@@ -37,19 +38,22 @@ pub(super) struct Parts {
 
 /// A running publish/subscribe runtime. Cheap to clone; it stops when the last clone is dropped.
 ///
-/// [`drain`](Self::drain) before the process ends: dropping stops at once, and what the handlers had begun runs again
-/// elsewhere.
+/// [`drain`](Self::drain) before the process ends: dropping stops at once, and what the handlers had begun runs again, as
+/// their next attempt.
 #[derive(Clone)]
 pub struct PubSub {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    parts: Parts,
+    parts: Arc<Parts>,
     stopped: AtomicBool,
 }
 
-/// Longest wait for the last words to the database when a handle is dropped.
+/// How long the handlers have to finish when the last handle is dropped without a drain.
+const PARTING: Duration = Duration::from_millis(100);
+
+/// Longest wait for the last words to the database.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 impl PubSub {
@@ -81,7 +85,7 @@ impl PubSub {
     }
 
     pub(super) fn new(parts: Parts) -> Self {
-        Self { inner: Arc::new(Inner { parts, stopped: AtomicBool::new(false) }) }
+        Self { inner: Arc::new(Inner { parts: Arc::new(parts), stopped: AtomicBool::new(false) }) }
     }
 
     /// Publishes an event as a transaction of its own. In a transaction of yours: [`publish`](crate::publish).
@@ -103,6 +107,20 @@ impl PubSub {
         options: &PublishOptions,
     ) -> Result<EventId, Error> {
         self.store()?.publish(event, options).await
+    }
+
+    /// Up to `limit` dead letters of a subscription, by event id. To page on, give the last one's id as `after`.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub async fn dead_letters<C: Channel>(
+        &self,
+        subscription: &str,
+        after: Option<EventId>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, Error> {
+        let after = after.map_or(i64::MIN, |id| id.0);
+        self.store()?.dead_letters(C::NAME, subscription, after, limit).await
     }
 
     /// Puts all dead letters of a subscription back to work, their attempts reset. Returns how many.
@@ -140,48 +158,61 @@ impl PubSub {
     /// answers are settled, but no longer than `deadline`. Then everything stops. Returns whether all was finished; what
     /// was not runs again in another process.
     ///
+    /// The handlers live in the actix system of this process: drain before it stops. actix-web stops it on a signal, so an
+    /// application that drains handles its signals itself (`HttpServer::disable_signals`).
+    ///
     /// # Cancel safety
     /// Dropping the future leaves the runtime draining; it stops with its last handle.
     pub async fn drain(&self, deadline: Duration) -> bool {
-        let Parts { served, store, process, .. } = &self.inner.parts;
-        // An error means that the dispatcher is gone: then nothing of it is left to finish.
-        let drains = join_all(served.iter().map(|served| served.dispatcher.send(Drain)));
-        let finished = tokio::time::timeout(deadline, drains).await.is_ok();
-        match tokio::time::timeout(FAREWELL, store.leave(process.get())).await {
-            Ok(Ok(left)) => tracing::info!(finished, left, "the pubsub runtime has drained"),
-            Ok(Err(error)) => {
-                tracing::warn!(finished, error = error_chain(&error), "left without saying goodbye");
-            }
-            Err(_) => tracing::warn!(finished, "left without saying goodbye: the database did not answer"),
-        }
+        let finished = self.inner.parts.finish(deadline).await;
         self.inner.stop();
+        tracing::info!(finished, "the pubsub runtime has drained");
         finished
+    }
+}
+
+impl Parts {
+    /// Drains every dispatcher, then leaves. Whether all that had begun was finished.
+    async fn finish(&self, deadline: Duration) -> bool {
+        let drains = join_all(self.served.iter().map(|served| served.dispatcher.send(Drain)));
+        // A dispatcher that does not answer is gone, and with it whoever knew what its handler was at.
+        let finished = match tokio::time::timeout(deadline, drains).await {
+            Ok(answers) => answers.iter().all(Result::is_ok),
+            Err(_) => false,
+        };
+        match tokio::time::timeout(FAREWELL, self.store.leave(self.process.get())).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(error = error_chain(&error), "left without saying goodbye"),
+            Err(_) => tracing::warn!("left without saying goodbye: the database did not answer"),
+        }
+        finished
+    }
+
+    fn stop(&self) {
+        for served in &self.served {
+            served.handler.stop();
+        }
+        self.system.stop();
     }
 }
 
 impl Inner {
     fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
-        for served in &self.parts.served {
-            served.handler.stop();
-        }
-        self.parts.system.stop();
+        self.parts.stop();
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        for served in &self.parts.served {
-            served.handler.stop();
+        if self.stopped.load(Ordering::Acquire) {
+            return;
         }
-        let Parts { system, store, process, .. } = &self.parts;
-        let (store, process) = (store.clone(), process.clone());
-        // On the system arbiter, which is the last to stop; after a drain it has stopped already.
-        system.spawn(async move {
-            if let Ok(Err(error)) = tokio::time::timeout(FAREWELL, store.leave(process.get())).await {
-                tracing::debug!(error = error_chain(&error), "stopped without saying goodbye");
-            }
-            Arbiter::current().stop();
+        let parts = Arc::clone(&self.parts);
+        // On the system arbiter, which `stop` stops last. Long enough to give back what has not begun.
+        self.parts.system.spawn(async move {
+            parts.finish(PARTING).await;
+            parts.stop();
         });
     }
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod claim;
 mod connect;
+mod dead_letter;
 pub(crate) mod listen;
 pub(crate) mod migrate;
 pub(crate) mod process;

@@ -10,11 +10,6 @@ const SETTLE: &str = "select pubsub.settle($1, $2, $3, $4)";
 
 const RETURN_UNKNOWN: &str = "select pubsub.return_unknown($1, $2, $3)";
 
-const REDRIVE: &str = "select pubsub.redrive($1, $2, $3, $4)";
-
-/// Dead letters moved in one transaction.
-const REDRIVE_BATCH: i32 = 1_000;
-
 impl Store {
     /// Settles events of a lease. `acknowledged` of `None` means all that `dispositions` does not name.
     ///
@@ -39,28 +34,5 @@ impl Store {
         known: &[i64],
     ) -> Result<i64, Error> {
         self.query_value("give unknown leases back", RETURN_UNKNOWN, &[&subscription, &process, &known]).await
-    }
-
-    /// Puts dead letters back into the mailbox: all of the subscription's, or one. Returns how many.
-    pub(crate) async fn redrive(
-        &self,
-        channel: &str,
-        subscription: &str,
-        event: Option<i64>,
-    ) -> Result<u64, Error> {
-        let mut total = 0;
-        loop {
-            let moved: i64 = self
-                .query_value(
-                    "redrive dead letters",
-                    REDRIVE,
-                    &[&channel, &subscription, &event, &REDRIVE_BATCH],
-                )
-                .await?;
-            total += moved.unsigned_abs();
-            if moved < i64::from(REDRIVE_BATCH) {
-                return Ok(total);
-            }
-        }
     }
 }

@@ -1,0 +1,74 @@
+//! Dead letters: looking at them, and putting them back to work.
+
+use super::Store;
+use crate::error::Error;
+use crate::model::dead_letter::{DeadLetter, Reason};
+use crate::model::event::EventId;
+use tokio_postgres::Row;
+
+const DEAD_LETTERS: &str = "
+    select d.event_id, d.payload::text, d.reason, d.attempt, d.error, d.published_at, d.died_at
+      from pubsub.subscriptions s
+      join pubsub.dead_letters d on d.subscription = s.id
+     where s.channel = $1
+       and s.name = $2
+       and d.event_id > $3
+     order by d.subscription, d.event_id
+     limit $4";
+
+const REDRIVE: &str = "select pubsub.redrive($1, $2, $3, $4)";
+
+/// Dead letters moved in one transaction.
+const REDRIVE_BATCH: i32 = 1_000;
+
+impl Store {
+    /// Up to `limit` dead letters of a subscription with event ids above `after`, in their order.
+    pub(crate) async fn dead_letters(
+        &self,
+        channel: &str,
+        subscription: &str,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, Error> {
+        const DOING: &str = "list dead letters";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self.query(DOING, DEAD_LETTERS, &[&channel, &subscription, &after, &limit]).await?;
+        let letters: Result<_, _> = rows.iter().map(dead_letter).collect();
+        letters.map_err(|source| Error::Database { doing: DOING, source })
+    }
+
+    /// Puts dead letters back into the mailbox: all of the subscription's, or one. Returns how many.
+    pub(crate) async fn redrive(
+        &self,
+        channel: &str,
+        subscription: &str,
+        event: Option<i64>,
+    ) -> Result<u64, Error> {
+        let mut total = 0;
+        loop {
+            let moved: i64 = self
+                .query_value(
+                    "redrive dead letters",
+                    REDRIVE,
+                    &[&channel, &subscription, &event, &REDRIVE_BATCH],
+                )
+                .await?;
+            total += moved.unsigned_abs();
+            if moved < i64::from(REDRIVE_BATCH) {
+                return Ok(total);
+            }
+        }
+    }
+}
+
+fn dead_letter(row: &Row) -> Result<DeadLetter, tokio_postgres::Error> {
+    Ok(DeadLetter {
+        event_id: EventId(row.try_get(0)?),
+        payload: row.try_get(1)?,
+        reason: Reason::from_word(row.try_get(2)?),
+        attempts: row.try_get::<_, i32>(3)?.unsigned_abs(),
+        error: row.try_get(4)?,
+        published_at: row.try_get(5)?,
+        died_at: row.try_get(6)?,
+    })
+}

@@ -1,0 +1,62 @@
+//! What happens to a delivery is told to `tracing`, with its channel, subscription, event and attempt.
+
+use pubsub::{Delivery, PubSub};
+use pubsub_tests::{Role, Sms, Stage, play};
+use std::io::Write;
+
+/// A writer that tells each line to the director.
+#[derive(Clone)]
+struct Teller<F>(F);
+
+impl<F: Fn(&str)> Write for Teller<F> {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        (self.0)(String::from_utf8_lossy(line).trim_end());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A process whose handler fails at first, and whose log is told.
+#[actix::test]
+#[ignore = "a role, started by other tests"]
+async fn role_logs() {
+    let Some((url, tell)) = play() else { return };
+    tracing_subscriber::fmt()
+        .with_ansi(false)
+        .without_time()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_writer(move || Teller(tell.clone()))
+        .init();
+    let pubsub = PubSub::builder(url)
+        .subscribe_fn("flaky", |sms: Delivery<Sms>| async move {
+            tracing::info!("the handler's own words");
+            if sms.attempt() == 1 { Err("the provider is down".into()) } else { Ok(()) }
+        })
+        .start()
+        .await
+        .unwrap();
+    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    std::future::pending::<()>().await;
+}
+
+#[actix::test]
+async fn events_and_spans_name_channel_subscription_event_and_attempt() {
+    let stage = Stage::new().await;
+    let role = Role::start("tracing_fields::role_logs", stage.database.url());
+    let mut missing = vec![
+        // The event of a failure, of the retry's success, and the span around the handler's own.
+        ["failed; will be retried", "attempt=1", "error=\"the provider is down\""],
+        ["handled", "attempt=2", "DEBUG"],
+        ["the handler's own words", "attempt=1", "delivery{"],
+        ["the handler's own words", "attempt=2", "delivery{"],
+    ];
+    while !missing.is_empty() {
+        let line = role.next().await;
+        let named =
+            ["channel=\"sms\"", "subscription=\"flaky\"", "event=1"].iter().all(|part| line.contains(part));
+        missing.retain(|parts| !(named && parts.iter().all(|part| line.contains(part))));
+    }
+}
