@@ -114,6 +114,10 @@ pub enum Error {
     #[error("no actix system runs on this thread: start inside `#[actix::main]` or `#[actix_web::main]`")]
     NoActixSystem,
 
+    /// The runtime's threads could not be started.
+    #[error("the threads of the pubsub runtime cannot be started")]
+    Threads(#[source] std::io::Error),
+
     /// The runtime has stopped.
     #[error("the pubsub runtime has stopped")]
     Stopped,

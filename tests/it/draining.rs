@@ -97,6 +97,77 @@ async fn drain_stops_at_its_deadline_and_what_was_not_finished_runs_again() {
     assert_eq!(heard.next().await, 2, "the attempt that was cut short counts");
 }
 
+/// Tells of its end.
+struct Mortal(pubsub_tests::Tell<&'static str>);
+
+impl actix::Actor for Mortal {
+    type Context = actix::Context<Self>;
+
+    fn stopping(&mut self, _: &mut Self::Context) -> actix::Running {
+        self.0.tell("stopping");
+        actix::Running::Stop
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.0.tell("stopped");
+    }
+}
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        self.0.tell("dropped");
+    }
+}
+
+impl actix::Handler<Delivery<Sms>> for Mortal {
+    type Result = pubsub::Handled;
+
+    fn handle(&mut self, _: Delivery<Sms>, _: &mut Self::Context) -> pubsub::Handled {
+        self.0.tell("handled");
+        Ok(())
+    }
+}
+
+#[actix::test]
+async fn drain_lets_the_handler_say_goodbye() {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let pubsub =
+        stage.pubsub().subscribe::<Sms, _>("mortal", move || Mortal(tell.clone())).start().await.unwrap();
+    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    assert_eq!(heard.next().await, "handled");
+    assert!(pubsub.drain(Duration::from_secs(10)).await);
+    assert_eq!(heard.rest(), ["stopping", "stopped", "dropped"]);
+    assert!(pubsub.drain(Duration::ZERO).await, "again, it is what it was");
+}
+
+#[test]
+fn drain_does_not_say_that_all_is_finished_when_the_handlers_are_gone() {
+    let runner = actix::System::new();
+    let (stage, pubsub) = runner.block_on(async {
+        let stage = Stage::new().await;
+        let (tell, mut heard) = ear();
+        let pubsub = stage
+            .pubsub()
+            .subscribe_fn("one", move |_: Delivery<Sms>| {
+                tell.tell(());
+                std::future::pending()
+            })
+            .start()
+            .await
+            .unwrap();
+        pubsub.publish(&Sms::new("hello")).await.unwrap();
+        heard.next().await;
+        (stage, pubsub)
+    });
+    // Stopped under its runtime, as actix-web does on a signal.
+    actix::System::current().stop();
+    runner.run().unwrap();
+    let elsewhere = actix::System::new();
+    assert!(!elsewhere.block_on(pubsub.drain(Duration::from_secs(5))), "one was begun and never finished");
+    drop(stage);
+}
+
 #[actix::test]
 async fn a_runtime_stops_when_its_last_handle_is_dropped() {
     let stage = Stage::new().await;

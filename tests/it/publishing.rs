@@ -116,3 +116,16 @@ async fn the_runtime_publishes_by_itself() {
     pubsub.publish(&Email { receiver: "nobody@example.com".into() }).await.unwrap();
     assert_eq!(Email::NAME, "email");
 }
+
+#[test]
+fn publishing_may_be_spawned_on_any_thread() {
+    fn is_send<T: Send>(
+        _: impl FnOnce(&'static pubsub::PubSub, &'static tokio_postgres::Transaction<'static>) -> T,
+    ) {
+    }
+    static SMS: Sms = Sms { msg: String::new() };
+    is_send(|pubsub, _| pubsub.publish(&SMS));
+    is_send(|pubsub, _| pubsub.drain(Duration::ZERO));
+    is_send(|_, transaction| publish(transaction, &SMS));
+    is_send(|_, transaction| publish_all(transaction, [&SMS]));
+}

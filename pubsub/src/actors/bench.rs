@@ -41,6 +41,8 @@ pub(super) struct Bench {
     pub(super) yielded: bool,
     /// The runtime is stopping.
     pub(super) closed: bool,
+    /// Who waits for the handler to have stopped: told when the bench, and with it the cell, is dropped.
+    waiting_for_the_end: Vec<oneshot::Sender<()>>,
 }
 
 /// A delivery that the handler has begun.
@@ -102,6 +104,7 @@ impl Bench {
             broken: None,
             yielded: false,
             closed: false,
+            waiting_for_the_end: Vec::new(),
         }
     }
 
@@ -111,6 +114,11 @@ impl Bench {
             match command {
                 Some(CellCommand::Deliver(events)) => self.queue.extend(events),
                 Some(CellCommand::Recall) => self.give_back(),
+                Some(CellCommand::Stop(waiting)) => {
+                    self.waiting_for_the_end = waiting;
+                    self.closed = true;
+                    return;
+                }
                 None => {
                     self.closed = true;
                     return;

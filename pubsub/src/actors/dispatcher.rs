@@ -85,7 +85,7 @@ impl Dispatcher {
         }
     }
 
-    /// Ends the drain once nothing is held and nothing is under way.
+    /// Ends the drain once nothing is held and nothing is under way: then the handler may stop.
     fn finish_drain(&mut self, context: &mut Context<Self>) {
         if !self.draining() || !self.leases.is_empty() || self.intake.is_working() {
             return;
@@ -94,10 +94,8 @@ impl Dispatcher {
             self.stop_waiting(context);
             return;
         }
-        for drained in self.drains.drain(..) {
-            // Whoever waited may have stopped waiting: its deadline passed.
-            drained.send(()).unwrap_or_default();
-        }
+        // A cell that takes no command any more has stopped already: dropping the senders tells it as well.
+        drop(self.brief.cell.try_send(CellCommand::Stop(std::mem::take(&mut self.drains))));
         self.stopped = true;
     }
 }
@@ -217,7 +215,7 @@ impl Handler<Drain> for Dispatcher {
         self.recall();
         self.finish_drain(context);
         Box::pin(async move {
-            // An error means that the dispatcher is gone: nothing is left to wait for.
+            // The end of the sender's life is the answer.
             drained.await.unwrap_or_default();
         })
     }

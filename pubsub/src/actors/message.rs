@@ -5,6 +5,7 @@ use crate::model::outcome::Outcome;
 use crate::panics::Panic;
 use actix::Message;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// The bell: events may be waiting in the log. Content-free, and any number of them mean the same as one.
 #[derive(Debug, Clone, Copy, Message)]
@@ -77,4 +78,6 @@ pub(crate) enum CellCommand {
     Deliver(Vec<ClaimedEvent>),
     /// Give back what has not begun.
     Recall,
+    /// Stop the handler; whoever waits for it is told by the senders' end.
+    Stop(Vec<oneshot::Sender<()>>),
 }

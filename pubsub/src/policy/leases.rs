@@ -35,16 +35,26 @@ struct Held {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Settlement {
     /// The lease.
-    pub token: Token,
-    /// Events that are done; `None` means all the rest of the lease.
-    pub acknowledged: Option<Vec<i64>>,
+    pub(crate) token: Token,
+    /// Events that are done.
+    done: Vec<i64>,
     /// Events that are not.
-    pub dispositions: Vec<Disposition>,
-    /// Answers in it.
-    size: usize,
+    pub(crate) dispositions: Vec<Disposition>,
+    /// Whether the lease ends with it.
+    whole: bool,
 }
 
 impl Settlement {
+    /// Events to acknowledge; `None` means all the rest of the lease.
+    pub(crate) fn acknowledged(&self) -> Option<&[i64]> {
+        (!self.whole).then_some(&self.done)
+    }
+
+    /// Answers in it.
+    fn size(&self) -> usize {
+        self.done.len() + self.dispositions.len()
+    }
+
     /// How long until the first of its deliveries is due again.
     pub(crate) fn next_due(&self) -> Option<Duration> {
         let again = |d: &&Disposition| matches!(d.action, Action::Retry | Action::Snooze | Action::Return);
@@ -95,22 +105,21 @@ impl Leases {
             held.since = None;
             let done = std::mem::take(&mut held.done);
             let dispositions = std::mem::take(&mut held.dispositions);
-            let size = done.len() + dispositions.len();
-            ripe.push(Settlement { token, acknowledged: (!complete).then_some(done), dispositions, size });
+            ripe.push(Settlement { token, done, dispositions, whole: complete });
         }
         ripe
     }
 
     /// A settlement was answered. Returns whether a refusal of it would be news.
     pub(crate) fn settled(&mut self, settlement: &Settlement, accepted: bool) -> bool {
-        self.unsettled = self.unsettled.saturating_sub(settlement.size);
+        self.unsettled = self.unsettled.saturating_sub(settlement.size());
         let Some(held) = self.held.get_mut(&settlement.token) else {
             return false;
         };
         held.settling = false;
         let news = !held.uncertain;
         held.uncertain = false;
-        if !accepted || settlement.acknowledged.is_none() {
+        if !accepted || settlement.whole {
             self.forget(settlement.token);
         }
         news
@@ -119,13 +128,13 @@ impl Leases {
     /// A settlement's fate is unknown: it will be ripe again at once.
     pub(crate) fn failed(&mut self, settlement: Settlement, now: Instant) {
         let Some(held) = self.held.get_mut(&settlement.token) else {
-            self.unsettled = self.unsettled.saturating_sub(settlement.size);
+            self.unsettled = self.unsettled.saturating_sub(settlement.size());
             return;
         };
         held.settling = false;
         held.uncertain = true;
         held.since = Some(now.checked_sub(LINGER).unwrap_or(now));
-        held.done.extend(settlement.acknowledged.unwrap_or_default());
+        held.done.extend(settlement.done);
         held.dispositions.extend(settlement.dispositions);
     }
 
@@ -180,7 +189,7 @@ mod tests {
         assert_eq!(leases.ripe(now), []);
         assert!(leases.answer(Token(1), EventId(11), Some(retry(11)), now));
         let ripe = leases.ripe(now);
-        assert_eq!(ripe[0].acknowledged, None);
+        assert_eq!(ripe[0].acknowledged(), None);
         assert_eq!(ripe[0].dispositions, [retry(11)]);
         assert!(leases.settled(&ripe[0], true));
         assert!(leases.is_empty());
@@ -195,7 +204,7 @@ mod tests {
         leases.answer(Token(1), EventId(10), None, now);
         assert!(leases.lingers());
         let ripe = leases.ripe(now + LINGER);
-        assert_eq!(ripe[0].acknowledged, Some(vec![10]));
+        assert_eq!(ripe[0].acknowledged(), Some([10].as_slice()));
         leases.settled(&ripe[0], true);
         assert_eq!((leases.outstanding(), leases.unsettled()), (1, 0));
     }
@@ -242,7 +251,7 @@ mod tests {
                     },
                     1 => flying.extend(leases.ripe(now)),
                     2 => if let Some(settlement) = flying.pop() {
-                        settled += settlement.size;
+                        settled += settlement.size();
                         leases.settled(&settlement, true);
                     },
                     _ => if let Some(settlement) = flying.pop() {

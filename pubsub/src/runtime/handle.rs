@@ -1,6 +1,7 @@
 //! The handle to a running runtime.
 
 use super::builder::Builder;
+use super::thread::Thread;
 use crate::actors::dispatcher::Dispatcher;
 use crate::actors::heartbeat::ProcessId;
 use crate::actors::message::Drain;
@@ -11,11 +12,10 @@ use crate::model::event::EventId;
 use crate::observe::{Gauges, HandlerStatus};
 use crate::store::Store;
 use crate::store::publish::PublishOptions;
-use actix::{Addr, Arbiter};
+use actix::Addr;
 use futures_util::future::join_all;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// One subscription, served.
@@ -25,12 +25,12 @@ pub(super) struct Served {
     pub(super) dispatcher: Addr<Dispatcher>,
     pub(super) gauges: Arc<Gauges>,
     /// Where its handler lives.
-    pub(super) handler: Arbiter,
+    pub(super) thread: Thread,
 }
 
 /// What a handle is made of.
 pub(super) struct Parts {
-    pub(super) system: Arbiter,
+    pub(super) system: Thread,
     pub(super) served: Vec<Served>,
     pub(super) store: Store,
     pub(super) process: ProcessId,
@@ -47,7 +47,8 @@ pub struct PubSub {
 
 struct Inner {
     parts: Arc<Parts>,
-    stopped: AtomicBool,
+    /// Set once it has stopped: whether all that had begun was finished.
+    finished: OnceLock<bool>,
 }
 
 /// How long the handlers have to finish when the last handle is dropped without a drain.
@@ -85,7 +86,7 @@ impl PubSub {
     }
 
     pub(super) fn new(parts: Parts) -> Self {
-        Self { inner: Arc::new(Inner { parts: Arc::new(parts), stopped: AtomicBool::new(false) }) }
+        Self { inner: Arc::new(Inner { parts: Arc::new(parts), finished: OnceLock::new() }) }
     }
 
     /// Publishes an event as a transaction of its own. In a transaction of yours: [`publish`](crate::publish).
@@ -141,7 +142,7 @@ impl PubSub {
 
     /// The database, as long as anybody is there to speak with it.
     fn store(&self) -> Result<&Store, Error> {
-        if self.inner.stopped.load(Ordering::Acquire) {
+        if self.inner.finished.get().is_some() {
             return Err(Error::Stopped);
         }
         Ok(&self.inner.parts.store)
@@ -155,8 +156,8 @@ impl PubSub {
     }
 
     /// Claims nothing more, gives back what has not begun, and waits until the handlers have finished the rest and their
-    /// answers are settled, but no longer than `deadline`. Then everything stops. Returns whether all was finished; what
-    /// was not runs again in another process.
+    /// answers are settled, but no longer than `deadline`. Then everything stops: `stopping` and `stopped` of the handlers are
+    /// called. Returns whether all was finished; what was not runs again in another process.
     ///
     /// The handlers live in the actix system of this process: drain before it stops. actix-web stops it on a signal, so an
     /// application that drains handles its signals itself (`HttpServer::disable_signals`).
@@ -164,8 +165,12 @@ impl PubSub {
     /// # Cancel safety
     /// Dropping the future leaves the runtime draining; it stops with its last handle.
     pub async fn drain(&self, deadline: Duration) -> bool {
+        if let Some(&finished) = self.inner.finished.get() {
+            return finished;
+        }
         let finished = self.inner.parts.finish(deadline).await;
-        self.inner.stop();
+        let finished = *self.inner.finished.get_or_init(|| finished);
+        self.inner.parts.stop();
         tracing::info!(finished, "the pubsub runtime has drained");
         finished
     }
@@ -190,22 +195,15 @@ impl Parts {
 
     fn stop(&self) {
         for served in &self.served {
-            served.handler.stop();
+            served.thread.stop();
         }
         self.system.stop();
     }
 }
 
-impl Inner {
-    fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
-        self.parts.stop();
-    }
-}
-
 impl Drop for Inner {
     fn drop(&mut self) {
-        if self.stopped.load(Ordering::Acquire) {
+        if self.finished.get().is_some() {
             return;
         }
         let parts = Arc::clone(&self.parts);

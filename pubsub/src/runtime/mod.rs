@@ -4,6 +4,7 @@ mod builder;
 mod handle;
 mod start;
 mod subscription;
+mod thread;
 
 pub use builder::Builder;
 pub use handle::PubSub;

@@ -3,6 +3,7 @@
 use super::builder::{Builder, Declaration};
 use super::handle::{Parts, PubSub, Served};
 use super::subscription::Subscription;
+use super::thread::Thread;
 use crate::actors::cell::Line;
 use crate::actors::dispatcher::{Brief, Dispatcher};
 use crate::actors::heartbeat::{Heartbeat, ProcessId};
@@ -32,28 +33,35 @@ pub(super) async fn start(builder: Builder) -> Result<PubSub, Error> {
     let target = Target::parse(&database_url)?;
     target.check_schema(config.deadline).await?;
 
-    // Stopped on every way out that does not hand it on.
-    let system = StopOnDrop(Some(Arbiter::new()));
-    let home = runtime_of(system.arbiter()).await?;
+    let system = Thread::start()?;
+    let home = runtime_of(&system).await?;
     let store = target.store(&home, config.connections, config.deadline);
     declare(&store, &declarations).await?;
-    let mut ids = Vec::with_capacity(subscriptions.len());
-    for Subscription { channel, name, max_attempts, .. } in &subscriptions {
-        ids.push(store.subscribe(channel, name, *max_attempts).await?);
+    let mut posts = Vec::with_capacity(subscriptions.len());
+    for subscription in subscriptions {
+        let Subscription { channel, name, max_attempts, .. } = &subscription;
+        let id = store.subscribe(channel, name, *max_attempts).await?;
+        posts.push(Post { id, subscription, thread: Thread::start()? });
     }
     let host = host_name();
     let process = ProcessId::new(store.register_process(&host).await?);
-    tracing::info!(process = process.get(), subscriptions = ids.len(), "the pubsub runtime starts");
+    tracing::info!(process = process.get(), subscriptions = posts.len(), "the pubsub runtime starts");
 
     let heart = target.store(&home, HEARTBEAT_CONNECTIONS, config.deadline);
     let wiring = Wiring { target, config, store, heart, host, process };
     let (answer, wired) = oneshot::channel();
     let plan = wiring.clone();
-    let subscriptions = ids.into_iter().zip(subscriptions).collect();
-    system.arbiter().spawn_fn(move || drop(answer.send(plan.wire(subscriptions))));
+    system.spawn_fn(move || drop(answer.send(plan.wire(posts))));
     let served = wired.await.map_err(|_| Error::Stopped)?;
     let Wiring { store, process, .. } = wiring;
-    Ok(PubSub::new(Parts { system: system.keep(), served, store, process }))
+    Ok(PubSub::new(Parts { system, served, store, process }))
+}
+
+/// A subscription, its id, and the thread its handler will live on.
+struct Post {
+    id: i32,
+    subscription: Subscription,
+    thread: Thread,
 }
 
 /// What all actors are made of.
@@ -69,13 +77,13 @@ struct Wiring {
 
 impl Wiring {
     /// Starts every actor. Runs on the system arbiter, where they live.
-    fn wire(self, subscriptions: Vec<(i32, Subscription)>) -> Vec<Served> {
+    fn wire(self, posts: Vec<Post>) -> Vec<Served> {
         let Self { target, config, store, heart, host, process } = self;
         let scheduler = Seat::<Scheduler>::new();
         let mut served = Vec::new();
         let mut sleepers: HashMap<String, Vec<Recipient<Wake>>> = HashMap::new();
         let mut mailboxes = HashMap::new();
-        for (id, subscription) in subscriptions {
+        for Post { id, subscription, thread } in posts {
             let channel = subscription.channel;
             let gauges = Arc::new(Gauges::default());
             let name = Arc::clone(&subscription.name);
@@ -97,10 +105,10 @@ impl Wiring {
                     gauges: Arc::clone(&gauges),
                 }),
             );
-            let handler = start_cell(subscription, &dispatcher, receiver);
+            start_cell(subscription, &thread, &dispatcher, receiver);
             sleepers.entry(channel.to_owned()).or_default().push(dispatcher.clone().recipient());
             mailboxes.insert(id, dispatcher.clone().recipient());
-            served.push(Served { channel, subscription: name, dispatcher, gauges, handler });
+            served.push(Served { channel, subscription: name, dispatcher, gauges, thread });
         }
         let scheduler = scheduler.start(
             "scheduler",
@@ -124,13 +132,13 @@ impl Wiring {
     }
 }
 
-/// Starts a handler's cell on an arbiter of its own.
+/// Starts a handler's cell on its thread.
 fn start_cell(
     subscription: Subscription,
+    thread: &Thread,
     dispatcher: &Addr<Dispatcher>,
     commands: mpsc::Receiver<CellCommand>,
-) -> Arbiter {
-    let arbiter = Arbiter::new();
+) {
     let line = Line {
         subscription: subscription.name,
         concurrency: subscription.concurrency,
@@ -139,8 +147,7 @@ fn start_cell(
         deaths: dispatcher.clone().recipient(),
         recoveries: dispatcher.clone().recipient(),
     };
-    (subscription.start_cell)(&arbiter, line);
-    arbiter
+    (subscription.start_cell)(thread, line);
 }
 
 async fn declare(store: &Store, declarations: &BTreeMap<&'static str, Declaration>) -> Result<(), Error> {
@@ -181,25 +188,4 @@ fn host_name() -> String {
         .map(|name| name.trim().to_owned())
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| "unknown".to_owned())
-}
-
-/// An arbiter that is stopped unless somebody keeps it.
-struct StopOnDrop(Option<Arbiter>);
-
-impl StopOnDrop {
-    fn arbiter(&self) -> &Arbiter {
-        self.0.as_ref().expect("only `keep` takes the arbiter, and it takes this with it")
-    }
-
-    fn keep(mut self) -> Arbiter {
-        self.0.take().expect("only `keep` takes the arbiter, and it takes this with it")
-    }
-}
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        if let Some(arbiter) = &self.0 {
-            arbiter.stop();
-        }
-    }
 }

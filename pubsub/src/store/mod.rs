@@ -16,6 +16,7 @@ pub(crate) mod wait;
 
 use crate::error::{Error, from_database};
 use deadpool_postgres::{ClientWrapper, Object, Pool};
+use futures_util::future::try_join;
 use std::ops::Deref;
 use std::time::Duration;
 use tokio_postgres::Row;
@@ -63,11 +64,7 @@ impl Store {
     ) -> Result<(Vec<Row>, Vec<Row>), Error> {
         self.within_deadline(doing, async {
             let session = self.session(doing).await?;
-            let both = futures_util::future::try_join(
-                run(&session, first.0, first.1),
-                run(&session, second.0, second.1),
-            )
-            .await;
+            let both = run_both(&session, first, second).await;
             session.give_back(both.as_ref().err());
             both.map_err(|source| from_database(doing, source))
         })
@@ -148,6 +145,17 @@ async fn run(
 ) -> Result<Vec<Row>, tokio_postgres::Error> {
     let statement = client.prepare_cached(sql).await?;
     client.query(&statement, parameters).await
+}
+
+/// Both are prepared before either is sent: one that is not prepared yet would let the other go first.
+async fn run_both(
+    client: &ClientWrapper,
+    first: (&str, Parameters<'_>),
+    second: (&str, Parameters<'_>),
+) -> Result<(Vec<Row>, Vec<Row>), tokio_postgres::Error> {
+    let first = (client.prepare_cached(first.0).await?, first.1);
+    let second = (client.prepare_cached(second.0).await?, second.1);
+    try_join(client.query(&first.0, first.1), client.query(&second.0, second.1)).await
 }
 
 /// Whether the connection is of no use after this error: broken, told to go, on a server that has become read-only, or

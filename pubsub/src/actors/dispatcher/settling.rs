@@ -74,12 +74,7 @@ impl Dispatcher {
         let (store, process) = (self.brief.store.clone(), self.brief.process.get());
         let writing = async move {
             let accepted = store
-                .settle(
-                    process,
-                    settlement.token,
-                    settlement.acknowledged.as_deref(),
-                    &settlement.dispositions,
-                )
+                .settle(process, settlement.token, settlement.acknowledged(), &settlement.dispositions)
                 .await;
             (settlement, accepted)
         };

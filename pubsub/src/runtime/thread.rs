@@ -1,0 +1,30 @@
+//! A thread of the runtime, which ends when nobody holds it any more.
+
+use crate::error::Error;
+use actix::Arbiter;
+use std::ops::Deref;
+
+/// An arbiter that is stopped when it is dropped.
+pub(super) struct Thread(Arbiter);
+
+impl Thread {
+    /// Starts a thread with an arbiter on it. Needs an actix system on the current one.
+    pub(super) fn start() -> Result<Self, Error> {
+        Arbiter::try_new().map(Self).map_err(Error::Threads)
+    }
+}
+
+impl Deref for Thread {
+    type Target = Arbiter;
+
+    fn deref(&self) -> &Arbiter {
+        &self.0
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        // False if it has stopped already.
+        self.0.stop();
+    }
+}
