@@ -54,17 +54,23 @@ create index db_events_xid_idx on pubsub.db_events (xid, channel, id);
 
 -- Durable named interests in a channel.
 --   max_attempts  starts of a delivery before it becomes a dead letter
+--   max_panics    how many of them may end with a panic of the handler
+--   max_crashes   how many of them may end with the death of the process
 create table pubsub.subscriptions (
     id            integer generated always as identity,
     channel       text collate "C" not null,
     name          text collate "C" not null,
     max_attempts  integer not null,
+    max_panics    integer not null default 3,
+    max_crashes   integer not null default 3,
     subscribed_at timestamptz not null default clock_timestamp(),
     constraint subscriptions_pkey primary key (id),
     constraint subscriptions_channel_name_key unique (channel, name),
     constraint subscriptions_channel_fkey foreign key (channel) references pubsub.channels (name),
     constraint subscriptions_name_check check (name ~ '^[a-z0-9][a-z0-9._-]{0,62}$'),
-    constraint subscriptions_max_attempts_check check (max_attempts >= 1)
+    constraint subscriptions_max_attempts_check check (max_attempts >= 1),
+    constraint subscriptions_max_panics_check check (max_panics >= 1),
+    constraint subscriptions_max_crashes_check check (max_crashes >= 1)
 );
 
 -- How far each subscription has read the log. Insert-only: the row with the highest seq is the position, so that an old
@@ -93,14 +99,23 @@ create table pubsub.cursors (
     constraint cursors_pkey primary key (subscription, seq)
 );
 
--- Running processes. A process that stops beating is dead, and its leases become orphans.
+-- When a session began, or null if there is none by that pid, or it is another role's.
+create function pubsub.session_started_at(pid integer) returns timestamptz
+language sql volatile
+return (select a.backend_start from pg_stat_get_activity(pid) a);
+
+-- Running processes. A process that stops beating is dead, and its leases become orphans; one whose session is gone and
+-- does not come back soon is dead well before that.
+--   session_pid, session_started_at  the database session that its last heartbeat came from
 create table pubsub.processes (
-    id         bigint generated always as identity,
-    host       text not null,
-    os_pid     integer not null,
-    version    text not null,
-    started_at timestamptz not null default clock_timestamp(),
-    beat_at    timestamptz not null default clock_timestamp(),
+    id                 bigint generated always as identity,
+    host               text not null,
+    os_pid             integer not null,
+    version            text not null,
+    started_at         timestamptz not null default clock_timestamp(),
+    beat_at            timestamptz not null default clock_timestamp(),
+    session_pid        integer not null default pg_backend_pid(),
+    session_started_at timestamptz default pubsub.session_started_at(pg_backend_pid()),
     constraint processes_pkey primary key (id)
 ) with (fillfactor = 50);
 
@@ -125,7 +140,9 @@ create index leases_process_idx on pubsub.leases (process);
 -- Deliveries with a state of their own: to be retried, snoozed, given back, or orphaned. Each keeps its own copy of the
 -- event, so that the log's retention need not wait for it.
 --   attempt     starts so far
---   crashes     how many of them ended with the death of their process
+--   panics      how many of them ended with a panic of the handler
+--   crashes     how many of them ended with the death of their process: from the first on, the event is a suspect, and
+--               its subscription gives it to a process only while that handles nothing else for it
 --   token       the lease that holds it, or null while it waits for due_at
 --   last_error  why the last attempt did not succeed
 create table pubsub.mailbox (
@@ -138,6 +155,7 @@ create table pubsub.mailbox (
     version      integer not null,
     published_at timestamptz not null,
     attempt      integer not null,
+    panics       integer not null,
     crashes      integer not null,
     due_at       timestamptz not null,
     token        bigint,
@@ -145,13 +163,16 @@ create table pubsub.mailbox (
     constraint mailbox_pkey primary key (subscription, event_id)
 );
 
-create index mailbox_due_idx on pubsub.mailbox (subscription, due_at, event_id) where token is null;
+create index mailbox_due_idx on pubsub.mailbox (subscription, due_at, event_id) where token is null and crashes = 0;
+
+create index mailbox_suspects_idx on pubsub.mailbox (subscription, due_at, event_id) where token is null and crashes > 0;
 
 -- Deliveries given up, kept until somebody redrives them.
 --   reason  exhausted    failed at its last attempt
 --           rejected     the handler said that no attempt can succeed
 --           undecodable  the payload is not what the subscriber's type can read
---           crashed      its process died at its last attempt
+--           panicked     it made its handler panic as often as its subscription allows
+--           crashed      its process died at it, as often as its subscription allows or at its last attempt
 create table pubsub.dead_letters (
     subscription integer not null,
     event_id     bigint not null,
@@ -162,12 +183,15 @@ create table pubsub.dead_letters (
     version      integer not null,
     published_at timestamptz not null,
     attempt      integer not null,
+    panics       integer not null,
     crashes      integer not null,
     reason       text not null,
     error        text,
     died_at      timestamptz not null default clock_timestamp(),
     constraint dead_letters_pkey primary key (subscription, event_id),
-    constraint dead_letters_reason_check check (reason in ('exhausted', 'rejected', 'undecodable', 'crashed'))
+    constraint dead_letters_reason_check check (
+        reason in ('exhausted', 'rejected', 'undecodable', 'panicked', 'crashed')
+    )
 );
 
 -- Who sleeps on which channel: publishers ring the bell only for them. Unlogged: after a crash of the server everybody

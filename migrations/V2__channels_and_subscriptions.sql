@@ -159,7 +159,12 @@ $$;
 
 -- Subscribes, or brings the settings of the subscription up to date. A new subscription starts with the events that
 -- commit after it. Returns the subscription's id.
-create function pubsub.subscribe(channel text, name text, max_attempts integer default 20) returns integer
+create function pubsub.subscribe(
+    channel      text,
+    name         text,
+    max_attempts integer default 20,
+    max_panics   integer default 3
+) returns integer
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -173,8 +178,11 @@ begin
       from pubsub.subscriptions s
      where s.channel = subscribe.channel and s.name = subscribe.name;
     if found then
-        if existing.max_attempts <> subscribe.max_attempts then
-            update pubsub.subscriptions s set max_attempts = subscribe.max_attempts where s.id = existing.id;
+        if (existing.max_attempts, existing.max_panics) <> (subscribe.max_attempts, subscribe.max_panics) then
+            update pubsub.subscriptions s
+               set max_attempts = subscribe.max_attempts,
+                   max_panics = subscribe.max_panics
+             where s.id = existing.id;
         end if;
         return existing.id;
     end if;
@@ -186,8 +194,8 @@ begin
     -- The order is the proof: sequence, then transaction id, then snapshot.
     sequence := pubsub.log_sequence();
     fence := pg_current_xact_id()::text::bigint;
-    insert into pubsub.subscriptions as s (channel, name, max_attempts)
-    values (subscribe.channel, subscribe.name, subscribe.max_attempts)
+    insert into pubsub.subscriptions as s (channel, name, max_attempts, max_panics)
+    values (subscribe.channel, subscribe.name, subscribe.max_attempts, subscribe.max_panics)
     on conflict on constraint subscriptions_channel_name_key do nothing
     returning s.id into new_id;
     if new_id is null then

@@ -196,7 +196,15 @@ $$;
 -- Claims up to `batch` due deliveries of a subscription's mailbox for a process, each with its attempt already counted.
 -- `for update skip locked` lets several processes claim side by side; ordered by due_at, so that a retry does not jump
 -- ahead of deliveries that were due before it.
-create function pubsub.claim_mailbox(subscription integer, process bigint, batch integer)
+--
+-- Suspects, deliveries whose process died, are left alone unless `suspect` asks for one: then it comes alone, and the
+-- caller should handle nothing else of the subscription beside it. So whatever dies with it again is to blame.
+create function pubsub.claim_mailbox(
+    subscription integer,
+    process      bigint,
+    batch        integer,
+    suspect      boolean default false
+)
 returns table (
     token        bigint,
     id           bigint,
@@ -215,33 +223,51 @@ as $$
 declare
     -- A variable, because the index cannot be searched by a volatile function.
     due_by constant timestamptz := clock_timestamp();
+    due    bigint[];
 begin
     perform pubsub.require_batch(batch);
+    -- Two statements, not one with a condition: each stays on its own partial index.
+    if suspect then
+        due := array(
+            select m.event_id
+              from pubsub.mailbox m
+             where m.subscription = claim_mailbox.subscription
+               and m.token is null
+               and m.crashes > 0
+               and m.due_at <= due_by
+             order by m.subscription, m.due_at, m.event_id
+             limit 1
+               for update skip locked
+        );
+    else
+        due := array(
+            select m.event_id
+              from pubsub.mailbox m
+             where m.subscription = claim_mailbox.subscription
+               and m.token is null
+               and m.crashes = 0
+               and m.due_at <= due_by
+             order by m.subscription, m.due_at, m.event_id
+             limit claim_mailbox.batch
+               for update skip locked
+        );
+    end if;
+    if due = '{}' then
+        return;
+    end if;
     return query
-    with due as materialized (
-        select m.event_id
-          from pubsub.mailbox m
-         where m.subscription = claim_mailbox.subscription
-           and m.token is null
-           and m.due_at <= due_by
-         order by m.subscription, m.due_at, m.event_id
-         limit claim_mailbox.batch
-           for update skip locked
-    ),
-    lease as (
+    with lease as (
         insert into pubsub.leases (subscription, process, event_ids, from_mailbox)
-        select claim_mailbox.subscription, claim_mailbox.process, array_agg(d.event_id), true
-          from due d
-        having count(*) > 0
+        values (claim_mailbox.subscription, claim_mailbox.process, due, true)
         returning leases.token
     ),
     claimed as (
         update pubsub.mailbox m
            set token = lease.token,
                attempt = m.attempt + 1
-          from lease, due d
+          from lease
          where m.subscription = claim_mailbox.subscription
-           and m.event_id = d.event_id
+           and m.event_id = any (due)
         returning m.*
     )
     select c.token, c.event_id, c.key, c.payload, c.headers, c.version, c.published_at, c.attempt
@@ -250,21 +276,32 @@ begin
 end
 $$;
 
--- How long until the earliest waiting delivery of each given subscription is due; negative when it is overdue.
--- Subscriptions with an empty mailbox are left out.
+-- How long until the earliest waiting delivery of each given subscription is due, suspects apart; negative when it is
+-- overdue, null when there is none. Subscriptions with an empty mailbox are left out.
 create function pubsub.next_due(subscriptions integer[])
-returns table (subscription integer, due_in interval)
+returns table (subscription integer, due_in interval, suspect_due_in interval)
 language sql volatile
 set search_path = pg_catalog, pg_temp
 begin atomic
-    select wanted.id, earliest.due_at - clock_timestamp()
+    select wanted.id, ordinary.due_at - clock_timestamp(), suspect.due_at - clock_timestamp()
       from unnest(subscriptions) wanted (id)
-     cross join lateral (
-         select m.due_at
-           from pubsub.mailbox m
-          where m.subscription = wanted.id
-            and m.token is null
-          order by m.subscription, m.due_at, m.event_id
-          limit 1
-     ) earliest;
+      left join lateral (
+          select m.due_at
+            from pubsub.mailbox m
+           where m.subscription = wanted.id
+             and m.token is null
+             and m.crashes = 0
+           order by m.subscription, m.due_at, m.event_id
+           limit 1
+      ) ordinary on true
+      left join lateral (
+          select m.due_at
+            from pubsub.mailbox m
+           where m.subscription = wanted.id
+             and m.token is null
+             and m.crashes > 0
+           order by m.subscription, m.due_at, m.event_id
+           limit 1
+      ) suspect on true
+     where ordinary.due_at is not null or suspect.due_at is not null;
 end;

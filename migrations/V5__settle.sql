@@ -6,20 +6,30 @@
 --   {"id": 17, "action": "retry", "delay": "2.5 seconds", "error": "connection refused"}
 -- Actions:
 --   retry        failed: again after `delay`, or dead (exhausted) when this was the last attempt
+--   panic        the handler panicked: as retry, or dead (panicked) when it was one panic too many
 --   snooze       not now: again after `delay`, the attempt does not count
 --   return       never started: again at once, the attempt does not count
 --   reject       no attempt can succeed: dead (rejected)
 --   undecodable  not readable as the subscriber's type: dead (undecodable)
---   crash        its process died: again after `delay`, or dead (crashed) when this was the last attempt
+--   crash        its process died: again after `delay`, or dead (crashed) when it was one death too many or the last
+--                attempt
 
--- Why a delivery dies now, or null if it goes to the mailbox. The only place that decides it.
-create function pubsub.reason_of_death(action text, attempt integer, max_attempts integer) returns text
+-- Why a delivery dies now, or null if it goes to the mailbox. The only place that decides it. The counts include the
+-- attempt that has just ended.
+create function pubsub.reason_of_death(
+    action  text,
+    attempt integer,
+    panics  integer,
+    crashes integer,
+    limits  pubsub.subscriptions
+) returns text
 language sql immutable parallel safe
 return case
     when action = 'reject' then 'rejected'
     when action = 'undecodable' then 'undecodable'
-    when action = 'retry' and attempt >= max_attempts then 'exhausted'
-    when action = 'crash' and attempt >= max_attempts then 'crashed'
+    when action = 'panic' and panics >= limits.max_panics then 'panicked'
+    when action in ('retry', 'panic') and attempt >= limits.max_attempts then 'exhausted'
+    when action = 'crash' and (crashes >= limits.max_crashes or attempt >= limits.max_attempts) then 'crashed'
 end;
 
 -- Moves events of a lease to the mailbox or to the dead letters, as their dispositions say. Ids outside the lease are
@@ -34,13 +44,15 @@ declare
 begin
     select d ->> 'action' into unknown
       from jsonb_array_elements(dispositions) d
-     where coalesce(d ->> 'action', '') not in ('retry', 'snooze', 'return', 'reject', 'undecodable', 'crash')
+     where coalesce(d ->> 'action', '') not in (
+         'retry', 'panic', 'snooze', 'return', 'reject', 'undecodable', 'crash'
+     )
      limit 1;
     if found then
         raise exception using
             errcode = 'invalid_parameter_value',
             message = format('"%s" is not an action of a disposition', unknown),
-            hint = 'The actions are retry, snooze, return, reject, undecodable and crash.';
+            hint = 'The actions are retry, panic, snooze, return, reject, undecodable and crash.';
     end if;
     select * into of_subscription from pubsub.subscriptions s where s.id = lease.subscription;
 
@@ -50,31 +62,36 @@ begin
          where d.id = any (lease.event_ids)
     ),
     delivered as (
-        select e.id, e.key, e.payload, e.headers, e.version, e.published_at, 1 as attempt, 0 as crashes,
+        select e.id, e.key, e.payload, e.headers, e.version, e.published_at, 1 as attempt, 0 as panics, 0 as crashes,
                d.action, d.delay, d.error
           from described d
           join pubsub.db_events e on e.channel = of_subscription.channel and e.id = d.id
          where not lease.from_mailbox
         union all
-        select m.event_id, m.key, m.payload, m.headers, m.version, m.published_at, m.attempt, m.crashes,
+        select m.event_id, m.key, m.payload, m.headers, m.version, m.published_at, m.attempt, m.panics, m.crashes,
                d.action, d.delay, coalesce(d.error, m.last_error)
           from described d
           join pubsub.mailbox m on m.subscription = lease.subscription and m.event_id = d.id and m.token = lease.token
          where lease.from_mailbox
     ),
-    judged as (
+    counted as (
         select d.*,
-               d.attempt - case when d.action in ('snooze', 'return') then 1 else 0 end as counted,
-               d.crashes + case when d.action = 'crash' then 1 else 0 end as crashed,
-               pubsub.reason_of_death(d.action, d.attempt, of_subscription.max_attempts) as reason
+               d.attempt - case when d.action in ('snooze', 'return') then 1 else 0 end as attempts,
+               d.panics + case when d.action = 'panic' then 1 else 0 end as panicked,
+               d.crashes + case when d.action = 'crash' then 1 else 0 end as crashed
           from delivered d
+    ),
+    judged as (
+        select c.*, pubsub.reason_of_death(c.action, c.attempts, c.panicked, c.crashed, of_subscription) as reason
+          from counted c
     ),
     died as (
         insert into pubsub.dead_letters (
-            subscription, event_id, channel, key, payload, headers, version, published_at, attempt, crashes, reason, error
+            subscription, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes,
+            reason, error
         )
         select lease.subscription, j.id, of_subscription.channel, j.key, j.payload, j.headers, j.version, j.published_at,
-               j.counted, j.crashed, j.reason, j.error
+               j.attempts, j.panicked, j.crashed, j.reason, j.error
           from judged j
          where j.reason is not null
         on conflict on constraint dead_letters_pkey do nothing
@@ -87,14 +104,16 @@ begin
            and m.event_id = j.id
     )
     insert into pubsub.mailbox as m (
-        subscription, event_id, channel, key, payload, headers, version, published_at, attempt, crashes, due_at, last_error
+        subscription, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes, due_at,
+        last_error
     )
     select lease.subscription, j.id, of_subscription.channel, j.key, j.payload, j.headers, j.version, j.published_at,
-           j.counted, j.crashed, clock_timestamp() + j.delay, j.error
+           j.attempts, j.panicked, j.crashed, clock_timestamp() + j.delay, j.error
       from judged j
      where j.reason is null
     on conflict on constraint mailbox_pkey do update
        set attempt = excluded.attempt,
+           panics = excluded.panics,
            crashes = excluded.crashes,
            due_at = excluded.due_at,
            last_error = excluded.last_error,
@@ -222,9 +241,10 @@ begin
         returning d.*
     )
     insert into pubsub.mailbox (
-        subscription, event_id, channel, key, payload, headers, version, published_at, attempt, crashes, due_at, last_error
+        subscription, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes, due_at,
+        last_error
     )
-    select r.subscription, r.event_id, r.channel, r.key, r.payload, r.headers, r.version, r.published_at, 0, 0,
+    select r.subscription, r.event_id, r.channel, r.key, r.payload, r.headers, r.version, r.published_at, 0, 0, 0,
            clock_timestamp(), r.error
       from risen r;
     get diagnostics redriven = row_count;

@@ -12,13 +12,18 @@ begin atomic
     returning id;
 end;
 
--- One heartbeat. False: this process was declared dead, its leases are gone, and it must register again.
+-- One heartbeat, and from which session: a process whose session has ended beats from another at once, or is dead. False:
+-- this process was declared dead, its leases are gone, and it must register again.
 create function pubsub.beat(process bigint) returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    update pubsub.processes p set beat_at = clock_timestamp() where p.id = beat.process;
+    update pubsub.processes p
+       set beat_at = clock_timestamp(),
+           session_pid = pg_backend_pid(),
+           session_started_at = pubsub.session_started_at(pg_backend_pid())
+     where p.id = beat.process;
     return found;
 end
 $$;
@@ -49,26 +54,62 @@ begin
 end
 $$;
 
--- Declares processes dead that have been silent for longer than `silence`, and makes orphans of what they held. Returns
--- the dead that this call took over from. Any process may call it at any time; two callers never take the same one.
+-- When the server last ended everybody's session, as far as the caller may see. A crash of one backend ends all sessions
+-- too, and then only the background processes know it.
+create function pubsub.sessions_began_at() returns timestamptz
+language sql volatile
+set search_path = pg_catalog, pg_temp
+return (
+    select greatest(pg_postmaster_start_time(), max(a.backend_start))
+      from pg_stat_get_activity(null) a
+     where a.backend_type = 'checkpointer'
+);
+
+-- Processes whose heartbeat came from a session that is gone, though the server has not ended it: the process has died, or
+-- lost its connection and will be back in a moment. Judge by asking again. A session whose start the caller's role may not
+-- see is taken for the right one.
+create function pubsub.absent_processes() returns setof bigint
+language sql volatile
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select p.id
+      from pubsub.processes p
+     where p.beat_at > pubsub.sessions_began_at()
+       and not exists (
+               select from pg_stat_get_activity(p.session_pid) a
+                where a.backend_start is null or a.backend_start = p.session_started_at
+           );
+end;
+
+-- Declares processes dead that have been silent for longer than `silence`, and those of `absent` that still are, and makes
+-- orphans of what they held. Returns the dead that this call took over from. Any process may call it at any time; two
+-- callers never take the same one.
 --
--- A restart of the server silences everybody: for the first `silence` after its start nobody is declared dead.
-create function pubsub.reclaim(silence interval)
+-- A restart of the server silences everybody: for the first `silence` after its start nobody is declared dead for that.
+create function pubsub.reclaim(silence interval, absent bigint[] default '{}')
 returns table (process bigint, host text, os_pid integer, silent_for interval, orphans bigint)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
-    latest constant timestamptz := clock_timestamp() - silence;
+    latest constant timestamptz := case
+        when pubsub.sessions_began_at() > clock_timestamp() - silence then '-infinity'
+        else clock_timestamp() - silence
+    end;
+    gone   constant bigint[] := case
+        when absent = '{}' then '{}'
+        else array(select a from pubsub.absent_processes() a where a = any (absent))
+    end;
     dead   pubsub.processes;
     moved  bigint;
 begin
-    if pg_postmaster_start_time() > latest then
-        return;
-    end if;
     for dead in
-        select * from pubsub.processes p where p.beat_at < latest order by p.id for update skip locked
+        select *
+          from pubsub.processes p
+         where p.beat_at < latest or p.id = any (gone)
+         order by p.id
+           for update skip locked
     loop
         moved := pubsub.orphan_leases(
             dead.id, 'crash', format('process %s on %s (pid %s) died', dead.id, dead.host, dead.os_pid)

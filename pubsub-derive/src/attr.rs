@@ -21,6 +21,8 @@ pub(crate) struct ChannelAttr {
     pub(crate) version: Setting<Given<i128>>,
     pub(crate) max_attempts: Setting<Given<i128>>,
     pub(crate) backoff: Setting<BackoffAttr>,
+    pub(crate) max_panics: Setting<Given<i128>>,
+    pub(crate) timeout: Setting<Given<String>>,
     pub(crate) krate: Setting<Path>,
 }
 
@@ -52,6 +54,16 @@ const CHANNEL_KEYS: &[Key<ChannelAttr>] = &[
         read: |attr, entry, errors| {
             attr.backoff = entry.list(errors).and_then(|inside| Some(read_backoff(inside, errors)));
         },
+    },
+    Key {
+        name: "max_panics",
+        example: "max_panics = 3",
+        read: |attr, entry, errors| attr.max_panics = entry.integer(errors),
+    },
+    Key {
+        name: "timeout",
+        example: "timeout = \"30s\"",
+        read: |attr, entry, errors| attr.timeout = entry.duration(errors),
     },
     Key {
         name: "version",

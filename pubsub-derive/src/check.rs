@@ -14,6 +14,8 @@ pub(crate) struct Channel {
     pub(crate) version: Option<u32>,
     pub(crate) max_attempts: Option<u32>,
     pub(crate) backoff: Option<Backoff>,
+    pub(crate) max_panics: Option<u32>,
+    pub(crate) timeout: Option<Duration>,
     pub(crate) krate: Option<Path>,
 }
 
@@ -30,7 +32,7 @@ pub(crate) struct Backoff {
 const DEFAULT_INITIAL: Duration = Duration::from_secs(1);
 const DEFAULT_MAX: Duration = Duration::from_secs(15 * 60);
 
-/// `pubsub::Backoff::LONGEST`.
+/// `pubsub::Backoff::LONGEST`, and the longest timeout as well.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Checks the attributes of the type `of`.
@@ -51,6 +53,8 @@ pub(crate) fn check(attr: ChannelAttr, of: &Ident, errors: &mut Errors) -> Chann
         version: attr.version.and_then(|given| from_one("version", &given, errors)).set(),
         max_attempts: attr.max_attempts.and_then(|given| from_one("max_attempts", &given, errors)).set(),
         backoff: attr.backoff.set().and_then(|backoff| check_backoff(backoff, errors)),
+        max_panics: attr.max_panics.and_then(|given| from_one("max_panics", &given, errors)).set(),
+        timeout: attr.timeout.and_then(|given| check_timeout(given, errors)).set(),
         krate: attr.krate.set(),
     }
 }
@@ -90,11 +94,26 @@ fn from_one(key: &str, given: &Given<i128>, errors: &mut Errors) -> Option<u32> 
             "max_attempts" if given.value == 0 => {
                 "no event would ever be delivered\nwrite `max_attempts = 1` for one attempt and no retry"
             }
+            "max_panics" if given.value == 0 => {
+                "every event would be given up before its handler panics\n\
+                 write `max_panics = 1` to give up at the first panic"
+            }
             _ => "it is a whole number from 1 to 4294967295",
         };
         errors.push(&given.tokens, format!("`{key}` cannot be {}: {why}", given.value));
     }
     value
+}
+
+fn check_timeout(given: Given<String>, errors: &mut Errors) -> Option<Duration> {
+    let no_timeout = "leave `timeout` out to let a handler take as long as it likes";
+    let given = read_duration(given, errors)?;
+    if given.value.is_zero() {
+        let why = "every delivery would be cancelled as it starts";
+        errors.push(&given.tokens, format!("`timeout` cannot be 0: {why}\n{no_timeout}"));
+        return None;
+    }
+    at_most_longest("timeout", given, no_timeout, errors).map(|given| given.value)
 }
 
 fn check_backoff(attr: BackoffAttr, errors: &mut Errors) -> Option<Backoff> {
@@ -111,10 +130,9 @@ fn check_backoff(attr: BackoffAttr, errors: &mut Errors) -> Option<Backoff> {
         )
     });
     let initial = attr.initial.and_then(|given| read_duration(given, errors));
-    let max = attr
-        .max
-        .and_then(|given| read_duration(given, errors))
-        .and_then(|given| at_most_longest(given, errors));
+    let max = attr.max.and_then(|given| read_duration(given, errors)).and_then(|given| {
+        at_most_longest("max", given, "to keep trying for longer, raise `max_attempts`", errors)
+    });
     let ordered = in_order(&initial, &max, errors);
     let broken = !ordered || matches!((&factor, &jitter), (Setting::Broken, _) | (_, Setting::Broken));
     // A part of a backoff is no backoff: its values depend on each other.
@@ -152,15 +170,17 @@ fn read_duration(given: Given<String>, errors: &mut Errors) -> Option<Given<Dura
     }
 }
 
-fn at_most_longest(given: Given<Duration>, errors: &mut Errors) -> Option<Given<Duration>> {
+fn at_most_longest(
+    key: &str,
+    given: Given<Duration>,
+    hint: &str,
+    errors: &mut Errors,
+) -> Option<Given<Duration>> {
     if given.value <= LONGEST {
         return Some(given);
     }
     let shown = duration::display(given.value);
-    errors.push(
-        &given.tokens,
-        format!("`max` is at most 24h, not {shown}\nto keep trying for longer, raise `max_attempts`"),
-    );
+    errors.push(&given.tokens, format!("`{key}` is at most 24h, not {shown}\n{hint}"));
     None
 }
 

@@ -82,12 +82,23 @@ fn consts(channel: &Channel) -> TokenStream {
         let value = backoff_value(backoff);
         quote!(const BACKOFF: __pubsub::Backoff = #value;)
     });
+    let max_panics =
+        channel.max_panics.map(|value| quote!(const MAX_PANICS: ::core::primitive::u32 = #value;));
+    let timeout = channel.timeout.map(|timeout| {
+        let value = duration_value(timeout);
+        quote! {
+            const TIMEOUT: ::core::option::Option<__pubsub::__private::Duration> =
+                ::core::option::Option::Some(#value);
+        }
+    });
     quote! {
         const NAME: &'static ::core::primitive::str = #name;
         #description
         #version
         #max_attempts
         #backoff
+        #max_panics
+        #timeout
     }
 }
 

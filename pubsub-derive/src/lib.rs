@@ -48,6 +48,8 @@ use syn::DeriveInput;
 /// |---|---|
 /// | `max_attempts = 8` | from 1: how often a delivery is started before it becomes a dead letter |
 /// | `backoff(..)` | the delays between attempts: `initial = "1s"`, `factor = 2.0` (1 to 1,000,000), `max = "15m"` (at most 24h), `jitter = 0.2` (0 to 1); each one left out is as in `Backoff::DEFAULT` |
+/// | `max_panics = 3` | from 1: how often an event's handler panics before the event becomes a dead letter, even if attempts remain |
+/// | `timeout = "30s"` | above 0, at most 24h: how long a handler may take for one delivery; left out, as long as it likes |
 /// | `version = 2` | from 1: the version of the payload's shape |
 /// | `crate = ::path` | where `pubsub` is, if not at `::pubsub` |
 ///

@@ -36,7 +36,7 @@ pub use model::delivery::Delivery;
 pub use model::event::{EventId, Headers, Token};
 pub use model::failure::{Failure, Handled};
 pub use model::payload::PayloadError;
-pub use observe::HandlerStatus;
+pub use observe::{HandlerState, HandlerStatus};
 pub use policy::backoff::Backoff;
 pub use pubsub_derive::Channel;
 pub use runtime::{Builder, PubSub, SubscribeOptions};

@@ -23,6 +23,21 @@ pub struct HandlerStatus {
     pub restarts: u64,
     /// The last panic's message and place.
     pub last_panic: Option<String>,
+    /// Whether it runs.
+    pub state: HandlerState,
+}
+
+/// Whether a handler runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HandlerState {
+    /// It takes deliveries.
+    #[default]
+    Running,
+    /// It died too often: this process gives it nothing until it has waited. Other processes go on.
+    Quarantined,
+    /// It has not answered for a while: it probably blocks its thread.
+    Unresponsive,
 }
 
 /// The figures behind a [`HandlerStatus`], counted where they happen.
@@ -33,6 +48,7 @@ pub(crate) struct Gauges {
     dead: AtomicU64,
     restarts: AtomicU64,
     last_panic: Mutex<Option<String>>,
+    state: Mutex<HandlerState>,
 }
 
 impl Gauges {
@@ -51,11 +67,19 @@ impl Gauges {
         self.dead.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn handler_died(&self, panic: Option<Panic>) {
+    pub(crate) fn handler_died(&self, panic: Option<&Panic>) {
         self.restarts.fetch_add(1, Ordering::Relaxed);
         if let Some(panic) = panic {
             *self.last_panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic.to_string());
         }
+    }
+
+    pub(crate) fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is(&self, state: HandlerState) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
     pub(crate) fn status(&self, channel: &str, subscription: &str) -> HandlerStatus {
@@ -67,6 +91,7 @@ impl Gauges {
             dead: self.dead.load(Ordering::Relaxed),
             restarts: self.restarts.load(Ordering::Relaxed),
             last_panic: self.last_panic.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            state: *self.state.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 }

@@ -126,3 +126,28 @@ impl Drop for Witness {
         }
     }
 }
+
+#[cfg(feature = "testing")]
+mod sabotage {
+    use std::sync::{Mutex, PoisonError};
+
+    static DUE: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+    /// Makes a system actor of this process panic when it is next polled.
+    pub(crate) fn strike(actor: &str) {
+        DUE.lock().unwrap_or_else(PoisonError::into_inner).push(actor.to_owned());
+    }
+
+    /// Panics if a strike at this actor is due.
+    pub(crate) fn strike_if_due(actor: &str) {
+        let mut due = DUE.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = due.iter().position(|name| name == actor) {
+            due.swap_remove(at);
+            drop(due);
+            panic!("struck by a test");
+        }
+    }
+}
+
+#[cfg(feature = "testing")]
+pub(crate) use sabotage::{strike, strike_if_due};

@@ -28,14 +28,16 @@ async fn a_stale_settle_is_refused() {
 
     assert!(!settled(stale, token).await, "declared dead");
     assert_eq!(stage.count("select count(*) from pubsub.mailbox where attempt = 1 and crashes = 1").await, 3);
-    let again = client.query("select token from pubsub.claim_mailbox(1, $1, 10)", &[&fresh]).await.unwrap();
+    let suspect = "select token from pubsub.claim_mailbox(1, $1, 10, suspect => true)";
+    let again = client.query(suspect, &[&fresh]).await.unwrap();
+    assert_eq!(again.len(), 1, "suspects come alone");
     let newer: i64 = again[0].get(0);
     assert!(newer > token, "tokens rise");
     assert!(!settled(stale, newer).await);
     assert!(!settled(fresh, token).await);
     assert!(settled(fresh, newer).await);
     assert!(!settled(fresh, newer).await, "settled once");
-    stage.until_settled().await;
+    assert_eq!(stage.count("select count(*) from pubsub.mailbox").await, 2);
 }
 
 #[actix::test]
@@ -49,10 +51,13 @@ async fn the_late_answer_of_a_process_that_was_declared_dead_does_not_count() {
             .pubsub()
             .subscribe_fn("slow", move |sms: Delivery<Sms>| {
                 tell.tell((sms.attempt(), sms.token()));
-                let finish = finish.clone();
+                let (finish, tell) = (finish.clone(), tell.clone());
                 async move {
                     if sms.attempt() == 1 {
+                        assert!(sms.is_current());
                         finish.acquire().await?.forget();
+                        tell.tell((0, sms.token()));
+                        assert!(!sms.is_current(), "it knows that it is too late");
                         return Err(pubsub::Failure::reject("too late: this must not count"));
                     }
                     Ok(())
@@ -75,6 +80,7 @@ async fn the_late_answer_of_a_process_that_was_declared_dead_does_not_count() {
     assert_eq!(attempt, 2, "the same process has registered again and claims it anew");
     assert!(second > first);
     finish.add_permits(1);
+    assert_eq!(heard.next().await, (0, first));
     stage.until_settled().await;
     assert!(pubsub.drain(std::time::Duration::from_secs(10)).await);
     assert_eq!(

@@ -78,11 +78,11 @@ fn a_process_killed_by_sigkill_leaves_neither() {
 
 /// Ctrl-C in a terminal reaches every process of the foreground group.
 #[test]
-fn an_interrupted_process_leaves_neither() {
+fn a_process_terminated_with_its_whole_group_leaves_neither() {
     let mut helper = Helper::start("server");
     let pid: u32 = helper.listen().parse().unwrap();
     let group = helper.process.id().to_string();
-    let kill = Command::new("/bin/sh").args(["-c", "kill -s INT -- \"-$0\"", &group]).status().unwrap();
+    let kill = Command::new("/bin/sh").args(["-c", "kill -s TERM -- \"-$0\"", &group]).status().unwrap();
     assert!(kill.success());
     helper.process.wait().unwrap();
     helper.expect_nothing_left(Some(pid));

@@ -30,6 +30,9 @@ impl Actor for Troubled {
                 context.spawn(async { panic!("in a spawned future") }.into_actor(self));
             }
             "wait" => context.wait(async { panic!("in a future that is waited for") }.into_actor(self)),
+            "stream" => {
+                context.add_stream(futures_util::stream::once(async { 7_u8 }));
+            }
             "stop" => {
                 context.run_later(Duration::from_millis(1), |_, context| context.stop());
             }
@@ -40,6 +43,16 @@ impl Actor for Troubled {
     fn stopping(&mut self, _: &mut Self::Context) -> Running {
         assert!(self.trouble != "stopping" || self.number > 1, "in stopping");
         Running::Stop
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        assert!(self.trouble != "stopped" || self.number > 1, "in stopped");
+    }
+}
+
+impl StreamHandler<u8> for Troubled {
+    fn handle(&mut self, item: u8, _: &mut Self::Context) {
+        panic!("in a stream's item {item}");
     }
 }
 
@@ -57,7 +70,7 @@ impl Handler<Delivery<Sms>> for Troubled {
         if self.number == 1 {
             match self.trouble {
                 "drop" => panic!("so that it is dropped"),
-                "stopping" => context.stop(),
+                "stopping" | "stopped" => context.stop(),
                 _ => {}
             }
             return Err("not this one".into());
@@ -117,6 +130,16 @@ async fn a_panic_in_a_future_that_is_waited_for_restarts_the_handler() {
 #[actix::test]
 async fn a_panic_in_stopping_restarts_the_handler() {
     recovers_from("stopping").await;
+}
+
+#[actix::test]
+async fn a_panic_in_stopped_restarts_the_handler() {
+    recovers_from("stopped").await;
+}
+
+#[actix::test]
+async fn a_panic_in_a_stream_restarts_the_handler() {
+    recovers_from("stream").await;
 }
 
 #[actix::test]

@@ -20,8 +20,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store", &["store", "policy", "model", "error"]),
     ("actors", &["actors", "store", "policy", "model", "error", "observe", "panics"]),
     ("runtime", &["runtime", "actors", "store", "policy", "model", "error", "observe", "config"]),
-    // Stands beside the rest, and uses it as anybody would, by its public names, but for one.
-    ("testing", &["testing", "Error", "migrate", "store::migrate::fingerprint"]),
+    // Stands beside the rest, and uses it as anybody would, by its public names, but for two.
+    ("testing", &["testing", "Error", "migrate", "store::migrate::fingerprint", "panics::strike"]),
 ];
 
 /// Where a foreign crate may be named in the library.
@@ -34,9 +34,8 @@ const PLACES: &[(&str, &[&str])] = &[
     ("rustix", &["testing/"]),
 ];
 
-/// What an actor may import of the others, beside `message`. A cell, its bench and its pump are one actor's parts.
-const SIBLINGS: &[(&str, &[&str])] =
-    &[("cell", &["bench", "pump"]), ("pump", &["bench"]), ("dispatcher", &["heartbeat::ProcessId"])];
+/// What an actor may import beside its own submodules: what all of them share.
+const SHARED: &[&str] = &["message", "line", "thread"];
 
 /// What would make a decision depend on more than its arguments.
 const IMPURE: &[&str] = &[
@@ -120,10 +119,7 @@ pub(crate) fn actors(file: &File) -> Vec<Found> {
         return Vec::new();
     };
     let (actor, nested) = (path.split(['/', '.']).next().unwrap_or_default(), path.contains('/'));
-    let siblings =
-        SIBLINGS.iter().find(|(name, _)| *name == actor).map_or(&[][..], |(_, siblings)| *siblings);
-    let allows =
-        |import: &str| within(import, "message") || siblings.iter().any(|sibling| within(import, sibling));
+    let allows = |import: &str| SHARED.iter().any(|shared| within(import, shared));
     file.lines()
         .flat_map(|(line, code)| {
             let aside = imports(code, "crate::actors::").filter(|import| !allows(import));

@@ -7,35 +7,28 @@
 //! Owns: the user's actor, its factory, its restarts, its workbench · Receives: `CellCommand` · Sends: `Answers`,
 //! `HandlerDied`, `HandlerRecovered` · If it dies: its arbiter does; the dispatcher finds its deliveries refused.
 
-use crate::actors::bench::Bench;
-use crate::actors::message::{Answers, CellCommand, HandlerDied, HandlerRecovered};
-use crate::actors::pump::Pump;
+mod at_work;
+mod bench;
+mod pump;
+
+use crate::actors::line::Line;
+use crate::actors::message::{Death, HandlerDied, HandlerRecovered};
 use crate::model::channel::Channel;
 use crate::model::delivery::Delivery;
 use crate::panics::{self, Panic};
 use crate::policy::restart::Restarts;
 use actix::dev::ContextFut;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
+use bench::{Bench, Broken};
+use pump::Pump;
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
-use tokio::sync::mpsc;
 use tokio::time::Sleep;
-
-/// How a cell speaks with its dispatcher.
-pub(crate) struct Line {
-    pub(crate) subscription: Arc<str>,
-    pub(crate) concurrency: usize,
-    pub(crate) commands: mpsc::Receiver<CellCommand>,
-    pub(crate) answers: Recipient<Answers>,
-    pub(crate) deaths: Recipient<HandlerDied>,
-    pub(crate) recoveries: Recipient<HandlerRecovered>,
-}
 
 /// Runs a handler on the current arbiter until the dispatcher hangs up.
 pub(crate) fn run<C, H, F>(line: Line, factory: F) -> impl Future<Output = ()>
@@ -45,7 +38,7 @@ where
     F: Fn() -> H + Unpin,
 {
     panics::watch();
-    let bench = Bench::new(line.subscription, line.concurrency, line.commands, line.answers);
+    let bench = Bench::new(line.assignment, line.commands, line.answers);
     Cell {
         factory,
         bench: Rc::new(RefCell::new(bench)),
@@ -79,8 +72,8 @@ enum State<H: Actor<Context = Context<H>>> {
 /// How a handler ended.
 enum End {
     Panicked(Box<dyn std::any::Any + Send>),
-    /// The pump or the bench saw a panic that the context did not.
-    Broken(Panic),
+    /// The pump or the bench saw what the context did not.
+    Broken(Broken),
     StoppedItself,
 }
 
@@ -119,6 +112,9 @@ where
                 State::Occupied(handler) => {
                     if closed {
                         handler.ctx().stop();
+                    }
+                    for overdue in std::mem::take(&mut this.bench.borrow_mut().to_cancel) {
+                        handler.ctx().cancel_future(overdue);
                     }
                     let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut **handler).poll(context)));
                     match this.look_at(polled, context) {
@@ -170,7 +166,7 @@ where
             }
         };
         bench.flush();
-        if std::mem::take(&mut bench.yielded) {
+        if std::mem::take(&mut bench.yielded) || !bench.to_cancel.is_empty() {
             context.waker().wake_by_ref();
         }
         end
@@ -178,20 +174,21 @@ where
 
     /// Puts the dead handler away and decides when the next one comes.
     fn bury(&mut self, end: End) {
-        let (panic, unexplained) = match end {
-            End::StoppedItself => (None, None),
-            End::Broken(panic) => (Some(panic), None),
+        let (death, unexplained) = match end {
+            End::StoppedItself => (Death::StoppedItself, None),
+            End::Broken(Broken::Panicked(panic)) => (Death::Panicked(panic), None),
+            End::Broken(Broken::Overdue(after)) => (Death::Overdue(after), None),
             End::Panicked(payload) => {
                 // Still there if no delivery has testified to it: then nobody knows which one it was.
                 let unexplained = panics::take_newest();
                 let panic = panics::last().unwrap_or_else(|| Panic::from_payload(payload.as_ref()));
-                (Some(panic), unexplained)
+                (Death::Panicked(panic), unexplained)
             }
         };
         self.bench.borrow_mut().next_generation(unexplained);
         self.vacate();
         let wait = self.restarts.note(Instant::now(), fastrand::f64());
-        self.deaths.do_send(HandlerDied { panic, wait, restarts: self.restarts.total() });
+        self.deaths.do_send(HandlerDied { death, wait, restarts: self.restarts.total() });
         if !wait.is_zero() {
             self.state = State::Waiting(Box::pin(tokio::time::sleep(wait)));
         }

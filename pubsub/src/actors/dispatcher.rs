@@ -6,41 +6,48 @@
 
 mod intake;
 mod settling;
+mod suspicion;
+mod workplace;
 
-use crate::actors::heartbeat::ProcessId;
+use crate::actors::line::{Assignment, Line};
 use crate::actors::message::{
-    Answers, CellCommand, Drain, HandlerDied, HandlerRecovered, LookIntoMailbox, MailboxDue, Rejoined, Wake,
+    Answers, CellCommand, Death, Drain, HandlerDied, HandlerRecovered, LookIntoMailbox, MailboxDue, Rejoined,
+    Wake,
 };
-use crate::observe::Gauges;
+use crate::actors::thread::Thread;
+use crate::observe::{Gauges, HandlerState};
 use crate::policy::backoff::Backoff;
 use crate::policy::demand::Demand;
 use crate::policy::leases::Leases;
 use crate::store::Store;
-use actix::{Actor, AsyncContext, Context, Handler, Recipient, ResponseFuture, Supervised};
+use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler, Recipient, ResponseFuture, Supervised};
 use intake::Intake;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
+use workplace::Workplace;
+
+/// Starts a handler's cell on an arbiter.
+pub(crate) type StartCell = Box<dyn Fn(&Arbiter, Line) + Send>;
 
 /// What a dispatcher is told once, and never forgets.
 pub(crate) struct Brief {
     pub(crate) store: Store,
-    pub(crate) process: ProcessId,
     /// The subscription's id.
     pub(crate) subscription: i32,
     pub(crate) channel: &'static str,
-    pub(crate) name: Arc<str>,
     pub(crate) max_attempts: u32,
     pub(crate) backoff: Backoff,
-    pub(crate) concurrency: usize,
     pub(crate) poll_interval: Duration,
-    pub(crate) cell: mpsc::Sender<CellCommand>,
+    pub(crate) assignment: Assignment,
+    pub(crate) start_cell: StartCell,
     pub(crate) scheduler: Recipient<LookIntoMailbox>,
     pub(crate) gauges: Arc<Gauges>,
 }
 
 pub(crate) struct Dispatcher {
     brief: Brief,
+    workplace: Workplace,
     leases: Leases,
     demand: Demand,
     intake: Intake,
@@ -57,10 +64,12 @@ pub(crate) struct Dispatcher {
 }
 
 impl Dispatcher {
-    pub(crate) fn new(brief: Brief) -> Self {
+    /// A dispatcher that will live at `address`, and its handler, on a thread of its own.
+    pub(crate) fn new(brief: Brief, thread: Thread, address: &Addr<Self>) -> Self {
         Self {
+            workplace: Workplace::open(&brief, thread, address),
             leases: Leases::default(),
-            demand: Demand::new(brief.concurrency),
+            demand: Demand::new(brief.assignment.concurrency),
             intake: Intake::default(),
             settle_planned: false,
             settle_failures: 0,
@@ -71,15 +80,20 @@ impl Dispatcher {
         }
     }
 
+    /// The subscription's name.
+    fn name(&self) -> &str {
+        &self.brief.assignment.subscription
+    }
+
     fn draining(&self) -> bool {
         !self.drains.is_empty()
     }
 
     /// Asks the cell to give back what has not begun.
     fn recall(&self) {
-        if self.brief.cell.try_send(CellCommand::Recall).is_err() {
+        if self.workplace.commands.try_send(CellCommand::Recall).is_err() {
             tracing::debug!(
-                subscription = &*self.brief.name,
+                subscription = self.name(),
                 "the handler's cell is gone or busy; nothing is recalled"
             );
         }
@@ -95,7 +109,7 @@ impl Dispatcher {
             return;
         }
         // A cell that takes no command any more has stopped already: dropping the senders tells it as well.
-        drop(self.brief.cell.try_send(CellCommand::Stop(std::mem::take(&mut self.drains))));
+        drop(self.workplace.commands.try_send(CellCommand::Stop(std::mem::take(&mut self.drains))));
         self.stopped = true;
     }
 }
@@ -105,6 +119,7 @@ impl Actor for Dispatcher {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.run_interval(self.brief.poll_interval, |actor, context| {
+            actor.check_on_the_handler(context);
             actor.intake.poll_due();
             actor.settle(context);
             actor.advance(context);
@@ -134,8 +149,8 @@ impl Handler<Wake> for Dispatcher {
 impl Handler<MailboxDue> for Dispatcher {
     type Result = ();
 
-    fn handle(&mut self, _: MailboxDue, context: &mut Self::Context) {
-        self.intake.mailbox_ripe();
+    fn handle(&mut self, due: MailboxDue, context: &mut Self::Context) {
+        self.intake.mailbox_ripe(due.ordinary, due.suspect);
         self.advance(context);
     }
 }
@@ -144,6 +159,7 @@ impl Handler<Answers> for Dispatcher {
     type Result = ();
 
     fn handle(&mut self, answers: Answers, context: &mut Self::Context) {
+        self.gave_a_sign_of_life();
         self.demand.observe(answers.answers.len(), answers.busy, answers.peak);
         for answer in answers.answers {
             self.take_answer(answer);
@@ -157,23 +173,19 @@ impl Handler<HandlerDied> for Dispatcher {
     type Result = ();
 
     fn handle(&mut self, died: HandlerDied, _: &mut Self::Context) {
-        let HandlerDied { panic, wait, restarts } = died;
-        let (channel, subscription) = (self.brief.channel, &*self.brief.name);
-        let why = panic.as_ref().map_or_else(|| "it stopped itself".to_owned(), ToString::to_string);
+        let HandlerDied { death, wait, restarts } = died;
+        let (channel, subscription) = (self.brief.channel, self.name());
         if wait.is_zero() {
-            tracing::warn!(channel, subscription, why, restarts, "a handler died and restarts");
+            tracing::warn!(channel, subscription, why = %death, restarts, "a handler died and restarts");
         } else {
-            tracing::error!(
-                channel,
-                subscription,
-                why,
-                restarts,
-                ?wait,
-                "a handler dies too often and must wait"
-            );
+            tracing::error!(channel, subscription, why = %death, restarts, ?wait, "a handler dies too often and must wait");
+            self.brief.gauges.is(HandlerState::Quarantined);
         }
         self.suspended |= !wait.is_zero();
-        self.brief.gauges.handler_died(panic);
+        self.brief.gauges.handler_died(match &death {
+            Death::Panicked(panic) => Some(panic),
+            Death::StoppedItself | Death::Overdue(_) | Death::Blocked(_) => None,
+        });
     }
 }
 
@@ -181,14 +193,11 @@ impl Handler<HandlerRecovered> for Dispatcher {
     type Result = ();
 
     fn handle(&mut self, _: HandlerRecovered, context: &mut Self::Context) {
-        tracing::info!(
-            channel = self.brief.channel,
-            subscription = &*self.brief.name,
-            "a handler has recovered"
-        );
+        tracing::info!(channel = self.brief.channel, subscription = self.name(), "a handler has recovered");
+        self.brief.gauges.is(HandlerState::Running);
         self.suspended = false;
         self.intake.log_ripe();
-        self.intake.mailbox_ripe();
+        self.intake.mailbox_ripe(true, true);
         self.advance(context);
     }
 }

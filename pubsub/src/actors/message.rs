@@ -4,6 +4,7 @@ use crate::model::event::{ClaimedEvent, EventId, Token};
 use crate::model::outcome::Outcome;
 use crate::panics::Panic;
 use actix::Message;
+use std::fmt;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -15,7 +16,12 @@ pub(crate) struct Wake;
 /// Deliveries are due in the subscription's mailbox.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub(crate) struct MailboxDue;
+pub(crate) struct MailboxDue {
+    /// An ordinary one at least.
+    pub(crate) ordinary: bool,
+    /// A suspect at least: its process died, and it runs alone.
+    pub(crate) suspect: bool,
+}
 
 /// The mailbox may have changed: somebody rang, or this process settled a delivery that is due `after` this long.
 #[derive(Debug, Clone, Copy, Message)]
@@ -53,12 +59,35 @@ pub(crate) struct Answer {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub(crate) struct HandlerDied {
-    /// The panic; `None` if the actor stopped by itself.
-    pub(crate) panic: Option<Panic>,
+    pub(crate) death: Death,
     /// When it starts again; zero is at once. Until then it takes no deliveries.
     pub(crate) wait: Duration,
     /// All its restarts.
     pub(crate) restarts: u64,
+}
+
+/// How a handler died.
+#[derive(Debug, Clone)]
+pub(crate) enum Death {
+    /// It panicked.
+    Panicked(Panic),
+    /// It stopped its context.
+    StoppedItself,
+    /// Its atomic response took longer than this.
+    Overdue(Duration),
+    /// It has blocked its thread for longer than this, and is left behind.
+    Blocked(Duration),
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Panicked(panic) => panic.fmt(f),
+            Self::StoppedItself => f.write_str("it stopped itself"),
+            Self::Overdue(after) => write!(f, "its atomic response took longer than {after:?}"),
+            Self::Blocked(after) => write!(f, "it has blocked its thread for {after:?}"),
+        }
+    }
 }
 
 /// A handler that had to wait after its death has started again.
@@ -78,6 +107,8 @@ pub(crate) enum CellCommand {
     Deliver(Vec<ClaimedEvent>),
     /// Give back what has not begun.
     Recall,
+    /// Give a sign of life.
+    Ping,
     /// Stop the handler; whoever waits for it is told by the senders' end.
     Stop(Vec<oneshot::Sender<()>>),
 }

@@ -1,14 +1,14 @@
 //! L4: the only place that speaks actix.
 //!
-//! Actors never import each other: they share `message`, and hold `Recipient`s. The runtime wires them.
+//! Actors never import each other: they share `message`, `line` and `thread`, and hold `Recipient`s. The runtime wires them.
 
-mod bench;
 pub(crate) mod cell;
 pub(crate) mod dispatcher;
 pub(crate) mod heartbeat;
 pub(crate) mod janitor;
+pub(crate) mod line;
 pub(crate) mod listener;
 pub(crate) mod message;
-mod pump;
 pub(crate) mod scheduler;
 pub(crate) mod supervisor;
+pub(crate) mod thread;

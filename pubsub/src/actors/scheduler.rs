@@ -6,7 +6,9 @@
 
 use crate::actors::message::{LookIntoMailbox, MailboxDue};
 use crate::error::{Error, error_chain};
+use crate::policy::absence::Absences;
 use crate::store::Store;
+use crate::store::claim::Due;
 use crate::store::process::DeadProcess;
 use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised, WrapFuture,
@@ -14,14 +16,19 @@ use actix::{
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+/// How often to look for processes whose session is gone.
+const ABSENCE_LOOK: Duration = Duration::from_millis(200);
+
 pub(crate) struct Scheduler {
     store: Store,
     dispatchers: HashMap<i32, Recipient<MailboxDue>>,
     /// How often to look without being told.
     poll_interval: Duration,
-    /// How often to look for dead processes, and how long a silence makes one.
-    reclaim_every: Duration,
+    /// How often to look for silent processes, and how long a silence makes a dead one.
+    silence_every: Duration,
     silence_limit: Duration,
+    silence_due: Instant,
+    absences: Absences,
     planned: Option<(Instant, SpawnHandle)>,
     looking: bool,
 }
@@ -31,15 +38,17 @@ impl Scheduler {
         store: Store,
         dispatchers: HashMap<i32, Recipient<MailboxDue>>,
         poll_interval: Duration,
-        reclaim_every: Duration,
+        silence_every: Duration,
         silence_limit: Duration,
     ) -> Self {
         Self {
             store,
             dispatchers,
             poll_interval,
-            reclaim_every,
+            silence_every,
             silence_limit,
+            silence_due: Instant::now(),
+            absences: Absences::default(),
             planned: None,
             looking: false,
         }
@@ -74,17 +83,21 @@ impl Scheduler {
         context.spawn(looking.into_actor(self).map(Self::looked));
     }
 
-    fn looked(due: Result<Vec<(i32, Duration)>, Error>, actor: &mut Self, context: &mut Context<Self>) {
+    fn looked(due: Result<Vec<Due>, Error>, actor: &mut Self, context: &mut Context<Self>) {
         actor.looking = false;
         let mut next = actor.poll_interval;
         match due {
             Ok(due) => {
-                for (subscription, due_in) in due {
-                    if !due_in.is_zero() {
-                        next = next.min(due_in);
-                    } else if let Some(dispatcher) = actor.dispatchers.get(&subscription) {
-                        dispatcher.do_send(MailboxDue);
+                for Due { subscription, ordinary, suspect } in due {
+                    let is_now = |due: Option<Duration>| due.is_some_and(|wait| wait.is_zero());
+                    let message = MailboxDue { ordinary: is_now(ordinary), suspect: is_now(suspect) };
+                    if (message.ordinary || message.suspect)
+                        && let Some(dispatcher) = actor.dispatchers.get(&subscription)
+                    {
+                        dispatcher.do_send(message);
                     }
+                    let waits = [ordinary, suspect].into_iter().flatten().filter(|wait| !wait.is_zero());
+                    next = waits.fold(next, Duration::min);
                 }
             }
             Err(error) => tracing::warn!(error = error_chain(&error), "cannot look into the mailbox"),
@@ -92,10 +105,31 @@ impl Scheduler {
         actor.plan(next, context);
     }
 
-    /// Takes over from dead processes, then plans the next time: never two at once.
+    /// Looks for processes whose session is gone, and takes over from the dead; then plans the next time: never two at
+    /// once.
     fn reclaim(&self, context: &mut Context<Self>) {
+        let store = self.store.clone();
+        let looking = async move { store.absent_processes().await };
+        context.spawn(looking.into_actor(self).map(|absent, actor, context| match absent {
+            Ok(absent) => {
+                let now = Instant::now();
+                let dead = actor.absences.dead(&absent, now);
+                if dead.is_empty() && now < actor.silence_due {
+                    return actor.reclaim_later(context);
+                }
+                actor.silence_due = now + actor.silence_every;
+                actor.take_over(dead, context);
+            }
+            Err(error) => {
+                tracing::warn!(error = error_chain(&error), "cannot look for dead processes");
+                actor.reclaim_later(context);
+            }
+        }));
+    }
+
+    fn take_over(&self, absent: Vec<i64>, context: &mut Context<Self>) {
         let (store, silence) = (self.store.clone(), self.silence_limit);
-        let reclaiming = async move { store.reclaim(silence).await };
+        let reclaiming = async move { store.reclaim(silence, &absent).await };
         context.spawn(reclaiming.into_actor(self).map(Self::reclaimed));
     }
 
@@ -116,9 +150,13 @@ impl Scheduler {
                     actor.plan(Duration::ZERO, context);
                 }
             }
-            Err(error) => tracing::warn!(error = error_chain(&error), "cannot look for dead processes"),
+            Err(error) => tracing::warn!(error = error_chain(&error), "cannot take over from dead processes"),
         }
-        context.run_later(actor.reclaim_every, |actor, context| actor.reclaim(context));
+        actor.reclaim_later(context);
+    }
+
+    fn reclaim_later(&self, context: &mut Context<Self>) {
+        context.run_later(ABSENCE_LOOK, |actor, context| actor.reclaim(context));
     }
 }
 
@@ -135,6 +173,7 @@ impl Supervised for Scheduler {
     fn restarting(&mut self, _: &mut Self::Context) {
         self.planned = None;
         self.looking = false;
+        self.absences = Absences::default();
     }
 }
 

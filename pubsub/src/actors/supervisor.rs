@@ -73,7 +73,7 @@ where
                     }
                 }
             }
-            match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut *this.actor).poll(context))) {
+            match catch_unwind(AssertUnwindSafe(|| this.poll_actor(context))) {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(())) => return Poll::Ready(()),
                 Err(payload) => this.died(payload.as_ref()),
@@ -86,6 +86,12 @@ impl<A> Supervisor<A>
 where
     A: Supervised + Actor<Context = Context<A>>,
 {
+    fn poll_actor(&mut self, context: &mut std::task::Context<'_>) -> Poll<()> {
+        #[cfg(feature = "testing")]
+        panics::strike_if_due(self.name);
+        Pin::new(&mut *self.actor).poll(context)
+    }
+
     fn died(&mut self, payload: &(dyn std::any::Any + Send)) {
         let panic = panics::last().unwrap_or_else(|| Panic::from_payload(payload));
         let wait = self.restarts.note(Instant::now(), fastrand::f64());

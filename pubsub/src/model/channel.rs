@@ -3,6 +3,7 @@
 use crate::policy::backoff::Backoff;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::time::Duration;
 
 /// What can travel as an event: owned data that serde can write and read back.
 ///
@@ -71,9 +72,19 @@ pub trait Channel: Payload {
     /// How often a delivery is started at most before it becomes a dead letter, from 1.
     const MAX_ATTEMPTS: u32 = DEFAULT_MAX_ATTEMPTS;
 
+    /// How many panics of its handler make an event a dead letter, from 1, even if attempts remain.
+    const MAX_PANICS: u32 = DEFAULT_MAX_PANICS;
+
+    /// How long a handler may take for one delivery before it is cancelled and the attempt counts as failed; `None` is as
+    /// long as it likes.
+    const TIMEOUT: Option<Duration> = None;
+
     /// How long a delivery waits between two attempts.
     const BACKOFF: Backoff = Backoff::DEFAULT;
 }
+
+/// The panics of a channel that says nothing else.
+pub(crate) const DEFAULT_MAX_PANICS: u32 = 3;
 
 /// The attempts of a channel that says nothing else: with the default backoff, about two and a half hours of trying.
 pub(crate) const DEFAULT_MAX_ATTEMPTS: u32 = 20;

@@ -3,6 +3,7 @@
 use crate::model::channel::Channel;
 use crate::model::event::{ClaimedEvent, EventId, Headers, Token};
 use crate::model::failure::Handled;
+use crate::model::process::ProcessId;
 use crate::panics::{Testimony, Witness};
 use actix::Message;
 use jiff::Timestamp;
@@ -38,6 +39,7 @@ pub struct Delivery<C> {
     payload: C,
     event: ClaimedEvent,
     subscription: Arc<str>,
+    process: ProcessId,
     span: Span,
     _witness: Witness,
 }
@@ -47,6 +49,7 @@ impl<C: Channel> Delivery<C> {
     pub(crate) fn decode(
         event: ClaimedEvent,
         subscription: Arc<str>,
+        process: ProcessId,
     ) -> Result<(Self, Testimony), serde_json::Error> {
         let payload = C::from_json(&event.payload)?;
         let (witness, testimony) = Witness::new();
@@ -57,7 +60,7 @@ impl<C: Channel> Delivery<C> {
             event = event.id.0,
             attempt = event.attempt
         );
-        Ok((Self { payload, event, subscription, span, _witness: witness }, testimony))
+        Ok((Self { payload, event, subscription, process, span, _witness: witness }, testimony))
     }
 
     /// Where the event stands in the log: the same for every subscription and every attempt.
@@ -97,7 +100,16 @@ impl<C: Channel> Delivery<C> {
         &self.subscription
     }
 
-    /// The token of the claim: rises with every claim of this event by this subscription.
+    /// Whether an answer to this delivery can still count. False once this process has noticed that it was declared dead:
+    /// the event has been given to another, and whatever is not done yet is better left undone. True is a hope, not a
+    /// promise: a process that was frozen learns of its death only with its next heartbeat.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.process.get() == self.event.process
+    }
+
+    /// The token of the claim: rises with every claim of this event by this subscription. A fencing token: an external
+    /// system that remembers the highest it has seen for an event can refuse a handler that is late.
     #[must_use]
     pub fn token(&self) -> Token {
         self.event.token

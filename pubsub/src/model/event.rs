@@ -33,6 +33,8 @@ pub type Headers = BTreeMap<String, String>;
 pub(crate) struct ClaimedEvent {
     /// Where it stands in the log.
     pub id: EventId,
+    /// The process that claimed it.
+    pub(crate) process: i64,
     /// The lease it was claimed under.
     pub token: Token,
     /// Starts of this delivery, the coming one included.

@@ -7,3 +7,4 @@ pub(crate) mod event;
 pub(crate) mod failure;
 pub(crate) mod outcome;
 pub(crate) mod payload;
+pub(crate) mod process;

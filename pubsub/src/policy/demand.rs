@@ -2,9 +2,16 @@
 
 use std::time::Duration;
 
-/// How much work may lie leased in this process at most, in time: what a slow handler holds back from other processes,
-/// and what a crash makes run again.
-pub(crate) const HORIZON: Duration = Duration::from_millis(250);
+/// How much work may lie leased in this process beyond what is begun, in time: what a slow handler holds back from other
+/// processes, and what a crash makes run again. At least [`SHORTEST_HORIZON`], and as long as [`CLAIMS_AHEAD`] claims take,
+/// for a handler must not run dry while the next claim is on its way.
+pub(crate) const LONGEST_HORIZON: Duration = Duration::from_millis(250);
+
+/// See [`LONGEST_HORIZON`].
+pub(crate) const SHORTEST_HORIZON: Duration = Duration::from_millis(25);
+
+/// See [`LONGEST_HORIZON`].
+const CLAIMS_AHEAD: f64 = 4.0;
 
 /// Most events that one subscription holds in one process.
 pub(crate) const MAX_OUTSTANDING: usize = 1_000;
@@ -21,6 +28,8 @@ pub(crate) struct Demand {
     concurrency: usize,
     /// Deliveries per second while at work; `None` until the first is measured.
     rate: Option<f64>,
+    /// Seconds that a claim takes; zero until the first is measured.
+    claim_time: f64,
     /// Most deliveries seen at work at once. A handler that never yields has 1, whatever its concurrency.
     peak: usize,
 }
@@ -28,7 +37,7 @@ pub(crate) struct Demand {
 impl Demand {
     /// The demand of a handler that may work on `concurrency` deliveries at once.
     pub(crate) fn new(concurrency: usize) -> Self {
-        Self { concurrency: concurrency.max(1), rate: None, peak: 1 }
+        Self { concurrency: concurrency.max(1), rate: None, claim_time: 0.0, peak: 1 }
     }
 
     /// Learns from `completed` deliveries in `busy` time of work, up to `peak` of them at once.
@@ -42,11 +51,21 @@ impl Demand {
         self.rate = Some(self.rate.map_or(rate, |known| known + WEIGHT * (rate - known)));
     }
 
+    /// Learns from a claim that took this long.
+    pub(crate) fn observe_claim(&mut self, took: Duration) {
+        self.claim_time += WEIGHT * (took.as_secs_f64() - self.claim_time);
+    }
+
+    /// How much work to hold, in seconds.
+    fn horizon(&self) -> f64 {
+        (CLAIMS_AHEAD * self.claim_time).clamp(SHORTEST_HORIZON.as_secs_f64(), LONGEST_HORIZON.as_secs_f64())
+    }
+
     /// How many events the process should hold: enough to keep every slot of the handler at work, and at most
-    /// [`HORIZON`]'s worth. Slots that were never used at once are tried one doubling at a time.
+    /// a horizon's worth. Slots that were never used at once are tried one doubling at a time.
     pub(crate) fn target(&self) -> usize {
         let slots = self.concurrency.min(self.peak * 2);
-        let horizon = self.rate.map_or(0.0, |rate| rate * HORIZON.as_secs_f64());
+        let horizon = self.rate.map_or(0.0, |rate| rate * self.horizon());
         (horizon as usize).clamp(slots.min(MAX_OUTSTANDING), MAX_OUTSTANDING)
     }
 
@@ -83,6 +102,21 @@ mod tests {
             demand.observe(slots, Duration::from_secs(1), slots);
         }
         assert_eq!(targets, [2, 4, 8, 16, 16]);
+    }
+
+    #[test]
+    fn a_distant_database_makes_the_handler_hold_more() {
+        let mut demand = Demand::new(1);
+        demand.observe(1_000, Duration::from_secs(1), 1);
+        assert_eq!(demand.target(), 25);
+        for _ in 0..50 {
+            demand.observe_claim(Duration::from_millis(20));
+        }
+        assert_eq!(demand.target(), 79, "a thousand a second for just under 80 ms");
+        for _ in 0..50 {
+            demand.observe_claim(Duration::from_secs(5));
+        }
+        assert_eq!(demand.target(), 250, "at most a quarter of a second's worth");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Decides what happens to a delivery after its handler answered.
 //!
 //! `store::settle` writes whatever this returns. Only one thing is decided elsewhere, by the database, because it must
-//! also hold for processes that died: a `retry` of the last attempt becomes a dead letter (`pubsub.reason_of_death`).
+//! also hold for processes that died: whether an attempt, a panic or a crash was the last (`pubsub.reason_of_death`).
 
 use crate::model::event::EventId;
 use crate::model::outcome::Outcome;
@@ -33,6 +33,8 @@ pub(crate) struct Disposition {
 pub(crate) enum Action {
     /// Again after the delay; dead if this was the last attempt.
     Retry,
+    /// Again after the delay; dead if this was the last attempt, or one panic too many.
+    Panic,
     /// Again after the delay; the attempt does not count.
     Snooze,
     /// Again at once; the attempt never began.
@@ -56,7 +58,7 @@ pub(crate) fn decide(
         Outcome::Failed { error, after } => {
             (Action::Retry, after.unwrap_or_else(|| backoff.delay(attempt, random)), Some(error))
         }
-        Outcome::Panicked(panic) => (Action::Retry, backoff.delay(attempt, random), Some(panic.to_string())),
+        Outcome::Panicked(panic) => (Action::Panic, backoff.delay(attempt, random), Some(panic.to_string())),
         Outcome::Snoozed(delay) => (Action::Snooze, delay, None),
         Outcome::Rejected { error } => (Action::Reject, Duration::ZERO, Some(error)),
         Outcome::Undecodable { error } => (Action::Undecodable, Duration::ZERO, Some(error)),

@@ -21,7 +21,8 @@ pub(crate) struct Leases {
 
 #[derive(Debug, Default)]
 struct Held {
-    outstanding: usize,
+    /// Events handed out and not answered, with their attempts.
+    outstanding: HashMap<i64, u32>,
     done: Vec<i64>,
     dispositions: Vec<Disposition>,
     /// When the oldest answer that is not being settled came.
@@ -57,19 +58,22 @@ impl Settlement {
 
     /// How long until the first of its deliveries is due again.
     pub(crate) fn next_due(&self) -> Option<Duration> {
-        let again = |d: &&Disposition| matches!(d.action, Action::Retry | Action::Snooze | Action::Return);
+        let again = |d: &&Disposition| {
+            matches!(d.action, Action::Retry | Action::Panic | Action::Snooze | Action::Return)
+        };
         self.dispositions.iter().filter(again).map(|d| d.delay).min()
     }
 }
 
 impl Leases {
-    /// Takes note of a claim.
-    pub(crate) fn hold(&mut self, token: Token, events: usize) {
-        self.held.entry(token).or_default().outstanding += events;
-        self.outstanding += events;
+    /// Takes note of a claimed event.
+    pub(crate) fn hold(&mut self, token: Token, event: EventId, attempt: u32) {
+        if self.held.entry(token).or_default().outstanding.insert(event.0, attempt).is_none() {
+            self.outstanding += 1;
+        }
     }
 
-    /// Takes note of an answer; `None` is done. False: the lease is not held (any more).
+    /// Takes note of an answer; `None` is done. False: the event is not held (any more), or was answered before.
     pub(crate) fn answer(
         &mut self,
         token: Token,
@@ -80,8 +84,10 @@ impl Leases {
         let Some(held) = self.held.get_mut(&token) else {
             return false;
         };
-        held.outstanding = held.outstanding.saturating_sub(1);
-        self.outstanding = self.outstanding.saturating_sub(1);
+        if held.outstanding.remove(&event.0).is_none() {
+            return false;
+        }
+        self.outstanding -= 1;
         self.unsettled += 1;
         held.since.get_or_insert(now);
         match disposition {
@@ -97,7 +103,7 @@ impl Leases {
         let mut ripe = Vec::new();
         for (&token, held) in &mut self.held {
             let Some(since) = held.since else { continue };
-            let complete = held.outstanding == 0;
+            let complete = held.outstanding.is_empty();
             if held.settling || !(complete || now.saturating_duration_since(since) >= LINGER) {
                 continue;
             }
@@ -140,7 +146,7 @@ impl Leases {
 
     fn forget(&mut self, token: Token) {
         if let Some(held) = self.held.remove(&token) {
-            self.outstanding = self.outstanding.saturating_sub(held.outstanding);
+            self.outstanding -= held.outstanding.len();
             self.unsettled = self.unsettled.saturating_sub(held.done.len() + held.dispositions.len());
         }
     }
@@ -148,6 +154,17 @@ impl Leases {
     /// Events handed out and not answered.
     pub(crate) fn outstanding(&self) -> usize {
         self.outstanding
+    }
+
+    /// The events handed out and not answered, with their tokens and attempts.
+    pub(crate) fn unanswered(&self) -> Vec<(Token, EventId, u32)> {
+        let of_lease = |(&token, held): (&Token, &Held)| {
+            held.outstanding
+                .iter()
+                .map(|(&event, &attempt)| (token, EventId(event), attempt))
+                .collect::<Vec<_>>()
+        };
+        self.held.iter().flat_map(of_lease).collect()
     }
 
     /// Answers not yet settled.
@@ -184,7 +201,8 @@ mod tests {
     fn a_lease_answered_in_full_is_settled_at_once_and_whole() {
         let now = Instant::now();
         let mut leases = Leases::default();
-        leases.hold(Token(1), 2);
+        leases.hold(Token(1), EventId(10), 1);
+        leases.hold(Token(1), EventId(11), 1);
         assert!(leases.answer(Token(1), EventId(10), None, now));
         assert_eq!(leases.ripe(now), []);
         assert!(leases.answer(Token(1), EventId(11), Some(retry(11)), now));
@@ -200,13 +218,16 @@ mod tests {
     fn a_slow_event_does_not_keep_the_finished_ones_unsettled() {
         let now = Instant::now();
         let mut leases = Leases::default();
-        leases.hold(Token(1), 2);
+        leases.hold(Token(1), EventId(10), 1);
+        leases.hold(Token(1), EventId(11), 3);
         leases.answer(Token(1), EventId(10), None, now);
         assert!(leases.lingers());
         let ripe = leases.ripe(now + LINGER);
         assert_eq!(ripe[0].acknowledged(), Some([10].as_slice()));
         leases.settled(&ripe[0], true);
         assert_eq!((leases.outstanding(), leases.unsettled()), (1, 0));
+        assert_eq!(leases.unanswered(), [(Token(1), EventId(11), 3)]);
+        assert!(!leases.answer(Token(1), EventId(10), None, now), "it was answered before");
     }
 
     #[test]
@@ -218,7 +239,7 @@ mod tests {
     fn a_settlement_of_unknown_fate_is_sent_again_and_its_refusal_is_no_news() {
         let now = Instant::now();
         let mut leases = Leases::default();
-        leases.hold(Token(1), 1);
+        leases.hold(Token(1), EventId(10), 1);
         leases.answer(Token(1), EventId(10), None, now);
         let first = leases.ripe(now).remove(0);
         leases.failed(first, now);
@@ -237,8 +258,11 @@ mod tests {
             let mut leases = Leases::default();
             let mut waiting: Vec<(Token, EventId)> = Vec::new();
             for (token, &size) in sizes.iter().enumerate() {
-                leases.hold(Token(token as i64), size);
-                waiting.extend((0..size).map(|n| (Token(token as i64), EventId((token * 100 + n) as i64))));
+                for n in 0..size {
+                    let (token, event) = (Token(token as i64), EventId((token * 100 + n) as i64));
+                    leases.hold(token, event, 1);
+                    waiting.push((token, event));
+                }
             }
             let total = waiting.len();
             let (mut flying, mut settled) = (Vec::<Settlement>::new(), 0);

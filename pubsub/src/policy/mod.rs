@@ -3,6 +3,7 @@
 //! Pure on purpose: no async, no clock, no I/O. `now` and randomness are arguments, so every decision can be
 //! property-tested and replayed.
 
+pub(crate) mod absence;
 pub(crate) mod backoff;
 pub(crate) mod demand;
 pub(crate) mod disposition;

@@ -1,14 +1,14 @@
 //! The handle to a running runtime.
 
 use super::builder::Builder;
-use super::thread::Thread;
 use crate::actors::dispatcher::Dispatcher;
-use crate::actors::heartbeat::ProcessId;
 use crate::actors::message::Drain;
+use crate::actors::thread::Thread;
 use crate::error::{Error, error_chain};
 use crate::model::channel::Channel;
 use crate::model::dead_letter::DeadLetter;
 use crate::model::event::EventId;
+use crate::model::process::ProcessId;
 use crate::observe::{Gauges, HandlerStatus};
 use crate::store::Store;
 use crate::store::publish::PublishOptions;
@@ -24,8 +24,6 @@ pub(super) struct Served {
     pub(super) subscription: Arc<str>,
     pub(super) dispatcher: Addr<Dispatcher>,
     pub(super) gauges: Arc<Gauges>,
-    /// Where its handler lives.
-    pub(super) thread: Thread,
 }
 
 /// What a handle is made of.
@@ -193,10 +191,8 @@ impl Parts {
         finished
     }
 
+    /// The handlers' threads end with their dispatchers, and these with the system arbiter.
     fn stop(&self) {
-        for served in &self.served {
-            served.thread.stop();
-        }
         self.system.stop();
     }
 }

@@ -4,7 +4,6 @@ mod builder;
 mod handle;
 mod start;
 mod subscription;
-mod thread;
 
 pub use builder::Builder;
 pub use handle::PubSub;

@@ -3,33 +3,35 @@
 use super::builder::{Builder, Declaration};
 use super::handle::{Parts, PubSub, Served};
 use super::subscription::Subscription;
-use super::thread::Thread;
-use crate::actors::cell::Line;
 use crate::actors::dispatcher::{Brief, Dispatcher};
-use crate::actors::heartbeat::{Heartbeat, ProcessId};
+use crate::actors::heartbeat::Heartbeat;
 use crate::actors::janitor::Janitor;
+use crate::actors::line::{Assignment, Begun};
 use crate::actors::listener::Listener;
-use crate::actors::message::{CellCommand, Wake};
+use crate::actors::message::Wake;
 use crate::actors::scheduler::Scheduler;
 use crate::actors::supervisor::Seat;
+use crate::actors::thread::Thread;
 use crate::config::Config;
 use crate::error::Error;
+use crate::model::process::ProcessId;
 use crate::observe::Gauges;
-use crate::policy::demand::MAX_OUTSTANDING;
 use crate::store::{Store, Target};
-use actix::{Addr, Arbiter, Recipient, System};
+use actix::{Arbiter, Recipient, System};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
-
-/// Connections of the heartbeat: its own one, so that no busy pool can starve it.
-const HEARTBEAT_CONNECTIONS: usize = 1;
+use tokio::sync::oneshot;
 
 pub(super) async fn start(builder: Builder) -> Result<PubSub, Error> {
     let Builder { database_url, config, declarations, subscriptions } = builder;
     check_names(&subscriptions)?;
     System::try_current().ok_or(Error::NoActixSystem)?;
+    if cfg!(panic = "abort") {
+        tracing::warn!(
+            "compiled with `panic = \"abort\"`: a handler that panics ends the process, and only leases protect"
+        );
+    }
     let target = Target::parse(&database_url)?;
     target.check_schema(config.deadline).await?;
 
@@ -39,16 +41,15 @@ pub(super) async fn start(builder: Builder) -> Result<PubSub, Error> {
     declare(&store, &declarations).await?;
     let mut posts = Vec::with_capacity(subscriptions.len());
     for subscription in subscriptions {
-        let Subscription { channel, name, max_attempts, .. } = &subscription;
-        let id = store.subscribe(channel, name, *max_attempts).await?;
+        let Subscription { channel, name, max_attempts, max_panics, .. } = &subscription;
+        let id = store.subscribe(channel, name, *max_attempts, *max_panics).await?;
         posts.push(Post { id, subscription, thread: Thread::start()? });
     }
     let host = host_name();
     let process = ProcessId::new(store.register_process(&host).await?);
     tracing::info!(process = process.get(), subscriptions = posts.len(), "the pubsub runtime starts");
 
-    let heart = target.store(&home, HEARTBEAT_CONNECTIONS, config.deadline);
-    let wiring = Wiring { target, config, store, heart, host, process };
+    let wiring = Wiring { target, config, store, host, process };
     let (answer, wired) = oneshot::channel();
     let plan = wiring.clone();
     system.spawn_fn(move || drop(answer.send(plan.wire(posts))));
@@ -70,7 +71,6 @@ struct Wiring {
     target: Target,
     config: Config,
     store: Store,
-    heart: Store,
     host: String,
     process: ProcessId,
 }
@@ -78,37 +78,41 @@ struct Wiring {
 impl Wiring {
     /// Starts every actor. Runs on the system arbiter, where they live.
     fn wire(self, posts: Vec<Post>) -> Vec<Served> {
-        let Self { target, config, store, heart, host, process } = self;
+        let Self { target, config, store, host, process } = self;
         let scheduler = Seat::<Scheduler>::new();
         let mut served = Vec::new();
         let mut sleepers: HashMap<String, Vec<Recipient<Wake>>> = HashMap::new();
         let mut mailboxes = HashMap::new();
         for Post { id, subscription, thread } in posts {
-            let channel = subscription.channel;
+            let Subscription {
+                channel, name, max_attempts, timeout, backoff, concurrency, start_cell, ..
+            } = subscription;
             let gauges = Arc::new(Gauges::default());
-            let name = Arc::clone(&subscription.name);
-            let (commands, receiver) = mpsc::channel(MAX_OUTSTANDING + 1);
-            let dispatcher = Seat::<Dispatcher>::new().start(
-                "dispatcher",
-                Dispatcher::new(Brief {
-                    store: store.clone(),
-                    process: process.clone(),
-                    subscription: id,
-                    channel,
-                    name: Arc::clone(&name),
-                    max_attempts: subscription.max_attempts,
-                    backoff: subscription.backoff,
-                    concurrency: subscription.concurrency,
-                    poll_interval: config.poll_interval,
-                    cell: commands,
-                    scheduler: scheduler.address().recipient(),
-                    gauges: Arc::clone(&gauges),
-                }),
-            );
-            start_cell(subscription, &thread, &dispatcher, receiver);
+            let assignment = Assignment {
+                subscription: Arc::clone(&name),
+                process: process.clone(),
+                concurrency,
+                timeout,
+                begun: Begun::default(),
+            };
+            let brief = Brief {
+                store: store.clone(),
+                subscription: id,
+                channel,
+                max_attempts,
+                backoff,
+                poll_interval: config.poll_interval,
+                assignment,
+                start_cell,
+                scheduler: scheduler.address().recipient(),
+                gauges: Arc::clone(&gauges),
+            };
+            let seat = Seat::<Dispatcher>::new();
+            let dispatcher = Dispatcher::new(brief, thread, &seat.address());
+            let dispatcher = seat.start("dispatcher", dispatcher);
             sleepers.entry(channel.to_owned()).or_default().push(dispatcher.clone().recipient());
             mailboxes.insert(id, dispatcher.clone().recipient());
-            served.push(Served { channel, subscription: name, dispatcher, gauges, thread });
+            served.push(Served { channel, subscription: name, dispatcher, gauges });
         }
         let scheduler = scheduler.start(
             "scheduler",
@@ -123,31 +127,13 @@ impl Wiring {
         let dispatchers = served.iter().map(|served| served.dispatcher.clone().recipient()).collect();
         Seat::new().start(
             "heartbeat",
-            Heartbeat { store: heart, host, process, every: config.heartbeat, dispatchers },
+            Heartbeat::new(target.clone(), config.deadline, host, process, config.heartbeat, dispatchers),
         );
         Seat::new()
             .start("listener", Listener::new(target, config.deadline, sleepers, scheduler.recipient()));
         Seat::new().start("janitor", Janitor { store });
         served
     }
-}
-
-/// Starts a handler's cell on its thread.
-fn start_cell(
-    subscription: Subscription,
-    thread: &Thread,
-    dispatcher: &Addr<Dispatcher>,
-    commands: mpsc::Receiver<CellCommand>,
-) {
-    let line = Line {
-        subscription: subscription.name,
-        concurrency: subscription.concurrency,
-        commands,
-        answers: dispatcher.clone().recipient(),
-        deaths: dispatcher.clone().recipient(),
-        recoveries: dispatcher.clone().recipient(),
-    };
-    (subscription.start_cell)(thread, line);
 }
 
 async fn declare(store: &Store, declarations: &BTreeMap<&'static str, Declaration>) -> Result<(), Error> {

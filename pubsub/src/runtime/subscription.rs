@@ -1,13 +1,15 @@
 //! What a subscription is told at the builder, before anything runs.
 
-use crate::actors::cell::{self, Line};
+use crate::actors::cell;
+use crate::actors::dispatcher::StartCell;
 use crate::config::DEFAULT_CONCURRENCY;
 use crate::model::channel::Channel;
 use crate::model::delivery::Delivery;
 use crate::policy::backoff::Backoff;
-use actix::{Actor, Arbiter, Context, Handler};
+use actix::{Actor, Context, Handler};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Settings of one subscription, where they differ from its channel's.
 ///
@@ -24,6 +26,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct SubscribeOptions {
     max_attempts: Option<u32>,
+    max_panics: Option<u32>,
+    timeout: Option<Option<Duration>>,
     backoff: Option<Backoff>,
     concurrency: Option<usize>,
 }
@@ -39,6 +43,25 @@ impl SubscribeOptions {
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = Some(attempts.max(1));
+        self
+    }
+
+    /// Panics of its handler that make an event a dead letter, even if attempts remain; at least 1.
+    #[must_use]
+    pub fn max_panics(mut self, panics: u32) -> Self {
+        self.max_panics = Some(panics.max(1));
+        self
+    }
+
+    /// How long the handler may take for one delivery; `None` is as long as it likes. Then the delivery is cancelled, its
+    /// attempt has failed, and it is retried.
+    ///
+    /// The future of a `ResponseFuture` or a `ResponseActFuture` is dropped. An actor that answers with an
+    /// `AtomicResponse` is replaced. A handler that blocks its thread cannot be cancelled: it is reported and left behind,
+    /// and a fresh one goes on, on a fresh thread.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.timeout = Some(timeout);
         self
     }
 
@@ -60,14 +83,13 @@ impl SubscribeOptions {
     }
 }
 
-/// Starts a handler's cell on an arbiter.
-type StartCell = Box<dyn FnOnce(&Arbiter, Line) + Send>;
-
 /// A subscription whose types have been forgotten: what is left is how to start its handler.
 pub(super) struct Subscription {
     pub(super) channel: &'static str,
     pub(super) name: Arc<str>,
     pub(super) max_attempts: u32,
+    pub(super) max_panics: u32,
+    pub(super) timeout: Option<Duration>,
     pub(super) backoff: Backoff,
     pub(super) concurrency: usize,
     pub(super) start_cell: StartCell,
@@ -87,11 +109,19 @@ impl Subscription {
             channel: C::NAME,
             name: name.into(),
             max_attempts: options.max_attempts.unwrap_or(C::MAX_ATTEMPTS),
+            max_panics: options.max_panics.unwrap_or(C::MAX_PANICS),
+            timeout: options.timeout.unwrap_or(C::TIMEOUT),
             backoff: options.backoff.unwrap_or(C::BACKOFF),
             concurrency: options.concurrency.unwrap_or(DEFAULT_CONCURRENCY),
-            start_cell: Box::new(move |arbiter, line| {
-                arbiter.spawn_fn(move || drop(actix_rt::spawn(cell::run::<C, H, _>(line, factory))));
-            }),
+            start_cell: {
+                let factory = Arc::new(Mutex::new(factory));
+                Box::new(move |arbiter, line| {
+                    let factory = Arc::clone(&factory);
+                    // Poisoned by a factory that panicked, which is for the cell to see to.
+                    let build = move || factory.lock().unwrap_or_else(PoisonError::into_inner)();
+                    arbiter.spawn_fn(move || drop(actix_rt::spawn(cell::run::<C, H, _>(line, build))));
+                })
+            },
         }
     }
 }

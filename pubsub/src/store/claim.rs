@@ -1,6 +1,6 @@
 //! Claiming events: from the log, and from the mailbox.
 
-use super::{JsonText, Store};
+use super::{JsonText, Parameters, Store};
 use crate::error::Error;
 use crate::model::event::{ClaimedEvent, EventId, Token};
 use jiff::Timestamp;
@@ -12,10 +12,10 @@ const CLAIM: &str = "
     select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at, 1 as attempt
       from set_config('synchronous_commit', 'off', true), pubsub.claim($1, $2, $3) c";
 
-// An attempt must be on the disk before the handler starts: an event that kills the whole machine is bounded too.
+// An attempt is on the disk before its handler starts: an event that kills the whole machine is bounded too.
 const CLAIM_MAILBOX: &str = "
     select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at, c.attempt
-      from pubsub.claim_mailbox($1, $2, $3) c";
+      from pubsub.claim_mailbox($1, $2, $3, $4) c";
 
 pub(super) const CHANNEL_IS_QUIET: &str = "select pubsub.channel_is_quiet($1)";
 
@@ -23,7 +23,20 @@ pub(super) const STOP_WAITING: &str = "
     select pubsub.stop_waiting($1, $2) from set_config('synchronous_commit', 'off', true)";
 
 const NEXT_DUE: &str = "
-    select d.subscription, extract(epoch from d.due_in)::float8 from pubsub.next_due($1) d";
+    select d.subscription,
+           extract(epoch from d.due_in)::float8,
+           extract(epoch from d.suspect_due_in)::float8
+      from pubsub.next_due($1) d";
+
+/// When the mailbox of a subscription has something due.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Due {
+    pub(crate) subscription: i32,
+    /// How long until an ordinary delivery is due; zero if one is now.
+    pub(crate) ordinary: Option<Duration>,
+    /// The same for a suspect.
+    pub(crate) suspect: Option<Duration>,
+}
 
 impl Store {
     /// Claims up to `batch` of the log's next events.
@@ -34,7 +47,7 @@ impl Store {
         batch: usize,
     ) -> Result<Vec<ClaimedEvent>, Error> {
         let rows = self.query("claim events", CLAIM, &[&subscription, &process, &size(batch)]).await?;
-        events(&rows)
+        events(&rows, process)
     }
 
     /// Claims, and takes the waiter row away: publishers need not ring for a while.
@@ -52,7 +65,7 @@ impl Store {
                 (STOP_WAITING, &[&subscription, &process]),
             )
             .await?;
-        events(&rows)
+        events(&rows, process)
     }
 
     /// Asks whether nobody is mid-publish, then claims: the second half of going to sleep.
@@ -71,26 +84,31 @@ impl Store {
             )
             .await?;
         let quiet = quiet.first().is_some_and(|row| row.get(0));
-        Ok((quiet, events(&rows)?))
+        Ok((quiet, events(&rows, process)?))
     }
 
-    /// Claims up to `batch` due deliveries of the mailbox, their attempt counted.
+    /// Claims up to `batch` due deliveries of the mailbox, their attempt counted; or one suspect.
     pub(crate) async fn claim_mailbox(
         &self,
         subscription: i32,
         process: i64,
         batch: usize,
+        suspect: bool,
     ) -> Result<Vec<ClaimedEvent>, Error> {
-        let rows = self
-            .query("claim deliveries of the mailbox", CLAIM_MAILBOX, &[&subscription, &process, &size(batch)])
-            .await?;
-        events(&rows)
+        let parameters: Parameters<'_> = &[&subscription, &process, &size(batch), &suspect];
+        let rows = self.query("claim deliveries of the mailbox", CLAIM_MAILBOX, parameters).await?;
+        events(&rows, process)
     }
 
-    /// How long until each subscription's mailbox has a due delivery; zero if it has one now. Empty ones are left out.
-    pub(crate) async fn next_due(&self, subscriptions: &[i32]) -> Result<Vec<(i32, Duration)>, Error> {
+    /// When each subscription's mailbox has something due. Empty ones are left out.
+    pub(crate) async fn next_due(&self, subscriptions: &[i32]) -> Result<Vec<Due>, Error> {
         let rows = self.query("look into the mailbox", NEXT_DUE, &[&subscriptions]).await?;
-        let due = |row: &Row| (row.get(0), Duration::from_secs_f64(row.get::<_, f64>(1).clamp(0.0, 1e9)));
+        let wait = |seconds: f64| Duration::from_secs_f64(seconds.clamp(0.0, 1e9));
+        let due = |row: &Row| Due {
+            subscription: row.get(0),
+            ordinary: row.get::<_, Option<f64>>(1).map(wait),
+            suspect: row.get::<_, Option<f64>>(2).map(wait),
+        };
         Ok(rows.iter().map(due).collect())
     }
 }
@@ -99,15 +117,16 @@ fn size(batch: usize) -> i32 {
     i32::try_from(batch).unwrap_or(i32::MAX)
 }
 
-fn events(rows: &[Row]) -> Result<Vec<ClaimedEvent>, Error> {
+fn events(rows: &[Row], process: i64) -> Result<Vec<ClaimedEvent>, Error> {
     rows.iter()
-        .map(event)
+        .map(|row| event(row, process))
         .collect::<Result<_, _>>()
         .map_err(|source| Error::Database { doing: "claim events", source })
 }
 
-fn event(row: &Row) -> Result<ClaimedEvent, tokio_postgres::Error> {
+fn event(row: &Row, process: i64) -> Result<ClaimedEvent, tokio_postgres::Error> {
     Ok(ClaimedEvent {
+        process,
         token: Token(row.try_get(0)?),
         id: EventId(row.try_get(1)?),
         key: row.try_get(2)?,

@@ -10,6 +10,7 @@ pub(crate) mod listen;
 pub(crate) mod migrate;
 pub(crate) mod process;
 pub(crate) mod publish;
+pub(crate) mod pulse;
 pub(crate) mod settle;
 pub(crate) mod subscribe;
 pub(crate) mod wait;

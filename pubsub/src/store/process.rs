@@ -4,13 +4,11 @@ use super::{Store, seconds};
 use crate::error::Error;
 use std::time::Duration;
 
-const REGISTER: &str = "select pubsub.register_process($1, $2, $3)";
-
-const BEAT: &str = "select pubsub.beat($1) from set_config('synchronous_commit', 'off', true)";
+pub(super) const REGISTER: &str = "select pubsub.register_process($1, $2, $3)";
 
 const RECLAIM: &str = "
     select r.process, r.host, r.os_pid, extract(epoch from r.silent_for)::float8, r.orphans
-      from pubsub.reclaim(make_interval(secs => $1)) r";
+      from pubsub.reclaim(make_interval(secs => $1), $2) r";
 
 const LEAVE: &str = "select pubsub.leave($1)";
 
@@ -28,19 +26,21 @@ pub(crate) struct DeadProcess {
 impl Store {
     /// Registers this process; returns its id.
     pub(crate) async fn register_process(&self, host: &str) -> Result<i64, Error> {
-        let os_pid = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
-        self.query_value("register the process", REGISTER, &[&host, &os_pid, &env!("CARGO_PKG_VERSION")])
+        self.query_value("register the process", REGISTER, &[&host, &os_pid(), &env!("CARGO_PKG_VERSION")])
             .await
     }
 
-    /// Tells the database that the process lives. False: it was declared dead.
-    pub(crate) async fn beat(&self, process: i64) -> Result<bool, Error> {
-        self.query_value("record a heartbeat", BEAT, &[&process]).await
+    /// Processes whose session is gone: dead, or back in a moment.
+    pub(crate) async fn absent_processes(&self) -> Result<Vec<i64>, Error> {
+        let rows = self.query("look for absent processes", "select pubsub.absent_processes()", &[]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
-    /// Declares processes dead that were silent for longer than `silence`, and makes orphans of what they held.
-    pub(crate) async fn reclaim(&self, silence: Duration) -> Result<Vec<DeadProcess>, Error> {
-        let rows = self.query("take over from dead processes", RECLAIM, &[&seconds(silence)]).await?;
+    /// Declares processes dead that were silent for longer than `silence`, and those of `absent` that still are, and makes
+    /// orphans of what they held.
+    pub(crate) async fn reclaim(&self, silence: Duration, absent: &[i64]) -> Result<Vec<DeadProcess>, Error> {
+        let rows =
+            self.query("take over from dead processes", RECLAIM, &[&seconds(silence), &absent]).await?;
         let dead = |row: &tokio_postgres::Row| DeadProcess {
             process: row.get(0),
             host: row.get(1),
@@ -70,4 +70,9 @@ impl Store {
     pub(crate) async fn remove_expired_waiters(&self) -> Result<i64, Error> {
         self.query_value("remove expired waiters", "select pubsub.remove_expired_waiters()", &[]).await
     }
+}
+
+/// The id that the operating system has given this process.
+pub(super) fn os_pid() -> i32 {
+    i32::try_from(std::process::id()).unwrap_or(i32::MAX)
 }

@@ -5,7 +5,7 @@ use crate::error::Error;
 
 const DECLARE: &str = "select pubsub.declare_channel($1, $2, $3)";
 
-const SUBSCRIBE: &str = "select pubsub.subscribe($1, $2, $3)";
+const SUBSCRIBE: &str = "select pubsub.subscribe($1, $2, $3, $4)";
 
 impl Store {
     /// Declares a channel, or brings its entry up to date.
@@ -21,8 +21,15 @@ impl Store {
     }
 
     /// Subscribes, or brings the subscription's settings up to date; returns its id.
-    pub(crate) async fn subscribe(&self, channel: &str, name: &str, max_attempts: u32) -> Result<i32, Error> {
-        let max_attempts = i32::try_from(max_attempts).unwrap_or(i32::MAX);
-        self.query_value("subscribe", SUBSCRIBE, &[&channel, &name, &max_attempts]).await
+    pub(crate) async fn subscribe(
+        &self,
+        channel: &str,
+        name: &str,
+        max_attempts: u32,
+        max_panics: u32,
+    ) -> Result<i32, Error> {
+        let [max_attempts, max_panics] =
+            [max_attempts, max_panics].map(|limit| i32::try_from(limit).unwrap_or(i32::MAX));
+        self.query_value("subscribe", SUBSCRIBE, &[&channel, &name, &max_attempts, &max_panics]).await
     }
 }

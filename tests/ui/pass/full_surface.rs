@@ -14,7 +14,9 @@ use std::time::Duration;
     "order.paid",
     version = 3,
     max_attempts = 8,
-    backoff(initial = "1.5s", factor = 3, max = "1h", jitter = 0.25)
+    backoff(initial = "1.5s", factor = 3, max = "1h", jitter = 0.25),
+    max_panics = 5,
+    timeout = "1.5s"
 )]
 struct OrderPaid {
     id: i64,
@@ -28,7 +30,7 @@ struct OrderPaid {
 pub struct Sms(pub String);
 
 #[derive(Serialize, Deserialize, Channel)]
-#[channel("heartbeat", backoff())]
+#[channel("heartbeat", backoff(), timeout = "24h")]
 pub(crate) struct Heartbeat;
 
 /** A block comment,
@@ -66,6 +68,8 @@ mod shadowed {
     mod core {}
     mod std {}
     struct u32;
+    struct Option;
+    struct Some;
     struct Backoff;
     struct Duration;
     trait Channel {}
@@ -77,7 +81,13 @@ mod shadowed {
     }
 
     #[derive(::serde::Serialize, ::serde::Deserialize, ::pubsub::Channel)]
-    #[channel("elsewhere", crate = crate::shadowed::reexport::pubsub, backoff(factor = 1.0))]
+    #[channel(
+        "elsewhere",
+        crate = crate::shadowed::reexport::pubsub,
+        backoff(factor = 1.0),
+        max_panics = 1,
+        timeout = "1ms"
+    )]
     pub struct Elsewhere {
         pub id: i64,
     }
@@ -88,9 +98,9 @@ mod from_macro {
     pub use pubsub;
 
     macro_rules! channel {
-        ($type:ident, $name:literal, $attempts:literal, $path:path) => {
+        ($type:ident, $name:literal, $attempts:literal, $timeout:literal, $path:path) => {
             #[derive(serde::Serialize, serde::Deserialize, pubsub::Channel)]
-            #[channel($name, max_attempts = $attempts, crate = $path)]
+            #[channel($name, max_attempts = $attempts, timeout = $timeout, crate = $path)]
             pub struct $type;
         };
         ($type:ident) => {
@@ -100,7 +110,7 @@ mod from_macro {
         };
     }
 
-    channel!(Generated, "generated", 4, ::pubsub);
+    channel!(Generated, "generated", 4, "2m", ::pubsub);
     channel!(Dollar);
 }
 
@@ -111,15 +121,20 @@ fn main() {
     assert_eq!(OrderPaid::MAX_ATTEMPTS, 8);
     let backoff = Backoff::new(Duration::from_millis(1_500), 3.0, Duration::from_secs(3_600), 0.25);
     assert_eq!(OrderPaid::BACKOFF, backoff);
+    assert_eq!(OrderPaid::MAX_PANICS, 5);
+    assert_eq!(OrderPaid::TIMEOUT, Some(Duration::from_millis(1_500)));
 
     assert_eq!(Sms::NAME, "sms");
     assert_eq!(Sms::DESCRIPTION, "Only a name: every default holds.");
     assert_eq!(Sms::VERSION, 1);
     assert_eq!(Sms::MAX_ATTEMPTS, 20);
     assert_eq!(Sms::BACKOFF, Backoff::DEFAULT);
+    assert_eq!(Sms::MAX_PANICS, 3);
+    assert_eq!(Sms::TIMEOUT, None);
 
     assert_eq!(Heartbeat::DESCRIPTION, "");
     assert_eq!(Heartbeat::BACKOFF, Backoff::DEFAULT);
+    assert_eq!(Heartbeat::TIMEOUT, Some(Duration::from_secs(24 * 60 * 60)));
 
     assert_eq!(Payment::NAME, "7-payment_method.v2");
     assert_eq!(Payment::DESCRIPTION, "A block comment, with stars.");
@@ -130,8 +145,11 @@ fn main() {
     assert_eq!(shadowed::Shadowed::VERSION, 2);
     assert_eq!(shadowed::Shadowed::BACKOFF.jitter(), 0.0);
     assert_eq!(shadowed::Elsewhere::BACKOFF.factor(), 1.0);
+    assert_eq!(shadowed::Elsewhere::MAX_PANICS, 1);
+    assert_eq!(shadowed::Elsewhere::TIMEOUT, Some(Duration::from_millis(1)));
     assert_eq!(from_macro::Generated::NAME, "generated");
     assert_eq!(from_macro::Generated::MAX_ATTEMPTS, 4);
+    assert_eq!(from_macro::Generated::TIMEOUT, Some(Duration::from_secs(120)));
     assert_eq!(from_macro::Dollar::NAME, "dollar");
 
     what_backoff_leaves_out_is_as_in_the_default();

@@ -1,6 +1,7 @@
 //! What the dispatcher does next to get events: one thing at a time, and never a claim without room for its events.
 
 use super::Dispatcher;
+use super::suspicion::Suspicion;
 use crate::actors::message::CellCommand;
 use crate::error::{Error, error_chain};
 use crate::model::event::ClaimedEvent;
@@ -37,6 +38,7 @@ pub(super) struct Intake {
     log_ripe: bool,
     /// The mailbox has due deliveries.
     mailbox_ripe: bool,
+    pub(super) suspicion: Suspicion,
     /// The mailbox had its turn last.
     mailbox_was_last: bool,
     /// Since when the waiter row stands. Publishers ring while it does.
@@ -59,6 +61,7 @@ impl Default for Intake {
             working: false,
             log_ripe: true,
             mailbox_ripe: true,
+            suspicion: Suspicion::default(),
             mailbox_was_last: false,
             waiting: None,
             restless: None,
@@ -71,9 +74,11 @@ impl Default for Intake {
 }
 
 /// What came of one step.
-enum Step {
+pub(super) enum Step {
     /// A claim of up to `asked` events, from the log or from the mailbox.
-    Claimed { events: Vec<ClaimedEvent>, asked: usize, from_mailbox: bool },
+    Claimed { events: Vec<ClaimedEvent>, asked: usize, from_mailbox: bool, took: Duration },
+    /// A suspect, if there was one.
+    Suspected { event: Vec<ClaimedEvent> },
     /// A look with the waiter row standing. `quiet`: nobody was mid-publish.
     Looked { events: Vec<ClaimedEvent>, quiet: bool },
     /// The poll of a sleeper, which also renews its waiter row now and then.
@@ -94,14 +99,16 @@ impl Intake {
         self.restless = None;
         self.log_ripe = true;
         self.mailbox_ripe = true;
+        self.suspicion.rejoined();
     }
 
     pub(super) fn log_ripe(&mut self) {
         self.log_ripe = true;
     }
 
-    pub(super) fn mailbox_ripe(&mut self) {
-        self.mailbox_ripe = true;
+    pub(super) fn mailbox_ripe(&mut self, ordinary: bool, suspect: bool) {
+        self.mailbox_ripe |= ordinary;
+        self.suspicion.ripe |= suspect;
     }
 
     pub(super) fn poll_due(&mut self) {
@@ -133,6 +140,8 @@ impl Dispatcher {
         }
         if self.intake.doubt {
             self.resolve_doubt(context);
+        } else if self.sees_to_suspects(context) {
+            // Nothing else is claimed meanwhile.
         } else if self.intake.mailbox_ripe && !(self.intake.mailbox_was_last && self.intake.log_ripe) {
             self.claim_mailbox(room, context);
         } else if self.intake.log_ripe {
@@ -155,9 +164,10 @@ impl Dispatcher {
         let (store, subscription, process) = self.speaker();
         self.intake.mailbox_ripe = false;
         self.intake.mailbox_was_last = true;
+        let began = Instant::now();
         self.work(context, async move {
-            let events = store.claim_mailbox(subscription, process, room).await?;
-            Ok(Step::Claimed { events, asked: room, from_mailbox: true })
+            let events = store.claim_mailbox(subscription, process, room, false).await?;
+            Ok(Step::Claimed { events, asked: room, from_mailbox: true, took: began.elapsed() })
         });
     }
 
@@ -170,13 +180,14 @@ impl Dispatcher {
             context.cancel_future(nap);
         }
         let was_waiting = self.intake.waiting.take().is_some();
+        let began = Instant::now();
         self.work(context, async move {
             let events = if was_waiting {
                 store.claim_awake(subscription, process, room).await?
             } else {
                 store.claim(subscription, process, room).await?
             };
-            Ok(Step::Claimed { events, asked: room, from_mailbox: false })
+            Ok(Step::Claimed { events, asked: room, from_mailbox: false, took: began.elapsed() })
         });
     }
 
@@ -215,8 +226,8 @@ impl Dispatcher {
     }
 
     /// Whom a step speaks to, and as whom.
-    fn speaker(&self) -> (Store, i32, i64) {
-        (self.brief.store.clone(), self.brief.subscription, self.brief.process.get())
+    pub(super) fn speaker(&self) -> (Store, i32, i64) {
+        (self.brief.store.clone(), self.brief.subscription, self.brief.assignment.process.get())
     }
 
     /// Takes the waiter row away, for good.
@@ -235,7 +246,7 @@ impl Dispatcher {
         }));
     }
 
-    fn work(
+    pub(super) fn work(
         &mut self,
         context: &mut Context<Self>,
         step: impl Future<Output = Result<Step, Error>> + 'static,
@@ -259,11 +270,12 @@ impl Dispatcher {
     fn take_step(&mut self, step: Step, context: &mut Context<Self>) {
         let intake = &mut self.intake;
         match step {
-            Step::Claimed { events, asked, from_mailbox: true } => {
+            Step::Claimed { events, asked, from_mailbox: true, .. } => {
                 intake.mailbox_ripe |= events.len() == asked;
                 self.deliver(events);
             }
-            Step::Claimed { events, asked, from_mailbox: false } => {
+            Step::Claimed { events, asked, from_mailbox: false, took } => {
+                self.demand.observe_claim(took);
                 if events.len() == asked {
                     intake.log_ripe = true;
                 } else if events.len() > 1 && !intake.log_ripe {
@@ -271,6 +283,10 @@ impl Dispatcher {
                     self.advance_later(GATHER, context);
                 }
                 self.deliver(events);
+            }
+            Step::Suspected { event } => {
+                intake.suspicion.claimed(!event.is_empty());
+                self.deliver(event);
             }
             Step::Looked { events, quiet } => {
                 intake.waiting.get_or_insert_with(Instant::now);
@@ -308,10 +324,11 @@ impl Dispatcher {
         intake.doubt = true;
         intake.log_ripe = true;
         intake.mailbox_ripe = true;
+        intake.suspicion.ripe = true;
         let wait = DATABASE_BACKOFF.delay(intake.failures, fastrand::f64());
         tracing::warn!(
             channel = self.brief.channel,
-            subscription = &*self.brief.name,
+            subscription = self.name(),
             error = error_chain(error),
             ?wait,
             "events cannot be claimed"
@@ -329,12 +346,16 @@ impl Dispatcher {
 
     /// Hands events to the cell. What it cannot take, which only a dying arbiter cannot, is given back.
     fn deliver(&mut self, events: Vec<ClaimedEvent>) {
-        let Some(first) = events.first() else { return };
-        self.leases.hold(first.token, events.len());
+        if events.is_empty() {
+            return;
+        }
+        for event in &events {
+            self.leases.hold(event.token, event.id, event.attempt);
+        }
         if self.draining() || self.suspended {
             return self.give_back(&events);
         }
-        if let Err(refused) = self.brief.cell.try_send(CellCommand::Deliver(events)) {
+        if let Err(refused) = self.workplace.commands.try_send(CellCommand::Deliver(events)) {
             let (TrySendError::Full(command) | TrySendError::Closed(command)) = refused;
             if let CellCommand::Deliver(events) = command {
                 self.give_back(&events);

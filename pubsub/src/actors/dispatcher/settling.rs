@@ -23,13 +23,12 @@ impl Dispatcher {
 
     /// Decides what becomes of a delivery, and puts it up for settlement.
     pub(super) fn conclude(&mut self, token: Token, event: EventId, attempt: u32, outcome: Outcome) {
-        let (channel, subscription) = (self.brief.channel, &*self.brief.name);
+        let (channel, subscription) = (self.brief.channel, &*self.brief.assignment.subscription);
         let decided = decide(event, attempt, outcome, &self.brief.backoff, fastrand::f64());
         match &decided {
             None => tracing::debug!(channel, subscription, %event, attempt, "handled"),
             Some(disposition) => {
                 let (error, delay) = (disposition.error.as_deref().unwrap_or_default(), disposition.delay);
-                let last = attempt >= self.brief.max_attempts;
                 match disposition.action {
                     Action::Return => {
                         tracing::debug!(channel, subscription, %event, attempt, "given back unstarted");
@@ -37,10 +36,10 @@ impl Dispatcher {
                     Action::Snooze => {
                         tracing::debug!(channel, subscription, %event, attempt, ?delay, "snoozed");
                     }
-                    Action::Retry if !last => {
+                    Action::Retry | Action::Panic if attempt < self.brief.max_attempts => {
                         tracing::warn!(channel, subscription, %event, attempt, error, ?delay, "failed; will be retried");
                     }
-                    Action::Retry | Action::Reject | Action::Undecodable => {
+                    Action::Retry | Action::Panic | Action::Reject | Action::Undecodable => {
                         self.brief.gauges.died();
                         tracing::error!(channel, subscription, %event, attempt, error, "given up: a dead letter");
                     }
@@ -71,7 +70,7 @@ impl Dispatcher {
     }
 
     fn write(&self, settlement: Settlement, context: &mut Context<Self>) {
-        let (store, process) = (self.brief.store.clone(), self.brief.process.get());
+        let (store, process) = (self.brief.store.clone(), self.brief.assignment.process.get());
         let writing = async move {
             let accepted = store
                 .settle(process, settlement.token, settlement.acknowledged(), &settlement.dispositions)
@@ -89,7 +88,8 @@ impl Dispatcher {
         accepted: Result<bool, Error>,
         context: &mut Context<Self>,
     ) {
-        let (channel, subscription, token) = (self.brief.channel, &*self.brief.name, settlement.token);
+        let (channel, subscription, token) =
+            (self.brief.channel, &*self.brief.assignment.subscription, settlement.token);
         match accepted {
             Ok(accepted) => {
                 self.settle_failures = 0;

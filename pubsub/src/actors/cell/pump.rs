@@ -3,7 +3,9 @@
 //! A future that lives in the actor's own context, where it has the actor and the context at hand: it calls `handle` as
 //! actix would, but sees whether it panics, knows what has begun and what has not, and needs no place in the mailbox.
 
-use crate::actors::bench::{AtWork, Bench};
+use super::at_work::{AtWork, Limit};
+use super::bench::{Bench, Broken};
+use crate::actors::line::Assignment;
 use crate::model::channel::Channel;
 use crate::model::delivery::Delivery;
 use crate::model::event::ClaimedEvent;
@@ -17,7 +19,6 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -80,26 +81,34 @@ impl<C: Channel> Pump<C> {
         H: Handler<Delivery<C>> + Actor<Context = Context<H>>,
     {
         let (token, id, attempt) = (event.token, event.id, event.attempt);
-        let (subscription, generation) = {
+        let (Assignment { subscription, process, timeout, .. }, generation) = {
             let mut bench = self.bench.borrow_mut();
-            bench.start_clock(Instant::now());
-            (Arc::clone(&bench.subscription), bench.generation())
+            bench.beginning(id, Instant::now());
+            (bench.assignment.clone(), bench.generation())
         };
         let mut testimony = None;
         // The bench is not borrowed while the user's code runs.
         let begun = catch_unwind(AssertUnwindSafe(|| {
-            let (delivery, witnessed) = Delivery::<C>::decode(event, Arc::clone(&subscription))?;
+            let (delivery, witnessed) = Delivery::<C>::decode(event, subscription, process)?;
             testimony = Some(witnessed);
             let span = delivery.span().clone();
             let _entered = span.enter();
             let (answer, answered) = oneshot::channel();
-            handler.handle(delivery, context).handle(context, Some(answer));
-            Ok::<_, serde_json::Error>(answered)
+            let response = handler.handle(delivery, context);
+            let respond = |context: &mut Context<H>| response.handle(context, Some(answer));
+            let limit = match timeout {
+                Some(after) => Some(Limit::begin(after, context, respond)),
+                None => {
+                    respond(context);
+                    None
+                }
+            };
+            Ok::<_, serde_json::Error>((answered, limit))
         }));
         let mut bench = self.bench.borrow_mut();
         match (begun, testimony) {
-            (Ok(Ok(answer)), Some(testimony)) => {
-                bench.begin(AtWork { token, event: id, attempt, generation, testimony, answer });
+            (Ok(Ok((answer, limit))), Some(testimony)) => {
+                bench.begin(AtWork { token, event: id, attempt, generation, testimony, answer, limit });
             }
             (Ok(Ok(_)), None) => unreachable!("a delivery that was handled was decoded"),
             (Ok(Err(error)), _) => {
@@ -110,7 +119,7 @@ impl<C: Channel> Pump<C> {
                     .and_then(|testimony| testimony.panic().cloned())
                     .or_else(panics::take_newest)
                     .unwrap_or_else(|| Panic::from_payload(payload.as_ref()));
-                bench.broken = Some(panic.clone());
+                bench.broken = Some(Broken::Panicked(panic.clone()));
                 bench.answer(token, id, attempt, Outcome::Panicked(panic));
             }
         }

@@ -2,24 +2,31 @@
 //!
 //! It outlives the handler: deliveries that have not begun wait here for the next one.
 
+use super::at_work::{AtWork, Overdue};
+use crate::actors::line::Assignment;
 use crate::actors::message::{Answer, Answers, CellCommand};
 use crate::model::event::{ClaimedEvent, EventId, Token};
 use crate::model::failure::Handled;
 use crate::model::outcome::Outcome;
-use crate::panics::{self, Panic, Testimony};
-use actix::Recipient;
+use crate::panics::{self, Panic};
+use actix::{Recipient, SpawnHandle};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use std::collections::VecDeque;
-use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
+/// Why a handler must be replaced, although its context knows nothing of it.
+pub(super) enum Broken {
+    /// A delivery panicked.
+    Panicked(Panic),
+    /// An atomic response took longer than this, and nothing else can be handled while it does.
+    Overdue(Duration),
+}
+
 pub(super) struct Bench {
-    pub(super) subscription: Arc<str>,
-    pub(super) concurrency: usize,
+    pub(super) assignment: Assignment,
     commands: mpsc::Receiver<CellCommand>,
     dispatcher: Recipient<Answers>,
     pub(super) queue: VecDeque<ClaimedEvent>,
@@ -35,8 +42,12 @@ pub(super) struct Bench {
     generation: u64,
     /// Why the last handler died, if nobody could say which delivery it was: all that it had at work are suspects.
     unexplained: Option<Panic>,
-    /// The handler panicked and must be replaced.
-    pub(super) broken: Option<Panic>,
+    /// Why the handler must be replaced.
+    pub(super) broken: Option<Broken>,
+    /// Futures of the actor whose deliveries ran out of time.
+    pub(super) to_cancel: Vec<SpawnHandle>,
+    /// The dispatcher wants a sign of life.
+    asked: bool,
     /// The pump stopped before the queue was empty, to let others run.
     pub(super) yielded: bool,
     /// The runtime is stopping.
@@ -45,51 +56,14 @@ pub(super) struct Bench {
     waiting_for_the_end: Vec<oneshot::Sender<()>>,
 }
 
-/// A delivery that the handler has begun.
-pub(super) struct AtWork {
-    pub(super) token: Token,
-    pub(super) event: EventId,
-    pub(super) attempt: u32,
-    pub(super) generation: u64,
-    pub(super) testimony: Testimony,
-    pub(super) answer: oneshot::Receiver<Handled>,
-}
-
-/// A delivery that has ended: with an answer, or without.
-pub(super) struct Ended {
-    token: Token,
-    event: EventId,
-    attempt: u32,
-    generation: u64,
-    panic: Option<Panic>,
-    handled: Option<Handled>,
-}
-
-impl Future for AtWork {
-    type Output = Ended;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
-        Pin::new(&mut self.answer).poll(context).map(|handled| Ended {
-            token: self.token,
-            event: self.event,
-            attempt: self.attempt,
-            generation: self.generation,
-            panic: self.testimony.panic().cloned(),
-            handled: handled.ok(),
-        })
-    }
-}
-
 impl Bench {
     pub(super) fn new(
-        subscription: Arc<str>,
-        concurrency: usize,
+        assignment: Assignment,
         commands: mpsc::Receiver<CellCommand>,
         dispatcher: Recipient<Answers>,
     ) -> Self {
         Self {
-            subscription,
-            concurrency,
+            assignment,
             commands,
             dispatcher,
             queue: VecDeque::new(),
@@ -102,6 +76,8 @@ impl Bench {
             generation: 0,
             unexplained: None,
             broken: None,
+            to_cancel: Vec::new(),
+            asked: false,
             yielded: false,
             closed: false,
             waiting_for_the_end: Vec::new(),
@@ -114,6 +90,7 @@ impl Bench {
             match command {
                 Some(CellCommand::Deliver(events)) => self.queue.extend(events),
                 Some(CellCommand::Recall) => self.give_back(),
+                Some(CellCommand::Ping) => self.asked = true,
                 Some(CellCommand::Stop(waiting)) => {
                     self.waiting_for_the_end = waiting;
                     self.closed = true;
@@ -130,14 +107,30 @@ impl Bench {
     /// Takes in what the handler has answered.
     pub(super) fn poll_at_work(&mut self, context: &mut Context<'_>) {
         while let Poll::Ready(Some(ended)) = self.at_work.poll_next_unpin(context) {
-            let outcome = self.judge(ended.generation, ended.panic, ended.handled);
-            self.answer(ended.token, ended.event, ended.attempt, outcome);
+            let (token, event, attempt) = (ended.token, ended.event, ended.attempt);
+            let outcome = match ended.overdue {
+                Some(overdue) => self.cancel(ended.generation, &overdue),
+                None => self.judge(ended.generation, ended.panic, ended.handled),
+            };
+            self.answer(token, event, attempt, outcome);
         }
         if self.at_work.is_empty()
             && let Some(since) = self.busy_since.take()
         {
             self.busy += since.elapsed();
         }
+    }
+
+    /// What becomes of a delivery that ran out of time. Its tasks are gone already.
+    fn cancel(&mut self, generation: u64, overdue: &Overdue) -> Outcome {
+        if generation == self.generation {
+            if overdue.atomic {
+                self.broken.get_or_insert(Broken::Overdue(overdue.after));
+            } else {
+                self.to_cancel.push(overdue.future);
+            }
+        }
+        Outcome::Failed { error: format!("timed out after {:?}", overdue.after), after: None }
     }
 
     /// What became of a delivery that ended. Without an answer there was a panic, or the handler died for another reason,
@@ -149,7 +142,7 @@ impl Bench {
         let current = generation == self.generation;
         if let Some(panic) = panic.or_else(|| current.then(panics::take_oldest).flatten()) {
             if current {
-                self.broken = Some(panic.clone());
+                self.broken = Some(Broken::Panicked(panic.clone()));
             }
             return Outcome::Panicked(panic);
         }
@@ -170,7 +163,7 @@ impl Bench {
 
     /// Whether the handler may begin another delivery.
     pub(super) fn has_free_slot(&self) -> bool {
-        self.at_work.len() < self.concurrency
+        self.at_work.len() < self.assignment.concurrency
     }
 
     /// Puts a begun delivery on the bench.
@@ -184,11 +177,18 @@ impl Bench {
     }
 
     pub(super) fn answer(&mut self, token: Token, event: EventId, attempt: u32, outcome: Outcome) {
+        if self.assignment.timeout.is_some() {
+            self.assignment.begun.ended(event);
+        }
         self.answers.push(Answer { token, event, attempt, outcome });
     }
 
-    pub(super) fn start_clock(&mut self, now: Instant) {
+    /// A delivery is about to begin.
+    pub(super) fn beginning(&mut self, event: EventId, now: Instant) {
         self.busy_since.get_or_insert(now);
+        if self.assignment.timeout.is_some() {
+            self.assignment.begun.began(event);
+        }
     }
 
     pub(super) fn generation(&self) -> u64 {
@@ -200,6 +200,7 @@ impl Bench {
         self.generation += 1;
         self.unexplained = unexplained;
         self.broken = None;
+        self.to_cancel.clear();
         self.yielded = false;
     }
 
@@ -210,9 +211,9 @@ impl Bench {
         }
     }
 
-    /// Sends the answers to the dispatcher; also none, if more is at work at once than it knows.
+    /// Sends the answers to the dispatcher; also none, if it has asked, or more is at work at once than it knows.
     pub(super) fn flush(&mut self) {
-        if self.answers.is_empty() && self.peak <= self.told_peak {
+        if self.answers.is_empty() && self.peak <= self.told_peak && !std::mem::take(&mut self.asked) {
             return;
         }
         let answers = std::mem::take(&mut self.answers);

@@ -5,11 +5,11 @@ use actix::Arbiter;
 use std::ops::Deref;
 
 /// An arbiter that is stopped when it is dropped.
-pub(super) struct Thread(Arbiter);
+pub(crate) struct Thread(Arbiter);
 
 impl Thread {
     /// Starts a thread with an arbiter on it. Needs an actix system on the current one.
-    pub(super) fn start() -> Result<Self, Error> {
+    pub(crate) fn start() -> Result<Self, Error> {
         Arbiter::try_new().map(Self).map_err(Error::Threads)
     }
 }

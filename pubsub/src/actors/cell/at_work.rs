@@ -1,0 +1,116 @@
+//! A delivery that a handler has begun, until it ends: answered, unanswered, or out of time.
+
+use crate::model::event::{EventId, Token};
+use crate::model::failure::Handled;
+use crate::panics::{Panic, Testimony};
+use actix::{Actor, AsyncContext, SpawnHandle};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
+use tokio::time::Sleep;
+
+/// A delivery that the handler has begun.
+pub(super) struct AtWork {
+    pub(super) token: Token,
+    pub(super) event: EventId,
+    pub(super) attempt: u32,
+    pub(super) generation: u64,
+    pub(super) testimony: Testimony,
+    pub(super) answer: oneshot::Receiver<Handled>,
+    pub(super) limit: Option<Limit>,
+}
+
+/// How a delivery ended.
+pub(super) struct Ended {
+    pub(super) token: Token,
+    pub(super) event: EventId,
+    pub(super) attempt: u32,
+    pub(super) generation: u64,
+    pub(super) panic: Option<Panic>,
+    /// The answer, if there is one.
+    pub(super) handled: Option<Handled>,
+    /// It ran out of time.
+    pub(super) overdue: Option<Overdue>,
+}
+
+/// A delivery that ran out of time, and what is left to cancel of it.
+pub(super) struct Overdue {
+    pub(super) after: Duration,
+    /// The actor's future that works on it, if one does.
+    pub(super) future: SpawnHandle,
+    /// The whole actor waits for it: it can only be replaced.
+    pub(super) atomic: bool,
+}
+
+/// The time that a delivery has, and all that works on it.
+pub(super) struct Limit {
+    after: Duration,
+    alarm: Pin<Box<Sleep>>,
+    /// The tasks that the answer was spawned as, which actix would let run on without a handle.
+    tasks: LocalSet,
+    future: SpawnHandle,
+    atomic: bool,
+}
+
+impl Limit {
+    /// Lets `respond` begin whatever will answer, in a place where it can be cancelled.
+    pub(super) fn begin<A>(
+        after: Duration,
+        context: &mut actix::Context<A>,
+        respond: impl FnOnce(&mut actix::Context<A>),
+    ) -> Self
+    where
+        A: Actor<Context = actix::Context<A>>,
+    {
+        let tasks = LocalSet::new();
+        // Handles are numbered: the next one after this is what an actor future of the response gets.
+        let mark = context.spawn(actix::fut::ready(()));
+        let entered = tasks.enter();
+        respond(context);
+        drop(entered);
+        Self {
+            after,
+            alarm: Box::pin(tokio::time::sleep(after)),
+            tasks,
+            future: mark.next(),
+            atomic: context.waiting(),
+        }
+    }
+}
+
+impl Future for AtWork {
+    type Output = Ended;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
+        let this = &mut *self;
+        let busy =
+            this.limit.as_mut().is_some_and(|limit| Pin::new(&mut limit.tasks).poll(context).is_pending());
+        let (handled, overdue) = match Pin::new(&mut this.answer).poll(context) {
+            Poll::Ready(handled) => {
+                if let Some(limit) = this.limit.take()
+                    && busy
+                {
+                    // Answered, but something that the handler spawned goes on.
+                    actix_rt::spawn(limit.tasks);
+                }
+                (handled.ok(), None)
+            }
+            Poll::Pending => {
+                let Some(limit) = &mut this.limit else { return Poll::Pending };
+                ready!(limit.alarm.as_mut().poll(context));
+                (None, Some(Overdue { after: limit.after, future: limit.future, atomic: limit.atomic }))
+            }
+        };
+        Poll::Ready(Ended {
+            token: this.token,
+            event: this.event,
+            attempt: this.attempt,
+            generation: this.generation,
+            panic: this.testimony.panic().cloned(),
+            handled,
+            overdue,
+        })
+    }
+}

@@ -1,0 +1,64 @@
+//! The session that a process's heartbeats come from.
+//!
+//! A connection of its own, for two reasons: no busy pool can starve it, and the end of its session is what tells the
+//! others within a second that the process is dead. So the process must know at once when it ends.
+
+use super::Parameters;
+use super::connect::Target;
+use super::process::{REGISTER, os_pid};
+use crate::error::Error;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_postgres::Client;
+
+const BEAT: &str = "select pubsub.beat($1) from set_config('synchronous_commit', 'off', true)";
+
+/// A session to beat from.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    client: Client,
+    deadline: Duration,
+}
+
+/// Resolves when the session has ended.
+pub(crate) type SessionEnd = JoinHandle<()>;
+
+impl Target {
+    /// Opens a session on the current tokio runtime.
+    pub(crate) async fn pulse(&self, deadline: Duration) -> Result<(Pulse, SessionEnd), Error> {
+        let (client, connection) = tokio::time::timeout(deadline, self.connect())
+            .await
+            .unwrap_or(Err(Error::Timeout { doing: "connect the heartbeat", after: deadline }))?;
+        let end = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = crate::error::error_chain(&error), "the heartbeat's session ended");
+            }
+        });
+        Ok((Pulse { client, deadline }, end))
+    }
+}
+
+impl Pulse {
+    /// Registers this process; returns its id.
+    pub(crate) async fn register(&self, host: &str) -> Result<i64, Error> {
+        self.ask("register the process", REGISTER, &[&host, &os_pid(), &env!("CARGO_PKG_VERSION")]).await
+    }
+
+    /// Tells the database that the process lives. False: it was declared dead.
+    pub(crate) async fn beat(&self, process: i64) -> Result<bool, Error> {
+        self.ask("record a heartbeat", BEAT, &[&process]).await
+    }
+
+    async fn ask<T: for<'a> tokio_postgres::types::FromSql<'a>>(
+        &self,
+        doing: &'static str,
+        sql: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<T, Error> {
+        let asking = async { self.client.query_one(sql, parameters).await?.try_get(0) };
+        tokio::time::timeout(self.deadline, asking)
+            .await
+            .map_err(|_| Error::Timeout { doing, after: self.deadline })?
+            .map_err(|source| Error::Database { doing, source })
+    }
+}

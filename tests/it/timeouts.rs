@@ -1,0 +1,200 @@
+//! A delivery that takes too long is cancelled, counts as a failed attempt, and is retried.
+
+use actix::prelude::*;
+use pubsub::{Delivery, Handled, SubscribeOptions};
+use pubsub_tests::{Sms, Stage, Tell, ear};
+use std::time::Duration;
+
+const TIMEOUT: Duration = Duration::from_millis(100);
+
+fn options() -> SubscribeOptions {
+    SubscribeOptions::new().timeout(Some(TIMEOUT))
+}
+
+/// Tells when it is dropped.
+struct Canary(Tell<&'static str>);
+
+impl Drop for Canary {
+    fn drop(&mut self) {
+        self.0.tell("cancelled");
+    }
+}
+
+/// Works for ever at the first attempt, in one of actix's ways.
+struct Slow {
+    way: &'static str,
+    tell: Tell<&'static str>,
+}
+
+impl Actor for Slow {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Self::Context) {
+        self.tell.tell("started");
+    }
+}
+
+/// Whichever way was asked for.
+enum Answer {
+    Future(ResponseFuture<Handled>),
+    ActFuture(ResponseActFuture<Slow, Handled>),
+    Atomic(AtomicResponse<Slow, Handled>),
+}
+
+impl actix::dev::MessageResponse<Slow, Delivery<Sms>> for Answer {
+    fn handle(self, context: &mut Context<Slow>, answer: Option<actix::dev::OneshotSender<Handled>>) {
+        match self {
+            Self::Future(future) => {
+                actix::dev::MessageResponse::<Slow, Delivery<Sms>>::handle(future, context, answer);
+            }
+            Self::ActFuture(future) => {
+                actix::dev::MessageResponse::<Slow, Delivery<Sms>>::handle(future, context, answer);
+            }
+            Self::Atomic(future) => {
+                actix::dev::MessageResponse::<Slow, Delivery<Sms>>::handle(future, context, answer);
+            }
+        }
+    }
+}
+
+impl Handler<Delivery<Sms>> for Slow {
+    type Result = Answer;
+
+    fn handle(&mut self, sms: Delivery<Sms>, _: &mut Self::Context) -> Answer {
+        let tell = self.tell.clone();
+        let work = async move {
+            if sms.attempt() == 1 && sms.msg == "slow" {
+                let _canary = Canary(tell);
+                return std::future::pending().await;
+            }
+            tell.tell(if sms.msg == "slow" { "handled" } else { "bystander" });
+            Ok(())
+        };
+        match self.way {
+            "future" => Answer::Future(Box::pin(work)),
+            "actor future" => Answer::ActFuture(Box::pin(work.into_actor(self))),
+            _ => Answer::Atomic(AtomicResponse::new(Box::pin(work.into_actor(self)))),
+        }
+    }
+}
+
+async fn is_cancelled_and_retried(way: &'static str, restarts: u64) {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let pubsub = stage
+        .pubsub()
+        .subscribe_with::<Sms, _>("slow", options(), move || Slow { way, tell: tell.clone() })
+        .start()
+        .await
+        .unwrap();
+    assert_eq!(heard.next().await, "started");
+    pubsub.publish(&Sms::new("slow")).await.unwrap();
+    pubsub.publish(&Sms::new("other")).await.unwrap();
+    let mut said = Vec::new();
+    while !said.contains(&"handled") {
+        said.push(heard.next().await);
+    }
+    stage.until_settled().await;
+    assert!(said.contains(&"cancelled"), "{said:?}");
+    let status = pubsub.handlers().remove(0);
+    assert_eq!((status.handled, status.failed, status.restarts), (2, 1, restarts), "{said:?}");
+}
+
+#[actix::test]
+async fn a_response_future_that_takes_too_long_is_cancelled_and_retried() {
+    is_cancelled_and_retried("future", 0).await;
+}
+
+#[actix::test]
+async fn an_actor_future_that_takes_too_long_is_cancelled_and_retried() {
+    is_cancelled_and_retried("actor future", 0).await;
+}
+
+#[actix::test]
+async fn an_atomic_response_that_takes_too_long_costs_its_actor() {
+    is_cancelled_and_retried("atomic response", 1).await;
+}
+
+#[actix::test]
+async fn out_of_attempts_the_timeout_is_the_reason() {
+    let stage = Stage::new().await;
+    let pubsub = stage
+        .pubsub()
+        .subscribe_fn_with("stuck", options().max_attempts(2), |_: Delivery<Sms>| std::future::pending())
+        .start()
+        .await
+        .unwrap();
+    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    stage
+        .until_count("select count(*) from pubsub.dead_letters where reason = 'exhausted' and attempt = 2", 1)
+        .await;
+    let letters = pubsub.dead_letters::<Sms>("stuck", None, 1).await.unwrap();
+    assert_eq!(letters[0].error.as_deref(), Some("timed out after 100ms"));
+}
+
+#[actix::test]
+async fn a_handler_that_blocks_its_thread_past_its_timeout_is_left_behind() {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let (unblock, blocked) = std::sync::mpsc::channel::<()>();
+    let blocked = std::sync::Arc::new(std::sync::Mutex::new(blocked));
+    let pubsub = stage
+        .pubsub()
+        .poll_interval(Duration::from_millis(50))
+        .subscribe_fn_with("blocking", options(), move |sms: Delivery<Sms>| {
+            tell.tell((sms.msg.clone(), sms.attempt()));
+            if sms.msg == "block" && sms.attempt() == 1 {
+                // Until the test lets go of the other end.
+                blocked.lock().unwrap().recv().unwrap_err();
+                tell.tell(("unblocked".into(), 0));
+            }
+            async { Ok(()) }
+        })
+        .start()
+        .await
+        .unwrap();
+    pubsub.publish(&Sms::new("block")).await.unwrap();
+    assert_eq!(heard.next().await, ("block".into(), 1));
+    for n in 0..5 {
+        pubsub.publish(&Sms::new(n.to_string())).await.unwrap();
+    }
+    let mut again = heard.take(6).await;
+    again.sort_unstable();
+    let expected = [("0", 1), ("1", 1), ("2", 1), ("3", 1), ("4", 1), ("block", 2)];
+    assert_eq!(
+        again,
+        expected.map(|(msg, attempt)| (msg.to_owned(), attempt)),
+        "what had not begun lost no attempt"
+    );
+    stage.until_settled().await;
+    assert_eq!(pubsub.handlers()[0].restarts, 1);
+    // The late answer of the old thread changes nothing.
+    drop(unblock);
+    assert_eq!(heard.next().await, ("unblocked".into(), 0));
+    assert!(pubsub.drain(Duration::from_secs(10)).await);
+    assert_eq!(stage.count("select count(*) from pubsub.dead_letters").await, 0);
+}
+
+#[actix::test]
+async fn what_a_handler_spawned_outlives_its_answer() {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let pubsub = stage
+        .pubsub()
+        .subscribe_fn_with("spawning", options(), move |_: Delivery<Sms>| {
+            let tell = tell.clone();
+            async move {
+                actix::spawn(async move {
+                    tokio::time::sleep(TIMEOUT * 2).await;
+                    tell.tell("afterwards");
+                });
+                Ok(())
+            }
+        })
+        .start()
+        .await
+        .unwrap();
+    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    assert_eq!(heard.next().await, "afterwards");
+    assert_eq!(pubsub.handlers()[0].handled, 1);
+}

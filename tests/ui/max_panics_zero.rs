@@ -1,0 +1,16 @@
+//! At least one panic.
+
+use pubsub::Channel;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("order.paid", max_panics = 0)]
+struct OrderPaid {
+    id: i64,
+}
+
+fn is_channel<C: Channel>() {}
+
+fn main() {
+    is_channel::<OrderPaid>();
+}

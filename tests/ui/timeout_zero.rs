@@ -1,0 +1,16 @@
+//! No handler is done in no time.
+
+use pubsub::Channel;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("order.paid", timeout = "0s")]
+struct OrderPaid {
+    id: i64,
+}
+
+fn is_channel<C: Channel>() {}
+
+fn main() {
+    is_channel::<OrderPaid>();
+}
