@@ -99,14 +99,9 @@ create table pubsub.cursors (
     constraint cursors_pkey primary key (subscription, seq)
 );
 
--- When a session began, or null if there is none by that pid, or it is another role's.
-create function pubsub.session_started_at(pid integer) returns timestamptz
-language sql volatile
-return (select a.backend_start from pg_stat_get_activity(pid) a);
-
 -- Running processes. A process that stops beating is dead, and its leases become orphans; one whose session is gone and
 -- does not come back soon is dead well before that.
---   session_pid, session_started_at  the database session that its last heartbeat came from
+--   session_pid, session_started_at  the database session that it beats from; null for one that beats from any
 create table pubsub.processes (
     id                 bigint generated always as identity,
     host               text not null,
@@ -114,8 +109,8 @@ create table pubsub.processes (
     version            text not null,
     started_at         timestamptz not null default clock_timestamp(),
     beat_at            timestamptz not null default clock_timestamp(),
-    session_pid        integer not null default pg_backend_pid(),
-    session_started_at timestamptz default pubsub.session_started_at(pg_backend_pid()),
+    session_pid        integer,
+    session_started_at timestamptz,
     constraint processes_pkey primary key (id)
 ) with (fillfactor = 50);
 

@@ -12,17 +12,20 @@ begin atomic
     returning id;
 end;
 
--- One heartbeat, and from which session: a process whose session has ended beats from another at once, or is dead. False:
--- this process was declared dead, its leases are gone, and it must register again.
-create function pubsub.beat(process bigint) returns boolean
+-- One heartbeat. False: this process was declared dead, its leases are gone, and it must register again.
+--   lives_with_session  the calling session lives as long as the process does, so that its end is the process's: one whose
+--                       session has ended beats from another at once, or is dead. False for a process that beats from
+--                       whatever connection it gets: only its silence is its death.
+create function pubsub.beat(process bigint, lives_with_session boolean default true) returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     update pubsub.processes p
        set beat_at = clock_timestamp(),
-           session_pid = pg_backend_pid(),
-           session_started_at = pubsub.session_started_at(pg_backend_pid())
+           session_pid = case when lives_with_session then a.pid end,
+           session_started_at = case when lives_with_session then a.backend_start end
+      from pg_stat_get_activity(pg_backend_pid()) a
      where p.id = beat.process;
     return found;
 end
@@ -74,7 +77,8 @@ set search_path = pg_catalog, pg_temp
 begin atomic
     select p.id
       from pubsub.processes p
-     where p.beat_at > pubsub.sessions_began_at()
+     where p.session_pid is not null
+       and p.beat_at > pubsub.sessions_began_at()
        and not exists (
                select from pg_stat_get_activity(p.session_pid) a
                 where a.backend_start is null or a.backend_start = p.session_started_at

@@ -2,7 +2,7 @@
 
 use pubsub::testing::{Mode, Server};
 use pubsub::{Delivery, PubSub};
-use pubsub_tests::{DEADLINE, Heard, Sms, Stage, connect, ear};
+use pubsub_tests::{DEADLINE, Heard, Proxy, Sms, Stage, connect, ear};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -126,4 +126,47 @@ async fn nothing_is_lost_while_the_server_restarts() {
     }
     let attempted = &committed | &unknown;
     assert!(handled.is_subset(&attempted), "nothing is handled that was not published");
+}
+
+/// The port by which the server knows the one listener on this database.
+const LISTENER: &str = "
+    select client_port::bigint
+      from pg_stat_activity
+     where datname = current_database() and query ~* '^(set .*listen|notify)' and pid <> pg_backend_pid()
+     order by backend_start desc
+     limit 1";
+
+#[actix::test]
+async fn a_listener_whose_connection_has_fallen_silent_is_replaced_within_fifteen_seconds() {
+    let stage = Stage::new().await;
+    let proxy = Proxy::start(stage.database.url()).await;
+    let (pubsub, mut heard) = start(&proxy.url(stage.database.url())).await;
+    pubsub.publish(&Sms::new("before")).await.unwrap();
+    assert_eq!(heard.next().await, "before");
+    let silent = stage.count(LISTENER).await;
+    proxy.silence(u16::try_from(silent).unwrap());
+    let began = Instant::now();
+    // Nobody is told; polls cover meanwhile.
+    pubsub::publish(&stage.client, &Sms::new("meanwhile")).await.unwrap();
+    assert_eq!(heard.next().await, "meanwhile");
+    while stage.count(LISTENER).await == silent {
+        assert!(began.elapsed() < Duration::from_secs(15), "nobody noticed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[actix::test]
+async fn a_process_has_one_listener_however_many_subscriptions_it_has() {
+    let stage = Stage::new().await;
+    let mut builder = stage.pubsub();
+    for n in 0..30 {
+        builder = builder.subscribe_fn(format!("s{n}"), |_: Delivery<Sms>| async { Ok(()) });
+    }
+    let pubsub = builder.start().await.unwrap();
+    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    stage.until_count("select count(*) from pubsub.waiters", 30).await;
+    let listeners = "select count(*) from pg_stat_activity where datname = current_database() and query ~* '^(set .*listen|notify)'";
+    assert_eq!(stage.count(listeners).await, 1);
+    let connections = "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'pubsub'";
+    assert!(stage.count(connections).await <= 6, "four to work, one to beat, one to listen");
 }

@@ -252,3 +252,54 @@ async fn a_panic_while_decoding_is_a_failed_attempt() {
     assert!(!heard.next().await);
     stage.until_count("select count(*) from pubsub.dead_letters where error like '%reader broke%'", 1).await;
 }
+
+#[actix::test]
+async fn what_waits_behind_a_panic_is_handed_to_the_next_handler_without_burning_an_attempt() {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let pubsub = stage
+        .pubsub()
+        .subscribe_fn_with(
+            "queue",
+            pubsub::SubscribeOptions::new().concurrency(1),
+            move |sms: Delivery<Sms>| {
+                tell.tell((sms.msg.clone(), sms.attempt()));
+                assert!(!sms.msg.ends_with('5') || sms.attempt() > 1, "every tenth");
+                async { Ok(()) }
+            },
+        )
+        .start()
+        .await
+        .unwrap();
+    let events: Vec<Sms> = (0..40).map(|n| Sms::new(n.to_string())).collect();
+    pubsub::publish_all(&stage.client, &events).await.unwrap();
+    let heard = heard.take(44).await;
+    for n in 0..40 {
+        let mine: Vec<_> =
+            heard.iter().filter(|(msg, _)| *msg == n.to_string()).map(|(_, attempt)| *attempt).collect();
+        assert_eq!(mine, if n % 10 == 5 { vec![1, 2] } else { vec![1] }, "event {n}");
+    }
+    stage.until_settled().await;
+}
+
+#[actix::test]
+async fn renaming_the_rust_type_changes_nothing_on_the_wire() {
+    #[derive(Serialize, Deserialize, Channel)]
+    #[channel("sms")]
+    struct TextMessage {
+        msg: String,
+    }
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let pubsub = stage
+        .pubsub()
+        .subscribe_fn("renamed", move |text: Delivery<TextMessage>| {
+            tell.tell(text.into_payload().msg);
+            async { Ok(()) }
+        })
+        .start()
+        .await
+        .unwrap();
+    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    assert_eq!(heard.next().await, "hello");
+}

@@ -1,7 +1,7 @@
 //! Whatever else of an actor panics, a fresh one handles the event.
 
 use actix::prelude::*;
-use pubsub::{Delivery, Handled};
+use pubsub::{Delivery, Handled, HandlerState};
 use pubsub_tests::{Sms, Stage, Tell, ear};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -192,9 +192,42 @@ async fn a_handler_that_dies_too_often_waits_while_the_others_go_on_and_then_rec
         .start()
         .await
         .unwrap();
+    let state = |pubsub: &pubsub::PubSub| pubsub.handlers()[0].state;
+    let until = std::time::Instant::now() + pubsub_tests::DEADLINE;
+    while state(&pubsub) != HandlerState::Quarantined {
+        assert!(std::time::Instant::now() < until);
+        tokio::task::yield_now().await;
+    }
     pubsub.publish(&Sms::new("hello")).await.unwrap();
     assert_eq!(bystander_heard.next().await, "hello");
     assert_eq!(heard.next().await, (7, 1), "it heals by itself, and no attempt was burned");
+    assert_eq!(state(&pubsub), HandlerState::Running);
+    assert!(pubsub.handlers()[0].last_panic.as_ref().unwrap().contains("one death more"));
+}
+
+#[actix::test]
+async fn another_process_takes_what_a_quarantined_handler_cannot() {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let sick = stage.pubsub().subscribe::<Sms, Troubled>("shared", || panic!("never")).start().await.unwrap();
+    let until = std::time::Instant::now() + pubsub_tests::DEADLINE;
+    while sick.handlers()[0].state != HandlerState::Quarantined {
+        assert!(std::time::Instant::now() < until);
+        tokio::task::yield_now().await;
+    }
+    let _healthy = stage
+        .pubsub()
+        .subscribe_fn("shared", move |sms: Delivery<Sms>| {
+            tell.tell((sms.msg.clone(), sms.attempt()));
+            async { Ok(()) }
+        })
+        .start()
+        .await
+        .unwrap();
+    for n in 0..20 {
+        sick.publish(&Sms::new(n.to_string())).await.unwrap();
+    }
+    assert!(heard.take(20).await.iter().all(|(_, attempt)| *attempt == 1));
 }
 
 #[actix::test]

@@ -144,6 +144,8 @@ impl<T: Debug> Heard<T> {
     }
 }
 
+mod proxy;
 mod role;
 
+pub use proxy::Proxy;
 pub use role::{Role, play};

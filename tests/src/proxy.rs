@@ -1,0 +1,72 @@
+//! A TCP proxy between the runtime and the server: to cut a connection, or to let it fall silent.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+/// A proxy in front of a database server.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    /// By the port that the server knows the connection by: what silences it.
+    links: Arc<Mutex<HashMap<u16, Arc<Notify>>>>,
+    accepting: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Starts in front of the server of a database URL.
+    pub async fn start(database_url: &str) -> Self {
+        let config: tokio_postgres::Config = database_url.parse().expect("a database URL");
+        let tokio_postgres::config::Host::Tcp(host) = &config.get_hosts()[0] else {
+            panic!("the proxy stands before TCP: {database_url}");
+        };
+        let upstream = format!("{host}:{}", config.get_ports()[0]);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let links = Arc::new(Mutex::new(HashMap::new()));
+        let accepted = Arc::clone(&links);
+        let accepting = tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.expect("the proxy accepts");
+                let server = TcpStream::connect(&upstream).await.expect("the server accepts");
+                let port = server.local_addr().expect("a connected socket has an address").port();
+                let silence = Arc::new(Notify::new());
+                tokio::spawn(forward(client, server, Arc::clone(&silence)));
+                accepted.lock().unwrap_or_else(PoisonError::into_inner).insert(port, silence);
+            }
+        });
+        Self { address, links, accepting }
+    }
+
+    /// The database URL that leads through the proxy.
+    pub fn url(&self, database_url: &str) -> String {
+        let database = database_url.rsplit('/').next().expect("a URL has a path");
+        format!("postgres://postgres@{}/{database}", self.address)
+    }
+
+    /// Lets a connection fall silent: nothing is forwarded any more, and neither end is told. `port` is what the server
+    /// knows it by (`pg_stat_activity.client_port`).
+    pub fn silence(&self, port: u16) {
+        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.get(&port).expect("a connection through the proxy").notify_one();
+    }
+}
+
+/// Forwards both ways until one end closes; silenced, it holds both open and forwards nothing.
+async fn forward(mut client: TcpStream, mut server: TcpStream, silence: Arc<Notify>) {
+    tokio::select! {
+        // An error is the end of the connection, which is what the other end is told by its own.
+        ended = tokio::io::copy_bidirectional(&mut client, &mut server) => return drop(ended),
+        () = silence.notified() => {}
+    }
+    std::future::pending().await
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
