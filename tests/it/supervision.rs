@@ -257,7 +257,7 @@ async fn a_panic_while_decoding_is_a_failed_attempt() {
 async fn what_waits_behind_a_panic_is_handed_to_the_next_handler_without_burning_an_attempt() {
     let stage = Stage::new().await;
     let (tell, mut heard) = ear();
-    let pubsub = stage
+    let _pubsub = stage
         .pubsub()
         .subscribe_fn_with(
             "queue",

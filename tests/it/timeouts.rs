@@ -198,3 +198,44 @@ async fn what_a_handler_spawned_outlives_its_answer() {
     assert_eq!(heard.next().await, "afterwards");
     assert_eq!(pubsub.handlers()[0].handled, 1);
 }
+
+/// Keeps time beside its deliveries.
+struct Clock {
+    tell: Tell<&'static str>,
+}
+
+impl Actor for Clock {
+    type Context = Context<Self>;
+}
+
+impl Handler<Delivery<Sms>> for Clock {
+    type Result = ResponseFuture<Handled>;
+
+    fn handle(&mut self, sms: Delivery<Sms>, context: &mut Self::Context) -> Self::Result {
+        if sms.attempt() == 2 {
+            return Box::pin(async { Ok(()) });
+        }
+        if sms.msg == "later" {
+            context.run_later(TIMEOUT * 3, |clock, _| clock.tell.tell("rang"));
+        }
+        Box::pin(std::future::pending())
+    }
+}
+
+#[actix::test]
+async fn a_timeout_cancels_nothing_but_its_own_delivery() {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let pubsub = stage
+        .pubsub()
+        .subscribe_with::<Sms, _>("clock", options(), move || Clock { tell: tell.clone() })
+        .start()
+        .await
+        .unwrap();
+    for msg in ["stuck", "later", "stuck"] {
+        pubsub.publish(&Sms::new(msg)).await.unwrap();
+    }
+    assert_eq!(heard.next().await, "rang");
+    stage.until_settled().await;
+    assert_eq!(pubsub.handlers()[0].restarts, 0);
+}

@@ -62,7 +62,7 @@ async fn forward(mut client: TcpStream, mut server: TcpStream, silence: Arc<Noti
         ended = tokio::io::copy_bidirectional(&mut client, &mut server) => return drop(ended),
         () = silence.notified() => {}
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 impl Drop for Proxy {

@@ -39,7 +39,7 @@ pub(super) struct Ended {
 pub(super) struct Overdue {
     pub(super) after: Duration,
     /// The actor's future that works on it, if one does.
-    pub(super) future: SpawnHandle,
+    pub(super) future: Option<SpawnHandle>,
     /// The whole actor waits for it: it can only be replaced.
     pub(super) atomic: bool,
 }
@@ -50,7 +50,7 @@ pub(super) struct Limit {
     alarm: Pin<Box<Sleep>>,
     /// The tasks that the answer was spawned as, which actix would let run on without a handle.
     tasks: LocalSet,
-    future: SpawnHandle,
+    future: Option<SpawnHandle>,
     atomic: bool,
 }
 
@@ -65,18 +65,14 @@ impl Limit {
         A: Actor<Context = actix::Context<A>>,
     {
         let tasks = LocalSet::new();
-        // Handles are numbered: the next one after this is what an actor future of the response gets.
-        let mark = context.spawn(actix::fut::ready(()));
+        // Handles are numbered: if the response spawns an actor future, its handle lies between these two.
+        let before = context.spawn(actix::fut::ready(()));
         let entered = tasks.enter();
         respond(context);
         drop(entered);
-        Self {
-            after,
-            alarm: Box::pin(tokio::time::sleep(after)),
-            tasks,
-            future: mark.next(),
-            atomic: context.waiting(),
-        }
+        let after_it = context.spawn(actix::fut::ready(()));
+        let future = (before.next() != after_it).then(|| before.next());
+        Self { after, alarm: Box::pin(tokio::time::sleep(after)), tasks, future, atomic: context.waiting() }
     }
 }
 

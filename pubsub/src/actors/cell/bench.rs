@@ -127,7 +127,7 @@ impl Bench {
             if overdue.atomic {
                 self.broken.get_or_insert(Broken::Overdue(overdue.after));
             } else {
-                self.to_cancel.push(overdue.future);
+                self.to_cancel.extend(overdue.future);
             }
         }
         Outcome::Failed { error: format!("timed out after {:?}", overdue.after), after: None }
