@@ -104,16 +104,7 @@ async fn a_nul_published_by_sql_is_the_databases_own_error() {
 #[actix::test]
 async fn an_undecodable_payload_is_parked_once_and_the_rest_goes_on() {
     let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let _pubsub = stage
-        .pubsub()
-        .subscribe_fn("one", move |sms: Delivery<Sms>| {
-            tell.tell(sms.into_payload().msg);
-            async { Ok(()) }
-        })
-        .start()
-        .await
-        .unwrap();
+    let (_pubsub, mut heard) = stage.hear("one").await;
     let deep = format!("{}1{}", "[".repeat(500), "]".repeat(500));
     for payload in [r#"{"msg": 7}"#, "{}", "null", "\"text\"", "[]", deep.as_str(), r#"{"msg": "fine"}"#] {
         let sql = "insert into pubsub.db_events (channel, payload) values ('sms', $1::text::jsonb)";

@@ -45,16 +45,7 @@ async fn victim(stage: &Stage, count: usize) -> Role {
 async fn the_events_of_a_killed_process_run_again_elsewhere_within_ten_seconds() {
     let stage = Stage::new().await;
     let mut role = victim(&stage, 10).await;
-    let (tell, mut heard) = ear();
-    let _survivor = stage
-        .pubsub()
-        .subscribe_fn("shared", move |sms: Delivery<Sms>| {
-            tell.tell((sms.msg.clone(), sms.attempt()));
-            async { Ok(()) }
-        })
-        .start()
-        .await
-        .unwrap();
+    let (_survivor, mut heard) = stage.hear_attempts("shared").await;
     role.signal("KILL");
     let killed = Instant::now();
     role.ended().await;
@@ -72,16 +63,7 @@ async fn the_events_of_a_killed_process_run_again_elsewhere_within_ten_seconds()
 async fn a_frozen_process_is_taken_over_from_and_its_late_answers_are_refused() {
     let stage = Stage::new().await;
     let role = victim(&stage, 5).await;
-    let (tell, mut heard) = ear();
-    let _survivor = stage
-        .pubsub()
-        .subscribe_fn("shared", move |sms: Delivery<Sms>| {
-            tell.tell((sms.msg.clone(), sms.attempt()));
-            async { Ok(()) }
-        })
-        .start()
-        .await
-        .unwrap();
+    let (_survivor, mut heard) = stage.hear_attempts("shared").await;
     role.signal("STOP");
     assert_eq!(heard.take(5).await.len(), 5);
     role.signal("CONT");

@@ -49,16 +49,7 @@ async fn drain_finishes_what_has_begun_and_gives_back_the_rest_without_burning_a
     assert_eq!(stage.count("select count(*) from pubsub.waiters").await, 0);
     assert_eq!(stage.count("select count(*) from pubsub.mailbox where attempt <> 0").await, 0);
 
-    let (tell, mut heard) = ear();
-    let _next = stage
-        .pubsub()
-        .subscribe_fn("one", move |sms: Delivery<Sms>| {
-            tell.tell((sms.msg.clone(), sms.attempt()));
-            async { Ok(()) }
-        })
-        .start()
-        .await
-        .unwrap();
+    let (_next, mut heard) = stage.hear_attempts("one").await;
     let mut rest = heard.take(399).await;
     rest.sort_by_key(|(msg, _)| msg.trim_start_matches("slow ").parse::<u32>().unwrap());
     let expected: Vec<_> = (1..400).map(|n| (format!("slow {n}"), 1)).collect();

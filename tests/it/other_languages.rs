@@ -1,21 +1,12 @@
 //! From any other language: a plain insert publishes, and the SQL functions subscribe.
 
 use pubsub::Delivery;
-use pubsub_tests::{Sms, Stage, ear};
+use pubsub_tests::{Sms, Stage};
 
 #[actix::test]
 async fn a_plain_insert_from_psql_is_handled() {
     let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let _pubsub = stage
-        .pubsub()
-        .subscribe_fn("one", move |sms: Delivery<Sms>| {
-            tell.tell(sms.into_payload().msg);
-            async { Ok(()) }
-        })
-        .start()
-        .await
-        .unwrap();
+    let (_pubsub, mut heard) = stage.hear("one").await;
     // The seed's own line, with the search path that its address sets.
     stage.client.batch_execute("set search_path = public, pubsub").await.unwrap();
     let seed = r#"INSERT INTO db_events (channel, payload) VALUES ('sms', '{ "msg": "yoloooo!" }')"#;
@@ -53,16 +44,7 @@ async fn a_subscriber_in_plain_sql_shares_a_subscription_with_the_runtime() {
         .get(0);
     assert!(settled);
 
-    let (tell, mut heard) = ear();
-    let _pubsub = stage
-        .pubsub()
-        .subscribe_fn("one", move |sms: Delivery<Sms>| {
-            tell.tell((sms.msg.clone(), sms.attempt()));
-            async { Ok(()) }
-        })
-        .start()
-        .await
-        .unwrap();
+    let (_pubsub, mut heard) = stage.hear_attempts("one").await;
     let mut heard = heard.take(2).await;
     heard.sort_unstable();
     assert_eq!(heard, [("b".to_owned(), 2), ("c".to_owned(), 1)]);

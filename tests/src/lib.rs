@@ -1,7 +1,7 @@
 //! Support for the tests of `pubsub`: a stage per test, signals instead of sleeps, and a deadline on every wait.
 
 use pubsub::testing::Database;
-use pubsub::{Builder, Channel, PubSub};
+use pubsub::{Builder, Channel, Delivery, PubSub};
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
@@ -54,6 +54,30 @@ impl Stage {
     /// Begins a runtime on the database.
     pub fn pubsub(&self) -> Builder {
         PubSub::builder(self.database.url())
+    }
+
+    /// Starts a runtime whose handler tells what each message says, and is done.
+    pub async fn hear(&self, subscription: &str) -> (PubSub, Heard<String>) {
+        self.tell_by(subscription, |sms| sms.msg.clone()).await
+    }
+
+    /// Starts a runtime whose handler tells what each message says and at which attempt, and is done.
+    pub async fn hear_attempts(&self, subscription: &str) -> (PubSub, Heard<(String, u32)>) {
+        self.tell_by(subscription, |sms| (sms.msg.clone(), sms.attempt())).await
+    }
+
+    async fn tell_by<T: Send + 'static>(
+        &self,
+        subscription: &str,
+        what: fn(&Delivery<Sms>) -> T,
+    ) -> (PubSub, Heard<T>) {
+        let (tell, heard) = ear();
+        let handler = move |sms: Delivery<Sms>| {
+            tell.tell(what(&sms));
+            std::future::ready(Ok(()))
+        };
+        let pubsub = self.pubsub().subscribe_fn(subscription, handler).start().await.expect("a runtime");
+        (pubsub, heard)
     }
 
     /// One number from the database.
