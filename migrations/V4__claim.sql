@@ -213,7 +213,8 @@ returns table (
     headers      jsonb,
     version      integer,
     published_at timestamptz,
-    attempt      integer
+    attempt      integer,
+    panics       integer
 )
 language plpgsql volatile
 set plan_cache_mode = force_generic_plan
@@ -270,7 +271,7 @@ begin
            and m.event_id = any (due)
         returning m.*
     )
-    select c.token, c.event_id, c.key, c.payload, c.headers, c.version, c.published_at, c.attempt
+    select c.token, c.event_id, c.key, c.payload, c.headers, c.version, c.published_at, c.attempt, c.panics
       from claimed c
      order by c.due_at, c.event_id;
 end

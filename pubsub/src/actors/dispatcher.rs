@@ -18,6 +18,7 @@ use crate::actors::thread::Thread;
 use crate::observe::{Gauges, HandlerState};
 use crate::policy::backoff::Backoff;
 use crate::policy::demand::Demand;
+use crate::policy::disposition::Limits;
 use crate::policy::leases::Leases;
 use crate::store::Store;
 use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler, Recipient, ResponseFuture, Supervised};
@@ -36,7 +37,7 @@ pub(crate) struct Brief {
     /// The subscription's id.
     pub(crate) subscription: i32,
     pub(crate) channel: &'static str,
-    pub(crate) max_attempts: u32,
+    pub(crate) limits: Limits,
     pub(crate) backoff: Backoff,
     pub(crate) poll_interval: Duration,
     pub(crate) assignment: Assignment,

@@ -51,7 +51,6 @@ pub(crate) struct Answers {
 pub(crate) struct Answer {
     pub(crate) token: Token,
     pub(crate) event: EventId,
-    pub(crate) attempt: u32,
     pub(crate) outcome: Outcome,
 }
 

@@ -28,6 +28,15 @@ impl fmt::Display for Token {
 /// Text beside the payload: trace context, tenant, origin.
 pub type Headers = BTreeMap<String, String>;
 
+/// Which start of a delivery this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Start {
+    /// From 1.
+    pub(crate) attempt: u32,
+    /// How many before it ended with a panic.
+    pub(crate) panics: u32,
+}
+
 /// An event as it was claimed: its payload not yet decoded, for the type is known only where the handler is.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ClaimedEvent {
@@ -39,6 +48,8 @@ pub(crate) struct ClaimedEvent {
     pub token: Token,
     /// Starts of this delivery, the coming one included.
     pub attempt: u32,
+    /// How many starts before it ended with a panic.
+    pub(crate) panics: u32,
     /// What the publisher orders by, if anything.
     pub key: Option<String>,
     /// JSON text.

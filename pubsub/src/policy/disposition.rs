@@ -3,7 +3,7 @@
 //! `store::settle` writes whatever this returns. Only one thing is decided elsewhere, by the database, because it must
 //! also hold for processes that died: whether an attempt, a panic or a crash was the last (`pubsub.reason_of_death`).
 
-use crate::model::event::EventId;
+use crate::model::event::{EventId, Start};
 use crate::model::outcome::Outcome;
 use crate::policy::backoff::Backoff;
 use serde::{Serialize, Serializer};
@@ -70,6 +70,27 @@ pub(crate) fn decide(
 
 fn interval<S: Serializer>(delay: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{}.{:06} seconds", delay.as_secs(), delay.subsec_micros()))
+}
+
+/// How often a delivery may fail: what the database decides by when it settles, for those who tell of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Starts before it is a dead letter.
+    pub(crate) max_attempts: u32,
+    /// Panics before it is one.
+    pub(crate) max_panics: u32,
+}
+
+impl Limits {
+    /// Whether a delivery that ends its start like this will be started again.
+    pub(crate) fn allow(&self, action: Action, start: Start) -> bool {
+        match action {
+            Action::Retry => start.attempt < self.max_attempts,
+            Action::Panic => start.attempt < self.max_attempts && start.panics + 1 < self.max_panics,
+            Action::Snooze | Action::Return => true,
+            Action::Reject | Action::Undecodable => false,
+        }
+    }
 }
 
 /// Longest delay that a handler can ask for.

@@ -1,6 +1,6 @@
 //! What this process holds of one subscription, and what to settle when.
 
-use crate::model::event::{EventId, Token};
+use crate::model::event::{EventId, Start, Token};
 use crate::policy::disposition::{Action, Disposition};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -21,8 +21,8 @@ pub(crate) struct Leases {
 
 #[derive(Debug, Default)]
 struct Held {
-    /// Events handed out and not answered, with their attempts.
-    outstanding: HashMap<i64, u32>,
+    /// Events handed out and not answered.
+    outstanding: HashMap<i64, Start>,
     done: Vec<i64>,
     dispositions: Vec<Disposition>,
     /// When the oldest answer that is not being settled came.
@@ -67,8 +67,8 @@ impl Settlement {
 
 impl Leases {
     /// Takes note of a claimed event.
-    pub(crate) fn hold(&mut self, token: Token, event: EventId, attempt: u32) {
-        if self.held.entry(token).or_default().outstanding.insert(event.0, attempt).is_none() {
+    pub(crate) fn hold(&mut self, token: Token, event: EventId, start: Start) {
+        if self.held.entry(token).or_default().outstanding.insert(event.0, start).is_none() {
             self.outstanding += 1;
         }
     }
@@ -156,13 +156,15 @@ impl Leases {
         self.outstanding
     }
 
-    /// The events handed out and not answered, with their tokens and attempts.
-    pub(crate) fn unanswered(&self) -> Vec<(Token, EventId, u32)> {
+    /// Which start of an event was handed out and is not answered.
+    pub(crate) fn start(&self, token: Token, event: EventId) -> Option<Start> {
+        self.held.get(&token)?.outstanding.get(&event.0).copied()
+    }
+
+    /// The events handed out and not answered.
+    pub(crate) fn unanswered(&self) -> Vec<(Token, EventId)> {
         let of_lease = |(&token, held): (&Token, &Held)| {
-            held.outstanding
-                .iter()
-                .map(|(&event, &attempt)| (token, EventId(event), attempt))
-                .collect::<Vec<_>>()
+            held.outstanding.keys().map(|&event| (token, EventId(event))).collect::<Vec<_>>()
         };
         self.held.iter().flat_map(of_lease).collect()
     }
@@ -193,6 +195,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const START: Start = Start { attempt: 1, panics: 0 };
+
     fn retry(id: i64) -> Disposition {
         Disposition { id, action: Action::Retry, delay: Duration::from_secs(1), error: None }
     }
@@ -201,8 +205,8 @@ mod tests {
     fn a_lease_answered_in_full_is_settled_at_once_and_whole() {
         let now = Instant::now();
         let mut leases = Leases::default();
-        leases.hold(Token(1), EventId(10), 1);
-        leases.hold(Token(1), EventId(11), 1);
+        leases.hold(Token(1), EventId(10), START);
+        leases.hold(Token(1), EventId(11), START);
         assert!(leases.answer(Token(1), EventId(10), None, now));
         assert_eq!(leases.ripe(now), []);
         assert!(leases.answer(Token(1), EventId(11), Some(retry(11)), now));
@@ -218,15 +222,17 @@ mod tests {
     fn a_slow_event_does_not_keep_the_finished_ones_unsettled() {
         let now = Instant::now();
         let mut leases = Leases::default();
-        leases.hold(Token(1), EventId(10), 1);
-        leases.hold(Token(1), EventId(11), 3);
+        leases.hold(Token(1), EventId(10), START);
+        leases.hold(Token(1), EventId(11), START);
         leases.answer(Token(1), EventId(10), None, now);
         assert!(leases.lingers());
         let ripe = leases.ripe(now + LINGER);
         assert_eq!(ripe[0].acknowledged(), Some([10].as_slice()));
         leases.settled(&ripe[0], true);
         assert_eq!((leases.outstanding(), leases.unsettled()), (1, 0));
-        assert_eq!(leases.unanswered(), [(Token(1), EventId(11), 3)]);
+        assert_eq!(leases.unanswered(), [(Token(1), EventId(11))]);
+        assert_eq!(leases.start(Token(1), EventId(10)), None);
+        assert_eq!(leases.start(Token(1), EventId(11)), Some(START));
         assert!(!leases.answer(Token(1), EventId(10), None, now), "it was answered before");
     }
 
@@ -239,7 +245,7 @@ mod tests {
     fn a_settlement_of_unknown_fate_is_sent_again_and_its_refusal_is_no_news() {
         let now = Instant::now();
         let mut leases = Leases::default();
-        leases.hold(Token(1), EventId(10), 1);
+        leases.hold(Token(1), EventId(10), START);
         leases.answer(Token(1), EventId(10), None, now);
         let first = leases.ripe(now).remove(0);
         leases.failed(first, now);
@@ -260,7 +266,7 @@ mod tests {
             for (token, &size) in sizes.iter().enumerate() {
                 for n in 0..size {
                     let (token, event) = (Token(token as i64), EventId((token * 100 + n) as i64));
-                    leases.hold(token, event, 1);
+                    leases.hold(token, event, START);
                     waiting.push((token, event));
                 }
             }

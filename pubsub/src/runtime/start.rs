@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::model::process::ProcessId;
 use crate::observe::Gauges;
+use crate::policy::disposition::Limits;
 use crate::store::{Store, Target};
 use actix::{Arbiter, Recipient, System};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -85,7 +86,15 @@ impl Wiring {
         let mut mailboxes = HashMap::new();
         for Post { id, subscription, thread } in posts {
             let Subscription {
-                channel, name, max_attempts, timeout, backoff, concurrency, start_cell, ..
+                channel,
+                name,
+                max_attempts,
+                max_panics,
+                timeout,
+                backoff,
+                concurrency,
+                start_cell,
+                ..
             } = subscription;
             let gauges = Arc::new(Gauges::default());
             let assignment = Assignment {
@@ -99,7 +108,7 @@ impl Wiring {
                 store: store.clone(),
                 subscription: id,
                 channel,
-                max_attempts,
+                limits: Limits { max_attempts, max_panics },
                 backoff,
                 poll_interval: config.poll_interval,
                 assignment,

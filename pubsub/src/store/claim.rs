@@ -9,12 +9,12 @@ use tokio_postgres::Row;
 
 // A claim may be lost with the server: its events then come again. So it need not wait for the disk.
 const CLAIM: &str = "
-    select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at, 1 as attempt
+    select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at, 1 as attempt, 0 as panics
       from set_config('synchronous_commit', 'off', true), pubsub.claim($1, $2, $3) c";
 
 // An attempt is on the disk before its handler starts: an event that kills the whole machine is bounded too.
 const CLAIM_MAILBOX: &str = "
-    select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at, c.attempt
+    select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at, c.attempt, c.panics
       from pubsub.claim_mailbox($1, $2, $3, $4) c";
 
 pub(super) const CHANNEL_IS_QUIET: &str = "select pubsub.channel_is_quiet($1)";
@@ -135,5 +135,6 @@ fn event(row: &Row, process: i64) -> Result<ClaimedEvent, tokio_postgres::Error>
         version: row.try_get(5)?,
         published_at: row.try_get::<_, Timestamp>(6)?,
         attempt: row.try_get::<_, i32>(7)?.unsigned_abs(),
+        panics: row.try_get::<_, i32>(8)?.unsigned_abs(),
     })
 }

@@ -15,7 +15,6 @@ use tokio::time::Sleep;
 pub(super) struct AtWork {
     pub(super) token: Token,
     pub(super) event: EventId,
-    pub(super) attempt: u32,
     pub(super) generation: u64,
     pub(super) testimony: Testimony,
     pub(super) answer: oneshot::Receiver<Handled>,
@@ -26,7 +25,6 @@ pub(super) struct AtWork {
 pub(super) struct Ended {
     pub(super) token: Token,
     pub(super) event: EventId,
-    pub(super) attempt: u32,
     pub(super) generation: u64,
     pub(super) panic: Option<Panic>,
     /// The answer, if there is one.
@@ -102,7 +100,6 @@ impl Future for AtWork {
         Poll::Ready(Ended {
             token: this.token,
             event: this.event,
-            attempt: this.attempt,
             generation: this.generation,
             panic: this.testimony.panic().cloned(),
             handled,

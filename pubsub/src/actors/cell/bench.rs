@@ -107,12 +107,12 @@ impl Bench {
     /// Takes in what the handler has answered.
     pub(super) fn poll_at_work(&mut self, context: &mut Context<'_>) {
         while let Poll::Ready(Some(ended)) = self.at_work.poll_next_unpin(context) {
-            let (token, event, attempt) = (ended.token, ended.event, ended.attempt);
+            let (token, event) = (ended.token, ended.event);
             let outcome = match ended.overdue {
                 Some(overdue) => self.cancel(ended.generation, &overdue),
                 None => self.judge(ended.generation, ended.panic, ended.handled),
             };
-            self.answer(token, event, attempt, outcome);
+            self.answer(token, event, outcome);
         }
         if self.at_work.is_empty()
             && let Some(since) = self.busy_since.take()
@@ -171,16 +171,16 @@ impl Bench {
         self.peak = self.peak.max(self.at_work.len() + 1);
         // A handler that answered at once needs no place among those that are waited for.
         match work.answer.try_recv() {
-            Ok(handled) => self.answer(work.token, work.event, work.attempt, handled.into()),
+            Ok(handled) => self.answer(work.token, work.event, handled.into()),
             Err(_) => self.at_work.push(work),
         }
     }
 
-    pub(super) fn answer(&mut self, token: Token, event: EventId, attempt: u32, outcome: Outcome) {
+    pub(super) fn answer(&mut self, token: Token, event: EventId, outcome: Outcome) {
         if self.assignment.timeout.is_some() {
             self.assignment.begun.ended(event);
         }
-        self.answers.push(Answer { token, event, attempt, outcome });
+        self.answers.push(Answer { token, event, outcome });
     }
 
     /// A delivery is about to begin.
@@ -207,7 +207,7 @@ impl Bench {
     /// Gives back what has not begun.
     pub(super) fn give_back(&mut self) {
         for event in std::mem::take(&mut self.queue) {
-            self.answer(event.token, event.id, event.attempt, Outcome::Returned);
+            self.answer(event.token, event.id, Outcome::Returned);
         }
     }
 

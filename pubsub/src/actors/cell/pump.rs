@@ -80,7 +80,7 @@ impl<C: Channel> Pump<C> {
     where
         H: Handler<Delivery<C>> + Actor<Context = Context<H>>,
     {
-        let (token, id, attempt) = (event.token, event.id, event.attempt);
+        let (token, id) = (event.token, event.id);
         let (Assignment { subscription, process, timeout, .. }, generation) = {
             let mut bench = self.bench.borrow_mut();
             bench.beginning(id, Instant::now());
@@ -108,11 +108,11 @@ impl<C: Channel> Pump<C> {
         let mut bench = self.bench.borrow_mut();
         match (begun, testimony) {
             (Ok(Ok((answer, limit))), Some(testimony)) => {
-                bench.begin(AtWork { token, event: id, attempt, generation, testimony, answer, limit });
+                bench.begin(AtWork { token, event: id, generation, testimony, answer, limit });
             }
             (Ok(Ok(_)), None) => unreachable!("a delivery that was handled was decoded"),
             (Ok(Err(error)), _) => {
-                bench.answer(token, id, attempt, Outcome::Undecodable { error: error.to_string() });
+                bench.answer(token, id, Outcome::Undecodable { error: error.to_string() });
             }
             (Err(payload), testimony) => {
                 let panic = testimony
@@ -120,7 +120,7 @@ impl<C: Channel> Pump<C> {
                     .or_else(panics::take_newest)
                     .unwrap_or_else(|| Panic::from_payload(payload.as_ref()));
                 bench.broken = Some(Broken::Panicked(panic.clone()));
-                bench.answer(token, id, attempt, Outcome::Panicked(panic));
+                bench.answer(token, id, Outcome::Panicked(panic));
             }
         }
     }

@@ -4,7 +4,7 @@ use super::Dispatcher;
 use super::suspicion::Suspicion;
 use crate::actors::message::CellCommand;
 use crate::error::{Error, error_chain};
-use crate::model::event::ClaimedEvent;
+use crate::model::event::{ClaimedEvent, Start};
 use crate::model::outcome::Outcome;
 use crate::policy::backoff::Backoff;
 use crate::policy::demand::MAX_OUTSTANDING;
@@ -350,7 +350,8 @@ impl Dispatcher {
             return;
         }
         for event in &events {
-            self.leases.hold(event.token, event.id, event.attempt);
+            let start = Start { attempt: event.attempt, panics: event.panics };
+            self.leases.hold(event.token, event.id, start);
         }
         if self.draining() || self.suspended {
             return self.give_back(&events);
@@ -365,7 +366,7 @@ impl Dispatcher {
 
     fn give_back(&mut self, events: &[ClaimedEvent]) {
         for event in events {
-            self.conclude(event.token, event.id, event.attempt, Outcome::Returned);
+            self.conclude(event.token, event.id, Outcome::Returned);
         }
     }
 }

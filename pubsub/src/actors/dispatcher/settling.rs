@@ -16,14 +16,19 @@ const SETTLE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), 2.0, Dur
 
 impl Dispatcher {
     pub(super) fn take_answer(&mut self, answer: Answer) {
-        let Answer { token, event, attempt, outcome } = answer;
+        let Answer { token, event, outcome } = answer;
         self.brief.gauges.answered(&outcome);
-        self.conclude(token, event, attempt, outcome);
+        self.conclude(token, event, outcome);
     }
 
     /// Decides what becomes of a delivery, and puts it up for settlement.
-    pub(super) fn conclude(&mut self, token: Token, event: EventId, attempt: u32, outcome: Outcome) {
+    pub(super) fn conclude(&mut self, token: Token, event: EventId, outcome: Outcome) {
         let (channel, subscription) = (self.brief.channel, &*self.brief.assignment.subscription);
+        let Some(start) = self.leases.start(token, event) else {
+            tracing::debug!(channel, subscription, %event, %token, "an answer came after its lease was lost");
+            return;
+        };
+        let attempt = start.attempt;
         let decided = decide(event, attempt, outcome, &self.brief.backoff, fastrand::f64());
         match &decided {
             None => tracing::debug!(channel, subscription, %event, attempt, "handled"),
@@ -36,19 +41,17 @@ impl Dispatcher {
                     Action::Snooze => {
                         tracing::debug!(channel, subscription, %event, attempt, ?delay, "snoozed");
                     }
-                    Action::Retry | Action::Panic if attempt < self.brief.max_attempts => {
+                    _ if self.brief.limits.allow(disposition.action, start) => {
                         tracing::warn!(channel, subscription, %event, attempt, error, ?delay, "failed; will be retried");
                     }
-                    Action::Retry | Action::Panic | Action::Reject | Action::Undecodable => {
+                    _ => {
                         self.brief.gauges.died();
                         tracing::error!(channel, subscription, %event, attempt, error, "given up: a dead letter");
                     }
                 }
             }
         }
-        if !self.leases.answer(token, event, decided, Instant::now()) {
-            tracing::debug!(channel, subscription, %event, attempt, %token, "an answer came after its lease was lost");
-        }
+        self.leases.answer(token, event, decided, Instant::now());
     }
 
     /// Writes what is ripe, and plans to look again while answers linger.

@@ -96,13 +96,13 @@ impl Dispatcher {
         let begun = std::mem::take(&mut self.brief.assignment.begun);
         self.workplace = Workplace::open(&self.brief, thread, &context.address());
         let error = format!("timed out: its handler has blocked its thread for {silent:?}");
-        for (token, event, attempt) in self.leases.unanswered() {
+        for (token, event) in self.leases.unanswered() {
             let outcome = if begun.contains(event) {
                 Outcome::Failed { error: error.clone(), after: None }
             } else {
                 Outcome::Returned
             };
-            self.conclude(token, event, attempt, outcome);
+            self.conclude(token, event, outcome);
         }
         let restarts = self.brief.gauges.restarts() + 1;
         self.handle(HandlerDied { death: Death::Blocked(silent), wait: Duration::ZERO, restarts }, context);
