@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// How long an answer waits for the rest of its lease before it is settled alone: what a crash makes run again, and how
 /// late a failed delivery can be for its next attempt.
-pub(crate) const LINGER: Duration = Duration::from_millis(100);
+pub(crate) const LINGER: Duration = Duration::from_millis(20);
 
 /// The leases of one subscription in one process.
 #[derive(Debug, Default)]

@@ -15,7 +15,13 @@ const CLAIM: &str = "
 // An attempt is on the disk before its handler starts: an event that kills the whole machine is bounded too.
 const CLAIM_MAILBOX: &str = "
     select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at, c.attempt, c.panics
-      from pubsub.claim_mailbox($1, $2, $3, $4) c";
+      from pubsub.claim_mailbox($1, $2, $3) c";
+
+// Suspects are claimed one by one, and what they are suspected of is killing their process: the count survives that
+// without the disk.
+const CLAIM_SUSPECT: &str = "
+    select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at, c.attempt, c.panics
+      from set_config('synchronous_commit', 'off', true), pubsub.claim_mailbox($1, $2, 1, suspect => true) c";
 
 pub(super) const CHANNEL_IS_QUIET: &str = "select pubsub.channel_is_quiet($1)";
 
@@ -87,16 +93,26 @@ impl Store {
         Ok((quiet, events(&rows, process)?))
     }
 
-    /// Claims up to `batch` due deliveries of the mailbox, their attempt counted; or one suspect.
+    /// Claims up to `batch` due deliveries of the mailbox, their attempt counted; no suspects.
     pub(crate) async fn claim_mailbox(
         &self,
         subscription: i32,
         process: i64,
         batch: usize,
-        suspect: bool,
     ) -> Result<Vec<ClaimedEvent>, Error> {
-        let parameters: Parameters<'_> = &[&subscription, &process, &size(batch), &suspect];
+        let parameters: Parameters<'_> = &[&subscription, &process, &size(batch)];
         let rows = self.query("claim deliveries of the mailbox", CLAIM_MAILBOX, parameters).await?;
+        events(&rows, process)
+    }
+
+    /// Claims a due suspect of the mailbox, its attempt counted.
+    pub(crate) async fn claim_suspect(
+        &self,
+        subscription: i32,
+        process: i64,
+    ) -> Result<Vec<ClaimedEvent>, Error> {
+        let rows =
+            self.query("claim a suspect of the mailbox", CLAIM_SUSPECT, &[&subscription, &process]).await?;
         events(&rows, process)
     }
 

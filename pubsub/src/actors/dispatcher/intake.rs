@@ -166,7 +166,7 @@ impl Dispatcher {
         self.intake.mailbox_was_last = true;
         let began = Instant::now();
         self.work(context, async move {
-            let events = store.claim_mailbox(subscription, process, room, false).await?;
+            let events = store.claim_mailbox(subscription, process, room).await?;
             Ok(Step::Claimed { events, asked: room, from_mailbox: true, took: began.elapsed() })
         });
     }

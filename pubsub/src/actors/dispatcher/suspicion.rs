@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// How long a suspect is handled alone, and how long it waits to be. What kills a process mostly does so at once; what
 /// takes longer than this must not hold up the others.
-const PROBATION: Duration = Duration::from_secs(1);
+const PROBATION: Duration = Duration::from_millis(250);
 
 /// What the dispatcher knows of suspects.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Dispatcher {
         self.intake.suspicion.ripe = false;
         let (store, subscription, process) = self.speaker();
         self.work(context, async move {
-            let event = store.claim_mailbox(subscription, process, 1, true).await?;
+            let event = store.claim_suspect(subscription, process).await?;
             Ok(Step::Suspected { event })
         });
         true
