@@ -4,6 +4,7 @@
 -- Error codes of class PB are ours and part of the contract (docs/sql-contract.md):
 --   PB001 undeclared channel       PB002 payload too large      PB003 not first in its transaction
 --   PB004 unknown subscription     PB005 transaction ids went backwards
+--   PB006 unregistered process
 
 -- Advisory locks live in the two-integer space, under classes of our own ('psb1', 'psb2', 'psb3' as ASCII).
 -- Class of the lock that publishers share, per channel id, until they commit.
@@ -139,6 +140,22 @@ begin
         raise exception using
             errcode = 'PB003',
             message = format('%s needs isolation level read committed', what);
+    end if;
+end
+$$;
+
+-- Raises PB006 for a process that is not registered: most likely it was declared dead and has not noticed yet. A lease of
+-- its own would belong to nobody, and its events would wait for the janitor.
+create function pubsub.require_registered(process bigint) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not exists (select from pubsub.processes p where p.id = process) then
+        raise exception using
+            errcode = 'PB006',
+            message = format('process %s is not registered', coalesce(process::text, 'null')),
+            hint = 'It may have been declared dead. Register again with pubsub.register_process.';
     end if;
 end
 $$;

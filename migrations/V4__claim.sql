@@ -79,6 +79,7 @@ begin
         return;
     end if;
 
+    perform pubsub.require_registered(process);
     sequence := pubsub.log_sequence();
     fence := pg_current_xact_id()::text::bigint;
     perform pg_advisory_xact_lock(pubsub.claiming_lock_class(), claim.subscription);
@@ -256,6 +257,7 @@ begin
     if due = '{}' then
         return;
     end if;
+    perform pubsub.require_registered(process);
     return query
     with lease as (
         insert into pubsub.leases (subscription, process, event_ids, from_mailbox)

@@ -89,3 +89,15 @@ async fn the_late_answer_of_a_process_that_was_declared_dead_does_not_count() {
         "the late answer was refused"
     );
 }
+
+#[actix::test]
+async fn a_process_that_was_declared_dead_can_claim_nothing() {
+    let stage = Stage::new().await;
+    for sql in ["declare_channel('sms')", "subscribe('sms', 'one')", "publish('sms', '{}')"] {
+        stage.client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
+    }
+    let refused = stage.client.query("select * from pubsub.claim(1, 7, 10)", &[]).await.unwrap_err();
+    let refused = refused.as_db_error().unwrap();
+    assert_eq!((refused.code().code(), refused.message()), ("PB006", "process 7 is not registered"));
+    assert_eq!(stage.count("select count(*) from pubsub.leases").await, 0);
+}

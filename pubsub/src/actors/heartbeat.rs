@@ -75,7 +75,7 @@ impl Heartbeat {
                 }
             };
             let registered =
-                if pulse.beat(process).await? { None } else { Some(pulse.register(&host).await?) };
+                if pulse.beat(process).await? { None } else { Some(pulse.register_again(&host).await?) };
             Ok(Beaten { pulse, end, registered })
         };
         context.spawn(beating.into_actor(self).map(Self::beaten));

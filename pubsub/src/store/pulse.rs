@@ -39,8 +39,10 @@ impl Target {
 }
 
 impl Pulse {
-    /// Registers this process; returns its id.
-    pub(crate) async fn register(&self, host: &str) -> Result<i64, Error> {
+    /// Registers this process anew, after it was declared dead; returns its new id. What it claimed in between, under the
+    /// old one, is put back to work.
+    pub(crate) async fn register_again(&self, host: &str) -> Result<i64, Error> {
+        let _: i64 = self.ask("take over stray leases", "select pubsub.reclaim_strays()", &[]).await?;
         self.ask("register the process", REGISTER, &[&host, &os_pid(), &env!("CARGO_PKG_VERSION")]).await
     }
 
