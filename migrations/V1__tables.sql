@@ -116,8 +116,10 @@ create table pubsub.processes (
 
 -- Claimed batches: one row from claim to settle.
 --   token         rises with every claim: the fence of pubsub.settle
---   event_ids     the events not yet settled
+--   event_ids     the events not yet settled, in the order in which they are begun
 --   from_mailbox  whether the events were claimed from the mailbox, or from the log
+--   begins        how far the process may have got: an event of this lease has not begun while that many or more of those
+--                 that the process has claimed for the subscription before it are not settled; null: it may have
 create sequence pubsub.leases_token_seq as bigint;
 
 create table pubsub.leases (
@@ -126,8 +128,10 @@ create table pubsub.leases (
     process      bigint not null,
     event_ids    bigint[] not null,
     from_mailbox boolean not null,
+    begins       integer,
     claimed_at   timestamptz not null default clock_timestamp(),
-    constraint leases_pkey primary key (token)
+    constraint leases_pkey primary key (token),
+    constraint leases_begins_check check (begins >= 1)
 );
 
 create index leases_process_idx on pubsub.leases (process);

@@ -32,9 +32,13 @@ end;
 -- Claims up to `batch` of the next events of a subscription for a process: returns them in the order to handle them, each
 -- with the token of their common lease. No rows: there is nothing to read now.
 --
+--   begins  the caller's promise to begin an event only once fewer than this many of those that it has claimed for the
+--           subscription before it are not settled. When it dies, the others have not begun: they are handed out again as
+--           if they had never been claimed. Null promises nothing, and then all of them are suspects.
+--
 -- Must come first in a READ COMMITTED transaction (PB003). Claims of one subscription wait for each other. Losing the
 -- commit of a claim only makes its events come again, so the caller may commit it asynchronously.
-create function pubsub.claim(subscription integer, process bigint, batch integer)
+create function pubsub.claim(subscription integer, process bigint, batch integer, begins integer default null)
 returns table (
     token        bigint,
     id           bigint,
@@ -149,8 +153,8 @@ begin
             select count(*) as size, max(e.id) as last_id, array_agg(e.id order by e.id) as event_ids from events e
         ),
         lease as (
-            insert into pubsub.leases (subscription, process, event_ids, from_mailbox)
-            select claim.subscription, claim.process, b.event_ids, false from batch_taken b where b.size > 0
+            insert into pubsub.leases (subscription, process, event_ids, from_mailbox, begins)
+            select claim.subscription, claim.process, b.event_ids, false, claim.begins from batch_taken b where b.size > 0
             returning leases.token
         ),
         advance as (
@@ -200,11 +204,13 @@ $$;
 --
 -- Suspects, deliveries whose process died, are left alone unless `suspect` asks for one: then it comes alone, and the
 -- caller should handle nothing else of the subscription beside it. So whatever dies with it again is to blame.
+--   begins  as for pubsub.claim
 create function pubsub.claim_mailbox(
     subscription integer,
     process      bigint,
     batch        integer,
-    suspect      boolean default false
+    suspect      boolean default false,
+    begins       integer default null
 )
 returns table (
     token        bigint,
@@ -215,7 +221,8 @@ returns table (
     version      integer,
     published_at timestamptz,
     attempt      integer,
-    panics       integer
+    panics       integer,
+    crashes      integer
 )
 language plpgsql volatile
 set plan_cache_mode = force_generic_plan
@@ -260,8 +267,8 @@ begin
     perform pubsub.require_registered(process);
     return query
     with lease as (
-        insert into pubsub.leases (subscription, process, event_ids, from_mailbox)
-        values (claim_mailbox.subscription, claim_mailbox.process, due, true)
+        insert into pubsub.leases (subscription, process, event_ids, from_mailbox, begins)
+        values (claim_mailbox.subscription, claim_mailbox.process, due, true, claim_mailbox.begins)
         returning leases.token
     ),
     claimed as (
@@ -273,7 +280,8 @@ begin
            and m.event_id = any (due)
         returning m.*
     )
-    select c.token, c.event_id, c.key, c.payload, c.headers, c.version, c.published_at, c.attempt, c.panics
+    select c.token, c.event_id, c.key, c.payload, c.headers, c.version, c.published_at, c.attempt, c.panics,
+           c.crashes
       from claimed c
      order by c.due_at, c.event_id;
 end

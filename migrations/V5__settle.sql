@@ -39,8 +39,10 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    of_subscription pubsub.subscriptions;
-    unknown         text;
+    -- One time for all of them: those that are due together come in publish order.
+    now_here constant timestamptz := clock_timestamp();
+    of_subscription   pubsub.subscriptions;
+    unknown           text;
 begin
     select d ->> 'action' into unknown
       from jsonb_array_elements(dispositions) d
@@ -108,7 +110,7 @@ begin
         last_error
     )
     select lease.subscription, j.id, of_subscription.channel, j.key, j.payload, j.headers, j.version, j.published_at,
-           j.attempts, j.panicked, j.crashed, clock_timestamp() + j.delay, j.error
+           j.attempts, j.panicked, j.crashed, now_here + j.delay, j.error
       from judged j
      where j.reason is null
     on conflict on constraint mailbox_pkey do update

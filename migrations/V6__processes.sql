@@ -33,24 +33,41 @@ $$;
 
 -- Ends the leases of a process: every event of theirs goes to the mailbox as an orphan of its own, due at once. Returns
 -- how many. Leases that are being settled this very moment are left to their settlement.
---   action  'crash' if the process died, 'retry' if it stopped: either way the attempt counts, for nobody can tell which
---           of the events it had begun
+--   action  'crash' if the process died, 'retry' if it stopped: what becomes of the events that may have begun, as far as
+--           leases.begins tells. The attempt of the others does not count.
 create function pubsub.orphan_leases(process bigint, action text, error text) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     lease    pubsub.leases;
+    of       integer;
+    before   integer;
     orphaned bigint := 0;
 begin
     for lease in
-        select * from pubsub.leases l where l.process = orphan_leases.process order by l.token for update skip locked
+        select *
+          from pubsub.leases l
+         where l.process = orphan_leases.process
+         order by l.subscription, l.token
+           for update skip locked
     loop
+        if of is distinct from lease.subscription then
+            of := lease.subscription;
+            before := 0;
+        end if;
         perform pubsub.dispose(lease, (
-            select jsonb_agg(jsonb_build_object('id', e.id, 'action', action, 'error', error))
-              from unnest(lease.event_ids) e (id)
+            select jsonb_agg(
+                       case
+                           when before + e.ordinal > lease.begins then
+                               jsonb_build_object('id', e.id, 'action', 'return')
+                           else jsonb_build_object('id', e.id, 'action', action, 'error', error)
+                       end
+                   )
+              from unnest(lease.event_ids) with ordinality e (id, ordinal)
         ));
         delete from pubsub.leases l where l.token = lease.token;
+        before := before + cardinality(lease.event_ids);
         orphaned := orphaned + cardinality(lease.event_ids);
     end loop;
     return orphaned;

@@ -41,6 +41,36 @@ async fn a_stale_settle_is_refused() {
 }
 
 #[actix::test]
+async fn what_a_dead_process_had_promised_not_to_have_begun_is_no_suspect_and_its_attempt_does_not_count() {
+    let stage = Stage::new().await;
+    let client = &stage.client;
+    client.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
+    client.batch_execute("select pubsub.subscribe('sms', 'one')").await.unwrap();
+    client.batch_execute("select pubsub.publish('sms', '{}') from generate_series(1, 8)").await.unwrap();
+    let process = stage.count("select pubsub.register_process('host', 1, 'test')").await;
+    let claim = "select token, id from pubsub.claim(1, $1, $2, begins => 3)";
+    let first = client.query(claim, &[&process, &4]).await.unwrap();
+    let second = client.query(claim, &[&process, &4]).await.unwrap();
+    let id = |of: usize| if of < 4 { first[of].get::<_, i64>(1) } else { second[of - 4].get(1) };
+    // The first two are settled. So of 2, 3 | 4, 5, 6, 7 the first three may have begun, across the leases.
+    let settle = "select pubsub.settle($1, $2, $3)";
+    client.query(settle, &[&process, &first[0].get::<_, i64>(0), &vec![id(0), id(1)]]).await.unwrap();
+    stage.count("select pubsub.orphan_leases(id, 'crash', 'killed') from pubsub.processes").await;
+
+    let counts = "select event_id, attempt, crashes from pubsub.mailbox order by event_id";
+    let counts: Vec<(i64, i32, i32)> = client
+        .query(counts, &[])
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| (row.get(0), row.get(1), row.get(2)))
+        .collect();
+    let begun = |of| (id(of), 1, 1);
+    let not_begun = |of| (id(of), 0, 0);
+    assert_eq!(counts, [begun(2), begun(3), begun(4), not_begun(5), not_begun(6), not_begun(7)]);
+}
+
+#[actix::test]
 async fn the_late_answer_of_a_process_that_was_declared_dead_does_not_count() {
     let stage = Stage::new().await;
     let (tell, mut heard) = ear();

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use crate::checker::Report;
 use crate::database::Result;
 
-const CLAIM: &str = "pubsub.claim(integer, bigint, integer)";
+const CLAIM: &str = "pubsub.claim(integer, bigint, integer, integer)";
 
 /// A way to lose events or their order.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +89,9 @@ const HIGHEST_ID_CLAIM: &str = "
 create table public.highest_ids (subscription integer primary key, id bigint not null);
 insert into public.highest_ids select s.id, 0 from pubsub.subscriptions s;
 
-create or replace function pubsub.claim(subscription integer, process bigint, batch integer)
+create or replace function pubsub.claim(
+    subscription integer, process bigint, batch integer, begins integer default null
+)
 returns table (
     token        bigint,
     id           bigint,

@@ -19,6 +19,7 @@ use crate::observe::{Gauges, HandlerState};
 use crate::policy::backoff::Backoff;
 use crate::policy::demand::Demand;
 use crate::policy::disposition::Limits;
+use crate::policy::feed::Feed;
 use crate::policy::leases::Leases;
 use crate::store::Store;
 use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler, Recipient, ResponseFuture, Supervised};
@@ -50,6 +51,8 @@ pub(crate) struct Dispatcher {
     brief: Brief,
     workplace: Workplace,
     leases: Leases,
+    /// Claimed, and not yet with the handler.
+    feed: Feed,
     demand: Demand,
     intake: Intake,
     /// Whether a look for answers that have lingered is planned.
@@ -70,6 +73,7 @@ impl Dispatcher {
         Self {
             workplace: Workplace::open(&brief, thread, address),
             leases: Leases::default(),
+            feed: Feed::default(),
             demand: Demand::new(brief.assignment.concurrency),
             intake: Intake::default(),
             settle_planned: false,
@@ -90,8 +94,10 @@ impl Dispatcher {
         !self.drains.is_empty()
     }
 
-    /// Asks the cell to give back what has not begun.
-    fn recall(&self) {
+    /// Gives back what has not begun, and asks the cell to do the same.
+    fn recall(&mut self) {
+        let waiting = self.feed.recall();
+        self.give_back(&waiting);
         if self.workplace.commands.try_send(CellCommand::Recall).is_err() {
             tracing::debug!(
                 subscription = self.name(),
@@ -132,6 +138,7 @@ impl Actor for Dispatcher {
 impl Supervised for Dispatcher {
     fn restarting(&mut self, _: &mut Self::Context) {
         self.leases = Leases::default();
+        self.feed = Feed::default();
         self.intake = Intake::after_doubt();
         self.settle_planned = false;
         self.recall();
@@ -182,7 +189,11 @@ impl Handler<HandlerDied> for Dispatcher {
             tracing::error!(channel, subscription, why = %death, restarts, ?wait, "a handler dies too often and must wait");
             self.brief.gauges.is(HandlerState::Quarantined);
         }
-        self.suspended |= !wait.is_zero();
+        if !wait.is_zero() {
+            self.suspended = true;
+            let waiting = self.feed.recall();
+            self.give_back(&waiting);
+        }
         self.brief.gauges.handler_died(match &death {
             Death::Panicked(panic) => Some(panic),
             Death::StoppedItself | Death::Overdue(_) | Death::Blocked(_) => None,
@@ -223,6 +234,7 @@ impl Handler<Drain> for Dispatcher {
         let (done, drained) = oneshot::channel();
         self.drains.push(done);
         self.recall();
+        self.settle(context);
         self.finish_drain(context);
         Box::pin(async move {
             // The end of the sender's life is the answer.

@@ -50,6 +50,8 @@ pub(crate) struct ClaimedEvent {
     pub attempt: u32,
     /// How many starts before it ended with a panic.
     pub(crate) panics: u32,
+    /// How many starts before it ended with the death of its process: if any, it is a suspect.
+    pub(crate) crashes: u32,
     /// What the publisher orders by, if anything.
     pub key: Option<String>,
     /// JSON text.

@@ -1,5 +1,6 @@
 //! Decides how many events to claim.
 
+use crate::policy::leases::LINGER;
 use std::time::Duration;
 
 /// How much work may lie leased in this process beyond what is begun, in time: what a slow handler holds back from other
@@ -69,6 +70,14 @@ impl Demand {
         (horizon as usize).clamp(slots.min(MAX_OUTSTANDING), MAX_OUTSTANDING)
     }
 
+    /// How many deliveries may have begun and not be settled: all slots of the handler, and what it finishes while its
+    /// answers linger and are written, with a quarter to spare. More would put the blame for a crash on more events.
+    pub(crate) fn begins(&self) -> usize {
+        let written_after = LINGER.as_secs_f64() + self.claim_time;
+        let finished = self.rate.map_or(0.0, |rate| rate * written_after * 1.25);
+        (self.concurrency + finished as usize).min(MAX_OUTSTANDING)
+    }
+
     /// How many events to claim now, with `outstanding` in hand; 0 while more than half of the target is. Half, so that
     /// a claim is worth its transaction and still returns before the handler runs dry.
     pub(crate) fn claim_size(&self, outstanding: usize) -> usize {
@@ -130,6 +139,16 @@ mod tests {
         assert_eq!(demand.claim_size(MAX_OUTSTANDING / 2 + 1), 0);
     }
 
+    #[test]
+    fn only_what_a_slow_handler_can_have_begun_is_blamed_for_a_crash() {
+        let mut demand = Demand::new(16);
+        assert_eq!(demand.begins(), 16);
+        for _ in 0..20 {
+            demand.observe(16, Duration::from_millis(20), 16);
+        }
+        assert_eq!(demand.begins(), 36, "800 a second for 25 ms");
+    }
+
     proptest! {
         #[test]
         fn an_idle_handler_is_always_fed_and_nobody_is_overfed(
@@ -139,6 +158,7 @@ mod tests {
             let mut demand = Demand::new(concurrency);
             demand.observe(completed, Duration::from_nanos(busy.into()), peak);
             prop_assert!(demand.claim_size(0) >= 1);
+            prop_assert!((1..=MAX_OUTSTANDING).contains(&demand.begins()));
             prop_assert!(demand.claim_size(outstanding) <= MAX_BATCH);
             prop_assert!(outstanding + demand.claim_size(outstanding) <= MAX_OUTSTANDING.max(outstanding));
         }

@@ -116,6 +116,14 @@ impl Leases {
         ripe
     }
 
+    /// No answer need wait for more of its lease.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        let lingered = now.checked_sub(LINGER).unwrap_or(now);
+        for since in self.held.values_mut().filter_map(|held| held.since.as_mut()) {
+            *since = lingered.min(*since);
+        }
+    }
+
     /// A settlement was answered. Returns whether a refusal of it would be news.
     pub(crate) fn settled(&mut self, settlement: &Settlement, accepted: bool) -> bool {
         self.unsettled = self.unsettled.saturating_sub(settlement.size());

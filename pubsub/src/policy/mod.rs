@@ -7,5 +7,6 @@ pub(crate) mod absence;
 pub(crate) mod backoff;
 pub(crate) mod demand;
 pub(crate) mod disposition;
+pub(crate) mod feed;
 pub(crate) mod leases;
 pub(crate) mod restart;

@@ -9,18 +9,21 @@ use tokio_postgres::Row;
 
 // A claim may be lost with the server: its events then come again. So it need not wait for the disk.
 const CLAIM: &str = "
-    select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at, 1 as attempt, 0 as panics
-      from set_config('synchronous_commit', 'off', true), pubsub.claim($1, $2, $3) c";
+    select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at,
+           1 as attempt, 0 as panics, 0 as crashes
+      from set_config('synchronous_commit', 'off', true), pubsub.claim($1, $2, $3, $4) c";
 
 // An attempt is on the disk before its handler starts: an event that kills the whole machine is bounded too.
 const CLAIM_MAILBOX: &str = "
-    select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at, c.attempt, c.panics
-      from pubsub.claim_mailbox($1, $2, $3) c";
+    select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at,
+           c.attempt, c.panics, c.crashes
+      from pubsub.claim_mailbox($1, $2, $3, begins => $4) c";
 
 // Suspects are claimed one by one, and what they are suspected of is killing their process: the count survives that
 // without the disk.
 const CLAIM_SUSPECT: &str = "
-    select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at, c.attempt, c.panics
+    select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at,
+           c.attempt, c.panics, c.crashes
       from set_config('synchronous_commit', 'off', true), pubsub.claim_mailbox($1, $2, 1, suspect => true) c";
 
 pub(super) const CHANNEL_IS_QUIET: &str = "select pubsub.channel_is_quiet($1)";
@@ -44,15 +47,32 @@ pub(crate) struct Due {
     pub(crate) suspect: Option<Duration>,
 }
 
+/// How much to claim.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    batch: i32,
+    begins: i32,
+}
+
+impl Size {
+    /// Up to `batch` events, each of which begins only once fewer than `begins` of those claimed before it are not settled.
+    pub(crate) fn new(batch: usize, begins: usize) -> Self {
+        let [batch, begins] = [batch, begins].map(|size| i32::try_from(size).unwrap_or(i32::MAX));
+        Self { batch, begins }
+    }
+}
+
 impl Store {
-    /// Claims up to `batch` of the log's next events.
+    /// Claims the log's next events.
     pub(crate) async fn claim(
         &self,
         subscription: i32,
         process: i64,
-        batch: usize,
+        claim: Size,
     ) -> Result<Vec<ClaimedEvent>, Error> {
-        let rows = self.query("claim events", CLAIM, &[&subscription, &process, &size(batch)]).await?;
+        let rows = self
+            .query("claim events", CLAIM, &[&subscription, &process, &claim.batch, &claim.begins])
+            .await?;
         events(&rows, process)
     }
 
@@ -61,13 +81,12 @@ impl Store {
         &self,
         subscription: i32,
         process: i64,
-        batch: usize,
+        claim: Size,
     ) -> Result<Vec<ClaimedEvent>, Error> {
-        let size = size(batch);
         let (rows, _) = self
             .query_both(
                 "claim events",
-                (CLAIM, &[&subscription, &process, &size]),
+                (CLAIM, &[&subscription, &process, &claim.batch, &claim.begins]),
                 (STOP_WAITING, &[&subscription, &process]),
             )
             .await?;
@@ -79,28 +98,27 @@ impl Store {
         &self,
         subscription: i32,
         process: i64,
-        batch: usize,
+        claim: Size,
     ) -> Result<(bool, Vec<ClaimedEvent>), Error> {
-        let size = size(batch);
         let (quiet, rows) = self
             .query_both(
                 "claim events",
                 (CHANNEL_IS_QUIET, &[&subscription]),
-                (CLAIM, &[&subscription, &process, &size]),
+                (CLAIM, &[&subscription, &process, &claim.batch, &claim.begins]),
             )
             .await?;
         let quiet = quiet.first().is_some_and(|row| row.get(0));
         Ok((quiet, events(&rows, process)?))
     }
 
-    /// Claims up to `batch` due deliveries of the mailbox, their attempt counted; no suspects.
+    /// Claims due deliveries of the mailbox, their attempt counted; no suspects.
     pub(crate) async fn claim_mailbox(
         &self,
         subscription: i32,
         process: i64,
-        batch: usize,
+        claim: Size,
     ) -> Result<Vec<ClaimedEvent>, Error> {
-        let parameters: Parameters<'_> = &[&subscription, &process, &size(batch)];
+        let parameters: Parameters<'_> = &[&subscription, &process, &claim.batch, &claim.begins];
         let rows = self.query("claim deliveries of the mailbox", CLAIM_MAILBOX, parameters).await?;
         events(&rows, process)
     }
@@ -129,10 +147,6 @@ impl Store {
     }
 }
 
-fn size(batch: usize) -> i32 {
-    i32::try_from(batch).unwrap_or(i32::MAX)
-}
-
 fn events(rows: &[Row], process: i64) -> Result<Vec<ClaimedEvent>, Error> {
     rows.iter()
         .map(|row| event(row, process))
@@ -152,5 +166,6 @@ fn event(row: &Row, process: i64) -> Result<ClaimedEvent, tokio_postgres::Error>
         published_at: row.try_get::<_, Timestamp>(6)?,
         attempt: row.try_get::<_, i32>(7)?.unsigned_abs(),
         panics: row.try_get::<_, i32>(8)?.unsigned_abs(),
+        crashes: row.try_get::<_, i32>(9)?.unsigned_abs(),
     })
 }

@@ -9,6 +9,7 @@ use crate::model::outcome::Outcome;
 use crate::policy::backoff::Backoff;
 use crate::policy::demand::MAX_OUTSTANDING;
 use crate::store::Store;
+use crate::store::claim::Size;
 use crate::store::wait::WAITER_TTL;
 use actix::{ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFuture};
 use std::time::{Duration, Instant};
@@ -41,6 +42,8 @@ pub(super) struct Intake {
     pub(super) suspicion: Suspicion,
     /// The mailbox had its turn last.
     mailbox_was_last: bool,
+    /// What was promised with the claim that is under way, or was last: see [`Demand::begins`](crate::policy::demand::Demand).
+    promise: usize,
     /// Since when the waiter row stands. Publishers ring while it does.
     waiting: Option<Instant>,
     /// The pause before the next look, while somebody is mid-publish: those who began before the waiter row do not ring.
@@ -63,6 +66,7 @@ impl Default for Intake {
             mailbox_ripe: true,
             suspicion: Suspicion::default(),
             mailbox_was_last: false,
+            promise: 0,
             waiting: None,
             restless: None,
             nap: None,
@@ -162,17 +166,19 @@ impl Dispatcher {
 
     fn claim_mailbox(&mut self, room: usize, context: &mut Context<Self>) {
         let (store, subscription, process) = self.speaker();
+        let size = self.promise(room);
         self.intake.mailbox_ripe = false;
         self.intake.mailbox_was_last = true;
         let began = Instant::now();
         self.work(context, async move {
-            let events = store.claim_mailbox(subscription, process, room).await?;
+            let events = store.claim_mailbox(subscription, process, size).await?;
             Ok(Step::Claimed { events, asked: room, from_mailbox: true, took: began.elapsed() })
         });
     }
 
     fn claim_log(&mut self, room: usize, context: &mut Context<Self>) {
         let (store, subscription, process) = self.speaker();
+        let size = self.promise(room);
         self.intake.log_ripe = false;
         self.intake.mailbox_was_last = false;
         self.intake.restless = None;
@@ -183,9 +189,9 @@ impl Dispatcher {
         let began = Instant::now();
         self.work(context, async move {
             let events = if was_waiting {
-                store.claim_awake(subscription, process, room).await?
+                store.claim_awake(subscription, process, size).await?
             } else {
-                store.claim(subscription, process, room).await?
+                store.claim(subscription, process, size).await?
             };
             Ok(Step::Claimed { events, asked: room, from_mailbox: false, took: began.elapsed() })
         });
@@ -194,18 +200,19 @@ impl Dispatcher {
     /// The log is read to its end: goes to sleep, or looks around while it sleeps.
     fn rest(&mut self, room: usize, context: &mut Context<Self>) {
         let (store, subscription, process) = self.speaker();
+        let size = self.promise(room);
         let intake = &mut self.intake;
         match intake.waiting {
             // Registered before the look: whoever publishes after the look sees the row, and rings.
             None => self.work(context, async move {
                 store.start_waiting(subscription, process).await?;
-                let (quiet, events) = store.claim_if_quiet(subscription, process, room).await?;
+                let (quiet, events) = store.claim_if_quiet(subscription, process, size).await?;
                 Ok(Step::Looked { events, quiet })
             }),
             Some(_) if intake.restless.is_some() => {
                 if intake.nap.is_none() {
                     self.work(context, async move {
-                        let (quiet, events) = store.claim_if_quiet(subscription, process, room).await?;
+                        let (quiet, events) = store.claim_if_quiet(subscription, process, size).await?;
                         Ok(Step::Looked { events, quiet })
                     });
                 }
@@ -217,12 +224,18 @@ impl Dispatcher {
                     if renewed {
                         store.start_waiting(subscription, process).await?;
                     }
-                    let events = store.claim(subscription, process, room).await?;
+                    let events = store.claim(subscription, process, size).await?;
                     Ok(Step::Polled { events, renewed })
                 });
             }
             Some(_) => {}
         }
+    }
+
+    /// Promises how far the handler will get into what is claimed now.
+    fn promise(&mut self, room: usize) -> Size {
+        self.intake.promise = self.demand.begins();
+        Size::new(room, self.intake.promise)
     }
 
     /// Whom a step speaks to, and as whom.
@@ -285,7 +298,8 @@ impl Dispatcher {
                 self.deliver(events);
             }
             Step::Suspected { event } => {
-                intake.suspicion.claimed(!event.is_empty());
+                intake.suspicion.claimed(event.first());
+                intake.promise = usize::MAX;
                 self.deliver(event);
             }
             Step::Looked { events, quiet } => {
@@ -344,17 +358,25 @@ impl Dispatcher {
         });
     }
 
-    /// Hands events to the cell. What it cannot take, which only a dying arbiter cannot, is given back.
+    /// Takes in what a claim has brought.
     fn deliver(&mut self, events: Vec<ClaimedEvent>) {
-        if events.is_empty() {
-            return;
-        }
         for event in &events {
             let start = Start { attempt: event.attempt, panics: event.panics };
             self.leases.hold(event.token, event.id, start);
         }
         if self.draining() || self.suspended {
             return self.give_back(&events);
+        }
+        self.feed.push(events, self.intake.promise);
+        self.feed_the_handler();
+    }
+
+    /// Hands the cell what may begin. What it cannot take, which only a dying arbiter cannot, is given back.
+    pub(super) fn feed_the_handler(&mut self) {
+        let with_the_handler = self.leases.outstanding() - self.feed.len();
+        let events = self.feed.release(with_the_handler + self.leases.unsettled());
+        if events.is_empty() {
+            return;
         }
         if let Err(refused) = self.workplace.commands.try_send(CellCommand::Deliver(events)) {
             let (TrySendError::Full(command) | TrySendError::Closed(command)) = refused;
@@ -364,7 +386,7 @@ impl Dispatcher {
         }
     }
 
-    fn give_back(&mut self, events: &[ClaimedEvent]) {
+    pub(super) fn give_back(&mut self, events: &[ClaimedEvent]) {
         for event in events {
             self.conclude(event.token, event.id, Outcome::Returned);
         }

@@ -54,9 +54,14 @@ impl Dispatcher {
         self.leases.answer(token, event, decided, Instant::now());
     }
 
-    /// Writes what is ripe, and plans to look again while answers linger.
+    /// Writes what is ripe, and plans to look again while answers linger. They do not if the handler could have more to do
+    /// once they are written.
     pub(super) fn settle(&mut self, context: &mut Context<Self>) {
-        for settlement in self.leases.ripe(Instant::now()) {
+        let (now, waiting) = (Instant::now(), self.feed.len());
+        if waiting > 0 && waiting == self.leases.outstanding() {
+            self.leases.hurry(now);
+        }
+        for settlement in self.leases.ripe(now) {
             self.write(settlement, context);
         }
         if self.leases.lingers() && !self.settle_planned {
@@ -103,6 +108,7 @@ impl Dispatcher {
                 if let Some(after) = settlement.next_due() {
                     self.brief.scheduler.do_send(LookIntoMailbox { after });
                 }
+                self.feed_the_handler();
                 self.settle(context);
             }
             Err(error) => {
