@@ -155,6 +155,41 @@ async fn a_listener_whose_connection_has_fallen_silent_is_replaced_within_fiftee
     }
 }
 
+/// How long the outage lasts. More for a long run.
+fn outage() -> Duration {
+    let seconds = std::env::var("PUBSUB_OUTAGE_SECONDS").ok();
+    Duration::from_secs(
+        seconds.map_or(3, |seconds| seconds.parse().expect("PUBSUB_OUTAGE_SECONDS is a number")),
+    )
+}
+
+#[actix::test]
+async fn after_resets_and_an_outage_the_listener_listens_and_nothing_is_late() {
+    let stage = Stage::new().await;
+    let proxy = Proxy::start(stage.database.url()).await;
+    let (_pubsub, mut heard) = start(&proxy.url(stage.database.url())).await;
+    for round in 0..3 {
+        proxy.cut();
+        let until = Instant::now() + if round == 0 { outage() } else { Duration::ZERO };
+        let mut published = BTreeSet::new();
+        while published.is_empty() || Instant::now() < until {
+            let msg = format!("{round}.{}", published.len());
+            pubsub::publish(&stage.client, &Sms::new(&msg)).await.unwrap();
+            published.insert(msg);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        proxy.mend();
+        let mended = Instant::now();
+        assert_eq!(heard.take(published.len()).await.into_iter().collect::<BTreeSet<_>>(), published);
+        // Longest pause between two tries, and some time for them.
+        assert!(mended.elapsed() < Duration::from_secs(25), "it took {:?} to catch up", mended.elapsed());
+        while stage.count(&format!("select count(*) from ({LISTENER}) l")).await == 0 {
+            assert!(mended.elapsed() < Duration::from_secs(25), "nobody listens any more");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
 #[actix::test]
 async fn a_process_has_one_listener_however_many_subscriptions_it_has() {
     let stage = Stage::new().await;

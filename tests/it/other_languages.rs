@@ -17,6 +17,20 @@ async fn a_plain_insert_from_psql_is_handled() {
 }
 
 #[actix::test]
+async fn a_plain_insert_that_is_rolled_back_is_never_seen() {
+    let stage = Stage::new().await;
+    let (_pubsub, mut heard) = stage.hear("one").await;
+    let insert = |msg| {
+        format!(r#"insert into pubsub.db_events (channel, payload) values ('sms', '{{"msg": "{msg}"}}')"#)
+    };
+    stage.client.batch_execute(&format!("begin; {}; rollback", insert("rolled back"))).await.unwrap();
+    stage.client.batch_execute(&format!("begin; {}; commit", insert("committed"))).await.unwrap();
+    assert_eq!(heard.next().await, "committed");
+    stage.until_settled().await;
+    assert!(heard.rest().is_empty());
+}
+
+#[actix::test]
 async fn a_subscriber_in_plain_sql_shares_a_subscription_with_the_runtime() {
     let stage = Stage::new().await;
     let pubsub =

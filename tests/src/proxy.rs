@@ -1,10 +1,10 @@
-//! A TCP proxy between the runtime and the server: to cut a connection, or to let it fall silent.
+//! A TCP proxy between the runtime and the server: to reset connections, to be out for a while, or to let one fall silent.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 /// A proxy in front of a database server.
@@ -13,6 +13,8 @@ pub struct Proxy {
     address: SocketAddr,
     /// By the port that the server knows the connection by: what silences it.
     links: Arc<Mutex<HashMap<u16, Arc<Notify>>>>,
+    /// Whether connections stand.
+    up: watch::Sender<bool>,
     accepting: JoinHandle<()>,
 }
 
@@ -27,18 +29,23 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let links = Arc::new(Mutex::new(HashMap::new()));
+        let (up, is_up) = watch::channel(true);
         let accepted = Arc::clone(&links);
         let accepting = tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.expect("the proxy accepts");
+                if !*is_up.borrow() {
+                    reset(&client);
+                    continue;
+                }
                 let server = TcpStream::connect(&upstream).await.expect("the server accepts");
                 let port = server.local_addr().expect("a connected socket has an address").port();
                 let silence = Arc::new(Notify::new());
-                tokio::spawn(forward(client, server, Arc::clone(&silence)));
+                tokio::spawn(forward(client, server, Arc::clone(&silence), is_up.clone()));
                 accepted.lock().unwrap_or_else(PoisonError::into_inner).insert(port, silence);
             }
         });
-        Self { address, links, accepting }
+        Self { address, links, up, accepting }
     }
 
     /// The database URL that leads through the proxy.
@@ -53,16 +60,40 @@ impl Proxy {
         let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         links.get(&port).expect("a connection through the proxy").notify_one();
     }
+
+    /// Resets every connection, and every new one until [`mend`](Self::mend).
+    pub fn cut(&self) {
+        self.up.send_replace(false);
+    }
+
+    /// Lets connections through again.
+    pub fn mend(&self) {
+        self.up.send_replace(true);
+    }
 }
 
-/// Forwards both ways until one end closes; silenced, it holds both open and forwards nothing.
-async fn forward(mut client: TcpStream, mut server: TcpStream, silence: Arc<Notify>) {
+/// Forwards both ways until one end closes; cut, it resets both; silenced, it holds both open and forwards nothing.
+async fn forward(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    silence: Arc<Notify>,
+    mut is_up: watch::Receiver<bool>,
+) {
     tokio::select! {
         // An error is the end of the connection, which is what the other end is told by its own.
         ended = tokio::io::copy_bidirectional(&mut client, &mut server) => return drop(ended),
+        _ = is_up.wait_for(|up| !up) => {
+            reset(&client);
+            return reset(&server);
+        }
         () = silence.notified() => {}
     }
     std::future::pending::<()>().await;
+}
+
+/// Makes the coming close a reset (RST) rather than an orderly end (FIN).
+fn reset(stream: &TcpStream) {
+    stream.set_zero_linger().expect("the socket lives");
 }
 
 impl Drop for Proxy {
