@@ -129,25 +129,48 @@ impl Drop for Witness {
 
 #[cfg(feature = "testing")]
 mod sabotage {
-    use std::sync::{Mutex, PoisonError};
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+    use std::task::Waker;
 
-    static DUE: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-    /// Makes a system actor of this process panic when it is next polled.
-    pub(crate) fn strike(actor: &str) {
-        DUE.lock().unwrap_or_else(PoisonError::into_inner).push(actor.to_owned());
+    #[derive(Default)]
+    struct Strikes {
+        due: Vec<String>,
+        /// Whom to wake for a strike.
+        targets: Vec<(&'static str, Waker)>,
     }
 
-    /// Panics if a strike at this actor is due.
-    pub(crate) fn strike_if_due(actor: &str) {
-        let mut due = DUE.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = due.iter().position(|name| name == actor) {
-            due.swap_remove(at);
-            drop(due);
+    static STRIKES: Mutex<Strikes> = Mutex::new(Strikes { due: Vec::new(), targets: Vec::new() });
+
+    fn strikes() -> MutexGuard<'static, Strikes> {
+        STRIKES.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a system actor of this process panic.
+    pub(crate) fn strike(actor: &str) {
+        let mut strikes = strikes();
+        strikes.due.push(actor.to_owned());
+        for (_, waker) in strikes.targets.extract_if(.., |(name, _)| *name == actor) {
+            waker.wake();
+        }
+    }
+
+    /// Whether every strike has hit.
+    pub(crate) fn all_have_hit() -> bool {
+        strikes().due.is_empty()
+    }
+
+    /// Panics if a strike at this actor is due; if not, it is woken when one is.
+    pub(crate) fn strike_if_due(actor: &'static str, waker: &Waker) {
+        let mut strikes = strikes();
+        if let Some(at) = strikes.due.iter().position(|name| name == actor) {
+            strikes.due.swap_remove(at);
+            drop(strikes);
             panic!("struck by a test");
         }
+        strikes.targets.retain(|(name, target)| *name != actor || !target.will_wake(waker));
+        strikes.targets.push((actor, waker.clone()));
     }
 }
 
 #[cfg(feature = "testing")]
-pub(crate) use sabotage::{strike, strike_if_due};
+pub(crate) use sabotage::{all_have_hit, strike, strike_if_due};

@@ -1,10 +1,10 @@
 //! The runtime's own actors are restarted when they panic, while events flow.
 
-use pubsub::testing::strike;
+use pubsub::testing::{strike, strikes_have_hit};
 use pubsub::{Delivery, Failure, PubSub, publish};
-use pubsub_tests::{Role, Sms, Stage, connect, ear, play};
+use pubsub_tests::{DEADLINE, Role, Sms, Stage, connect, ear, play};
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const ACTORS: [&str; 5] = ["listener", "dispatcher", "scheduler", "heartbeat", "janitor"];
 
@@ -46,9 +46,18 @@ async fn role_is_struck() {
             while !missing.is_empty() {
                 missing.remove(&heard.next().await);
             }
+            // An actor that was not restarted is not hit again.
+            let until = Instant::now() + DEADLINE / 2;
+            while !strikes_have_hit() {
+                assert!(Instant::now() < until, "the {actor} is gone");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
             say(actor);
         }
     }
+    let same = "select count(*) from pubsub.processes where id = 1";
+    let same: i64 = client.query_one(same, &[]).await.unwrap().get(0);
+    assert_eq!(same, 1, "nobody took it for dead");
     assert!(pubsub.drain(Duration::from_secs(30)).await);
     say("drained");
 }

@@ -32,12 +32,19 @@ where
         self.0.address()
     }
 
-    /// Starts the actor on the current arbiter and keeps it alive until its context is stopped.
+    /// Starts the actor on the current arbiter and keeps it alive until its context is stopped, or the arbiter ends.
     pub(crate) fn start(self, name: &'static str, actor: A) -> Addr<A> {
         panics::watch();
         let address = self.0.address();
         let actor = Box::new(self.0.into_future(actor));
-        actix_rt::spawn(Supervisor { name, actor, restarts: Restarts::default(), waiting: None });
+        let held = address.clone();
+        actix_rt::spawn(Supervisor {
+            name,
+            actor,
+            _address: held,
+            restarts: Restarts::default(),
+            waiting: None,
+        });
         address
     }
 }
@@ -48,6 +55,8 @@ where
 {
     name: &'static str,
     actor: Box<ContextFut<A, Context<A>>>,
+    /// An actor that nobody can reach is not restarted by actix, and some of ours are never spoken to.
+    _address: Addr<A>,
     restarts: Restarts,
     waiting: Option<Pin<Box<Sleep>>>,
 }
@@ -64,13 +73,10 @@ where
             if let Some(waiting) = &mut this.waiting {
                 ready!(waiting.as_mut().poll(context));
                 this.waiting = None;
-                match catch_unwind(AssertUnwindSafe(|| this.actor.restart())) {
-                    Ok(true) => {}
-                    Ok(false) => return Poll::Ready(()), // nobody holds its address any more
-                    Err(payload) => {
-                        this.died(payload.as_ref());
-                        continue;
-                    }
+                // It always restarts: its address is held here.
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| this.actor.restart())) {
+                    this.died(payload.as_ref());
+                    continue;
                 }
             }
             match catch_unwind(AssertUnwindSafe(|| this.poll_actor(context))) {
@@ -88,7 +94,7 @@ where
 {
     fn poll_actor(&mut self, context: &mut std::task::Context<'_>) -> Poll<()> {
         #[cfg(feature = "testing")]
-        panics::strike_if_due(self.name);
+        panics::strike_if_due(self.name, context.waker());
         Pin::new(&mut *self.actor).poll(context)
     }
 

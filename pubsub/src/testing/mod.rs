@@ -57,8 +57,13 @@ pub use options::{Mode, Options};
 pub use server::Server;
 pub use url::server_url;
 
-/// Makes one of pubsub's own actors in this process panic when it next does anything: `listener`, `dispatcher`,
-/// `scheduler`, `heartbeat` or `janitor`. It is restarted; for tests that want to see it.
+/// Makes one of pubsub's own actors in this process panic: `listener`, `dispatcher`, `scheduler`, `heartbeat` or
+/// `janitor`. It is restarted; for tests that want to see it.
 pub fn strike(actor: &str) {
     crate::panics::strike(actor);
+}
+
+/// Whether every [`strike`] has hit its actor.
+pub fn strikes_have_hit() -> bool {
+    crate::panics::all_have_hit()
 }
