@@ -56,6 +56,9 @@ create index db_events_xid_idx on pubsub.db_events (xid, channel, id);
 --   max_attempts  starts of a delivery before it becomes a dead letter
 --   max_panics    how many of them may end with a panic of the handler
 --   max_crashes   how many of them may end with the death of the process
+--   lanes         0: unordered. Otherwise the events of one key are handled one after another, in publish order: each key
+--                 belongs to one of this many lanes, and no two processes hold leases of one lane at the same time
+--   lanes_wanted  what `lanes` is to become, once nothing is leased; null: nothing is to change
 create table pubsub.subscriptions (
     id            integer generated always as identity,
     channel       text collate "C" not null,
@@ -63,6 +66,8 @@ create table pubsub.subscriptions (
     max_attempts  integer not null,
     max_panics    integer not null default 3,
     max_crashes   integer not null default 3,
+    lanes         integer not null default 0,
+    lanes_wanted  integer,
     subscribed_at timestamptz not null default clock_timestamp(),
     constraint subscriptions_pkey primary key (id),
     constraint subscriptions_channel_name_key unique (channel, name),
@@ -70,11 +75,14 @@ create table pubsub.subscriptions (
     constraint subscriptions_name_check check (name ~ '^[a-z0-9][a-z0-9._-]{0,62}$'),
     constraint subscriptions_max_attempts_check check (max_attempts >= 1),
     constraint subscriptions_max_panics_check check (max_panics >= 1),
-    constraint subscriptions_max_crashes_check check (max_crashes >= 1)
+    constraint subscriptions_max_crashes_check check (max_crashes >= 1),
+    constraint subscriptions_lanes_check check (lanes between 0 and 64),
+    constraint subscriptions_lanes_wanted_check check (lanes_wanted between 0 and 64)
 );
 
--- How far each subscription has read the log. Insert-only: the row with the highest seq is the position, so that an old
--- snapshot somewhere in the cluster cannot slow its reading down.
+-- How far each subscription has read the log, in each of its lanes; an unordered one has lane 0 only, an ordered one lanes
+-- from 1. Insert-only: the row with the highest seq is the position, so that an old snapshot somewhere in the cluster
+-- cannot slow its reading down.
 --   read_snapshot      every event visible in it has been claimed
 --   read_sequence      the log's sequence, read before read_fence was drawn
 --   read_fence         a transaction id drawn before read_snapshot was taken: a row with xid >= read_fence has
@@ -86,6 +94,7 @@ create table pubsub.subscriptions (
 --   window_position    id of the last event claimed from the window
 create table pubsub.cursors (
     subscription      integer not null,
+    lane              integer not null,
     seq               bigint not null,
     read_snapshot     pg_snapshot not null,
     read_sequence     bigint not null,
@@ -96,7 +105,7 @@ create table pubsub.cursors (
     window_end        bigint,
     window_stragglers xid8[],
     window_position   bigint,
-    constraint cursors_pkey primary key (subscription, seq)
+    constraint cursors_pkey primary key (subscription, lane, seq)
 );
 
 -- Running processes. A process that stops beating is dead, and its leases become orphans; one whose session is gone and
@@ -114,6 +123,21 @@ create table pubsub.processes (
     constraint processes_pkey primary key (id)
 ) with (fillfactor = 50);
 
+-- Which processes run an ordered subscription, and which of them claims from which lane. This only spreads the work: that
+-- no two processes at a time have events of one lane is seen to by the leases.
+create table pubsub.runners (
+    subscription integer not null,
+    process      bigint not null,
+    constraint runners_pkey primary key (subscription, process)
+);
+
+create table pubsub.lanes (
+    subscription integer not null,
+    lane         integer not null,
+    process      bigint,
+    constraint lanes_pkey primary key (subscription, lane)
+);
+
 -- Claimed batches: one row from claim to settle.
 --   token         rises with every claim: the fence of pubsub.settle
 --   event_ids     the events not yet settled, in the order in which they are begun
@@ -125,6 +149,7 @@ create sequence pubsub.leases_token_seq as bigint;
 create table pubsub.leases (
     token        bigint not null default nextval('pubsub.leases_token_seq'),
     subscription integer not null,
+    lane         integer not null,
     process      bigint not null,
     event_ids    bigint[] not null,
     from_mailbox boolean not null,
@@ -136,16 +161,20 @@ create table pubsub.leases (
 
 create index leases_process_idx on pubsub.leases (process);
 
+create index leases_lane_idx on pubsub.leases (subscription, lane) where lane > 0;
+
 -- Deliveries with a state of their own: to be retried, snoozed, given back, or orphaned. Each keeps its own copy of the
 -- event, so that the log's retention need not wait for it.
 --   attempt     starts so far
 --   panics      how many of them ended with a panic of the handler
 --   crashes     how many of them ended with the death of their process: from the first on, the event is a suspect, and
 --               its subscription gives it to a process only while that handles nothing else for it
+--   due_at      infinity: parked behind an earlier event of its key, in an ordered subscription
 --   token       the lease that holds it, or null while it waits for due_at
 --   last_error  why the last attempt did not succeed
 create table pubsub.mailbox (
     subscription integer not null,
+    lane         integer not null,
     event_id     bigint not null,
     channel      text collate "C" not null,
     key          text,
@@ -162,9 +191,14 @@ create table pubsub.mailbox (
     constraint mailbox_pkey primary key (subscription, event_id)
 );
 
-create index mailbox_due_idx on pubsub.mailbox (subscription, due_at, event_id) where token is null and crashes = 0;
+create index mailbox_due_idx on pubsub.mailbox (subscription, lane, due_at, event_id)
+    where token is null and crashes = 0;
 
-create index mailbox_suspects_idx on pubsub.mailbox (subscription, due_at, event_id) where token is null and crashes > 0;
+create index mailbox_suspects_idx on pubsub.mailbox (subscription, lane, due_at, event_id)
+    where token is null and crashes > 0;
+
+-- What waits for what, in ordered subscriptions.
+create index mailbox_key_idx on pubsub.mailbox (subscription, key, event_id) where lane > 0 and key is not null;
 
 -- Deliveries given up, kept until somebody redrives them.
 --   reason  exhausted    failed at its last attempt

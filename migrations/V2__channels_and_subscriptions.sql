@@ -12,8 +12,13 @@ create function pubsub.publishing_lock_class() returns integer
 language sql immutable parallel safe
 return 1886609969;
 
--- Class of the lock that serializes the claims of one subscription.
-create function pubsub.claiming_lock_class() returns integer
+-- Class of the lock that serializes the claims of one lane of one subscription ('psl' and the lane's number).
+create function pubsub.claiming_lock_class(lane integer default 0) returns integer
+language sql immutable parallel safe
+return 1886612480 + lane;
+
+-- Class of the lock, per subscription, that claims share, and that whoever changes the number of lanes wants alone.
+create function pubsub.lanes_lock_class() returns integer
 language sql immutable parallel safe
 return 1886609970;
 
@@ -176,11 +181,14 @@ $$;
 
 -- Subscribes, or brings the settings of the subscription up to date. A new subscription starts with the events that
 -- commit after it. Returns the subscription's id.
+--   lanes  0: unordered; otherwise the events of one key are handled in order, and keys side by side in this many lanes.
+--          A change comes into force once nothing is leased. Null: as it is.
 create function pubsub.subscribe(
     channel      text,
     name         text,
     max_attempts integer default 20,
-    max_panics   integer default 3
+    max_panics   integer default 3,
+    lanes        integer default null
 ) returns integer
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -195,10 +203,13 @@ begin
       from pubsub.subscriptions s
      where s.channel = subscribe.channel and s.name = subscribe.name;
     if found then
-        if (existing.max_attempts, existing.max_panics) <> (subscribe.max_attempts, subscribe.max_panics) then
+        if (existing.max_attempts, existing.max_panics, coalesce(existing.lanes_wanted, existing.lanes))
+            <> (subscribe.max_attempts, subscribe.max_panics, coalesce(subscribe.lanes, existing.lanes_wanted, existing.lanes))
+        then
             update pubsub.subscriptions s
                set max_attempts = subscribe.max_attempts,
-                   max_panics = subscribe.max_panics
+                   max_panics = subscribe.max_panics,
+                   lanes_wanted = nullif(coalesce(subscribe.lanes, s.lanes_wanted, s.lanes), s.lanes)
              where s.id = existing.id;
         end if;
         return existing.id;
@@ -211,16 +222,17 @@ begin
     -- The order is the proof: sequence, then transaction id, then snapshot.
     sequence := pubsub.log_sequence();
     fence := pg_current_xact_id()::text::bigint;
-    insert into pubsub.subscriptions as s (channel, name, max_attempts, max_panics)
-    values (subscribe.channel, subscribe.name, subscribe.max_attempts, subscribe.max_panics)
+    insert into pubsub.subscriptions as s (channel, name, max_attempts, max_panics, lanes)
+    values (
+        subscribe.channel, subscribe.name, subscribe.max_attempts, subscribe.max_panics, coalesce(subscribe.lanes, 0)
+    )
     on conflict on constraint subscriptions_channel_name_key do nothing
     returning s.id into new_id;
     if new_id is null then
         -- Another process subscribed a moment ago; its row and its cursor are the ones.
         return (select s.id from pubsub.subscriptions s where s.channel = subscribe.channel and s.name = subscribe.name);
     end if;
-    insert into pubsub.cursors (subscription, seq, read_snapshot, read_sequence, read_fence)
-    values (new_id, 1, pubsub.own_snapshot(), sequence, fence);
+    perform pubsub.open_lanes(new_id, coalesce(subscribe.lanes, 0), pubsub.own_snapshot(), sequence, fence);
     return new_id;
 end
 $$;

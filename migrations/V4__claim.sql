@@ -29,15 +29,37 @@ begin atomic
      where pg_visible_in_snapshot(x, s);
 end;
 
--- Claims up to `batch` of the next events of a subscription for a process: returns them in the order to handle them, each
--- with the token of their common lease. No rows: there is nothing to read now.
---
+-- Whether a lane may have something to read: a look without a lock, a transaction id or a write, with which most claims of
+-- an idle subscription end.
+--   sequence  the log's, read before
+create function pubsub.lane_is_ripe(subscription integer, lane integer, sequence bigint) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    position pubsub.cursors;
+begin
+    select * into position
+      from pubsub.cursors c
+     where c.subscription = lane_is_ripe.subscription and c.lane = lane_is_ripe.lane
+     order by c.subscription desc, c.lane desc, c.seq desc
+     limit 1;
+    return position.window_snapshot is not null
+        or position.read_sequence < sequence
+        or pubsub.finished_stragglers(position.read_snapshot, position.read_fence, pg_current_snapshot()) is not null;
+end
+$$;
+
+-- Claims up to `batch` of the next events of a subscription for a process: returns them in the order to handle them, those
+-- of a lane with the token of their common lease. No rows: there is nothing to read now.
 --   begins  the caller's promise to begin an event only once fewer than this many of those that it has claimed for the
 --           subscription before it are not settled. When it dies, the others have not begun: they are handed out again as
 --           if they had never been claimed. Null promises nothing, and then all of them are suspects.
 --
--- Must come first in a READ COMMITTED transaction (PB003). Claims of one subscription wait for each other. Losing the
--- commit of a claim only makes its events come again, so the caller may commit it asynchronously.
+-- Must come first in a READ COMMITTED transaction (PB003). Claims of one lane wait for each other. Losing the commit of a
+-- claim only makes its events come again, so the caller may commit it asynchronously.
+--
+-- Of an ordered subscription it reads the lanes that are the process's, and parks what must wait for the mailbox.
 create function pubsub.claim(subscription integer, process bigint, batch integer, begins integer default null)
 returns table (
     token        bigint,
@@ -59,260 +81,197 @@ declare
     -- Rows of `cursors` kept behind the position, and how often older ones are removed.
     trim_every constant integer := 64;
     trim_reach constant integer := 192;
-    of_channel text;
-    position   pubsub.cursors;
-    sequence   bigint;
+    -- Batches that are parked as a whole before the rest is left to the next claim.
+    most_parked constant integer := 20;
+    sequence   constant bigint := pubsub.log_sequence();
     fence      bigint;
+    reader     pubsub.subscriptions;
+    ripe       integer[];
+    this_lane  integer;
+    nth        integer := 0;
+    missing    integer := claim.batch;
+    share      integer;
+    position   pubsub.cursors;
+    last_seq   bigint;
+    opened     boolean;
     claimed    integer;
-    opened     boolean := false;
 begin
     perform pubsub.require_batch(batch);
     perform pubsub.require_first_in_transaction('pubsub.claim');
-    select s.channel into of_channel from pubsub.subscriptions s where s.id = claim.subscription;
+    select * into reader from pubsub.subscriptions s where s.id = claim.subscription;
     if not found then
         raise exception using errcode = 'PB004', message = format('subscription %s does not exist', claim.subscription);
     end if;
-
-    -- A look without a lock, a transaction id or a write: most claims of an idle subscription end here.
-    select * into position from pubsub.cursors c
-     where c.subscription = claim.subscription order by c.subscription desc, c.seq desc limit 1;
-    if position.window_snapshot is null
-       and position.read_sequence = pubsub.log_sequence()
-       and pubsub.finished_stragglers(position.read_snapshot, position.read_fence, pg_current_snapshot()) is null
-    then
+    if reader.lanes > 0 or reader.lanes_wanted is not null then
+        if not pubsub.prepare_lanes(subscription, process, sequence) then
+            return;
+        end if;
+        select * into reader from pubsub.subscriptions s where s.id = claim.subscription;
+    end if;
+    -- Fewer events than lanes: any of them, so that none starves. In order, so that two claims never wait for each other.
+    ripe := array(
+        select r.lane
+          from (
+              select l as lane
+                from unnest(pubsub.lanes_of(claim.subscription, reader.lanes, claim.process)) l
+               where pubsub.lane_is_ripe(claim.subscription, l, sequence)
+               order by random()
+               limit claim.batch
+          ) r
+         order by r.lane
+    );
+    if ripe = '{}' then
+        return;
+    end if;
+    perform pubsub.require_registered(process);
+    fence := pg_current_xact_id()::text::bigint;
+    perform pg_advisory_xact_lock_shared(pubsub.lanes_lock_class(), subscription);
+    if not exists (select from pubsub.subscriptions s where s.id = reader.id and s.lanes = reader.lanes) then
         return;
     end if;
 
-    perform pubsub.require_registered(process);
-    sequence := pubsub.log_sequence();
-    fence := pg_current_xact_id()::text::bigint;
-    perform pg_advisory_xact_lock(pubsub.claiming_lock_class(), claim.subscription);
-    select * into position from pubsub.cursors c
-     where c.subscription = claim.subscription order by c.subscription desc, c.seq desc limit 1;
-
-    -- Twice at most: an open window that ended on a batch's last event yields nothing, and the next one is tried.
-    for attempt in 1 .. 2 loop
-        if position.window_snapshot is null then
-            position.window_snapshot := pubsub.own_snapshot();
-            position.window_sequence := sequence;
-            position.window_fence := fence;
-            position.window_end := pubsub.log_sequence();
-            if pg_snapshot_xmax(position.window_snapshot) < pg_snapshot_xmax(position.read_snapshot) then
-                raise exception using
-                    errcode = 'PB005',
-                    message = format('transaction ids went backwards since subscription %s last read', claim.subscription),
-                    detail = 'The database was probably restored into another cluster; reading on would skip events.';
+    foreach this_lane in array ripe loop
+        share := ceil(missing::numeric / (cardinality(ripe) - nth));
+        nth := nth + 1;
+        continue when not pubsub.enter_lane(subscription, this_lane, process);
+        last_seq := null;
+        -- More than once: an open window may end on a batch's last event, and a batch may be parked as a whole.
+        for attempt in 1 .. most_parked loop
+            select * into position from pubsub.cursors c
+             where c.subscription = claim.subscription and c.lane = this_lane
+             order by c.subscription desc, c.lane desc, c.seq desc limit 1;
+            exit when position.seq = last_seq;
+            last_seq := position.seq;
+            opened := position.window_snapshot is null;
+            if opened then
+                position.window_snapshot := pubsub.own_snapshot();
+                position.window_sequence := sequence;
+                position.window_fence := fence;
+                position.window_end := pubsub.log_sequence();
+                if pg_snapshot_xmax(position.window_snapshot) < pg_snapshot_xmax(position.read_snapshot) then
+                    raise exception using
+                        errcode = 'PB005',
+                        message = format('transaction ids went backwards since subscription %s last read', claim.subscription),
+                        detail = 'The database was probably restored into another cluster; reading on would skip events.';
+                end if;
+                position.window_stragglers := pubsub.finished_stragglers(
+                    position.read_snapshot, position.read_fence, position.window_snapshot
+                );
+                position.window_position := case
+                    when position.window_stragglers is null then position.read_sequence
+                    else 0
+                end;
             end if;
-            position.window_stragglers := pubsub.finished_stragglers(
-                position.read_snapshot, position.read_fence, position.window_snapshot
-            );
-            position.window_position := case
-                when position.window_stragglers is null then position.read_sequence
-                else 0
-            end;
-            opened := true;
-        end if;
 
-        return query
-        with events as materialized (
-            select e.*
-              from (
-                  (
-                      select e.id, e.key, e.payload, e.headers, e.version, e.published_at
-                        from unnest(position.window_stragglers) straggler
-                       cross join lateral (
-                           select d.*
-                             from pubsub.db_events d
-                            where d.xid = straggler
-                              and d.channel = of_channel
-                              and d.id > position.window_position
-                              and d.id <= position.read_sequence
-                            order by d.xid, d.channel, d.id
-                            limit claim.batch
-                       ) e
-                       order by e.id
-                       limit claim.batch
-                  )
-                  union all
-                  (
-                      select d.id, d.key, d.payload, d.headers, d.version, d.published_at
-                        from pubsub.db_events d
-                       where d.channel = of_channel
-                         and d.id > greatest(position.window_position, position.read_sequence)
-                         and d.id <= position.window_end
-                         and pg_visible_in_snapshot(d.xid, position.window_snapshot)
-                         and not pg_visible_in_snapshot(d.xid, position.read_snapshot)
-                       order by d.channel, d.id
-                       limit claim.batch
-                  )
-              ) e
-             order by e.id
-             limit claim.batch
-        ),
-        batch_taken as materialized (
-            select count(*) as size, max(e.id) as last_id, array_agg(e.id order by e.id) as event_ids from events e
-        ),
-        lease as (
-            insert into pubsub.leases (subscription, process, event_ids, from_mailbox, begins)
-            select claim.subscription, claim.process, b.event_ids, false, claim.begins from batch_taken b where b.size > 0
-            returning leases.token
-        ),
-        advance as (
-            insert into pubsub.cursors
-            select claim.subscription,
-                   position.seq + 1,
-                   -- A batch that is not full ends its window, and the window's boundary becomes the new lower one.
-                   case when ends then position.window_snapshot else position.read_snapshot end,
-                   case when ends then position.window_sequence else position.read_sequence end,
-                   case when ends then position.window_fence else position.read_fence end,
-                   case when ends then null else position.window_snapshot end,
-                   case when ends then null else position.window_sequence end,
-                   case when ends then null else position.window_fence end,
-                   case when ends then null else position.window_end end,
-                   case when ends or b.last_id >= position.read_sequence then null else position.window_stragglers end,
-                   case when ends then null else b.last_id end
-              from batch_taken b
-             cross join lateral (select b.size < claim.batch as ends) e
-             -- A window that was opened only now and holds nothing is not worth a row.
-             where b.size > 0 or not opened or position.window_stragglers is not null
-        )
-        select lease.token, e.id, e.key, e.payload, e.headers, e.version, e.published_at
-          from lease, events e
-         order by e.id;
+            return query
+            with events as materialized (
+                select e.*
+                  from (
+                      (
+                          select e.id, e.key, e.payload, e.headers, e.version, e.published_at
+                            from unnest(position.window_stragglers) straggler
+                           cross join lateral (
+                               select d.*
+                                 from pubsub.db_events d
+                                where d.xid = straggler
+                                  and d.channel = reader.channel
+                                  and d.id > position.window_position
+                                  and d.id <= position.read_sequence
+                                  and (reader.lanes = 0 or pubsub.lane_of(d.key, d.id, reader.lanes) = this_lane)
+                                order by d.xid, d.channel, d.id
+                                limit share
+                           ) e
+                           order by e.id
+                           limit share
+                      )
+                      union all
+                      (
+                          select d.id, d.key, d.payload, d.headers, d.version, d.published_at
+                            from pubsub.db_events d
+                           where d.channel = reader.channel
+                             and d.id > greatest(position.window_position, position.read_sequence)
+                             and d.id <= position.window_end
+                             and pg_visible_in_snapshot(d.xid, position.window_snapshot)
+                             and not pg_visible_in_snapshot(d.xid, position.read_snapshot)
+                             and (reader.lanes = 0 or pubsub.lane_of(d.key, d.id, reader.lanes) = this_lane)
+                           order by d.channel, d.id
+                           limit share
+                      )
+                  ) e
+                 order by e.id
+                 limit share
+            ),
+            parked as (
+                insert into pubsub.mailbox (
+                    subscription, lane, event_id, channel, key, payload, headers, version, published_at, attempt, panics,
+                    crashes, due_at
+                )
+                select claim.subscription, this_lane, e.id, reader.channel, e.key, e.payload, e.headers, e.version, e.published_at,
+                       0, 0, 0, 'infinity'
+                  from events e
+                 where reader.lanes > 0
+                   and exists (
+                           select
+                             from pubsub.mailbox m
+                            where m.subscription = claim.subscription and m.key = e.key and m.lane > 0
+                       )
+                on conflict on constraint mailbox_pkey do nothing
+                returning event_id
+            ),
+            batch_taken as materialized (
+                select count(*) as size,
+                       max(e.id) as last_id,
+                       array_agg(e.id order by e.id) filter (where p.event_id is null) as event_ids
+                  from events e
+                  left join parked p on p.event_id = e.id
+            ),
+            lease as (
+                insert into pubsub.leases (subscription, lane, process, event_ids, from_mailbox, begins)
+                select claim.subscription, this_lane, claim.process, b.event_ids, false, claim.begins
+                  from batch_taken b
+                 where b.event_ids is not null
+                returning leases.token
+            ),
+            advance as (
+                insert into pubsub.cursors
+                select claim.subscription,
+                       this_lane,
+                       position.seq + 1,
+                       -- A batch that is not full ends its window, and the window's boundary becomes the new lower one.
+                       case when ends then position.window_snapshot else position.read_snapshot end,
+                       case when ends then position.window_sequence else position.read_sequence end,
+                       case when ends then position.window_fence else position.read_fence end,
+                       case when ends then null else position.window_snapshot end,
+                       case when ends then null else position.window_sequence end,
+                       case when ends then null else position.window_fence end,
+                       case when ends then null else position.window_end end,
+                       case when ends or b.last_id >= position.read_sequence then null else position.window_stragglers end,
+                       case when ends then null else b.last_id end
+                  from batch_taken b
+                 cross join lateral (select b.size < share as ends) e
+                 -- A window that was opened only now and holds nothing is not worth a row.
+                 where b.size > 0 or not opened or position.window_stragglers is not null
+            )
+            select lease.token, e.id, e.key, e.payload, e.headers, e.version, e.published_at
+              from lease, events e
+              left join parked p on p.event_id = e.id
+             where p.event_id is null
+             order by e.id;
 
-        get diagnostics claimed = row_count;
-        if position.seq % trim_every = 0 then
-            delete from pubsub.cursors c
-             where c.subscription = claim.subscription
-               and c.seq between position.seq - trim_reach and position.seq - trim_every;
-        end if;
-        if claimed > 0 or opened then
-            return;
-        end if;
-        position.seq := position.seq + 1;
-        position.read_snapshot := position.window_snapshot;
-        position.read_sequence := position.window_sequence;
-        position.read_fence := position.window_fence;
-        position.window_snapshot := null;
+            get diagnostics claimed = row_count;
+            if position.seq % trim_every = 0 then
+                delete from pubsub.cursors c
+                 where c.subscription = claim.subscription
+                   and c.lane = this_lane
+                   and c.seq between position.seq - trim_reach and position.seq - trim_every;
+            end if;
+            exit when claimed > 0;
+            if attempt = most_parked then
+                -- There is more, though the caller gets nothing.
+                perform pg_notify('pubsub', reader.channel);
+            end if;
+        end loop;
+        missing := missing - claimed;
     end loop;
 end
 $$;
-
--- Claims up to `batch` due deliveries of a subscription's mailbox for a process, each with its attempt already counted.
--- `for update skip locked` lets several processes claim side by side; ordered by due_at, so that a retry does not jump
--- ahead of deliveries that were due before it.
---
--- Suspects, deliveries whose process died, are left alone unless `suspect` asks for one: then it comes alone, and the
--- caller should handle nothing else of the subscription beside it. So whatever dies with it again is to blame.
---   begins  as for pubsub.claim
-create function pubsub.claim_mailbox(
-    subscription integer,
-    process      bigint,
-    batch        integer,
-    suspect      boolean default false,
-    begins       integer default null
-)
-returns table (
-    token        bigint,
-    id           bigint,
-    key          text,
-    payload      jsonb,
-    headers      jsonb,
-    version      integer,
-    published_at timestamptz,
-    attempt      integer,
-    panics       integer,
-    crashes      integer
-)
-language plpgsql volatile
-set plan_cache_mode = force_generic_plan
-set search_path = pg_catalog, pg_temp
-as $$
-#variable_conflict use_column
-declare
-    -- A variable, because the index cannot be searched by a volatile function.
-    due_by constant timestamptz := clock_timestamp();
-    due    bigint[];
-begin
-    perform pubsub.require_batch(batch);
-    -- Two statements, not one with a condition: each stays on its own partial index.
-    if suspect then
-        due := array(
-            select m.event_id
-              from pubsub.mailbox m
-             where m.subscription = claim_mailbox.subscription
-               and m.token is null
-               and m.crashes > 0
-               and m.due_at <= due_by
-             order by m.subscription, m.due_at, m.event_id
-             limit 1
-               for update skip locked
-        );
-    else
-        due := array(
-            select m.event_id
-              from pubsub.mailbox m
-             where m.subscription = claim_mailbox.subscription
-               and m.token is null
-               and m.crashes = 0
-               and m.due_at <= due_by
-             order by m.subscription, m.due_at, m.event_id
-             limit claim_mailbox.batch
-               for update skip locked
-        );
-    end if;
-    if due = '{}' then
-        return;
-    end if;
-    perform pubsub.require_registered(process);
-    return query
-    with lease as (
-        insert into pubsub.leases (subscription, process, event_ids, from_mailbox, begins)
-        values (claim_mailbox.subscription, claim_mailbox.process, due, true, claim_mailbox.begins)
-        returning leases.token
-    ),
-    claimed as (
-        update pubsub.mailbox m
-           set token = lease.token,
-               attempt = m.attempt + 1
-          from lease
-         where m.subscription = claim_mailbox.subscription
-           and m.event_id = any (due)
-        returning m.*
-    )
-    select c.token, c.event_id, c.key, c.payload, c.headers, c.version, c.published_at, c.attempt, c.panics,
-           c.crashes
-      from claimed c
-     order by c.due_at, c.event_id;
-end
-$$;
-
--- How long until the earliest waiting delivery of each given subscription is due, suspects apart; negative when it is
--- overdue, null when there is none. Subscriptions with an empty mailbox are left out.
-create function pubsub.next_due(subscriptions integer[])
-returns table (subscription integer, due_in interval, suspect_due_in interval)
-language sql volatile
-set search_path = pg_catalog, pg_temp
-begin atomic
-    select wanted.id, ordinary.due_at - clock_timestamp(), suspect.due_at - clock_timestamp()
-      from unnest(subscriptions) wanted (id)
-      left join lateral (
-          select m.due_at
-            from pubsub.mailbox m
-           where m.subscription = wanted.id
-             and m.token is null
-             and m.crashes = 0
-           order by m.subscription, m.due_at, m.event_id
-           limit 1
-      ) ordinary on true
-      left join lateral (
-          select m.due_at
-            from pubsub.mailbox m
-           where m.subscription = wanted.id
-             and m.token is null
-             and m.crashes > 0
-           order by m.subscription, m.due_at, m.event_id
-           limit 1
-      ) suspect on true
-     where ordinary.due_at is not null or suspect.due_at is not null;
-end;

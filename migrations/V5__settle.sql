@@ -33,7 +33,7 @@ return case
 end;
 
 -- Moves events of a lease to the mailbox or to the dead letters, as their dispositions say. Ids outside the lease are
--- ignored: the lease is the fence. The caller holds the lease's row lock.
+-- ignored: the lease is the fence. The caller holds the lease's row lock, and its lane's claiming lock.
 create function pubsub.dispose(lease pubsub.leases, dispositions jsonb) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -43,6 +43,7 @@ declare
     now_here constant timestamptz := clock_timestamp();
     of_subscription   pubsub.subscriptions;
     unknown           text;
+    buried            text[];
 begin
     select d ->> 'action' into unknown
       from jsonb_array_elements(dispositions) d
@@ -104,22 +105,31 @@ begin
          where j.reason is not null
            and m.subscription = lease.subscription
            and m.event_id = j.id
+        returning m.key
+    ),
+    revived as (
+        insert into pubsub.mailbox as m (
+            subscription, lane, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes,
+            due_at, last_error
+        )
+        select lease.subscription, pubsub.lane_of(j.key, j.id, of_subscription.lanes), j.id, of_subscription.channel,
+               j.key, j.payload, j.headers, j.version, j.published_at, j.attempts, j.panicked, j.crashed,
+               now_here + j.delay, j.error
+          from judged j
+         where j.reason is null
+        on conflict on constraint mailbox_pkey do update
+           set attempt = excluded.attempt,
+               panics = excluded.panics,
+               crashes = excluded.crashes,
+               due_at = excluded.due_at,
+               last_error = excluded.last_error,
+               token = null
     )
-    insert into pubsub.mailbox as m (
-        subscription, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes, due_at,
-        last_error
-    )
-    select lease.subscription, j.id, of_subscription.channel, j.key, j.payload, j.headers, j.version, j.published_at,
-           j.attempts, j.panicked, j.crashed, now_here + j.delay, j.error
-      from judged j
-     where j.reason is null
-    on conflict on constraint mailbox_pkey do update
-       set attempt = excluded.attempt,
-           panics = excluded.panics,
-           crashes = excluded.crashes,
-           due_at = excluded.due_at,
-           last_error = excluded.last_error,
-           token = null;
+    select array_agg(b.key) into buried from buried b;
+    if lease.lane > 0 then
+        perform pubsub.park(lease.subscription, lease.event_ids);
+        perform pubsub.unpark(lease.subscription, buried);
+    end if;
 end
 $$;
 
@@ -142,6 +152,7 @@ declare
     lease     pubsub.leases;
     disposed  bigint[] := '{}';
     remaining bigint[] := '{}';
+    done      text[];
 begin
     select * into lease
       from pubsub.leases l
@@ -149,6 +160,9 @@ begin
        for update;
     if not found then
         return false;
+    end if;
+    if lease.lane > 0 and (lease.from_mailbox or dispositions is not null) then
+        perform pg_advisory_xact_lock(pubsub.claiming_lock_class(lease.lane), lease.subscription);
     end if;
     if dispositions is not null then
         perform pubsub.dispose(lease, dispositions);
@@ -163,11 +177,18 @@ begin
         );
     end if;
     if lease.from_mailbox then
-        delete from pubsub.mailbox m
-         where m.subscription = lease.subscription
-           and m.event_id = any (lease.event_ids)
-           and m.event_id <> all (remaining)
-           and m.token = lease.token;
+        with acknowledged as (
+            delete from pubsub.mailbox m
+             where m.subscription = lease.subscription
+               and m.event_id = any (lease.event_ids)
+               and m.event_id <> all (remaining)
+               and m.token = lease.token
+            returning m.key
+        )
+        select array_agg(a.key) into done from acknowledged a;
+        if lease.lane > 0 then
+            perform pubsub.unpark(lease.subscription, done);
+        end if;
     end if;
     if remaining = '{}' then
         delete from pubsub.leases l where l.token = lease.token;
@@ -189,12 +210,16 @@ declare
     returned bigint := 0;
 begin
     for lease in
-        delete from pubsub.leases l
+        select *
+          from pubsub.leases l
          where l.subscription = return_unknown.subscription
            and l.process = return_unknown.process
            and l.token <> all (known)
-        returning l.*
+         order by l.lane, l.token
+           for update
     loop
+        perform pg_advisory_xact_lock(pubsub.claiming_lock_class(lease.lane), lease.subscription);
+        delete from pubsub.leases l where l.token = lease.token;
         perform pubsub.dispose(lease, (
             select jsonb_agg(jsonb_build_object('id', e.id, 'action', 'return')) from unnest(lease.event_ids) e (id)
         ));
@@ -217,9 +242,13 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     of_subscription integer;
+    of_lanes        integer;
     redriven        bigint;
 begin
-    select s.id into of_subscription
+    perform pg_advisory_xact_lock_shared(pubsub.lanes_lock_class(), s.id)
+       from pubsub.subscriptions s
+      where s.channel = redrive.channel and s.name = redrive.subscription;
+    select s.id, s.lanes into of_subscription, of_lanes
       from pubsub.subscriptions s
      where s.channel = redrive.channel and s.name = redrive.subscription;
     if not found then
@@ -243,10 +272,10 @@ begin
         returning d.*
     )
     insert into pubsub.mailbox (
-        subscription, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes, due_at,
-        last_error
+        subscription, lane, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes,
+        due_at, last_error
     )
-    select r.subscription, r.event_id, r.channel, r.key, r.payload, r.headers, r.version, r.published_at, 0, 0, 0,
+    select r.subscription, pubsub.lane_of(r.key, r.event_id, of_lanes), r.event_id, r.channel, r.key, r.payload, r.headers, r.version, r.published_at, 0, 0, 0,
            clock_timestamp(), r.error
       from risen r;
     get diagnostics redriven = row_count;

@@ -40,26 +40,29 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    held     record;
     lease    pubsub.leases;
-    of       integer;
-    before   integer;
     orphaned bigint := 0;
 begin
-    for lease in
-        select *
+    for held in
+        with counted as materialized (
+            select c.token, sum(cardinality(c.event_ids)) over claimed - cardinality(c.event_ids) as events_before
+              from pubsub.leases c
+             where c.process = orphan_leases.process
+            window claimed as (partition by c.subscription order by c.token)
+        )
+        select l as lease, counted.events_before
           from pubsub.leases l
-         where l.process = orphan_leases.process
-         order by l.subscription, l.token
-           for update skip locked
+          join counted on counted.token = l.token
+         order by l.subscription, l.lane, l.token
+           for update of l skip locked
     loop
-        if of is distinct from lease.subscription then
-            of := lease.subscription;
-            before := 0;
-        end if;
+        lease := held.lease;
+        perform pg_advisory_xact_lock(pubsub.claiming_lock_class(lease.lane), lease.subscription);
         perform pubsub.dispose(lease, (
             select jsonb_agg(
                        case
-                           when before + e.ordinal > lease.begins then
+                           when held.events_before + e.ordinal > lease.begins then
                                jsonb_build_object('id', e.id, 'action', 'return')
                            else jsonb_build_object('id', e.id, 'action', action, 'error', error)
                        end
@@ -67,7 +70,6 @@ begin
               from unnest(lease.event_ids) with ordinality e (id, ordinal)
         ));
         delete from pubsub.leases l where l.token = lease.token;
-        before := before + cardinality(lease.event_ids);
         orphaned := orphaned + cardinality(lease.event_ids);
     end loop;
     return orphaned;
@@ -135,6 +137,7 @@ begin
         moved := pubsub.orphan_leases(
             dead.id, 'crash', format('process %s on %s (pid %s) died', dead.id, dead.host, dead.os_pid)
         );
+        perform pubsub.stop_running_all(dead.id);
         delete from pubsub.waiters w where w.process = dead.id;
         delete from pubsub.processes p where p.id = dead.id;
         process := dead.id;
@@ -183,6 +186,7 @@ declare
     returned bigint;
 begin
     returned := pubsub.orphan_leases(leave.process, 'retry', 'its process stopped before it was done');
+    perform pubsub.stop_running_all(leave.process);
     delete from pubsub.waiters w where w.process = leave.process;
     delete from pubsub.processes p where p.id = leave.process;
     if returned > 0 then

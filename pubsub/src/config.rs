@@ -29,5 +29,11 @@ impl Default for Config {
     }
 }
 
+/// Lanes of an ordered subscription, unless it says otherwise.
+pub(crate) const DEFAULT_LANES: u32 = 8;
+
+/// Most lanes of a subscription, as the database checks too.
+pub(crate) const MAX_LANES: u32 = 64;
+
 /// Deliveries that a handler works on at once, unless its subscription says otherwise.
 pub(crate) const DEFAULT_CONCURRENCY: usize = 16;

@@ -9,6 +9,7 @@ mod fan_out;
 mod fencing;
 mod migrating;
 mod nothing_lost;
+mod ordered;
 mod other_languages;
 mod own_actors;
 mod poison;

@@ -51,8 +51,8 @@ impl Hole {
                     ("select e.id, e.key,", "select e.xid, e.id, e.key,"),
                     ("select d.id, d.key,", "select d.xid, d.id, d.key,"),
                     (
-                        "from lease, events e\n         order by e.id",
-                        "from lease, events e order by e.xid, e.id",
+                        "where p.event_id is null\n             order by e.id",
+                        "where p.event_id is null order by e.xid, e.id",
                     ),
                 ];
                 rewrite(client, CLAIM, &order).await
@@ -119,8 +119,8 @@ begin
          limit claim.batch
     ),
     lease as (
-        insert into pubsub.leases (subscription, process, event_ids, from_mailbox)
-        select claim.subscription, claim.process, array_agg(e.id), false from events e having count(*) > 0
+        insert into pubsub.leases (subscription, lane, process, event_ids, from_mailbox)
+        select claim.subscription, 0, claim.process, array_agg(e.id), false from events e having count(*) > 0
         returning leases.token
     ),
     moved as (

@@ -15,6 +15,7 @@ use crate::actors::message::{
     Wake,
 };
 use crate::actors::thread::Thread;
+use crate::error::error_chain;
 use crate::observe::{Gauges, HandlerState};
 use crate::policy::backoff::Backoff;
 use crate::policy::demand::Demand;
@@ -22,7 +23,10 @@ use crate::policy::disposition::Limits;
 use crate::policy::feed::Feed;
 use crate::policy::leases::Leases;
 use crate::store::Store;
-use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler, Recipient, ResponseFuture, Supervised};
+use actix::{
+    Actor, ActorFutureExt, Addr, Arbiter, AsyncContext, Context, Handler, Recipient, ResponseFuture,
+    Supervised, WrapFuture,
+};
 use intake::Intake;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +42,8 @@ pub(crate) struct Brief {
     /// The subscription's id.
     pub(crate) subscription: i32,
     pub(crate) channel: &'static str,
+    /// Whether the events of one key are handled one after another.
+    pub(crate) ordered: bool,
     pub(crate) limits: Limits,
     pub(crate) backoff: Backoff,
     pub(crate) poll_interval: Duration,
@@ -73,7 +79,7 @@ impl Dispatcher {
         Self {
             workplace: Workplace::open(&brief, thread, address),
             leases: Leases::default(),
-            feed: Feed::default(),
+            feed: Feed::new(brief.ordered),
             demand: Demand::new(brief.assignment.concurrency),
             intake: Intake::default(),
             settle_planned: false,
@@ -104,6 +110,27 @@ impl Dispatcher {
                 "the handler's cell is gone or busy; nothing is recalled"
             );
         }
+    }
+
+    /// Whatever was held is held no more.
+    fn forget(&mut self) {
+        self.leases = Leases::default();
+        self.feed = Feed::new(self.brief.ordered);
+    }
+
+    /// Leaves the lanes to the other processes, which take each as soon as nothing is leased of it.
+    fn leave_lanes(&self, context: &mut Context<Self>) {
+        let (store, subscription, process) = self.speaker();
+        let leaving = async move { store.stop_running(subscription, process).await };
+        context.spawn(leaving.into_actor(self).map(|left, _, _| {
+            if let Err(error) = left {
+                // They leave with the process.
+                tracing::debug!(
+                    error = error_chain(&error),
+                    "the lanes of a subscription were not left early"
+                );
+            }
+        }));
     }
 
     /// Ends the drain once nothing is held and nothing is under way: then the handler may stop.
@@ -137,8 +164,7 @@ impl Actor for Dispatcher {
 
 impl Supervised for Dispatcher {
     fn restarting(&mut self, _: &mut Self::Context) {
-        self.leases = Leases::default();
-        self.feed = Feed::default();
+        self.forget();
         self.intake = Intake::after_doubt();
         self.settle_planned = false;
         self.recall();
@@ -172,6 +198,7 @@ impl Handler<Answers> for Dispatcher {
         for answer in answers.answers {
             self.take_answer(answer);
         }
+        self.feed_the_handler();
         self.settle(context);
         self.advance(context);
     }
@@ -220,7 +247,7 @@ impl Handler<Rejoined> for Dispatcher {
     fn handle(&mut self, _: Rejoined, context: &mut Self::Context) {
         // What was held is in the mailbox now, for whoever claims it. What the handler has begun it will finish; its
         // answers are refused.
-        self.leases = Leases::default();
+        self.forget();
         self.intake.rejoined();
         self.recall();
         self.advance(context);
@@ -233,6 +260,9 @@ impl Handler<Drain> for Dispatcher {
     fn handle(&mut self, _: Drain, context: &mut Self::Context) -> Self::Result {
         let (done, drained) = oneshot::channel();
         self.drains.push(done);
+        if self.brief.ordered {
+            self.leave_lanes(context);
+        }
         self.recall();
         self.settle(context);
         self.finish_drain(context);

@@ -6,6 +6,7 @@
 
 use crate::actors::message::{LookIntoMailbox, MailboxDue};
 use crate::error::{Error, error_chain};
+use crate::model::process::ProcessId;
 use crate::policy::absence::Absences;
 use crate::store::Store;
 use crate::store::claim::Due;
@@ -21,6 +22,7 @@ const ABSENCE_LOOK: Duration = Duration::from_millis(200);
 
 pub(crate) struct Scheduler {
     store: Store,
+    process: ProcessId,
     dispatchers: HashMap<i32, Recipient<MailboxDue>>,
     /// How often to look without being told.
     poll_interval: Duration,
@@ -36,6 +38,7 @@ pub(crate) struct Scheduler {
 impl Scheduler {
     pub(crate) fn new(
         store: Store,
+        process: ProcessId,
         dispatchers: HashMap<i32, Recipient<MailboxDue>>,
         poll_interval: Duration,
         silence_every: Duration,
@@ -43,6 +46,7 @@ impl Scheduler {
     ) -> Self {
         Self {
             store,
+            process,
             dispatchers,
             poll_interval,
             silence_every,
@@ -79,7 +83,8 @@ impl Scheduler {
         self.looking = true;
         let store = self.store.clone();
         let subscriptions: Vec<i32> = self.dispatchers.keys().copied().collect();
-        let looking = async move { store.next_due(&subscriptions).await };
+        let process = self.process.get();
+        let looking = async move { store.next_due(&subscriptions, process).await };
         context.spawn(looking.into_actor(self).map(Self::looked));
     }
 

@@ -1,16 +1,19 @@
 //! Decides which of the claimed events go to the handler now.
 
-use crate::model::event::ClaimedEvent;
-use std::collections::VecDeque;
+use crate::model::event::{ClaimedEvent, EventId, Token};
+use crate::policy::leases::Settlement;
+use crate::policy::order::Order;
+use std::collections::{HashSet, VecDeque};
 
 /// Claimed events on their way to the handler, in the order of claiming.
 ///
 /// It keeps the promise that was made with each claim: an event begins only once fewer than `begins` of those claimed
 /// before it are not settled. What stands beyond that has not begun for certain, should this process die, and is not
-/// blamed for its death.
+/// blamed for its death. In an ordered subscription it also keeps the order of each key.
 #[derive(Debug, Default)]
 pub(crate) struct Feed {
     waiting: VecDeque<Waiting>,
+    order: Option<Order>,
 }
 
 #[derive(Debug)]
@@ -20,16 +23,98 @@ struct Waiting {
 }
 
 impl Feed {
-    /// Takes in what one claim brought.
-    pub(crate) fn push(&mut self, events: Vec<ClaimedEvent>, begins: usize) {
-        self.waiting.extend(events.into_iter().map(|event| Waiting { event, begins }));
+    pub(crate) fn new(ordered: bool) -> Self {
+        Self { waiting: VecDeque::new(), order: ordered.then(Order::default) }
+    }
+
+    /// Takes in what one claim brought. Returns what must be given back: an earlier event of its key failed.
+    pub(crate) fn push(
+        &mut self,
+        events: Vec<ClaimedEvent>,
+        begins: usize,
+        from_mailbox: bool,
+    ) -> Vec<ClaimedEvent> {
+        let mut parked = Vec::new();
+        for event in events {
+            if let Some(order) = &mut self.order {
+                if from_mailbox {
+                    order.claimed_from_mailbox(event.token);
+                }
+                if event.key.as_deref().is_some_and(|key| order.is_parked(key)) {
+                    parked.push(event);
+                    continue;
+                }
+            }
+            self.waiting.push_back(Waiting { event, begins });
+        }
+        parked
     }
 
     /// The events that may begin, while `unsettled` of those that went before are not settled.
     pub(crate) fn release(&mut self, unsettled: usize) -> Vec<ClaimedEvent> {
-        let free = |&(before, waiting): &(usize, &Waiting)| unsettled + before < waiting.begins;
-        let count = self.waiting.iter().enumerate().take_while(free).count();
-        self.waiting.drain(..count).map(|waiting| waiting.event).collect()
+        let within = |&(before, waiting): &(usize, &Waiting)| unsettled + before < waiting.begins;
+        let count = self.waiting.iter().enumerate().take_while(within).count();
+        let Some(order) = &mut self.order else {
+            return self.waiting.drain(..count).map(|waiting| waiting.event).collect();
+        };
+        let mut released = Vec::new();
+        let mut held_up = VecDeque::with_capacity(count);
+        let mut keys_held_up: HashSet<String> = HashSet::new();
+        for waiting in self.waiting.drain(..count) {
+            let Waiting { event, .. } = &waiting;
+            match &event.key {
+                Some(key) if keys_held_up.contains(key) || !order.is_free(key) => {
+                    keys_held_up.insert(key.clone());
+                    held_up.push_back(waiting);
+                    continue;
+                }
+                Some(key) => order.begins((event.token, event.id), key),
+                None => {}
+            }
+            released.push(waiting.event);
+        }
+        while let Some(waiting) = held_up.pop_back() {
+            self.waiting.push_front(waiting);
+        }
+        released
+    }
+
+    /// An event has left the handler. Returns what must be given back with it.
+    pub(crate) fn ended(&mut self, token: Token, event: EventId, done: bool) -> Vec<ClaimedEvent> {
+        let failed = self.order.as_mut().and_then(|order| order.ended((token, event), done));
+        let Some(failed) = failed else { return Vec::new() };
+        let (behind, rest) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|waiting| waiting.event.key.as_ref() == Some(&failed));
+        self.waiting = rest;
+        behind.into_iter().map(|waiting| waiting.event).collect()
+    }
+
+    /// An event is given back without having begun.
+    pub(crate) fn returned(&mut self, event: &ClaimedEvent) {
+        if let (Some(order), Some(key)) = (&mut self.order, &event.key) {
+            order.park((event.token, event.id), key);
+        }
+    }
+
+    /// A lease is not ours any more: what waits of it must not begin.
+    pub(crate) fn lost(&mut self, token: Token) {
+        self.waiting.retain(|waiting| waiting.event.token != token);
+    }
+
+    /// A settlement was answered; `over`: nothing of its lease is left. Returns whether the mailbox may have something due
+    /// now that it had not before.
+    pub(crate) fn settled(&mut self, settlement: &Settlement, over: bool, claiming: bool) -> bool {
+        let Some(order) = &mut self.order else { return false };
+        let parked: Vec<EventId> = settlement.dispositions.iter().map(|d| EventId(d.id)).collect();
+        order.settled(settlement.token, &parked, over, claiming)
+    }
+
+    /// The claim that was under way has come back, and was taken in.
+    pub(crate) fn claim_over(&mut self) {
+        if let Some(order) = &mut self.order {
+            order.claim_over();
+        }
     }
 
     /// Gives up all that waits.
@@ -46,7 +131,6 @@ impl Feed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::event::{EventId, Token};
     use jiff::Timestamp;
     use proptest::prelude::*;
 
@@ -69,11 +153,40 @@ mod tests {
     #[test]
     fn what_is_beyond_the_promise_waits_for_settlements() {
         let mut feed = Feed::default();
-        feed.push((0..10).map(event).collect(), 4);
+        feed.push((0..10).map(event).collect(), 4, false);
         assert_eq!(feed.release(0).len(), 4);
         assert_eq!(feed.release(4).len(), 0);
         assert_eq!(feed.release(1).len(), 3);
         assert_eq!(feed.recall().len(), 3);
+    }
+
+    fn keyed(id: i64, key: &str) -> ClaimedEvent {
+        ClaimedEvent { key: Some(key.to_owned()), ..event(id) }
+    }
+
+    fn ids(events: &[ClaimedEvent]) -> Vec<i64> {
+        events.iter().map(|event| event.id.0).collect()
+    }
+
+    #[test]
+    fn of_each_key_one_event_is_with_the_handler_and_the_others_wait_for_it() {
+        let mut feed = Feed::new(true);
+        let events = vec![keyed(1, "a"), keyed(2, "a"), keyed(3, "b"), event(4), event(5), keyed(6, "a")];
+        feed.push(events, 10, false);
+        assert_eq!(ids(&feed.release(0)), [1, 3, 4, 5]);
+        assert_eq!(ids(&feed.release(4)), [] as [i64; 0]);
+        assert_eq!(ids(&feed.ended(Token(1), EventId(1), true)), [] as [i64; 0]);
+        assert_eq!(ids(&feed.release(3)), [2]);
+    }
+
+    #[test]
+    fn behind_an_event_that_failed_the_others_of_its_key_are_given_back() {
+        let mut feed = Feed::new(true);
+        feed.push(vec![keyed(1, "a"), keyed(2, "a"), keyed(3, "b")], 10, false);
+        assert_eq!(ids(&feed.release(0)), [1, 3]);
+        assert_eq!(ids(&feed.ended(Token(1), EventId(1), false)), [2]);
+        assert_eq!(ids(&feed.push(vec![keyed(4, "a"), keyed(5, "c")], 10, false)), [4]);
+        assert_eq!(ids(&feed.release(1)), [5]);
     }
 
     proptest! {
@@ -87,7 +200,7 @@ mod tests {
             for (size, begins) in claims {
                 let first = promises.len() as i64;
                 promises.extend(std::iter::repeat_n(begins, size));
-                feed.push((first..first + size as i64).map(event).collect(), begins);
+                feed.push((first..first + size as i64).map(event).collect(), begins, false);
             }
             let (mut next, mut unsettled) = (0, 0usize);
             for settled in settle.into_iter().chain(std::iter::repeat_n(usize::MAX, promises.len())) {

@@ -9,4 +9,5 @@ pub(crate) mod demand;
 pub(crate) mod disposition;
 pub(crate) mod feed;
 pub(crate) mod leases;
+pub(crate) mod order;
 pub(crate) mod restart;

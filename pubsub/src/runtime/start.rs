@@ -42,8 +42,8 @@ pub(super) async fn start(builder: Builder) -> Result<PubSub, Error> {
     declare(&store, &declarations).await?;
     let mut posts = Vec::with_capacity(subscriptions.len());
     for subscription in subscriptions {
-        let Subscription { channel, name, max_attempts, max_panics, .. } = &subscription;
-        let id = store.subscribe(channel, name, *max_attempts, *max_panics).await?;
+        let Subscription { channel, name, max_attempts, max_panics, lanes, .. } = &subscription;
+        let id = store.subscribe(channel, name, *max_attempts, *max_panics, *lanes).await?;
         posts.push(Post { id, subscription, thread: Thread::start()? });
     }
     let host = host_name();
@@ -93,8 +93,8 @@ impl Wiring {
                 timeout,
                 backoff,
                 concurrency,
+                lanes,
                 start_cell,
-                ..
             } = subscription;
             let gauges = Arc::new(Gauges::default());
             let assignment = Assignment {
@@ -108,6 +108,7 @@ impl Wiring {
                 store: store.clone(),
                 subscription: id,
                 channel,
+                ordered: lanes > 0,
                 limits: Limits { max_attempts, max_panics },
                 backoff,
                 poll_interval: config.poll_interval,
@@ -127,6 +128,7 @@ impl Wiring {
             "scheduler",
             Scheduler::new(
                 store.clone(),
+                process.clone(),
                 mailboxes,
                 config.poll_interval,
                 config.heartbeat,

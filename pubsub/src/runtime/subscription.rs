@@ -2,7 +2,7 @@
 
 use crate::actors::cell;
 use crate::actors::dispatcher::StartCell;
-use crate::config::DEFAULT_CONCURRENCY;
+use crate::config::{DEFAULT_CONCURRENCY, DEFAULT_LANES, MAX_LANES};
 use crate::model::channel::Channel;
 use crate::model::delivery::Delivery;
 use crate::policy::backoff::Backoff;
@@ -30,6 +30,7 @@ pub struct SubscribeOptions {
     timeout: Option<Option<Duration>>,
     backoff: Option<Backoff>,
     concurrency: Option<usize>,
+    lanes: Option<u32>,
 }
 
 impl SubscribeOptions {
@@ -81,6 +82,29 @@ impl SubscribeOptions {
         self.concurrency = Some(deliveries.max(1));
         self
     }
+
+    /// Handles the events of one key one after another, in publish order, across processes, retries and crashes. Default:
+    /// unordered.
+    ///
+    /// An event that is retried holds up the later ones of its key, and no others; once it is done or a dead letter they go
+    /// on. The key is what [`PublishOptions::key`](crate::PublishOptions::key) said; events without one are in no order.
+    /// Publish order is the order of commits, so let publishers of one key wait for each other, by a row lock for instance.
+    #[must_use]
+    pub fn ordered(mut self) -> Self {
+        self.lanes.get_or_insert(DEFAULT_LANES);
+        self
+    }
+
+    /// In how many lanes an [`ordered`](Self::ordered) subscription works, 1 to 64; default: 8. Each key belongs to a lane,
+    /// and each lane to one process at a time, so this is how many processes can share the work at most.
+    ///
+    /// It may be changed: the change comes into force once nothing of the subscription is leased, and until then nothing is
+    /// claimed. Say the same everywhere; the process that started last decides.
+    #[must_use]
+    pub fn lanes(mut self, lanes: u32) -> Self {
+        self.lanes = Some(lanes.clamp(1, MAX_LANES));
+        self
+    }
 }
 
 /// A subscription whose types have been forgotten: what is left is how to start its handler.
@@ -92,6 +116,8 @@ pub(super) struct Subscription {
     pub(super) timeout: Option<Duration>,
     pub(super) backoff: Backoff,
     pub(super) concurrency: usize,
+    /// 0 is unordered.
+    pub(super) lanes: u32,
     pub(super) start_cell: StartCell,
 }
 
@@ -113,6 +139,7 @@ impl Subscription {
             timeout: options.timeout.unwrap_or(C::TIMEOUT),
             backoff: options.backoff.unwrap_or(C::BACKOFF),
             concurrency: options.concurrency.unwrap_or(DEFAULT_CONCURRENCY),
+            lanes: options.lanes.unwrap_or(0),
             start_cell: {
                 let factory = Arc::new(Mutex::new(factory));
                 Box::new(move |arbiter, line| {

@@ -35,7 +35,7 @@ const NEXT_DUE: &str = "
     select d.subscription,
            extract(epoch from d.due_in)::float8,
            extract(epoch from d.suspect_due_in)::float8
-      from pubsub.next_due($1) d";
+      from pubsub.next_due($1, $2) d";
 
 /// When the mailbox of a subscription has something due.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -134,9 +134,9 @@ impl Store {
         events(&rows, process)
     }
 
-    /// When each subscription's mailbox has something due. Empty ones are left out.
-    pub(crate) async fn next_due(&self, subscriptions: &[i32]) -> Result<Vec<Due>, Error> {
-        let rows = self.query("look into the mailbox", NEXT_DUE, &[&subscriptions]).await?;
+    /// When each subscription's mailbox has something due for this process. Empty ones are left out.
+    pub(crate) async fn next_due(&self, subscriptions: &[i32], process: i64) -> Result<Vec<Due>, Error> {
+        let rows = self.query("look into the mailbox", NEXT_DUE, &[&subscriptions, &process]).await?;
         let wait = |seconds: f64| Duration::from_secs_f64(seconds.clamp(0.0, 1e9));
         let due = |row: &Row| Due {
             subscription: row.get(0),

@@ -1,11 +1,13 @@
 //! Declaring channels and subscribing to them.
 
-use super::Store;
+use super::{Parameters, Store};
 use crate::error::Error;
 
 const DECLARE: &str = "select pubsub.declare_channel($1, $2, $3)";
 
-const SUBSCRIBE: &str = "select pubsub.subscribe($1, $2, $3, $4)";
+const SUBSCRIBE: &str = "select pubsub.subscribe($1, $2, $3, $4, $5)";
+
+const STOP_RUNNING: &str = "select pubsub.stop_running($1, $2)";
 
 impl Store {
     /// Declares a channel, or brings its entry up to date.
@@ -27,9 +29,17 @@ impl Store {
         name: &str,
         max_attempts: u32,
         max_panics: u32,
+        lanes: u32,
     ) -> Result<i32, Error> {
-        let [max_attempts, max_panics] =
-            [max_attempts, max_panics].map(|limit| i32::try_from(limit).unwrap_or(i32::MAX));
-        self.query_value("subscribe", SUBSCRIBE, &[&channel, &name, &max_attempts, &max_panics]).await
+        let [max_attempts, max_panics, lanes] =
+            [max_attempts, max_panics, lanes].map(|limit| i32::try_from(limit).unwrap_or(i32::MAX));
+        let parameters: Parameters<'_> = &[&channel, &name, &max_attempts, &max_panics, &lanes];
+        self.query_value("subscribe", SUBSCRIBE, parameters).await
+    }
+
+    /// Leaves the lanes of an ordered subscription to the other processes.
+    pub(crate) async fn stop_running(&self, subscription: i32, process: i64) -> Result<(), Error> {
+        self.query("leave the lanes of a subscription", STOP_RUNNING, &[&subscription, &process]).await?;
+        Ok(())
     }
 }

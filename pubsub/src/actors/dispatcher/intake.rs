@@ -274,6 +274,7 @@ impl Dispatcher {
             Ok(step) => {
                 actor.intake.failures = 0;
                 actor.take_step(step, context);
+                actor.feed.claim_over();
                 actor.advance(context);
             }
             Err(error) => actor.intake_failed(&error, context),
@@ -285,7 +286,7 @@ impl Dispatcher {
         match step {
             Step::Claimed { events, asked, from_mailbox: true, .. } => {
                 intake.mailbox_ripe |= events.len() == asked;
-                self.deliver(events);
+                self.deliver(events, true);
             }
             Step::Claimed { events, asked, from_mailbox: false, took } => {
                 self.demand.observe_claim(took);
@@ -295,12 +296,12 @@ impl Dispatcher {
                     intake.log_ripe = true;
                     self.advance_later(GATHER, context);
                 }
-                self.deliver(events);
+                self.deliver(events, false);
             }
             Step::Suspected { event } => {
                 intake.suspicion.claimed(event.first());
                 intake.promise = usize::MAX;
-                self.deliver(event);
+                self.deliver(event, true);
             }
             Step::Looked { events, quiet } => {
                 intake.waiting.get_or_insert_with(Instant::now);
@@ -315,14 +316,14 @@ impl Dispatcher {
                         actor.advance(context);
                     }));
                 }
-                self.deliver(events);
+                self.deliver(events, false);
             }
             Step::Polled { events, renewed } => {
                 if renewed {
                     intake.waiting = Some(Instant::now());
                 }
                 intake.log_ripe |= !events.is_empty();
-                self.deliver(events);
+                self.deliver(events, false);
             }
             Step::Certain { returned } => {
                 intake.doubt = false;
@@ -359,7 +360,7 @@ impl Dispatcher {
     }
 
     /// Takes in what a claim has brought.
-    fn deliver(&mut self, events: Vec<ClaimedEvent>) {
+    fn deliver(&mut self, events: Vec<ClaimedEvent>, from_mailbox: bool) {
         for event in &events {
             let start = Start { attempt: event.attempt, panics: event.panics };
             self.leases.hold(event.token, event.id, start);
@@ -367,7 +368,8 @@ impl Dispatcher {
         if self.draining() || self.suspended {
             return self.give_back(&events);
         }
-        self.feed.push(events, self.intake.promise);
+        let parked = self.feed.push(events, self.intake.promise, from_mailbox);
+        self.give_back(&parked);
         self.feed_the_handler();
     }
 
@@ -388,6 +390,7 @@ impl Dispatcher {
 
     pub(super) fn give_back(&mut self, events: &[ClaimedEvent]) {
         for event in events {
+            self.feed.returned(event);
             self.conclude(event.token, event.id, Outcome::Returned);
         }
     }

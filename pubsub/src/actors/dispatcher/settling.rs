@@ -25,6 +25,7 @@ impl Dispatcher {
     pub(super) fn conclude(&mut self, token: Token, event: EventId, outcome: Outcome) {
         let (channel, subscription) = (self.brief.channel, &*self.brief.assignment.subscription);
         let Some(start) = self.leases.start(token, event) else {
+            self.feed.ended(token, event, true);
             tracing::debug!(channel, subscription, %event, %token, "an answer came after its lease was lost");
             return;
         };
@@ -51,7 +52,10 @@ impl Dispatcher {
                 }
             }
         }
+        let done = decided.is_none();
         self.leases.answer(token, event, decided, Instant::now());
+        let behind = self.feed.ended(token, event, done);
+        self.give_back(&behind);
     }
 
     /// Writes what is ripe, and plans to look again while answers linger. They do not if the handler could have more to do
@@ -102,6 +106,13 @@ impl Dispatcher {
             Ok(accepted) => {
                 self.settle_failures = 0;
                 let news = self.leases.settled(&settlement, accepted);
+                if !accepted {
+                    self.feed.lost(token);
+                }
+                let over = !accepted || settlement.acknowledged().is_none();
+                if self.feed.settled(&settlement, over, self.intake.is_working()) {
+                    self.intake.mailbox_ripe(true, true);
+                }
                 if !accepted && news {
                     tracing::warn!(channel, subscription, %token, "an answer was refused: its lease was taken over");
                 }

@@ -94,8 +94,8 @@ impl Dispatcher {
             }
         };
         let begun = std::mem::take(&mut self.brief.assignment.begun);
-        // Given back below, with what the handler has and has not begun.
-        drop(self.feed.recall());
+        let waiting = self.feed.recall();
+        self.give_back(&waiting);
         self.workplace = Workplace::open(&self.brief, thread, &context.address());
         let error = format!("timed out: its handler has blocked its thread for {silent:?}");
         for (token, event) in self.leases.unanswered() {

@@ -1,0 +1,326 @@
+-- Lanes: how an ordered subscription handles the events of one key one after another, across processes.
+--
+-- Locks: none that matter, functions only.
+--
+-- Every key belongs to a lane, and every lane has a cursor. Three rules make the order, whatever dies in between:
+--   1. While a process holds a lease of a lane, no other process claims from that lane (pubsub.claim, claim_mailbox).
+--   2. An event whose key has anything in the mailbox goes there as well when it is read, behind it: it is parked.
+--   3. Of the events of one key in the mailbox only the first is given out.
+-- What parks and unparks holds the lane's claiming lock, so that neither misses the other; whoever takes several takes them
+-- in order. Inside one process its dispatcher sees to the order of what it holds: it begins an event only after the earlier ones of
+-- its key are done, and gives the later ones back when one is not.
+--
+-- Which process claims from which lane (pubsub.lanes) only spreads the work, and may be wrong at any time.
+
+-- The lane of an event, of `lanes`; 0 in an unordered subscription. Events without a key are in no order.
+create function pubsub.lane_of(key text, id bigint, lanes integer) returns integer
+language sql immutable parallel safe
+return case
+    when lanes = 0 then 0
+    else 1 + abs(hashtextextended(coalesce(key, id::text), 0) % lanes)::integer
+end;
+
+-- The lanes that a process may claim from, of a subscription with `lanes`; in order.
+create function pubsub.lanes_of(subscription integer, lanes integer, process bigint) returns integer[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+return case
+    when lanes = 0 then '{0}'::integer[]
+    else array(
+        select l.lane
+          from pubsub.lanes l
+         where l.subscription = lanes_of.subscription and l.process = lanes_of.process
+         order by l.lane
+    )
+end;
+
+-- Before a process claims from an ordered subscription, or from one that is to become ordered or not: it takes its share of
+-- the lanes, and a change of their number is made if it can be. False: it cannot be yet, and until then nobody may claim.
+--   sequence  the log's, read before the transaction had an id
+create function pubsub.prepare_lanes(subscription integer, process bigint, sequence bigint) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    ready constant boolean := not exists (
+        select from pubsub.subscriptions s where s.id = subscription and s.lanes_wanted is not null
+    );
+begin
+    if not exists (
+        select from pubsub.runners r where r.subscription = prepare_lanes.subscription and r.process = prepare_lanes.process
+    ) then
+        perform pubsub.require_registered(process);
+        perform pubsub.start_running(subscription, process);
+    end if;
+    return ready or pubsub.change_lanes(subscription, sequence);
+end
+$$;
+
+-- Opens the lanes of a subscription at a position of the log.
+create function pubsub.open_lanes(
+    subscription integer,
+    lanes        integer,
+    snapshot     pg_snapshot,
+    sequence     bigint,
+    fence        bigint
+) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    insert into pubsub.cursors (subscription, lane, seq, read_snapshot, read_sequence, read_fence)
+    select open_lanes.subscription, lane, 1, snapshot, sequence, fence
+      from generate_series(least(lanes, 1), lanes) lane;
+    insert into pubsub.lanes (subscription, lane)
+    select open_lanes.subscription, lane from generate_series(1, lanes) lane;
+end
+$$;
+
+-- Takes the claiming lock of a lane, and says whether a process may claim from it: nobody else holds a lease of it, and until
+-- the end of the transaction nobody will. Lane 0 is everybody's.
+create function pubsub.enter_lane(subscription integer, lane integer, process bigint) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform pg_advisory_xact_lock(pubsub.claiming_lock_class(lane), subscription);
+    -- A new statement after the lock, so a new snapshot.
+    return lane = 0 or not exists (
+        select
+          from pubsub.leases l
+         where l.subscription = enter_lane.subscription
+           and l.lane = enter_lane.lane
+           and l.lane > 0
+           and l.process <> enter_lane.process
+    );
+end
+$$;
+
+-- A process runs an ordered subscription from now on: it gets its share of the lanes. Claiming does this by itself.
+create function pubsub.start_running(subscription integer, process bigint) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    insert into pubsub.runners (subscription, process)
+    values (start_running.subscription, start_running.process)
+    on conflict do nothing;
+    perform pubsub.rebalance(subscription);
+end
+$$;
+
+-- A process stops running a subscription: its lanes go to the others, each as soon as nothing is leased of it.
+create function pubsub.stop_running(subscription integer, process bigint) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    delete from pubsub.runners r where r.subscription = stop_running.subscription and r.process = stop_running.process;
+    if found then
+        perform pubsub.rebalance(subscription);
+    end if;
+end
+$$;
+
+-- The same for all of its subscriptions.
+create function pubsub.stop_running_all(process bigint) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    running integer;
+begin
+    for running in
+        select r.subscription from pubsub.runners r where r.process = stop_running_all.process order by r.subscription
+    loop
+        perform pubsub.stop_running(running, process);
+    end loop;
+end
+$$;
+
+-- Spreads the lanes of an ordered subscription over the processes that run it, moving as few as it can, and wakes them if
+-- any has moved.
+create function pubsub.rebalance(subscription integer) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    moved boolean;
+begin
+    -- The row's lock: one at a time.
+    perform from pubsub.subscriptions s where s.id = rebalance.subscription for no key update;
+    with runner as (
+        select r.process, row_number() over (order by r.process) as rank, count(*) over () as runners
+          from pubsub.runners r
+         where r.subscription = rebalance.subscription
+    ),
+    lane as (
+        select l.lane, l.process, row_number() over (partition by l.process order by l.lane) as rank, count(*) over () as lanes
+          from pubsub.lanes l
+         where l.subscription = rebalance.subscription
+    ),
+    share as (
+        select r.process, n.lanes / r.runners + case when r.rank <= n.lanes % r.runners then 1 else 0 end as size
+          from runner r
+         cross join (select count(*) as lanes from lane) n
+    ),
+    kept as (
+        select l.lane, l.process from lane l join share s on s.process = l.process and l.rank <= s.size
+    ),
+    -- A place for each lane that a runner is short of, and a lane for each place.
+    place as (
+        select s.process, row_number() over (order by n, s.process) as rank
+          from share s
+         cross join lateral generate_series(
+             1 + (select count(*) from kept k where k.process = s.process), s.size
+         ) n
+    ),
+    free as (
+        select l.lane, row_number() over (order by l.lane) as rank
+          from lane l
+         where l.lane not in (select k.lane from kept k)
+    ),
+    assigned as (
+        update pubsub.lanes l
+           set process = p.process
+          from free f
+          left join place p on p.rank = f.rank
+         where l.subscription = rebalance.subscription
+           and l.lane = f.lane
+           and l.process is distinct from p.process
+        returning l.process
+    )
+    select exists (select from assigned a where a.process is not null) into moved;
+    if moved then
+        perform pg_notify('pubsub', s.channel) from pubsub.subscriptions s where s.id = rebalance.subscription;
+    end if;
+end
+$$;
+
+-- Events of a lane that were not claimed, as of a snapshot taken after the lane's position.
+create function pubsub.unread(place pubsub.cursors, now_visible pg_snapshot)
+returns setof pubsub.db_events
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    with subscription as (
+        select s.channel, s.lanes from pubsub.subscriptions s where s.id = place.subscription
+    ),
+    unseen as (
+        select d.*
+          from subscription s
+          join pubsub.db_events d on d.channel = s.channel and d.id > place.read_sequence
+         union all
+        select d.*
+          from subscription s
+         cross join unnest(pubsub.finished_stragglers(place.read_snapshot, place.read_fence, now_visible)) straggler
+          join pubsub.db_events d on d.xid = straggler and d.channel = s.channel and d.id <= place.read_sequence
+    )
+    select d.*
+      from unseen d, subscription s
+     where pg_visible_in_snapshot(d.xid, now_visible)
+       and not pg_visible_in_snapshot(d.xid, place.read_snapshot)
+       and pubsub.lane_of(d.key, d.id, s.lanes) = place.lane
+       -- Of an open window, what lies up to its position has been claimed.
+       and not coalesce(
+               d.id <= place.window_position and pg_visible_in_snapshot(d.xid, place.window_snapshot), false
+           );
+end;
+
+-- Changes the number of lanes to `lanes_wanted`, if nothing of the subscription is leased; else it returns false, and
+-- nothing may be claimed until it is. What has not been read goes to the mailbox, which keeps each key in order, and every
+-- lane starts anew behind it. `sequence` was read before the caller's transaction had an id.
+create function pubsub.change_lanes(subscription integer, sequence bigint) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    of_subscription pubsub.subscriptions;
+    fence           constant bigint := pg_current_xact_id()::text::bigint;
+    boundary        pg_snapshot;
+    position        pubsub.cursors;
+begin
+    if not pg_try_advisory_xact_lock(pubsub.lanes_lock_class(), subscription) then
+        return false;
+    end if;
+    select * into of_subscription from pubsub.subscriptions s where s.id = change_lanes.subscription for no key update;
+    if of_subscription.lanes_wanted is null then
+        return true;
+    end if;
+    if exists (select from pubsub.leases l where l.subscription = change_lanes.subscription) then
+        return false;
+    end if;
+    boundary := pubsub.own_snapshot();
+    for position in
+        select distinct on (c.lane) c.*
+          from pubsub.cursors c
+         where c.subscription = change_lanes.subscription
+         order by c.lane, c.seq desc
+    loop
+        insert into pubsub.mailbox (
+            subscription, lane, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes,
+            due_at
+        )
+        select position.subscription, position.lane, u.id, u.channel, u.key, u.payload, u.headers, u.version,
+               u.published_at, 0, 0, 0, clock_timestamp()
+          from pubsub.unread(position, boundary) u
+        on conflict on constraint mailbox_pkey do nothing;
+    end loop;
+    delete from pubsub.cursors c where c.subscription = change_lanes.subscription;
+    delete from pubsub.lanes l where l.subscription = change_lanes.subscription;
+    update pubsub.subscriptions s set lanes = s.lanes_wanted, lanes_wanted = null where s.id = change_lanes.subscription;
+    perform pubsub.open_lanes(subscription, of_subscription.lanes_wanted, boundary, sequence, fence);
+    update pubsub.mailbox m
+       set lane = pubsub.lane_of(m.key, m.event_id, of_subscription.lanes_wanted),
+           due_at = case when m.due_at = 'infinity' then clock_timestamp() else m.due_at end
+     where m.subscription = change_lanes.subscription;
+    perform pubsub.park(subscription, null);
+    perform pubsub.rebalance(subscription);
+    return true;
+end
+$$;
+
+-- Parks those of the given events (null: all) of an ordered subscription's mailbox that have an earlier one of their key
+-- before them.
+create function pubsub.park(subscription integer, event_ids bigint[]) returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+begin atomic
+    update pubsub.mailbox m
+       set due_at = 'infinity'
+     where m.subscription = park.subscription
+       and (park.event_ids is null or m.event_id = any (park.event_ids))
+       and m.lane > 0
+       and m.token is null
+       and exists (
+               select
+                 from pubsub.mailbox earlier
+                where earlier.subscription = m.subscription
+                  and earlier.key = m.key
+                  and earlier.event_id < m.event_id
+                  and earlier.lane > 0
+           );
+end;
+
+-- Makes the first event of each key due, if it was parked: what it waited for has left the mailbox.
+create function pubsub.unpark(subscription integer, keys text[]) returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+begin atomic
+    update pubsub.mailbox m
+       set due_at = clock_timestamp()
+      from (select distinct k from unnest(keys) k) of_key (key)
+     cross join lateral (
+         select e.event_id
+           from pubsub.mailbox e
+          where e.subscription = unpark.subscription
+            and e.key = of_key.key
+            and e.lane > 0
+          order by e.subscription, e.key, e.event_id
+          limit 1
+     ) first
+     where m.subscription = unpark.subscription
+       and m.event_id = first.event_id
+       and m.token is null
+       and m.due_at = 'infinity';
+end;

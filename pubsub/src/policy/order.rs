@@ -1,0 +1,141 @@
+//! Decides which keys may begin now, in an ordered subscription.
+
+use crate::model::event::{EventId, Token};
+use std::collections::{HashMap, HashSet};
+
+/// One start of one event.
+type Place = (Token, EventId);
+
+/// The keys of what an ordered subscription holds in this process. An event may begin only once the earlier ones of its key
+/// are done.
+///
+/// An earlier one that is not done goes to the mailbox, and the later ones must go there behind it. The database parks those
+/// that it reads after that; those that were claimed before are given back from here. So a key is *parked* until whatever
+/// went to the mailbox is written there, and every claim that may have missed it has come back.
+#[derive(Debug, Default)]
+pub(crate) struct Order {
+    /// With the handler.
+    at_work: HashMap<Place, String>,
+    busy: HashSet<String>,
+    /// What is on its way to the mailbox, by key.
+    parked: HashMap<String, HashSet<Place>>,
+    /// Written while a claim was under way.
+    written: HashSet<String>,
+    /// Leases that came from the mailbox.
+    from_mailbox: HashSet<Token>,
+}
+
+impl Order {
+    /// Whether no event of this key is with the handler, or on its way to the mailbox.
+    pub(crate) fn is_free(&self, key: &str) -> bool {
+        !self.busy.contains(key) && !self.is_parked(key)
+    }
+
+    /// Whether an event of this key is on its way to the mailbox.
+    pub(crate) fn is_parked(&self, key: &str) -> bool {
+        self.parked.contains_key(key)
+    }
+
+    /// The next events are under a lease from the mailbox.
+    pub(crate) fn claimed_from_mailbox(&mut self, token: Token) {
+        self.from_mailbox.insert(token);
+    }
+
+    /// An event goes to the handler.
+    pub(crate) fn begins(&mut self, place: Place, key: &str) {
+        self.busy.insert(key.to_owned());
+        self.at_work.insert(place, key.to_owned());
+    }
+
+    /// An event has left the handler. If it is not done its key is parked, and returned.
+    pub(crate) fn ended(&mut self, place: Place, done: bool) -> Option<String> {
+        let key = self.at_work.remove(&place)?;
+        self.busy.remove(&key);
+        if done {
+            return None;
+        }
+        self.park(place, &key);
+        Some(key)
+    }
+
+    /// An event goes to the mailbox.
+    pub(crate) fn park(&mut self, place: Place, key: &str) {
+        self.written.remove(key);
+        self.parked.entry(key.to_owned()).or_default().insert(place);
+    }
+
+    /// What these events of a lease came to is written, or, with `all`, the lease is over. Returns whether the mailbox may
+    /// have more of their keys now.
+    pub(crate) fn settled(&mut self, token: Token, events: &[EventId], all: bool, claiming: bool) -> bool {
+        let written = &mut self.written;
+        self.parked.retain(|key, places| {
+            places.retain(|(of, event)| *of != token || !(all || events.contains(event)));
+            if places.is_empty() && claiming {
+                written.insert(key.clone());
+            }
+            !places.is_empty() || claiming
+        });
+        if all { self.from_mailbox.remove(&token) } else { self.from_mailbox.contains(&token) }
+    }
+
+    /// The claim that was under way has come back, and what it brought was looked at.
+    pub(crate) fn claim_over(&mut self) {
+        for key in self.written.drain() {
+            self.parked.remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(token: i64, event: i64) -> Place {
+        (Token(token), EventId(event))
+    }
+
+    #[test]
+    fn a_key_is_busy_until_its_event_is_done() {
+        let mut order = Order::default();
+        order.begins(place(1, 1), "a");
+        assert!(!order.is_free("a") && order.is_free("b"));
+        assert_eq!(order.ended(place(1, 1), true), None);
+        assert!(order.is_free("a"));
+    }
+
+    #[test]
+    fn a_key_that_failed_is_parked_until_that_is_written() {
+        let mut order = Order::default();
+        order.begins(place(1, 1), "a");
+        assert_eq!(order.ended(place(1, 1), false).as_deref(), Some("a"));
+        order.park(place(2, 2), "a");
+        order.settled(Token(1), &[EventId(1)], false, false);
+        assert!(order.is_parked("a"), "the second is not written yet");
+        order.settled(Token(2), &[], true, false);
+        assert!(order.is_free("a"));
+    }
+
+    #[test]
+    fn a_key_stays_parked_until_a_claim_that_may_have_missed_it_has_come_back() {
+        let mut order = Order::default();
+        order.begins(place(1, 1), "a");
+        order.ended(place(1, 1), false);
+        order.settled(Token(1), &[EventId(1)], true, true);
+        assert!(order.is_parked("a"));
+        // The claim brings another one, which is parked behind it: that must be written first as well.
+        order.park(place(2, 2), "a");
+        order.claim_over();
+        assert!(order.is_parked("a"));
+        order.settled(Token(2), &[EventId(2)], true, false);
+        assert!(order.is_free("a"));
+    }
+
+    #[test]
+    fn when_something_from_the_mailbox_is_settled_there_may_be_more() {
+        let mut order = Order::default();
+        order.claimed_from_mailbox(Token(1));
+        assert!(order.settled(Token(1), &[EventId(1)], false, false));
+        assert!(order.settled(Token(1), &[], true, false));
+        assert!(!order.settled(Token(2), &[], true, false));
+    }
+}
