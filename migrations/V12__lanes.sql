@@ -11,6 +11,9 @@
 -- its key are done, and gives the later ones back when one is not.
 --
 -- Which process claims from which lane (pubsub.lanes) only spreads the work, and may be wrong at any time.
+--
+-- What is called for every claim is plpgsql, however short: a function in SQL is planned anew for every statement that calls
+-- it, which costs more than the claim.
 
 -- The lane of an event, of `lanes`; 0 in an unordered subscription. Events without a key are in no order.
 create function pubsub.lane_of(key text, id bigint, lanes integer) returns integer
@@ -22,17 +25,21 @@ end;
 
 -- The lanes that a process may claim from, of a subscription with `lanes`; in order.
 create function pubsub.lanes_of(subscription integer, lanes integer, process bigint) returns integer[]
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
-return case
-    when lanes = 0 then '{0}'::integer[]
-    else array(
+as $$
+begin
+    if lanes = 0 then
+        return '{0}';
+    end if;
+    return array(
         select l.lane
           from pubsub.lanes l
          where l.subscription = lanes_of.subscription and l.process = lanes_of.process
          order by l.lane
-    )
-end;
+    );
+end
+$$;
 
 -- Before a process claims from an ordered subscription, or from one that is to become ordered or not: it takes its share of
 -- the lanes, and a change of their number is made if it can be. False: it cannot be yet, and until then nobody may claim.
@@ -240,7 +247,10 @@ declare
     boundary        pg_snapshot;
     position        pubsub.cursors;
 begin
-    if not pg_try_advisory_xact_lock(pubsub.lanes_lock_class(), subscription) then
+    -- Claims from lane 0 hold that lane's lock, all others the lock of the lanes.
+    if not pg_try_advisory_xact_lock(pubsub.lanes_lock_class(), subscription)
+        or not pg_try_advisory_xact_lock(pubsub.claiming_lock_class(0), subscription)
+    then
         return false;
     end if;
     select * into of_subscription from pubsub.subscriptions s where s.id = change_lanes.subscription for no key update;
@@ -283,9 +293,10 @@ $$;
 -- Parks those of the given events (null: all) of an ordered subscription's mailbox that have an earlier one of their key
 -- before them.
 create function pubsub.park(subscription integer, event_ids bigint[]) returns void
-language sql volatile
+language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-begin atomic
+as $$
+begin
     update pubsub.mailbox m
        set due_at = 'infinity'
      where m.subscription = park.subscription
@@ -300,13 +311,15 @@ begin atomic
                   and earlier.event_id < m.event_id
                   and earlier.lane > 0
            );
-end;
+end
+$$;
 
 -- Makes the first event of each key due, if it was parked: what it waited for has left the mailbox.
 create function pubsub.unpark(subscription integer, keys text[]) returns void
-language sql volatile
+language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-begin atomic
+as $$
+begin
     update pubsub.mailbox m
        set due_at = clock_timestamp()
       from (select distinct k from unnest(keys) k) of_key (key)
@@ -323,4 +336,5 @@ begin atomic
        and m.event_id = first.event_id
        and m.token is null
        and m.due_at = 'infinity';
-end;
+end
+$$;

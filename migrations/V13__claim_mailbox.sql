@@ -4,16 +4,20 @@
 
 -- Whether no earlier event of this key is in the mailbox of an ordered subscription.
 create function pubsub.is_first_of_key(subscription integer, key text, event_id bigint) returns boolean
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
-return not exists (
-    select
-      from pubsub.mailbox earlier
-     where earlier.subscription = is_first_of_key.subscription
-       and earlier.key = is_first_of_key.key
-       and earlier.event_id < is_first_of_key.event_id
-       and earlier.lane > 0
-);
+as $$
+begin
+    return not exists (
+        select
+          from pubsub.mailbox earlier
+         where earlier.subscription = is_first_of_key.subscription
+           and earlier.key = is_first_of_key.key
+           and earlier.event_id < is_first_of_key.event_id
+           and earlier.lane > 0
+    );
+end
+$$;
 
 -- Claims up to `batch` due deliveries of a subscription's mailbox for a process, each with its attempt already counted.
 -- `for update skip locked` lets several processes claim side by side; ordered by due_at, so that a retry does not jump

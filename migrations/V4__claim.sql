@@ -17,17 +17,21 @@
 
 -- The transactions that were in flight at a window's lower boundary and are finished in `s`.
 create function pubsub.finished_stragglers(c pg_snapshot, fence bigint, s pg_snapshot) returns xid8[]
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
-begin atomic
-    select array_agg(x)
-      from (
-          select pg_snapshot_xip(c) as x
-          union all
-          select g::text::xid8 from generate_series(pg_snapshot_xmax(c)::text::bigint, fence - 1) g
-      ) in_flight
-     where pg_visible_in_snapshot(x, s);
-end;
+as $$
+begin
+    return (
+        select array_agg(x)
+          from (
+              select pg_snapshot_xip(c) as x
+              union all
+              select g::text::xid8 from generate_series(pg_snapshot_xmax(c)::text::bigint, fence - 1) g
+          ) in_flight
+         where pg_visible_in_snapshot(x, s)
+    );
+end
+$$;
 
 -- Whether a lane may have something to read: a look without a lock, a transaction id or a write, with which most claims of
 -- an idle subscription end.
@@ -86,7 +90,7 @@ declare
     sequence   constant bigint := pubsub.log_sequence();
     fence      bigint;
     reader     pubsub.subscriptions;
-    ripe       integer[];
+    ripe       integer[] := '{}';
     this_lane  integer;
     nth        integer := 0;
     missing    integer := claim.batch;
@@ -108,26 +112,27 @@ begin
         end if;
         select * into reader from pubsub.subscriptions s where s.id = claim.subscription;
     end if;
-    -- Fewer events than lanes: any of them, so that none starves. In order, so that two claims never wait for each other.
-    ripe := array(
-        select r.lane
-          from (
-              select l as lane
-                from unnest(pubsub.lanes_of(claim.subscription, reader.lanes, claim.process)) l
-               where pubsub.lane_is_ripe(claim.subscription, l, sequence)
-               order by random()
-               limit claim.batch
-          ) r
-         order by r.lane
-    );
+    foreach this_lane in array pubsub.lanes_of(subscription, reader.lanes, process) loop
+        if pubsub.lane_is_ripe(subscription, this_lane, sequence) then
+            ripe := ripe || this_lane;
+        end if;
+    end loop;
     if ripe = '{}' then
         return;
     end if;
+    -- Fewer events than lanes: any of them, so that none starves. In order, so that two claims never wait for each other.
+    if cardinality(ripe) > batch then
+        ripe := array(
+            select r.lane from (select l as lane from unnest(ripe) l order by random() limit claim.batch) r order by r.lane
+        );
+    end if;
     perform pubsub.require_registered(process);
     fence := pg_current_xact_id()::text::bigint;
-    perform pg_advisory_xact_lock_shared(pubsub.lanes_lock_class(), subscription);
-    if not exists (select from pubsub.subscriptions s where s.id = reader.id and s.lanes = reader.lanes) then
-        return;
+    if reader.lanes > 0 then
+        perform pg_advisory_xact_lock_shared(pubsub.lanes_lock_class(), subscription);
+        if not exists (select from pubsub.subscriptions s where s.id = reader.id and s.lanes = reader.lanes) then
+            return;
+        end if;
     end if;
 
     foreach this_lane in array ripe loop
@@ -140,7 +145,8 @@ begin
             select * into position from pubsub.cursors c
              where c.subscription = claim.subscription and c.lane = this_lane
              order by c.subscription desc, c.lane desc, c.seq desc limit 1;
-            exit when position.seq = last_seq;
+            -- Nothing was taken last time; or lane 0 is gone, the subscription has become ordered meanwhile.
+            exit when position.seq is null or position.seq = last_seq;
             last_seq := position.seq;
             opened := position.window_snapshot is null;
             if opened then
