@@ -21,7 +21,17 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("actors", &["actors", "store", "policy", "model", "error", "observe", "panics"]),
     ("runtime", &["runtime", "actors", "store", "policy", "model", "error", "observe", "config"]),
     // Stands beside the rest, and uses it as anybody would, by its public names, but for two.
-    ("testing", &["testing", "Error", "migrate", "store::migrate::fingerprint", "panics::strike"]),
+    (
+        "testing",
+        &[
+            "testing",
+            "Error",
+            "migrate",
+            "store::migrate::fingerprint",
+            "panics::strike",
+            "panics::all_have_hit",
+        ],
+    ),
 ];
 
 /// Where a foreign crate may be named in the library.
