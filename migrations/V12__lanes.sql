@@ -63,21 +63,22 @@ begin
 end
 $$;
 
--- Opens the lanes of a subscription at a position of the log.
+-- Opens the lanes of a subscription at a position of the log; the arguments are those of pubsub.place_cursor.
 create function pubsub.open_lanes(
     subscription integer,
     lanes        integer,
-    snapshot     pg_snapshot,
+    first        bigint,
     sequence     bigint,
-    fence        bigint
+    fence        bigint,
+    boundary     pg_snapshot,
+    log_end      bigint
 ) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    insert into pubsub.cursors (subscription, lane, seq, read_snapshot, read_sequence, read_fence)
-    select open_lanes.subscription, lane, 1, snapshot, sequence, fence
-      from generate_series(least(lanes, 1), lanes) lane;
+    perform pubsub.place_cursor(subscription, lane, 1, first, sequence, fence, boundary, log_end)
+       from generate_series(least(lanes, 1), lanes) lane;
     insert into pubsub.lanes (subscription, lane)
     select open_lanes.subscription, lane from generate_series(1, lanes) lane;
 end
@@ -204,35 +205,71 @@ begin
 end
 $$;
 
--- Events of a lane that were not claimed, as of a snapshot taken after the lane's position.
-create function pubsub.unread(place pubsub.cursors, now_visible pg_snapshot)
-returns setof pubsub.db_events
+-- The events of a channel in a window: those of `stragglers` with ids above `after` and up to `sequence`, and those above both
+-- up to `window_end` that are visible in `upper` and not in `lower`. As pubsub.claim reads them.
+create function pubsub.window_events(
+    channel    text,
+    lower      pg_snapshot,
+    sequence   bigint,
+    upper      pg_snapshot,
+    window_end bigint,
+    stragglers xid8[],
+    after      bigint,
+    floor      bigint
+) returns setof pubsub.db_events
 language sql stable
 set search_path = pg_catalog, pg_temp
 begin atomic
-    with subscription as (
-        select s.channel, s.lanes from pubsub.subscriptions s where s.id = place.subscription
-    ),
-    unseen as (
-        select d.*
-          from subscription s
-          join pubsub.db_events d on d.channel = s.channel and d.id > place.read_sequence
-         union all
-        select d.*
-          from subscription s
-         cross join unnest(pubsub.finished_stragglers(place.read_snapshot, place.read_fence, now_visible)) straggler
-          join pubsub.db_events d on d.xid = straggler and d.channel = s.channel and d.id <= place.read_sequence
-    )
     select d.*
-      from unseen d, subscription s
-     where pg_visible_in_snapshot(d.xid, now_visible)
-       and not pg_visible_in_snapshot(d.xid, place.read_snapshot)
-       and pubsub.lane_of(d.key, d.id, s.lanes) = place.lane
-       -- Of an open window, what lies up to its position has been claimed.
-       and not coalesce(
-               d.id <= place.window_position and pg_visible_in_snapshot(d.xid, place.window_snapshot), false
-           );
+      from unnest(stragglers) straggler
+      join pubsub.db_events d on d.xid = straggler
+     where d.channel = window_events.channel
+       and d.id > after
+       and d.id <= sequence
+    union all
+    select d.*
+      from pubsub.db_events d
+     where d.channel = window_events.channel
+       and d.id > greatest(after, sequence)
+       and d.id <= window_end
+       and (d.id <= floor or pg_visible_in_snapshot(d.xid, upper))
+       and not pg_visible_in_snapshot(d.xid, lower);
 end;
+
+-- The events of a lane that were not claimed, as far as they are visible in `boundary`: what is left of an open window, and
+-- the window that would follow.
+create function pubsub.unread_events(place pubsub.cursors, channel text, lanes integer, boundary pg_snapshot)
+returns setof pubsub.db_events
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    floor    constant bigint := pubsub.log_floor();
+    log_end  constant bigint := pubsub.log_sequence();
+    lower    pg_snapshot := place.read_snapshot;
+    sequence bigint := place.read_sequence;
+    fence    bigint := place.read_fence;
+begin
+    if place.window_snapshot is not null then
+        return query
+        select w.*
+          from pubsub.window_events(
+                   channel, lower, sequence, place.window_snapshot, place.window_end, place.window_stragglers,
+                   place.window_position, floor
+               ) w
+         where pubsub.lane_of(w.key, w.id, lanes) = place.lane;
+        lower := place.window_snapshot;
+        sequence := place.window_sequence;
+        fence := place.window_fence;
+    end if;
+    return query
+    select w.*
+      from pubsub.window_events(
+               channel, lower, sequence, boundary, log_end, pubsub.finished_stragglers(lower, fence, boundary), floor, floor
+           ) w
+     where pubsub.lane_of(w.key, w.id, lanes) = place.lane;
+end
+$$;
 
 -- Changes the number of lanes to `lanes_wanted`, if nothing of the subscription is leased; else it returns false, and
 -- nothing may be claimed until it is. What has not been read goes to the mailbox, which keeps each key in order, and every
@@ -269,17 +306,21 @@ begin
     loop
         insert into pubsub.mailbox (
             subscription, lane, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes,
-            due_at
+            due_at, replay
         )
         select position.subscription, position.lane, u.id, u.channel, u.key, u.payload, u.headers, u.version,
-               u.published_at, 0, 0, 0, clock_timestamp()
-          from pubsub.unread(position, boundary) u
+               u.published_at, 0, 0, 0, clock_timestamp(),
+               pubsub.is_replay(position.subscription, position.lane, u.xid, u.id)
+          from pubsub.unread_events(position, of_subscription.channel, of_subscription.lanes, boundary) u
         on conflict on constraint mailbox_pkey do nothing;
     end loop;
     delete from pubsub.cursors c where c.subscription = change_lanes.subscription;
     delete from pubsub.lanes l where l.subscription = change_lanes.subscription;
+    delete from pubsub.replays r where r.subscription = change_lanes.subscription;
     update pubsub.subscriptions s set lanes = s.lanes_wanted, lanes_wanted = null where s.id = change_lanes.subscription;
-    perform pubsub.open_lanes(subscription, of_subscription.lanes_wanted, boundary, sequence, fence);
+    perform pubsub.open_lanes(
+        subscription, of_subscription.lanes_wanted, null, sequence, fence, boundary, pubsub.log_sequence()
+    );
     update pubsub.mailbox m
        set lane = pubsub.lane_of(m.key, m.event_id, of_subscription.lanes_wanted),
            due_at = case when m.due_at = 'infinity' then clock_timestamp() else m.due_at end

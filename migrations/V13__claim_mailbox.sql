@@ -44,7 +44,8 @@ returns table (
     published_at timestamptz,
     attempt      integer,
     panics       integer,
-    crashes      integer
+    crashes      integer,
+    replay       boolean
 )
 language plpgsql volatile
 set plan_cache_mode = force_generic_plan
@@ -94,7 +95,7 @@ begin
             returning m.*
         )
         select c.token, c.event_id, c.key, c.payload, c.headers, c.version, c.published_at, c.attempt, c.panics,
-               c.crashes
+               c.crashes, c.replay
           from claimed c
          order by c.due_at, c.event_id;
     end loop;

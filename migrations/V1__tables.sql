@@ -172,6 +172,7 @@ create index leases_lane_idx on pubsub.leases (subscription, lane) where lane > 
 --   due_at      infinity: parked behind an earlier event of its key, in an ordered subscription
 --   token       the lease that holds it, or null while it waits for due_at
 --   last_error  why the last attempt did not succeed
+--   replay      the subscription had read past the event before, and was moved back (pubsub.seek)
 create table pubsub.mailbox (
     subscription integer not null,
     lane         integer not null,
@@ -188,6 +189,7 @@ create table pubsub.mailbox (
     due_at       timestamptz not null,
     token        bigint,
     last_error   text,
+    replay       boolean not null default false,
     constraint mailbox_pkey primary key (subscription, event_id)
 );
 
@@ -221,6 +223,7 @@ create table pubsub.dead_letters (
     reason       text not null,
     error        text,
     died_at      timestamptz not null default clock_timestamp(),
+    replay       boolean not null default false,
     constraint dead_letters_pkey primary key (subscription, event_id),
     constraint dead_letters_reason_check check (
         reason in ('exhausted', 'rejected', 'undecodable', 'panicked', 'crashed')

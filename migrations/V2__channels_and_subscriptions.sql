@@ -3,7 +3,7 @@
 -- Locks: none that matter, functions only.
 -- Error codes of class PB are ours and part of the contract (docs/sql-contract.md):
 --   PB001 undeclared channel       PB002 payload too large      PB003 not first in its transaction
---   PB004 unknown subscription     PB005 transaction ids went backwards
+--   PB004 unknown subscription     PB005 the log was moved here from another cluster
 --   PB006 unregistered process
 
 -- Advisory locks live in the two-integer space, under classes of our own ('psb1', 'psb2', 'psb3' as ASCII).
@@ -129,6 +129,50 @@ begin
 end
 $$;
 
+-- The snapshot in which nothing is visible: a cursor that reads from here takes whatever its window holds.
+create function pubsub.origin() returns pg_snapshot
+language sql immutable parallel safe
+return '3:3:'::pg_snapshot;
+
+-- The fence that goes with it: no transaction was in flight.
+create function pubsub.origin_fence() returns bigint
+language sql immutable parallel safe
+return 3;
+
+-- Writes a cursor's next position: an open window of all that is visible in `boundary` from event `first` on, or no window
+-- at all if `first` is null; and after it, whatever is not visible in `boundary`, whatever its id.
+--   sequence, fence, boundary, log_end  the log's sequence, a transaction id, a snapshot and the sequence again, taken in
+--                                       this order
+create function pubsub.place_cursor(
+    subscription integer,
+    lane         integer,
+    seq          bigint,
+    first        bigint,
+    sequence     bigint,
+    fence        bigint,
+    boundary     pg_snapshot,
+    log_end      bigint
+) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if first is null then
+        insert into pubsub.cursors (subscription, lane, seq, read_snapshot, read_sequence, read_fence)
+        values (subscription, lane, seq, boundary, sequence, fence);
+    else
+        insert into pubsub.cursors (
+            subscription, lane, seq, read_snapshot, read_sequence, read_fence,
+            window_snapshot, window_sequence, window_fence, window_end, window_position
+        )
+        values (
+            subscription, lane, seq, pubsub.origin(), first - 1, pubsub.origin_fence(),
+            boundary, sequence, fence, log_end, first - 1
+        );
+    end if;
+end
+$$;
+
 -- Raises PB003 unless the caller's transaction has not written anything yet. Claims and new subscriptions read the
 -- sequence first and draw their transaction id second; with an older id the cursor's fence would not hold.
 create function pubsub.require_first_in_transaction(what text) returns void
@@ -150,12 +194,13 @@ end
 $$;
 
 -- Raises PB006 for a process that is not registered: most likely it was declared dead and has not noticed yet. A lease of
--- its own would belong to nobody, and its events would wait for the janitor.
+-- its own would belong to nobody, and its events would wait for the janitor. Raises PB005 if the log was moved.
 create function pubsub.require_registered(process bigint) returns void
-language plpgsql stable
+language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+    perform pubsub.require_home();
     if not exists (select from pubsub.processes p where p.id = process) then
         raise exception using
             errcode = 'PB006',
@@ -180,15 +225,16 @@ end
 $$;
 
 -- Subscribes, or brings the settings of the subscription up to date. A new subscription starts with the events that
--- commit after it. Returns the subscription's id.
+-- commit after it, or with the oldest that the log has. Returns the subscription's id.
 --   lanes  0: unordered; otherwise the events of one key are handled in order, and keys side by side in this many lanes.
 --          A change comes into force once nothing is leased. Null: as it is.
 create function pubsub.subscribe(
-    channel      text,
-    name         text,
-    max_attempts integer default 20,
-    max_panics   integer default 3,
-    lanes        integer default null
+    channel        text,
+    name           text,
+    max_attempts   integer default 20,
+    max_panics     integer default 3,
+    lanes          integer default null,
+    from_beginning boolean default false
 ) returns integer
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -197,6 +243,7 @@ declare
     existing pubsub.subscriptions;
     sequence bigint;
     fence    bigint;
+    boundary pg_snapshot;
     new_id   integer;
 begin
     select * into existing
@@ -221,6 +268,7 @@ begin
     end if;
     -- The order is the proof: sequence, then transaction id, then snapshot.
     sequence := pubsub.log_sequence();
+    perform pubsub.require_home();
     fence := pg_current_xact_id()::text::bigint;
     insert into pubsub.subscriptions as s (channel, name, max_attempts, max_panics, lanes)
     values (
@@ -232,7 +280,11 @@ begin
         -- Another process subscribed a moment ago; its row and its cursor are the ones.
         return (select s.id from pubsub.subscriptions s where s.channel = subscribe.channel and s.name = subscribe.name);
     end if;
-    perform pubsub.open_lanes(new_id, coalesce(subscribe.lanes, 0), pubsub.own_snapshot(), sequence, fence);
+    boundary := pubsub.own_snapshot();
+    perform pubsub.open_lanes(
+        new_id, coalesce(subscribe.lanes, 0), case when from_beginning then 1 end, sequence, fence, boundary,
+        pubsub.log_sequence()
+    );
     return new_id;
 end
 $$;

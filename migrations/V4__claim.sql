@@ -59,6 +59,7 @@ $$;
 --   begins  the caller's promise to begin an event only once fewer than this many of those that it has claimed for the
 --           subscription before it are not settled. When it dies, the others have not begun: they are handed out again as
 --           if they had never been claimed. Null promises nothing, and then all of them are suspects.
+--   replay  the subscription had read past the event before, and was moved back
 --
 -- Must come first in a READ COMMITTED transaction (PB003). Claims of one lane wait for each other. Losing the commit of a
 -- claim only makes its events come again, so the caller may commit it asynchronously.
@@ -72,7 +73,8 @@ returns table (
     payload      jsonb,
     headers      jsonb,
     version      integer,
-    published_at timestamptz
+    published_at timestamptz,
+    replay       boolean
 )
 language plpgsql volatile
 -- A custom plan per call would cost more than the claim itself; the generic one is right at every size (stays on the
@@ -90,6 +92,8 @@ declare
     sequence   constant bigint := pubsub.log_sequence();
     fence      bigint;
     reader     pubsub.subscriptions;
+    floor      bigint;
+    passed     record;
     ripe       integer[] := '{}';
     this_lane  integer;
     nth        integer := 0;
@@ -126,7 +130,9 @@ begin
             select r.lane from (select l as lane from unnest(ripe) l order by random() limit claim.batch) r order by r.lane
         );
     end if;
+    -- After the sequence is read: it may draw the transaction id.
     perform pubsub.require_registered(process);
+    floor := pubsub.log_floor();
     fence := pg_current_xact_id()::text::bigint;
     if reader.lanes > 0 then
         perform pg_advisory_xact_lock_shared(pubsub.lanes_lock_class(), subscription);
@@ -140,6 +146,9 @@ begin
         nth := nth + 1;
         continue when not pubsub.enter_lane(subscription, this_lane, process);
         last_seq := null;
+        select p.snapshot, p.until into passed
+          from pubsub.replays p
+         where p.subscription = claim.subscription and p.lane = this_lane;
         -- More than once: an open window may end on a batch's last event, and a batch may be parked as a whole.
         for attempt in 1 .. most_parked loop
             select * into position from pubsub.cursors c
@@ -158,14 +167,16 @@ begin
                     raise exception using
                         errcode = 'PB005',
                         message = format('transaction ids went backwards since subscription %s last read', claim.subscription),
-                        detail = 'The database was probably restored into another cluster; reading on would skip events.';
+                        detail = 'The database was probably restored into another cluster; reading on would skip events.',
+                        hint = 'Run pubsub::rebase, or "select pubsub.rebase()".';
                 end if;
                 position.window_stragglers := pubsub.finished_stragglers(
                     position.read_snapshot, position.read_fence, position.window_snapshot
                 );
                 position.window_position := case
                     when position.window_stragglers is null then position.read_sequence
-                    else 0
+                    -- An event below the floor has the transaction id of another cluster: it is nobody's straggler.
+                    else floor
                 end;
             end if;
 
@@ -174,7 +185,7 @@ begin
                 select e.*
                   from (
                       (
-                          select e.id, e.key, e.payload, e.headers, e.version, e.published_at
+                          select e.id, e.key, e.payload, e.headers, e.version, e.published_at, e.xid
                             from unnest(position.window_stragglers) straggler
                            cross join lateral (
                                select d.*
@@ -192,12 +203,12 @@ begin
                       )
                       union all
                       (
-                          select d.id, d.key, d.payload, d.headers, d.version, d.published_at
+                          select d.id, d.key, d.payload, d.headers, d.version, d.published_at, d.xid
                             from pubsub.db_events d
                            where d.channel = reader.channel
                              and d.id > greatest(position.window_position, position.read_sequence)
                              and d.id <= position.window_end
-                             and pg_visible_in_snapshot(d.xid, position.window_snapshot)
+                             and (d.id <= floor or pg_visible_in_snapshot(d.xid, position.window_snapshot))
                              and not pg_visible_in_snapshot(d.xid, position.read_snapshot)
                              and (reader.lanes = 0 or pubsub.lane_of(d.key, d.id, reader.lanes) = this_lane)
                            order by d.channel, d.id
@@ -210,10 +221,10 @@ begin
             parked as (
                 insert into pubsub.mailbox (
                     subscription, lane, event_id, channel, key, payload, headers, version, published_at, attempt, panics,
-                    crashes, due_at
+                    crashes, due_at, replay
                 )
-                select claim.subscription, this_lane, e.id, reader.channel, e.key, e.payload, e.headers, e.version, e.published_at,
-                       0, 0, 0, 'infinity'
+                select claim.subscription, this_lane, e.id, reader.channel, e.key, e.payload, e.headers, e.version,
+                       e.published_at, 0, 0, 0, 'infinity', pubsub.is_behind(e.xid, e.id, passed.snapshot, passed.until, floor)
                   from events e
                  where reader.lanes > 0
                    and exists (
@@ -258,7 +269,8 @@ begin
                  -- A window that was opened only now and holds nothing is not worth a row.
                  where b.size > 0 or not opened or position.window_stragglers is not null
             )
-            select lease.token, e.id, e.key, e.payload, e.headers, e.version, e.published_at
+            select lease.token, e.id, e.key, e.payload, e.headers, e.version, e.published_at,
+                   pubsub.is_behind(e.xid, e.id, passed.snapshot, passed.until, floor)
               from lease, events e
               left join parked p on p.event_id = e.id
              where p.event_id is null

@@ -66,13 +66,13 @@ begin
     ),
     delivered as (
         select e.id, e.key, e.payload, e.headers, e.version, e.published_at, 1 as attempt, 0 as panics, 0 as crashes,
-               d.action, d.delay, d.error
+               d.action, d.delay, d.error, pubsub.is_replay(lease.subscription, lease.lane, e.xid, e.id) as replay
           from described d
           join pubsub.db_events e on e.channel = of_subscription.channel and e.id = d.id
          where not lease.from_mailbox
         union all
         select m.event_id, m.key, m.payload, m.headers, m.version, m.published_at, m.attempt, m.panics, m.crashes,
-               d.action, d.delay, coalesce(d.error, m.last_error)
+               d.action, d.delay, coalesce(d.error, m.last_error), m.replay
           from described d
           join pubsub.mailbox m on m.subscription = lease.subscription and m.event_id = d.id and m.token = lease.token
          where lease.from_mailbox
@@ -91,10 +91,10 @@ begin
     died as (
         insert into pubsub.dead_letters (
             subscription, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes,
-            reason, error
+            reason, error, replay
         )
         select lease.subscription, j.id, of_subscription.channel, j.key, j.payload, j.headers, j.version, j.published_at,
-               j.attempts, j.panicked, j.crashed, j.reason, j.error
+               j.attempts, j.panicked, j.crashed, j.reason, j.error, j.replay
           from judged j
          where j.reason is not null
         on conflict on constraint dead_letters_pkey do nothing
@@ -110,11 +110,11 @@ begin
     revived as (
         insert into pubsub.mailbox as m (
             subscription, lane, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes,
-            due_at, last_error
+            due_at, last_error, replay
         )
         select lease.subscription, pubsub.lane_of(j.key, j.id, of_subscription.lanes), j.id, of_subscription.channel,
                j.key, j.payload, j.headers, j.version, j.published_at, j.attempts, j.panicked, j.crashed,
-               now_here + j.delay, j.error
+               now_here + j.delay, j.error, j.replay
           from judged j
          where j.reason is null
         on conflict on constraint mailbox_pkey do update
@@ -273,10 +273,10 @@ begin
     )
     insert into pubsub.mailbox (
         subscription, lane, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes,
-        due_at, last_error
+        due_at, last_error, replay
     )
-    select r.subscription, pubsub.lane_of(r.key, r.event_id, of_lanes), r.event_id, r.channel, r.key, r.payload, r.headers, r.version, r.published_at, 0, 0, 0,
-           clock_timestamp(), r.error
+    select r.subscription, pubsub.lane_of(r.key, r.event_id, of_lanes), r.event_id, r.channel, r.key, r.payload, r.headers,
+           r.version, r.published_at, 0, 0, 0, clock_timestamp(), r.error, r.replay
       from risen r;
     get diagnostics redriven = row_count;
     if redriven > 0 then

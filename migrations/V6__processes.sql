@@ -2,15 +2,21 @@
 --
 -- Locks: none that matter, functions only.
 
--- Registers a running process and returns its id.
+-- Registers a running process and returns its id. Raises PB005 if the log was moved and needs pubsub.rebase.
 create function pubsub.register_process(host text, os_pid integer, version text) returns bigint
-language sql volatile
+language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-begin atomic
+as $$
+declare
+    new_id bigint;
+begin
+    perform pubsub.recognize();
     insert into pubsub.processes (host, os_pid, version)
     values (register_process.host, register_process.os_pid, register_process.version)
-    returning id;
-end;
+    returning id into new_id;
+    return new_id;
+end
+$$;
 
 -- One heartbeat. False: this process was declared dead, its leases are gone, and it must register again.
 --   lives_with_session  the calling session lives as long as the process does, so that its end is the process's: one whose

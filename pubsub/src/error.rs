@@ -88,6 +88,16 @@ pub enum Error {
         known: i32,
     },
 
+    /// The database was moved to another cluster, by a restore from a dump for instance, and reading on might skip events.
+    /// [`rebase`](crate::rebase) sets it right.
+    #[error("{message}. {hint}")]
+    Moved {
+        /// What was seen.
+        message: String,
+        /// What to run.
+        hint: String,
+    },
+
     /// A migration failed. It was rolled back; those before it stay.
     #[error("the pubsub schema cannot be migrated")]
     Migration(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -132,6 +142,7 @@ pub(crate) fn from_database(doing: &'static str, source: tokio_postgres::Error) 
     match db.code().code() {
         "PB001" => Error::UndeclaredChannel { message, hint: db.hint().unwrap_or_default().to_owned() },
         "PB002" => Error::PayloadTooLarge { message },
+        "PB005" => Error::Moved { message, hint: db.hint().unwrap_or_default().to_owned() },
         _ => Error::Database { doing, source },
     }
 }

@@ -36,10 +36,12 @@ pub use model::delivery::Delivery;
 pub use model::event::{EventId, Headers, Token};
 pub use model::failure::{Failure, Handled};
 pub use model::payload::PayloadError;
+pub use model::seek::{Seek, Sought};
 pub use observe::{HandlerState, HandlerStatus};
 pub use policy::backoff::Backoff;
 pub use pubsub_derive::Channel;
 pub use runtime::{Builder, PubSub, SubscribeOptions};
+pub use store::home::rebase;
 pub use store::migrate::migrate;
 pub use store::publish::{PublishOptions, Session, publish, publish_all, publish_with};
 

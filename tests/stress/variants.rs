@@ -47,15 +47,9 @@ impl Hole {
             }
             // The batch is handed out by transaction id, as in designs that sort by (xid, id).
             Self::TransactionOrder => {
-                let order = [
-                    ("select e.id, e.key,", "select e.xid, e.id, e.key,"),
-                    ("select d.id, d.key,", "select d.xid, d.id, d.key,"),
-                    (
-                        "where p.event_id is null\n             order by e.id",
-                        "where p.event_id is null order by e.xid, e.id",
-                    ),
-                ];
-                rewrite(client, CLAIM, &order).await
+                let order = "where p.event_id is null\n             order by e.id";
+                let broken = "where p.event_id is null order by e.xid, e.id";
+                rewrite(client, CLAIM, &[(order, broken)]).await
             }
             Self::LateCommit => Ok(client.batch_execute(HIGHEST_ID_CLAIM).await?),
         }
@@ -99,7 +93,8 @@ returns table (
     payload      jsonb,
     headers      jsonb,
     version      integer,
-    published_at timestamptz
+    published_at timestamptz,
+    replay       boolean
 )
 language plpgsql volatile
 as $$
@@ -129,7 +124,7 @@ begin
          where h.subscription = claim.subscription
            and exists (select from events)
     )
-    select lease.token, e.id, e.key, e.payload, e.headers, e.version, e.published_at
+    select lease.token, e.id, e.key, e.payload, e.headers, e.version, e.published_at, false
       from lease, events e
      order by e.id;
 end

@@ -11,8 +11,8 @@ mod workplace;
 
 use crate::actors::line::{Assignment, Line};
 use crate::actors::message::{
-    Answers, CellCommand, Death, Drain, HandlerDied, HandlerRecovered, LookIntoMailbox, MailboxDue, Rejoined,
-    Wake,
+    Answers, CellCommand, Death, Drain, HandlerDied, HandlerRecovered, LifeEnded, LookIntoMailbox,
+    MailboxDue, Rejoined, Wake,
 };
 use crate::actors::thread::Thread;
 use crate::error::error_chain;
@@ -250,6 +250,17 @@ impl Handler<Rejoined> for Dispatcher {
         self.forget();
         self.intake.rejoined();
         self.recall();
+        self.advance(context);
+    }
+}
+
+impl Handler<LifeEnded> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, _: LifeEnded, context: &mut Self::Context) {
+        // What the database has not kept of our leases it refuses to settle; what we have not kept of its leases we give
+        // back.
+        self.intake.life_ended();
         self.advance(context);
     }
 }

@@ -1,13 +1,14 @@
 //! Tells the database that this process lives.
 //!
 //! Owns: the process's row, and the session it beats from · Receives: its timer, the end of its session · Sends:
-//! `Rejoined` when the process had been declared dead · If it dies: restarted; a beat missed is made up by the next.
+//! `Rejoined` when the process had been declared dead, `LifeEnded` when the server may have forgotten something · If it dies: restarted; a beat missed is made up by the next.
 
-use crate::actors::message::Rejoined;
+use crate::actors::message::{LifeEnded, Rejoined};
 use crate::error::{Error, error_chain};
 use crate::model::process::ProcessId;
 use crate::policy::backoff::Backoff;
 use crate::store::Target;
+use crate::store::home::Recognized;
 use crate::store::pulse::{Pulse, SessionEnd};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, SpawnHandle, Supervised, WrapFuture};
 use std::rc::Rc;
@@ -16,16 +17,27 @@ use std::time::Duration;
 pub(crate) struct Heartbeat {
     target: Target,
     deadline: Duration,
-    host: String,
-    process: ProcessId,
+    registered: Registered,
     every: Duration,
-    dispatchers: Vec<Recipient<Rejoined>>,
+    dispatchers: Dispatchers,
     pulse: Option<Rc<Pulse>>,
     /// Failures since the last beat that was recorded.
     failures: u32,
     beating: bool,
     planned: Option<SpawnHandle>,
 }
+
+/// As what, and where, this process is registered.
+#[derive(Debug, Clone)]
+pub(crate) struct Registered {
+    pub(crate) host: String,
+    pub(crate) process: ProcessId,
+    /// The life that the server was in.
+    pub(crate) life: i64,
+}
+
+/// Who is told.
+type Dispatchers = (Vec<Recipient<Rejoined>>, Vec<Recipient<LifeEnded>>);
 
 /// Between two tries to come back. The first ones are quick: the others wait for half a second before they take a process
 /// whose session is gone for dead.
@@ -35,16 +47,14 @@ impl Heartbeat {
     pub(crate) fn new(
         target: Target,
         deadline: Duration,
-        host: String,
-        process: ProcessId,
+        registered: Registered,
         every: Duration,
-        dispatchers: Vec<Recipient<Rejoined>>,
+        dispatchers: Dispatchers,
     ) -> Self {
         Self {
             target,
             deadline,
-            host,
-            process,
+            registered,
             every,
             dispatchers,
             pulse: None,
@@ -63,20 +73,22 @@ impl Heartbeat {
         if let Some(planned) = self.planned.take() {
             context.cancel_future(planned);
         }
-        let (target, deadline, host, process) =
-            (self.target.clone(), self.deadline, self.host.clone(), self.process.get());
+        let (target, deadline) = (self.target.clone(), self.deadline);
+        let (host, process) = (self.registered.host.clone(), self.registered.process.get());
         let pulse = self.pulse.clone();
         let beating = async move {
-            let (pulse, end) = match pulse {
+            let (pulse, opened) = match pulse {
                 Some(pulse) => (pulse, None),
                 None => {
                     let (pulse, end) = target.pulse(deadline).await?;
-                    (Rc::new(pulse), Some(end))
+                    // Before anything else is said: it may be another server, or one that has forgotten something.
+                    let recognized = pulse.recognize().await?;
+                    (Rc::new(pulse), Some((end, recognized)))
                 }
             };
             let registered =
                 if pulse.beat(process).await? { None } else { Some(pulse.register_again(&host).await?) };
-            Ok(Beaten { pulse, end, registered })
+            Ok(Beaten { pulse, opened, registered })
         };
         context.spawn(beating.into_actor(self).map(Self::beaten));
     }
@@ -84,11 +96,12 @@ impl Heartbeat {
     fn beaten(beaten: Result<Beaten, Error>, actor: &mut Self, context: &mut Context<Self>) {
         actor.beating = false;
         let wait = match beaten {
-            Ok(Beaten { pulse, end, registered }) => {
+            Ok(Beaten { pulse, opened, registered }) => {
                 actor.failures = 0;
                 actor.pulse = Some(pulse);
-                if let Some(end) = end {
+                if let Some((end, recognized)) = opened {
                     actor.watch(end, context);
+                    actor.compare(recognized);
                 }
                 if let Some(id) = registered {
                     actor.rejoined(id);
@@ -116,11 +129,23 @@ impl Heartbeat {
         }));
     }
 
+    /// Tells the dispatchers if the server is not in the life any more in which they last heard of it.
+    fn compare(&mut self, Recognized { life, news }: Recognized) {
+        if let Some(news) = news {
+            tracing::warn!(news, "the database is not where it was");
+        }
+        if std::mem::replace(&mut self.registered.life, life) != life {
+            for dispatcher in &self.dispatchers.1 {
+                dispatcher.do_send(LifeEnded);
+            }
+        }
+    }
+
     fn rejoined(&self, id: i64) {
-        let was = self.process.get();
-        self.process.set(id);
+        let was = self.registered.process.get();
+        self.registered.process.set(id);
         tracing::warn!(was, process = id, "this process was declared dead; it has registered again");
-        for dispatcher in &self.dispatchers {
+        for dispatcher in &self.dispatchers.0 {
             dispatcher.do_send(Rejoined);
         }
     }
@@ -129,8 +154,8 @@ impl Heartbeat {
 /// A beat that was recorded.
 struct Beaten {
     pulse: Rc<Pulse>,
-    /// Of a session that was opened for it.
-    end: Option<SessionEnd>,
+    /// The end of a session that was opened for it, and what the server said of itself.
+    opened: Option<(SessionEnd, Recognized)>,
     /// The new id of a process that was declared dead.
     registered: Option<i64>,
 }

@@ -35,6 +35,12 @@ pub(crate) struct LookIntoMailbox {
 #[rtype(result = "()")]
 pub(crate) struct Rejoined;
 
+/// The server crashed, or a standby was promoted: what was committed last may be gone. So the database may hold leases
+/// under our name that we have settled, and may know nothing of others.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub(crate) struct LifeEnded;
+
 /// What became of deliveries, from the cell that ran them.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]

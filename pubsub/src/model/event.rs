@@ -62,6 +62,8 @@ pub(crate) struct ClaimedEvent {
     pub version: i32,
     /// When it was published, by the database's clock.
     pub published_at: Timestamp,
+    /// The subscription had passed it before, and was moved back.
+    pub(crate) replay: bool,
 }
 
 impl ClaimedEvent {

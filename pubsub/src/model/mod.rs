@@ -8,3 +8,4 @@ pub(crate) mod failure;
 pub(crate) mod outcome;
 pub(crate) mod payload;
 pub(crate) mod process;
+pub(crate) mod seek;

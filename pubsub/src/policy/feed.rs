@@ -142,6 +142,7 @@ mod tests {
             attempt: 1,
             panics: 0,
             crashes: 0,
+            replay: false,
             key: None,
             payload: Vec::new(),
             headers: None,

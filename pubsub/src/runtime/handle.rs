@@ -9,6 +9,7 @@ use crate::model::channel::Channel;
 use crate::model::dead_letter::DeadLetter;
 use crate::model::event::EventId;
 use crate::model::process::ProcessId;
+use crate::model::seek::{Seek, Sought};
 use crate::observe::{Gauges, HandlerStatus};
 use crate::store::Store;
 use crate::store::publish::PublishOptions;
@@ -136,6 +137,45 @@ impl PubSub {
     /// As [`redrive`](Self::redrive).
     pub async fn redrive_one<C: Channel>(&self, subscription: &str, event: EventId) -> Result<bool, Error> {
         Ok(self.store()?.redrive(C::NAME, subscription, Some(event.0)).await? > 0)
+    }
+
+    /// Moves a subscription in the log: back, so that past events are delivered again, or ahead. It need not be one of this
+    /// process. [`seek_dry_run`](Self::seek_dry_run) tells beforehand what it will do.
+    ///
+    /// Of what was committed before the call, the events from the new position on are delivered, and no others; whatever
+    /// commits later is delivered in any case. Old events carry their own ids, headers and times, and
+    /// [`Delivery::is_replay`](crate::Delivery::is_replay). What is at work or in the mailbox stays there: such an event is
+    /// delivered for that, and once more if it is ahead of the new position.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use pubsub::{Channel, PubSub, Seek};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize, Channel)]
+    /// # #[channel("sms")]
+    /// # struct Sms { msg: String }
+    /// # async fn example(pubsub: PubSub) -> Result<(), pubsub::Error> {
+    /// let noon = Seek::Time("2026-11-23T12:00:00Z".parse().expect("a time"));
+    /// let counted = pubsub.seek_dry_run::<Sms>("twilio", noon).await?;
+    /// println!("{} again, {} never", counted.replayed, counted.skipped);
+    /// pubsub.seek::<Sms>("twilio", noon).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If the channel has no such subscription, or the database's own errors. It counts what it changes, which takes
+    /// about a second for a million events, and is given up after 5 minutes.
+    pub async fn seek<C: Channel>(&self, subscription: &str, to: Seek) -> Result<Sought, Error> {
+        self.store()?.seek(C::NAME, subscription, to, false).await
+    }
+
+    /// Counts what [`seek`](Self::seek) would do, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`seek`](Self::seek).
+    pub async fn seek_dry_run<C: Channel>(&self, subscription: &str, to: Seek) -> Result<Sought, Error> {
+        self.store()?.seek(C::NAME, subscription, to, true).await
     }
 
     /// The database, as long as anybody is there to speak with it.

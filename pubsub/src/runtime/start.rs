@@ -4,7 +4,7 @@ use super::builder::{Builder, Declaration};
 use super::handle::{Parts, PubSub, Served};
 use super::subscription::Subscription;
 use crate::actors::dispatcher::{Brief, Dispatcher};
-use crate::actors::heartbeat::Heartbeat;
+use crate::actors::heartbeat::{Heartbeat, Registered};
 use crate::actors::janitor::Janitor;
 use crate::actors::line::{Assignment, Begun};
 use crate::actors::listener::Listener;
@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::model::process::ProcessId;
 use crate::observe::Gauges;
 use crate::policy::disposition::Limits;
+use crate::store::home::Recognized;
 use crate::store::{Store, Target};
 use actix::{Arbiter, Recipient, System};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -35,6 +36,10 @@ pub(super) async fn start(builder: Builder) -> Result<PubSub, Error> {
     }
     let target = Target::parse(&database_url)?;
     target.check_schema(config.deadline).await?;
+    let Recognized { life, news } = target.recognize().await?;
+    if let Some(news) = news {
+        tracing::warn!(news, "the database is not where it was");
+    }
 
     let system = Thread::start()?;
     let home = runtime_of(&system).await?;
@@ -42,20 +47,22 @@ pub(super) async fn start(builder: Builder) -> Result<PubSub, Error> {
     declare(&store, &declarations).await?;
     let mut posts = Vec::with_capacity(subscriptions.len());
     for subscription in subscriptions {
-        let Subscription { channel, name, max_attempts, max_panics, lanes, .. } = &subscription;
-        let id = store.subscribe(channel, name, *max_attempts, *max_panics, *lanes).await?;
+        let Subscription { channel, name, max_attempts, max_panics, lanes, from_beginning, .. } =
+            &subscription;
+        let id = store.subscribe(channel, name, *max_attempts, *max_panics, *lanes, *from_beginning).await?;
         posts.push(Post { id, subscription, thread: Thread::start()? });
     }
     let host = host_name();
     let process = ProcessId::new(store.register_process(&host).await?);
+    let registered = Registered { host, process: process.clone(), life };
     tracing::info!(process = process.get(), subscriptions = posts.len(), "the pubsub runtime starts");
 
-    let wiring = Wiring { target, config, store, host, process };
+    let wiring = Wiring { target, config, store, registered };
     let (answer, wired) = oneshot::channel();
     let plan = wiring.clone();
     system.spawn_fn(move || drop(answer.send(plan.wire(posts))));
     let served = wired.await.map_err(|_| Error::Stopped)?;
-    let Wiring { store, process, .. } = wiring;
+    let Wiring { store, .. } = wiring;
     Ok(PubSub::new(Parts { system, served, store, process }))
 }
 
@@ -72,14 +79,13 @@ struct Wiring {
     target: Target,
     config: Config,
     store: Store,
-    host: String,
-    process: ProcessId,
+    registered: Registered,
 }
 
 impl Wiring {
     /// Starts every actor. Runs on the system arbiter, where they live.
     fn wire(self, posts: Vec<Post>) -> Vec<Served> {
-        let Self { target, config, store, host, process } = self;
+        let Self { target, config, store, registered } = self;
         let scheduler = Seat::<Scheduler>::new();
         let mut served = Vec::new();
         let mut sleepers: HashMap<String, Vec<Recipient<Wake>>> = HashMap::new();
@@ -95,11 +101,12 @@ impl Wiring {
                 concurrency,
                 lanes,
                 start_cell,
+                ..
             } = subscription;
             let gauges = Arc::new(Gauges::default());
             let assignment = Assignment {
                 subscription: Arc::clone(&name),
-                process: process.clone(),
+                process: registered.process.clone(),
                 concurrency,
                 timeout,
                 begun: Begun::default(),
@@ -128,17 +135,20 @@ impl Wiring {
             "scheduler",
             Scheduler::new(
                 store.clone(),
-                process.clone(),
+                registered.process.clone(),
                 mailboxes,
                 config.poll_interval,
                 config.heartbeat,
                 config.silence_limit,
             ),
         );
-        let dispatchers = served.iter().map(|served| served.dispatcher.clone().recipient()).collect();
+        let dispatchers = served
+            .iter()
+            .map(|Served { dispatcher, .. }| (dispatcher.clone().recipient(), dispatcher.clone().recipient()))
+            .unzip();
         Seat::new().start(
             "heartbeat",
-            Heartbeat::new(target.clone(), config.deadline, host, process, config.heartbeat, dispatchers),
+            Heartbeat::new(target.clone(), config.deadline, registered, config.heartbeat, dispatchers),
         );
         Seat::new()
             .start("listener", Listener::new(target, config.deadline, sleepers, scheduler.recipient()));

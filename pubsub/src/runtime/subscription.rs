@@ -31,6 +31,7 @@ pub struct SubscribeOptions {
     backoff: Option<Backoff>,
     concurrency: Option<usize>,
     lanes: Option<u32>,
+    from_beginning: bool,
 }
 
 impl SubscribeOptions {
@@ -70,6 +71,14 @@ impl SubscribeOptions {
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = Some(backoff);
+        self
+    }
+
+    /// A new subscription starts with the oldest event that the log still has, and not with what commits after it. For one
+    /// that exists it changes nothing: see [`PubSub::seek`](crate::PubSub::seek).
+    #[must_use]
+    pub fn from_beginning(mut self) -> Self {
+        self.from_beginning = true;
         self
     }
 
@@ -118,6 +127,7 @@ pub(super) struct Subscription {
     pub(super) concurrency: usize,
     /// 0 is unordered.
     pub(super) lanes: u32,
+    pub(super) from_beginning: bool,
     pub(super) start_cell: StartCell,
 }
 
@@ -140,6 +150,7 @@ impl Subscription {
             backoff: options.backoff.unwrap_or(C::BACKOFF),
             concurrency: options.concurrency.unwrap_or(DEFAULT_CONCURRENCY),
             lanes: options.lanes.unwrap_or(0),
+            from_beginning: options.from_beginning,
             start_cell: {
                 let factory = Arc::new(Mutex::new(factory));
                 Box::new(move |arbiter, line| {

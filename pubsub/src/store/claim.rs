@@ -10,20 +10,20 @@ use tokio_postgres::Row;
 // A claim may be lost with the server: its events then come again. So it need not wait for the disk.
 const CLAIM: &str = "
     select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at,
-           1 as attempt, 0 as panics, 0 as crashes
+           1 as attempt, 0 as panics, 0 as crashes, c.replay
       from set_config('synchronous_commit', 'off', true), pubsub.claim($1, $2, $3, $4) c";
 
 // An attempt is on the disk before its handler starts: an event that kills the whole machine is bounded too.
 const CLAIM_MAILBOX: &str = "
     select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at,
-           c.attempt, c.panics, c.crashes
+           c.attempt, c.panics, c.crashes, c.replay
       from pubsub.claim_mailbox($1, $2, $3, begins => $4) c";
 
 // Suspects are claimed one by one, and what they are suspected of is killing their process: the count survives that
 // without the disk.
 const CLAIM_SUSPECT: &str = "
     select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at,
-           c.attempt, c.panics, c.crashes
+           c.attempt, c.panics, c.crashes, c.replay
       from set_config('synchronous_commit', 'off', true), pubsub.claim_mailbox($1, $2, 1, suspect => true) c";
 
 pub(super) const CHANNEL_IS_QUIET: &str = "select pubsub.channel_is_quiet($1)";
@@ -167,5 +167,6 @@ fn event(row: &Row, process: i64) -> Result<ClaimedEvent, tokio_postgres::Error>
         attempt: row.try_get::<_, i32>(7)?.unsigned_abs(),
         panics: row.try_get::<_, i32>(8)?.unsigned_abs(),
         crashes: row.try_get::<_, i32>(9)?.unsigned_abs(),
+        replay: row.try_get(10)?,
     })
 }

@@ -6,11 +6,13 @@
 pub(crate) mod claim;
 mod connect;
 mod dead_letter;
+pub(crate) mod home;
 pub(crate) mod listen;
 pub(crate) mod migrate;
 pub(crate) mod process;
 pub(crate) mod publish;
 pub(crate) mod pulse;
+mod seek;
 pub(crate) mod settle;
 pub(crate) mod subscribe;
 pub(crate) mod wait;

@@ -6,10 +6,11 @@
 use super::Parameters;
 use super::connect::Target;
 use super::process::{REGISTER, os_pid};
-use crate::error::Error;
+use crate::error::{Error, from_database};
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use tokio_postgres::Client;
+use tokio_postgres::types::FromSql;
+use tokio_postgres::{Client, Row};
 
 const BEAT: &str = "select pubsub.beat($1) from set_config('synchronous_commit', 'off', true)";
 
@@ -42,25 +43,32 @@ impl Pulse {
     /// Registers this process anew, after it was declared dead; returns its new id. What it claimed in between, under the
     /// old one, is put back to work.
     pub(crate) async fn register_again(&self, host: &str) -> Result<i64, Error> {
-        let _: i64 = self.ask("take over stray leases", "select pubsub.reclaim_strays()", &[]).await?;
-        self.ask("register the process", REGISTER, &[&host, &os_pid(), &env!("CARGO_PKG_VERSION")]).await
+        let _: i64 = self.ask("take over stray leases", "select pubsub.reclaim_strays()", &[], value).await?;
+        let registration: Parameters<'_> = &[&host, &os_pid(), &env!("CARGO_PKG_VERSION")];
+        self.ask("register the process", REGISTER, registration, value).await
     }
 
     /// Tells the database that the process lives. False: it was declared dead.
     pub(crate) async fn beat(&self, process: i64) -> Result<bool, Error> {
-        self.ask("record a heartbeat", BEAT, &[&process]).await
+        self.ask("record a heartbeat", BEAT, &[&process], value).await
     }
 
-    async fn ask<T: for<'a> tokio_postgres::types::FromSql<'a>>(
+    pub(super) async fn ask<T>(
         &self,
         doing: &'static str,
         sql: &str,
         parameters: Parameters<'_>,
+        read: impl FnOnce(&Row) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T, Error> {
-        let asking = async { self.client.query_one(sql, parameters).await?.try_get(0) };
+        let asking = async { self.client.query_one(sql, parameters).await.and_then(|row| read(&row)) };
         tokio::time::timeout(self.deadline, asking)
             .await
             .map_err(|_| Error::Timeout { doing, after: self.deadline })?
-            .map_err(|source| Error::Database { doing, source })
+            .map_err(|source| from_database(doing, source))
     }
+}
+
+/// The single value of a row.
+fn value<T: for<'a> FromSql<'a>>(row: &Row) -> Result<T, tokio_postgres::Error> {
+    row.try_get(0)
 }

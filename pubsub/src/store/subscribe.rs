@@ -5,7 +5,7 @@ use crate::error::Error;
 
 const DECLARE: &str = "select pubsub.declare_channel($1, $2, $3)";
 
-const SUBSCRIBE: &str = "select pubsub.subscribe($1, $2, $3, $4, $5)";
+const SUBSCRIBE: &str = "select pubsub.subscribe($1, $2, $3, $4, $5, $6)";
 
 const STOP_RUNNING: &str = "select pubsub.stop_running($1, $2)";
 
@@ -30,10 +30,12 @@ impl Store {
         max_attempts: u32,
         max_panics: u32,
         lanes: u32,
+        from_beginning: bool,
     ) -> Result<i32, Error> {
         let [max_attempts, max_panics, lanes] =
             [max_attempts, max_panics, lanes].map(|limit| i32::try_from(limit).unwrap_or(i32::MAX));
-        let parameters: Parameters<'_> = &[&channel, &name, &max_attempts, &max_panics, &lanes];
+        let parameters: Parameters<'_> =
+            &[&channel, &name, &max_attempts, &max_panics, &lanes, &from_beginning];
         self.query_value("subscribe", SUBSCRIBE, parameters).await
     }
 

@@ -106,6 +106,15 @@ impl Intake {
         self.suspicion.rejoined();
     }
 
+    /// The database may have forgotten what we know, and the waiter row with it.
+    pub(super) fn life_ended(&mut self) {
+        self.waiting = None;
+        self.restless = None;
+        self.doubt = true;
+        self.log_ripe = true;
+        self.mailbox_ripe = true;
+    }
+
     pub(super) fn log_ripe(&mut self) {
         self.log_ripe = true;
     }

@@ -1,0 +1,302 @@
+-- Where the log lives: telling a restore, an upgrade and a failover apart, and setting the cursors right after a restore.
+--
+-- Locks: none that matter, new tables and functions. pubsub.rebase, which nobody needs in ordinary times, waits for
+--        publishers and keeps new ones waiting, for up to 10 s.
+--
+-- A cursor compares transaction ids, so it means something only in the cluster that gave them, and in what has the same
+-- history: a copy of its files. What may have happened to a database between two looks at it:
+--   moved     its rows were read out and written into another database: dump and restore, a logical copy. Transaction ids
+--             are others there, mostly lower, and what is published would look as if it had been read. A row of ours tells:
+--             its system column xmin is not any more what we noted when we wrote it.
+--   a life    has ended: the server crashed, a standby was promoted, the cluster was recovered to a point in time. Files
+--             were copied, so the cursors hold. But what had been committed last may be gone, and numbers that were drawn
+--             from sequences are drawn again: a process of before must not meet leases of after under a token that it
+--             knows. An unlogged row of ours tells: every recovery empties such tables. Each life therefore begins its
+--             numbers where none before it can have come.
+--   upgraded  pg_upgrade keeps files and transaction ids, and only the cluster's identifier is new.
+
+-- A row that is never written again.
+create table pubsub.witness (
+    born_at timestamptz not null default clock_timestamp()
+);
+
+-- Where the log was when somebody last looked: one row.
+--   witness            xmin of the row of pubsub.witness
+--   floor              ids up to this were published before the log was moved here, and their transaction ids say nothing
+--   system_identifier  of the cluster; null if this role may not ask
+--   timeline           of its write-ahead log; null if this role may not ask
+create table pubsub.home (
+    witness           xid not null,
+    floor             bigint not null default 0,
+    system_identifier bigint,
+    timeline          integer,
+    noted_at          timestamptz not null default clock_timestamp()
+);
+
+-- The life that the server is in: one row, or none when it has just begun.
+--   life  the tokens of this life are above it
+create unlogged table pubsub.lives (
+    life              bigint not null,
+    witness           xid not null,
+    system_identifier bigint
+);
+
+-- What a managed service may forbid is null.
+create function pubsub.system_identifier() returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (select s.system_identifier from pg_control_system() s);
+exception
+    when insufficient_privilege or undefined_function or feature_not_supported then
+        return null;
+end
+$$;
+
+-- The timeline that is written to. Not the one in the control file, which the first checkpoint after a promotion notes.
+create function pubsub.timeline() returns integer
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::integer;
+exception
+    when insufficient_privilege or undefined_function or feature_not_supported then
+        return null;
+end
+$$;
+
+insert into pubsub.witness default values;
+
+insert into pubsub.home (witness, system_identifier, timeline)
+select w.xmin, pubsub.system_identifier(), pubsub.timeline() from pubsub.witness w;
+
+insert into pubsub.lives (life, witness, system_identifier)
+select 0, h.witness, h.system_identifier from pubsub.home h;
+
+-- Ids up to this were published before the log was moved here.
+create function pubsub.log_floor() returns bigint
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select coalesce(max(h.floor), 0) from pubsub.home h;
+end;
+
+-- The life that the server is in, if the log is known to be at home in it.
+create function pubsub.known_life() returns bigint
+language sql volatile
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select l.life
+      from pubsub.lives l
+      join pubsub.witness w on w.xmin = l.witness
+      join pubsub.home h on h.witness = w.xmin
+     where l.system_identifier is not distinct from pubsub.system_identifier();
+end;
+
+-- Lets a sequence go on at `at_least`, or a little above where it is.
+create function pubsub.leap(sequence regclass, at_least bigint, stride bigint) returns bigint
+language sql volatile
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select setval(sequence, greatest(coalesce(pg_sequence_last_value(sequence), 0) + stride, at_least));
+end;
+
+-- Begins a life: from here on, no number is drawn that may have been drawn before and forgotten. Returns the life, and
+-- what has happened, in words. The caller holds the lock of pubsub.recognize.
+--
+-- Tokens go on at the present microsecond, and process ids at the present second: neither is drawn that fast, so whatever
+-- was drawn earlier, in whatever history, is lower. Ids of subscriptions are few, and skip a thousand.
+create function pubsub.begin_life() returns table (life bigint, news text)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    seconds  constant double precision := extract(epoch from clock_timestamp());
+    cluster  constant bigint := pubsub.system_identifier();
+    line     constant integer := pubsub.timeline();
+    home     pubsub.home;
+begin
+    -- A commit that the next crash forgot would let the next life begin where this one did.
+    if current_setting('synchronous_commit') = 'off' then
+        perform set_config('synchronous_commit', 'on', true);
+    end if;
+    select * into home from pubsub.home;
+    life := pubsub.leap('pubsub.leases_token_seq', (seconds * 1000000)::bigint, 1);
+    perform pubsub.leap('pubsub.processes_id_seq', seconds::bigint, 1000);
+    perform pubsub.leap('pubsub.subscriptions_id_seq', 0, 1000);
+    delete from pubsub.lives;
+    insert into pubsub.lives (life, witness, system_identifier) values (begin_life.life, home.witness, cluster);
+    update pubsub.home
+       set system_identifier = cluster,
+           timeline = line,
+           noted_at = clock_timestamp();
+    news := case
+        when home.system_identifier <> cluster then 'the cluster was upgraded'
+        when home.timeline <> line then format(
+            'a standby was promoted, or the cluster was recovered to a point in time: timeline %s became %s; what was '
+            'committed and had not arrived there is lost', home.timeline, line
+        )
+        else 'the server was restarted after a crash'
+    end;
+    return next;
+end
+$$;
+
+-- The snapshot in which everything is visible.
+create function pubsub.far_snapshot() returns pg_snapshot
+language sql immutable parallel safe
+return '9223372036854775807:9223372036854775807:'::pg_snapshot;
+
+-- Whether pubsub.rebase would let nothing be delivered that was claimed before. It cannot tell an event that came to the log
+-- while a window was opened, and was claimed in that window, from one that was published after the restore.
+create function pubsub.rebase_is_exact() returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    floor    constant bigint := pubsub.log_floor();
+    position pubsub.cursors;
+    ahead    record;
+begin
+    for position in
+        select distinct on (c.subscription, c.lane) c.* from pubsub.cursors c order by c.subscription, c.lane, c.seq desc
+    loop
+        select * into ahead from pubsub.unread(position, pubsub.far_snapshot(), floor);
+        if ahead.below < position.window_position and position.window_position < position.read_sequence
+           or exists (
+               select
+                 from pubsub.subscriptions s
+                 join pubsub.db_events d on d.channel = s.channel
+                where s.id = position.subscription
+                  and pubsub.lane_of(d.key, d.id, s.lanes) = position.lane
+                  and d.id > greatest(ahead.above, floor)
+                  and pg_visible_in_snapshot(d.xid, position.read_snapshot)
+           )
+        then
+            return false;
+        end if;
+    end loop;
+    return true;
+end
+$$;
+
+-- Sets every cursor right after the log was moved to another cluster: each subscription goes on with what it had not
+-- claimed, and with what was published since. Returns how many positions were set. Delivered a second time is what had come
+-- to the log in the moment in which the last window was opened, if it was claimed in that window; and where a move was
+-- no move, it does no other harm.
+--
+-- With nobody publishing, every event of the log is final. So a window is written for each position: the ids that its
+-- cursor had not reached, whatever their transaction ids say, and what its stragglers left, by the ids they had in their
+-- own cluster. From the log's present end on, ids and transaction ids are this cluster's.
+create function pubsub.rebase() returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '10s'
+as $$
+declare
+    old_floor bigint;
+    new_floor bigint;
+    fence     bigint;
+    boundary  pg_snapshot;
+    position  pubsub.cursors;
+    ahead     record;
+    rebased   bigint := 0;
+begin
+    perform pg_advisory_xact_lock(pubsub.maintenance_lock_class(), 1);
+    perform pg_advisory_xact_lock(pubsub.lanes_lock_class(), s.id), pg_advisory_xact_lock(pubsub.claiming_lock_class(), s.id)
+       from (select s.id from pubsub.subscriptions s order by s.id) s;
+    lock table pubsub.db_events in share mode;
+
+    -- A logical copy leaves the sequence behind.
+    select greatest(
+               pubsub.log_sequence(),
+               (select max(greatest(c.read_sequence, c.window_sequence, c.window_end)) from pubsub.cursors c),
+               (select max(newest.id)
+                  from pubsub.channels n
+                 cross join lateral (
+                     select d.id from pubsub.db_events d where d.channel = n.name order by d.channel desc, d.id desc limit 1
+                 ) newest)
+           )
+      into new_floor;
+    if new_floor > pubsub.log_sequence() then
+        perform setval('pubsub.db_events_id_seq', new_floor);
+    end if;
+    old_floor := pubsub.log_floor();
+    fence := pg_current_xact_id()::text::bigint;
+    boundary := pubsub.own_snapshot();
+    for position in
+        select distinct on (c.subscription, c.lane) c.* from pubsub.cursors c order by c.subscription, c.lane, c.seq desc
+    loop
+        select * into ahead from pubsub.unread(position, pubsub.far_snapshot(), old_floor);
+        insert into pubsub.cursors (
+            subscription, lane, seq, read_snapshot, read_sequence, read_fence, window_snapshot, window_sequence, window_fence,
+            window_end, window_stragglers, window_position
+        )
+        values (
+            position.subscription, position.lane, position.seq + 1, pubsub.origin(), ahead.above, pubsub.origin_fence(), boundary,
+            new_floor, fence, new_floor, ahead.stragglers,
+            case when ahead.stragglers is null then ahead.above else ahead.below end
+        );
+        rebased := rebased + 1;
+    end loop;
+    -- They speak of the other cluster's transaction ids.
+    delete from pubsub.replays;
+    update pubsub.home set witness = (select w.xmin from pubsub.witness w), floor = new_floor;
+    perform pubsub.begin_life();
+    perform pg_notify('pubsub', s.channel) from (select distinct s.channel from pubsub.subscriptions s) s;
+    return rebased;
+end
+$$;
+
+-- Looks where the log is. Returns the life that the server is in, and, to whoever is the first to see it, what has
+-- happened, in words. If the log was moved, it is rebased, provided that this is exact and `rebases`; or else PB005 is
+-- raised.
+create function pubsub.recognize(rebases boolean default true) returns table (life bigint, news text)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    moved   boolean;
+    rebased bigint;
+begin
+    life := pubsub.known_life();
+    if life is null then
+        perform pg_advisory_xact_lock(pubsub.maintenance_lock_class(), 1);
+        life := pubsub.known_life();
+    end if;
+    if life is null then
+        select h.witness <> w.xmin into moved from pubsub.home h, pubsub.witness w;
+        if moved and not (rebases and pubsub.rebase_is_exact()) then
+            raise exception using
+                errcode = 'PB005',
+                message = 'the log was moved here from another cluster, and reading on might skip events',
+                hint = 'Run pubsub::rebase, or "select pubsub.rebase()": every event that was not claimed is delivered, and '
+                    || 'a few that were may be delivered again.';
+        end if;
+        if moved then
+            rebased := pubsub.rebase();
+            life := pubsub.known_life();
+            news := format('the log was moved here from another cluster; %s positions were rebased', rebased);
+        else
+            select b.life, b.news into life, news from pubsub.begin_life() b;
+        end if;
+    end if;
+    perform set_config('pubsub.home', 'pubsub.witness'::regclass::oid::text, false);
+    return next;
+end
+$$;
+
+-- Raises PB005 if the log was moved and not rebased, and begins a life if none has begun. A session looks once: no session
+-- lives through the end of a life, or moves with the log.
+create function pubsub.require_home() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if current_setting('pubsub.home', true) is distinct from 'pubsub.witness'::regclass::oid::text then
+        perform pubsub.recognize(rebases => false);
+    end if;
+end
+$$;

@@ -1,0 +1,301 @@
+-- Moving a subscription in the log: back, to read past events again, or ahead.
+--
+-- Locks: none that matter, a new table and functions.
+--
+-- A seek writes the subscription's next position, under the lock of its claims. Like a claim it reads the sequence, draws
+-- a transaction id and takes a snapshot, and what it writes is a window of what that snapshot shows from the given event
+-- on, and the snapshot as the boundary behind it. So of all that was committed before the seek, exactly the events from
+-- the position on are delivered; and whatever commits later is delivered too, whatever its id or time.
+--
+-- Leases go on and are settled as before, and the mailbox and the dead letters stay as they are: an event that is there
+-- and also ahead of the new position is delivered for both.
+
+-- What a lane of a subscription had read when it was last moved back: what it reads again is a replay.
+--   snapshot  events visible in it had been passed,
+--   until     if their ids are not above this; null means all of them
+create table pubsub.replays (
+    subscription integer not null,
+    lane         integer not null,
+    snapshot     pg_snapshot not null,
+    until        bigint,
+    constraint replays_pkey primary key (subscription, lane)
+);
+
+-- Whether an event is among those described by `snapshot` and `until`, as above. Ids up to `floor` are visible in every
+-- snapshot (pubsub.log_floor).
+create function pubsub.is_behind(xid xid8, id bigint, snapshot pg_snapshot, until bigint, floor bigint) returns boolean
+language sql immutable parallel safe
+return snapshot is not null
+   and (id <= floor or pg_visible_in_snapshot(xid, snapshot))
+   and (until is null or id <= until);
+
+-- Whether a subscription had read past an event when it was last moved back.
+create function pubsub.is_replay(subscription integer, lane integer, xid xid8, id bigint) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return exists (
+        select from pubsub.replays r
+         where r.subscription = is_replay.subscription
+           and r.lane = is_replay.lane
+           and pubsub.is_behind(is_replay.xid, is_replay.id, r.snapshot, r.until, pubsub.log_floor())
+    );
+end
+$$;
+
+-- What a cursor has passed, in the terms of pubsub.replays. While it reads stragglers, those it has read already are left
+-- out. No row: it has passed nothing that could be described.
+create function pubsub.passed(c pubsub.cursors) returns table (snapshot pg_snapshot, until bigint)
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select c.read_snapshot, null::bigint
+     where (c.window_snapshot is null or c.window_position < c.read_sequence)
+       and pg_snapshot_xmax(c.read_snapshot) > pg_snapshot_xmax(pubsub.origin())
+    union all
+    select c.window_snapshot, c.window_position
+     where c.window_position >= c.read_sequence;
+end;
+
+-- What a cursor has not read, as far as it is committed in `s`: all ids above `above`; and of the transactions `stragglers`
+-- the ids from there down to those above `below`.
+create function pubsub.unread(
+    c         pubsub.cursors,
+    s         pg_snapshot,
+    floor     bigint,
+    out above bigint, out stragglers xid8[], out below bigint
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    later xid8[];
+begin
+    if c.window_snapshot is null then
+        above := c.read_sequence;
+        stragglers := pubsub.finished_stragglers(c.read_snapshot, c.read_fence, s);
+        below := floor;
+    else
+        above := greatest(c.read_sequence, c.window_position);
+        stragglers := case when c.window_position < c.read_sequence then c.window_stragglers end;
+        later := pubsub.finished_stragglers(c.window_snapshot, c.window_fence, s);
+        below := case when later is null then c.window_position else floor end;
+        stragglers := stragglers || later;
+    end if;
+end
+$$;
+
+-- How far behind the first of a channel's events since a given time there may be one of an earlier time: publishers draw
+-- the id first and look at the clock second, and clocks are set.
+create function pubsub.clock_slack() returns interval
+language sql immutable parallel safe
+return interval '1 minute';
+
+-- The first event of a channel that was published at `since` or later, or null. Reads the log from its end backwards, so
+-- that it costs what it finds.
+create function pubsub.first_event_since(channel text, since timestamptz) returns bigint
+language plpgsql stable
+set plan_cache_mode = force_generic_plan
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    older bigint;
+begin
+    select d.id into older
+      from pubsub.db_events d
+     where d.channel = first_event_since.channel
+       and d.published_at < first_event_since.since - pubsub.clock_slack()
+     order by d.channel desc, d.id desc
+     limit 1;
+    return (
+        select d.id
+          from pubsub.db_events d
+         where d.channel = first_event_since.channel
+           and d.id > coalesce(older, 0)
+           and d.published_at >= first_event_since.since
+         order by d.channel, d.id
+         limit 1
+    );
+end
+$$;
+
+-- How many events of a lane would be read again, and how many would not be read, if it were moved to event `first`; null is
+-- the end of the log.
+create function pubsub.count_seek(of_subscription pubsub.subscriptions, place pubsub.cursors, first bigint)
+returns table (replayed bigint, skipped bigint)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    floor    constant bigint := pubsub.log_floor();
+    behind   record;
+    ahead    record;
+begin
+    select * into behind from pubsub.passed(place);
+    select * into ahead from pubsub.unread(place, pg_current_snapshot(), floor);
+    select count(*) into replayed
+      from pubsub.db_events d
+     where d.channel = of_subscription.channel
+       and d.id >= count_seek.first
+       and pubsub.lane_of(d.key, d.id, of_subscription.lanes) = place.lane
+       and pubsub.is_behind(d.xid, d.id, behind.snapshot, behind.until, floor);
+    select count(*) into skipped
+      from pubsub.db_events d
+     where d.channel = of_subscription.channel
+       and d.id > ahead.above
+       and pubsub.lane_of(d.key, d.id, of_subscription.lanes) = place.lane
+       and (count_seek.first is null or d.id < count_seek.first)
+       and not pubsub.is_behind(d.xid, d.id, behind.snapshot, behind.until, floor);
+    select skipped + count(*) into skipped
+      from unnest(ahead.stragglers) straggler
+      join pubsub.db_events d on d.xid = straggler
+     where d.channel = of_subscription.channel
+       and d.id > ahead.below
+       and d.id <= ahead.above
+       and pubsub.lane_of(d.key, d.id, of_subscription.lanes) = place.lane
+       and (count_seek.first is null or d.id < count_seek.first);
+    return next;
+end
+$$;
+
+-- Moves a subscription to event `first`, or to the first event since a time, or, if both are null, to the end of the log.
+-- Returns how many events it will read again, and how many it will not read. `dry_run` only counts.
+--
+-- Must come first in a READ COMMITTED transaction (PB003), unless it is a dry run. What is published and claimed while it
+-- runs may be delivered twice.
+create function pubsub.seek(channel text, subscription text, first bigint, since timestamptz, dry_run boolean)
+returns table (replayed bigint, skipped bigint)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    of_subscription pubsub.subscriptions;
+    target   bigint := first;
+    sequence bigint;
+    fence    bigint;
+    boundary pg_snapshot;
+    log_end  bigint;
+    position pubsub.cursors;
+    counted  record;
+begin
+    select * into of_subscription
+      from pubsub.subscriptions s
+     where s.channel = seek.channel and s.name = seek.subscription;
+    if not found then
+        raise exception using
+            errcode = 'PB004',
+            message = format('channel "%s" has no subscription "%s"', seek.channel, seek.subscription);
+    end if;
+    if not dry_run then
+        -- The order is the proof, as in pubsub.claim; and all of it before the log is searched, so that whatever the
+        -- search could not see comes later.
+        perform pubsub.require_first_in_transaction('pubsub.seek');
+        sequence := pubsub.log_sequence();
+        perform pubsub.require_home();
+        fence := pg_current_xact_id()::text::bigint;
+        boundary := pubsub.own_snapshot();
+        log_end := pubsub.log_sequence();
+        perform pg_advisory_xact_lock_shared(pubsub.lanes_lock_class(), of_subscription.id);
+        select * into of_subscription from pubsub.subscriptions s where s.id = of_subscription.id;
+    end if;
+    if since is not null then
+        target := pubsub.first_event_since(channel, since);
+    end if;
+    replayed := 0;
+    skipped := 0;
+    for position in
+        select distinct on (c.lane) c.*
+          from pubsub.cursors c
+         where c.subscription = of_subscription.id
+         order by c.lane, c.seq desc
+    loop
+        select * into counted from pubsub.count_seek(of_subscription, position, target);
+        replayed := replayed + counted.replayed;
+        skipped := skipped + counted.skipped;
+        continue when dry_run;
+        perform pg_advisory_xact_lock(pubsub.claiming_lock_class(position.lane), of_subscription.id);
+        select * into position
+          from pubsub.cursors c
+         where c.subscription = of_subscription.id and c.lane = position.lane
+         order by c.subscription desc, c.lane desc, c.seq desc
+         limit 1;
+        -- One that is moved again while it still reads a window of an earlier seek keeps the farther mark.
+        insert into pubsub.replays as r (subscription, lane, snapshot, until)
+        select of_subscription.id, position.lane, p.snapshot, p.until from pubsub.passed(position) p
+        on conflict on constraint replays_pkey do update
+           set snapshot = excluded.snapshot,
+               until = excluded.until
+         where pg_snapshot_xmax(position.read_snapshot) > pg_snapshot_xmax(pubsub.origin())
+            or r.until < excluded.until;
+        perform pubsub.place_cursor(
+            of_subscription.id, position.lane, position.seq + 1, target, sequence, fence, boundary, log_end
+        );
+    end loop;
+    if not dry_run then
+        perform pg_notify('pubsub', channel);
+    end if;
+    return next;
+end
+$$;
+
+-- Raises unless a seek was told where to.
+create function pubsub.require_target(what text, given boolean) returns void
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not given then
+        raise exception using errcode = 'invalid_parameter_value', message = format('%s needs to know where to', what);
+    end if;
+end
+$$;
+
+-- Moves a subscription to an event: that one and all after it are delivered, again or for the first time.
+create function pubsub.seek_to_event(channel text, subscription text, event bigint, dry_run boolean default false)
+returns table (replayed bigint, skipped bigint)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform pubsub.require_target('pubsub.seek_to_event', event is not null);
+    return query select * from pubsub.seek(channel, subscription, greatest(event, 1), null, dry_run);
+end
+$$;
+
+-- Moves a subscription to the first event that was published at `since` or later, by the database's clock.
+create function pubsub.seek_to_time(channel text, subscription text, since timestamptz, dry_run boolean default false)
+returns table (replayed bigint, skipped bigint)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform pubsub.require_target('pubsub.seek_to_time', since is not null);
+    return query select * from pubsub.seek(channel, subscription, null, since, dry_run);
+end
+$$;
+
+-- Moves a subscription to the oldest event that the log still has.
+create function pubsub.seek_to_beginning(channel text, subscription text, dry_run boolean default false)
+returns table (replayed bigint, skipped bigint)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query select * from pubsub.seek(channel, subscription, 1, null, dry_run);
+end
+$$;
+
+-- Moves a subscription to the end of the log: what it has not read yet is not delivered.
+create function pubsub.seek_to_now(channel text, subscription text, dry_run boolean default false)
+returns table (replayed bigint, skipped bigint)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query select * from pubsub.seek(channel, subscription, null, null, dry_run);
+end
+$$;
