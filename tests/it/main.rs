@@ -17,6 +17,7 @@ mod publishing;
 mod quickstart;
 mod recovery;
 mod retries;
+mod seek;
 mod starting;
 mod storms;
 mod supervision;

@@ -168,8 +168,10 @@ impl<T: Debug> Heard<T> {
     }
 }
 
+mod by_hand;
 mod proxy;
 mod role;
 
+pub use by_hand::{ByHand, Claimed};
 pub use proxy::Proxy;
 pub use role::{Role, play};

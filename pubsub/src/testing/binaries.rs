@@ -39,6 +39,11 @@ impl Binaries {
         .run()
     }
 
+    /// Those in `directory`.
+    pub(super) fn in_directory(directory: &Path) -> Result<Self, Error> {
+        Self::at(directory).ok_or_else(|| Error::NotThere(directory.to_owned()))
+    }
+
     pub(super) fn directory(&self) -> &Path {
         &self.directory
     }
@@ -78,7 +83,7 @@ impl Search<'_> {
     fn run(&self) -> Result<Binaries, Error> {
         if let Some(chosen) = &self.chosen {
             // Never another version instead: whoever sets it means it.
-            return Binaries::at(chosen).ok_or_else(|| Error::NotThere(chosen.clone()));
+            return Binaries::in_directory(chosen);
         }
         env::split_paths(&self.path)
             .chain(self.pg_config())

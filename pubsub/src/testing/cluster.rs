@@ -15,15 +15,19 @@ use std::{env, fs, io};
 /// Creating the files takes well under a second; this is for a machine on its knees.
 const CREATE: Patience = Patience { limit: Duration::from_secs(60), interval: Duration::from_millis(5) };
 
+/// An upgrade starts both servers several times.
+const UPGRADE: Patience = Patience { limit: Duration::from_secs(180), interval: Duration::from_millis(20) };
+
 /// Starting includes recovery after [`Mode::Immediate`](super::Mode::Immediate).
 const START: Patience = Patience { limit: Duration::from_secs(60), interval: Duration::from_millis(5) };
 
 /// What the log says when another process has the port.
 const PORT_TAKEN: &str = "could not bind";
 
-/// The line of `postmaster.pid` with the server's state, counted from 0, and what it says when clients may connect.
+/// The line of `postmaster.pid` with the server's state, counted from 0, and what it says when clients may connect: to a
+/// server of its own, or to a standby.
 const STATE_LINE: usize = 7;
-const READY: &str = "ready";
+const READY: [&str; 2] = ["ready", "standby"];
 
 /// What PostgreSQL calls a cluster: the files of one server.
 #[derive(Debug)]
@@ -36,25 +40,93 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Creates the files of a new server.
     pub(super) fn create(binaries: Binaries) -> Result<Self, Error> {
+        let cluster = Self::prepare(binaries)?;
+        cluster.initialize(&[])?;
+        Ok(cluster)
+    }
+
+    /// Copies the files of the server that runs on `port`: those of its standby.
+    pub(super) fn copy(binaries: Binaries, port: u16) -> Result<Self, Error> {
+        let cluster = Self::prepare(binaries)?;
+        let mut command = cluster.command("pg_basebackup");
+        command
+            .args(["--username=postgres", "--host=127.0.0.1", "--port"])
+            .arg(port.to_string())
+            .args(["--checkpoint=fast", "--no-sync", "--write-recovery-conf", "--pgdata"])
+            .arg(cluster.directory.data());
+        cluster.run(command, "pg_basebackup", CREATE)?;
+        Ok(cluster)
+    }
+
+    /// Upgrades the files of a server that has been stopped with [`Mode::Fast`](super::Mode::Fast).
+    pub(super) fn upgrade(binaries: Binaries, old: &Self) -> Result<Self, Error> {
+        let cluster = Self::prepare(binaries)?;
+        // Both must agree, and until version 18 there were none unless asked for.
+        let none = "--no-data-checksums";
+        let checksums = if cluster.knows(none)? && !old.knows(none)? { &[none][..] } else { &[] };
+        cluster.initialize(checksums)?;
+        let mut command = cluster.command("pg_upgrade");
+        command
+            .arg("--old-bindir")
+            .arg(old.binaries.directory())
+            .arg("--new-bindir")
+            .arg(cluster.binaries.directory())
+            .arg("--old-datadir")
+            .arg(old.directory.data())
+            .arg("--new-datadir")
+            .arg(cluster.directory.data())
+            .arg("--socketdir")
+            .arg(cluster.directory.path())
+            .args(["--username=postgres", "--no-sync"]);
+        cluster.run(command, "pg_upgrade", UPGRADE)?;
+        Ok(cluster)
+    }
+
+    /// Makes a standby a server of its own.
+    pub(super) fn promote(&self) -> Result<(), Error> {
+        let mut command = self.command("pg_ctl");
+        command.args(["promote", "--wait", "--pgdata"]).arg(self.directory.data());
+        let ended = command.output().map_err(Error::system("run `pg_ctl`"))?;
+        if ended.status.success() {
+            return Ok(());
+        }
+        let log = String::from_utf8_lossy(&ended.stderr).into_owned();
+        Err(Error::Failed { program: "pg_ctl", status: ended.status, log })
+    }
+
+    fn prepare(binaries: Binaries) -> Result<Self, Error> {
         let account = Account::for_postgres()?;
         let directory = Directory::create(account.as_ref())?;
-        let cluster = Self { directory, binaries, account };
-        let data = cluster.directory.data();
-        let mut command = cluster.command("initdb");
+        Ok(Self { directory, binaries, account })
+    }
+
+    fn initialize(&self, arguments: &[&str]) -> Result<(), Error> {
+        let mut command = self.command("initdb");
         command
             .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"])
             .args(["--no-sync", "--no-instructions", "--pgdata"])
-            .arg(data)
+            .arg(self.directory.data())
+            .args(arguments)
             // Otherwise `initdb` compares every time zone there is with the system's.
             .env("TZ", "UTC");
-        let (mut child, log) = cluster.spawn(command, "initdb")?;
-        let status = process::wait(&mut child, CREATE);
-        match status {
+        self.run(command, "initdb", CREATE)
+    }
+
+    /// Whether `initdb` has an option.
+    fn knows(&self, option: &str) -> Result<bool, Error> {
+        let help = self.command("initdb").arg("--help").output().map_err(Error::system("run `initdb`"))?;
+        Ok(String::from_utf8_lossy(&help.stdout).contains(option))
+    }
+
+    /// Runs a program to its end.
+    fn run(&self, command: Command, program: &'static str, patience: Patience) -> Result<(), Error> {
+        let (mut child, log) = self.spawn(command, program)?;
+        match process::wait(&mut child, patience) {
             Ok(Some(status)) if status.success() => {
-                cluster.directory.watchdog().ended();
-                Ok(cluster)
+                self.directory.watchdog().ended();
+                Ok(())
             }
-            status => Err(cluster.gave_up("initdb", child, status, CREATE.limit, log)),
+            status => Err(self.gave_up(program, child, status, patience.limit, log)),
         }
     }
 
@@ -156,5 +228,6 @@ fn is_ready(state: &Path, pid: u32) -> bool {
     let Ok(state) = fs::read_to_string(state) else { return false };
     // Until the server has written all of it, it is not ready.
     let mut lines = state.lines().map(str::trim);
-    lines.next() == Some(pid.to_string().as_str()) && lines.nth(STATE_LINE - 1) == Some(READY)
+    lines.next() == Some(pid.to_string().as_str())
+        && lines.nth(STATE_LINE - 1).is_some_and(|state| READY.contains(&state))
 }

@@ -16,8 +16,8 @@ pub enum Error {
     )]
     NotFound,
 
-    /// The environment variable `PUBSUB_POSTGRES_BIN` names a directory without the server's binaries.
-    #[error("PUBSUB_POSTGRES_BIN is `{}`, which does not contain `initdb` and `postgres`", .0.display())]
+    /// The environment variable `PUBSUB_POSTGRES_BIN`, or the caller, names a directory without the server's binaries.
+    #[error("`{}` does not contain `initdb` and `postgres` (is it in PUBSUB_POSTGRES_BIN?)", .0.display())]
     NotThere(PathBuf),
 
     /// We are root, PostgreSQL refuses to be, and there is nobody else to run it as.
@@ -48,7 +48,7 @@ pub enum Error {
     /// A program of PostgreSQL ended although it should not have.
     #[error("`{program}` failed ({status}); the end of its log:\n{log}")]
     Failed {
-        /// `initdb` or `postgres`.
+        /// `postgres` or one of its tools.
         program: &'static str,
         /// How it ended.
         status: std::process::ExitStatus,
@@ -59,7 +59,7 @@ pub enum Error {
     /// A program of PostgreSQL took too long.
     #[error("`{program}` was not done after {waited:?}; the end of its log:\n{log}")]
     Late {
-        /// `initdb` or `postgres`.
+        /// `postgres` or one of its tools.
         program: &'static str,
         /// How long we waited.
         waited: Duration,

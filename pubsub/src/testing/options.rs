@@ -1,5 +1,7 @@
 //! What a throwaway server can be told.
 
+use std::path::PathBuf;
+
 /// How a throwaway server runs.
 ///
 /// # Examples
@@ -15,6 +17,9 @@ pub struct Options {
     /// Write to the disk as a production server does; off by default, because only a crash of the whole machine could
     /// tell the difference. Turn it on to measure.
     pub fsync: bool,
+
+    /// The directory with the binaries of the server's version; those of this machine unless given.
+    pub bin_dir: Option<PathBuf>,
 
     /// Settings as in `postgresql.conf`. They win over ours.
     pub settings: Vec<(String, String)>,

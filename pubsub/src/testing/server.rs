@@ -67,11 +67,46 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub fn start_with(options: Options) -> Result<Self, Error> {
-        let binaries = Binaries::find()?;
-        let version = binaries.version()?;
-        let cluster = Cluster::create(binaries)?;
+        let binaries = match &options.bin_dir {
+            Some(directory) => Binaries::in_directory(directory)?,
+            None => Binaries::find()?,
+        };
+        Self::start_on(Cluster::create(binaries)?, options)
+    }
+
+    fn start_on(cluster: Cluster, options: Options) -> Result<Self, Error> {
+        let version = cluster.binaries().version()?;
         let (process, port) = start_on_free_port(&cluster, &options)?;
         Ok(Self { process: Some(process), cluster, options, version, port })
+    }
+
+    /// Starts a standby: a copy of this server that follows it asynchronously, and answers questions.
+    ///
+    /// # Errors
+    /// As [`Server::start`], or when this server does not run.
+    pub fn standby(&self) -> Result<Self, Error> {
+        let cluster = Cluster::copy(self.cluster.binaries().clone(), self.port)?;
+        Self::start_on(cluster, self.options.clone())
+    }
+
+    /// Makes a standby a server of its own.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn promote(&self) -> Result<(), Error> {
+        self.cluster.promote()
+    }
+
+    /// Stops the server, upgrades its data with `pg_upgrade` to the version in `bin_dir`, and starts that on the same port.
+    ///
+    /// # Errors
+    /// When the upgrade fails. Then the server is stopped, and its data are as they were.
+    pub fn upgrade(&mut self, bin_dir: &Path) -> Result<(), Error> {
+        self.stop(Mode::Fast)?;
+        let cluster = Cluster::upgrade(Binaries::in_directory(bin_dir)?, &self.cluster)?;
+        self.version = cluster.binaries().version()?;
+        self.cluster = cluster;
+        self.start_again()
     }
 
     /// The server that this process's tests share, started by the first call. It ends with the process.

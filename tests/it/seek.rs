@@ -1,0 +1,402 @@
+//! A subscription can be moved in the log: back, to hear past events again, or ahead.
+
+use pubsub::{Delivery, EventId, PublishOptions, Seek, SubscribeOptions};
+use pubsub_tests::{ByHand, Claimed, Sms, Stage, connect, ear};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio_postgres::Client;
+
+/// Publishes `count` events, each in a transaction of its own, and returns their ids.
+async fn publish(client: &Client, count: usize) -> Vec<i64> {
+    let mut ids = Vec::with_capacity(count);
+    for n in 0..count {
+        ids.push(pubsub::publish(client, &Sms::new(n.to_string())).await.unwrap().0);
+    }
+    ids
+}
+
+/// A stage with a subscription `one` that has read and settled ten events, and their ids.
+async fn ten_events_on(stage: &Stage) -> (ByHand<'_>, Vec<i64>) {
+    let one = ByHand::register(&stage.client, "one").await.unwrap();
+    let ids = publish(&stage.client, 10).await;
+    assert_eq!(one.drain(4).await.unwrap(), ids);
+    (one, ids)
+}
+
+async fn seek(client: &Client, call: &str) -> (i64, i64) {
+    let row = client.query_one(&format!("select * from pubsub.{call}"), &[]).await.unwrap();
+    (row.get(0), row.get(1))
+}
+
+#[actix::test]
+async fn a_subscription_moved_back_hears_old_events_again_with_their_headers_and_is_told_so() {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let pubsub = stage
+        .pubsub()
+        .subscribe_fn("one", move |sms: Delivery<Sms>| {
+            let key = sms.key().map(str::to_owned);
+            tell.tell((
+                sms.event_id(),
+                key,
+                sms.headers(),
+                sms.published_at(),
+                sms.is_replay(),
+                sms.attempt(),
+            ));
+            async { Ok(()) }
+        })
+        // Only its wake-up tells it.
+        .poll_interval(Duration::from_secs(3600))
+        .start()
+        .await
+        .unwrap();
+    let options = PublishOptions::new().key("user-7").header("trace", "00-4bf9");
+    for msg in ["first", "second"] {
+        pubsub.publish_with(&Sms::new(msg), &options).await.unwrap();
+    }
+    let first_time = heard.take(2).await;
+    assert!(first_time.iter().all(|(.., replay, attempt)| !replay && *attempt == 1));
+    stage.until_settled().await;
+    stage.until_count("select count(*) from pubsub.waiters", 1).await;
+
+    let sought = pubsub.seek::<Sms>("one", Seek::Beginning).await.unwrap();
+    assert_eq!((sought.replayed, sought.skipped), (2, 0));
+    let again = heard.take(2).await;
+    for (old, new) in first_time.iter().zip(&again) {
+        assert_eq!(
+            (&old.0, &old.1, &old.2, &old.3),
+            (&new.0, &new.1, &new.2, &new.3),
+            "the event is the same"
+        );
+        assert_eq!(new.2.get("trace").map(String::as_str), Some("00-4bf9"));
+        assert!(new.4, "and it is a replay");
+        assert_eq!(new.5, 1);
+    }
+    pubsub.publish(&Sms::new("third")).await.unwrap();
+    assert!(!heard.next().await.4, "what is new is none");
+}
+
+#[actix::test]
+async fn a_dry_run_counts_and_changes_nothing() {
+    let stage = Stage::new().await;
+    let (one, ids) = ten_events_on(&stage).await;
+    let pubsub = stage.pubsub().start().await.unwrap();
+    let unread = publish(&stage.client, 5).await;
+    let time = "select to_char(published_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') from pubsub.db_events where id = $1";
+    let time: String = stage.client.query_one(time, &[&ids[7]]).await.unwrap().get(0);
+    let seeks = [
+        (Seek::Beginning, (10, 0)),
+        (Seek::Event(EventId(ids[4])), (6, 0)),
+        (Seek::Time(time.parse().unwrap()), (3, 0)),
+        (Seek::Event(EventId(unread[2])), (0, 2)),
+        (Seek::Event(EventId(i64::MAX)), (0, 5)),
+        (Seek::Now, (0, 5)),
+    ];
+    let before = stage.count("select count(*) from pubsub.cursors").await;
+    for (to, expected) in seeks {
+        let counted = pubsub.seek_dry_run::<Sms>("one", to).await.unwrap();
+        assert_eq!((counted.replayed, counted.skipped), expected, "{to:?}");
+    }
+    assert_eq!(stage.count("select count(*) from pubsub.cursors").await, before);
+    assert_eq!(one.drain(100).await.unwrap(), unread, "as if nothing had been asked");
+}
+
+#[actix::test]
+async fn a_seek_delivers_exactly_what_it_counts() {
+    let stage = Stage::new().await;
+    let (one, ids) = ten_events_on(&stage).await;
+    let mut unread = publish(&stage.client, 5).await;
+
+    assert_eq!(seek(&stage.client, &format!("seek_to_event('sms', 'one', {})", ids[4])).await, (6, 0));
+    assert_eq!(one.drain(4).await.unwrap(), [&ids[4..], &unread].concat());
+
+    unread = publish(&stage.client, 5).await;
+    // In the middle of a window: two are read, three are not.
+    assert_eq!(one.claim(2).await.unwrap().len(), 2);
+    let now = "seek_to_now('sms', 'one')";
+    assert_eq!(seek(&stage.client, now).await, (0, 3));
+    assert!(one.drain(4).await.unwrap().is_empty());
+
+    let later = publish(&stage.client, 2).await;
+    let back = format!("seek_to_event('sms', 'one', {})", unread[3]);
+    assert_eq!(seek(&stage.client, &back).await, (2, 0));
+    assert_eq!(one.drain(4).await.unwrap(), [&unread[3..], &later].concat());
+
+    assert_eq!(seek(&stage.client, "seek_to_beginning('sms', 'one')").await, (22, 0));
+    let head = one.claim(3).await.unwrap();
+    assert_eq!(head.iter().map(|event| event.id).collect::<Vec<_>>(), ids[..3]);
+    // Ahead again, out of the window of the last seek.
+    assert_eq!(seek(&stage.client, &format!("seek_to_event('sms', 'one', {})", later[0])).await, (0, 17));
+    assert_eq!(one.drain(4).await.unwrap(), later);
+}
+
+#[actix::test]
+async fn a_seek_to_a_time_misses_no_event_of_that_time_although_ids_and_times_disagree() {
+    let stage = Stage::new().await;
+    let one = ByHand::register(&stage.client, "one").await.unwrap();
+    // The clock is read after the id is drawn: a publisher that was held up there has a late time under an early id.
+    let seconds = [-300, -90, 7, -10, 1, -2, 0, 3];
+    for second in seconds {
+        let insert = format!(
+            "insert into pubsub.db_events (channel, payload, published_at) \
+             values ('sms', '{{}}', '2026-01-01 12:00Z'::timestamptz + interval '{second} s')"
+        );
+        stage.client.batch_execute(&insert).await.unwrap();
+    }
+    let all = one.drain(100).await.unwrap();
+    assert_eq!(all.len(), seconds.len());
+    let noon = "seek_to_time('sms', 'one', '2026-01-01 12:00Z')";
+    assert_eq!(seek(&stage.client, noon).await, (6, 0));
+    assert_eq!(one.drain(100).await.unwrap(), all[2..], "from the first event of that time on");
+    let future = "seek_to_time('sms', 'one', '2030-01-01')";
+    assert_eq!(seek(&stage.client, future).await, (0, 0));
+    let next = publish(&stage.client, 1).await;
+    assert_eq!(one.drain(100).await.unwrap(), next, "what comes later is delivered, whatever its time");
+}
+
+#[actix::test]
+async fn an_event_in_flight_during_a_seek_is_delivered_whatever_its_id_and_is_no_replay() {
+    let mut stage = Stage::new().await;
+    let url = stage.database.url().to_owned();
+    let other = connect(&url).await;
+    let one = ByHand::register(&other, "one").await.unwrap();
+    for (to, claims_between) in
+        [("now", false), ("now", true), ("beginning", false), ("beginning", true), ("event", false)]
+    {
+        let in_flight = stage.client.transaction().await.unwrap();
+        let early = pubsub::publish(&in_flight, &Sms::new("early")).await.unwrap().0;
+        let read = publish(&other, 3).await;
+        one.drain(100).await.unwrap();
+        let call = match to {
+            "event" => format!("seek_to_event('sms', 'one', {})", read[1]),
+            to => format!("seek_to_{to}('sms', 'one')"),
+        };
+        seek(&other, &call).await;
+        let mut heard = Vec::new();
+        if claims_between {
+            heard = one.claim(100).await.unwrap();
+            assert!(heard.iter().all(|event| event.id != early));
+        }
+        in_flight.commit().await.unwrap();
+        heard.extend(one.claim(100).await.unwrap());
+        heard.extend(one.claim(100).await.unwrap());
+        let early: Vec<&Claimed> = heard.iter().filter(|event| event.id == early).collect();
+        assert_eq!(early.len(), 1, "{to}, {claims_between}: {heard:?}");
+        assert!(!early[0].replay, "{to}, {claims_between}: nobody had read it");
+        assert!(heard.iter().all(|event| event.replay == read.contains(&event.id) || to == "beginning"));
+    }
+}
+
+#[actix::test]
+async fn a_replay_that_fails_is_a_replay_at_its_next_attempt_and_a_retry_from_before_is_none() {
+    let stage = Stage::new().await;
+    let one = ByHand::register(&stage.client, "one").await.unwrap();
+    let ids = publish(&stage.client, 3).await;
+    let claimed = one.claim(10).await.unwrap();
+    assert!(one.fail(claimed[0].token, ids[0]).await.unwrap());
+    seek(&stage.client, &format!("seek_to_event('sms', 'one', {})", ids[1])).await;
+
+    let retry = one.claim_mailbox(10).await.unwrap();
+    assert_eq!((retry[0].id, retry[0].replay), (ids[0], false), "it stayed in the mailbox");
+    let again = one.claim(10).await.unwrap();
+    assert_eq!(
+        again.iter().map(|event| (event.id, event.replay)).collect::<Vec<_>>(),
+        [(ids[1], true), (ids[2], true)]
+    );
+    assert!(one.fail(again[0].token, ids[1]).await.unwrap());
+    let retry = one.claim_mailbox(10).await.unwrap();
+    assert_eq!((retry[0].id, retry[0].replay), (ids[1], true));
+    let reject = format!(
+        r#"select pubsub.settle({}, {}, null, '[{{"id": {}, "action": "reject"}}]')"#,
+        one.process, retry[0].token, ids[1]
+    );
+    stage.client.batch_execute(&reject).await.unwrap();
+    stage.client.batch_execute("select pubsub.redrive('sms', 'one')").await.unwrap();
+    assert!(one.claim_mailbox(10).await.unwrap()[0].replay, "also when it is redriven");
+}
+
+#[actix::test]
+async fn a_lease_from_before_a_seek_is_settled_as_before() {
+    let stage = Stage::new().await;
+    let one = ByHand::register(&stage.client, "one").await.unwrap();
+    let ids = publish(&stage.client, 3).await;
+    let before = one.claim(10).await.unwrap();
+    seek(&stage.client, "seek_to_beginning('sms', 'one')").await;
+    let after = one.claim(10).await.unwrap();
+    assert_eq!(after.iter().map(|event| event.id).collect::<Vec<_>>(), ids);
+    assert!(after[0].token > before[0].token);
+    // Both fail on the same event: it is in the mailbox once, and nothing of it is lost.
+    assert!(one.fail(before[0].token, ids[1]).await.unwrap());
+    assert!(one.fail(after[0].token, ids[1]).await.unwrap());
+    let retry = one.claim_mailbox(10).await.unwrap();
+    assert_eq!(retry.iter().map(|event| event.id).collect::<Vec<_>>(), ids[1..2]);
+    assert!(one.settle(retry[0].token).await.unwrap());
+    stage.until_settled().await;
+}
+
+#[actix::test]
+async fn moved_back_twice_it_still_knows_what_it_had_read() {
+    let stage = Stage::new().await;
+    let (one, ids) = ten_events_on(&stage).await;
+    seek(&stage.client, "seek_to_beginning('sms', 'one')").await;
+    assert_eq!(one.claim(2).await.unwrap().len(), 2);
+    seek(&stage.client, "seek_to_beginning('sms', 'one')").await;
+    let again = one.claim(100).await.unwrap();
+    assert_eq!(again.iter().map(|event| event.id).collect::<Vec<_>>(), ids);
+    assert!(again.iter().all(|event| event.replay));
+}
+
+#[actix::test]
+async fn a_new_subscription_starts_with_the_oldest_event_or_with_the_next() {
+    let stage = Stage::new().await;
+    let (pubsub, _) = stage.hear("other").await;
+    pubsub.publish(&Sms::new("old")).await.unwrap();
+    let (tell, mut heard) = ear();
+    let listen = |name: &'static str| {
+        let tell = tell.clone();
+        move |sms: Delivery<Sms>| {
+            tell.tell((name, sms.is_replay(), sms.into_payload().msg));
+            std::future::ready(Ok(()))
+        }
+    };
+    let start = async |options| {
+        stage
+            .pubsub()
+            .subscribe_fn_with("beginning", options, listen("beginning"))
+            .subscribe_fn("now", listen("now"))
+            .start()
+            .await
+            .unwrap()
+    };
+    let both = start(SubscribeOptions::new().from_beginning()).await;
+    assert_eq!(
+        heard.next().await,
+        ("beginning", false, "old".to_owned()),
+        "it was never read: it is no replay"
+    );
+    pubsub.publish(&Sms::new("new")).await.unwrap();
+    let mut two = heard.take(2).await;
+    two.sort_unstable();
+    assert_eq!(two, [("beginning", false, "new".to_owned()), ("now", false, "new".to_owned())]);
+    assert!(both.drain(Duration::from_secs(10)).await);
+
+    let _again = start(SubscribeOptions::new().from_beginning()).await;
+    pubsub.publish(&Sms::new("newer")).await.unwrap();
+    let mut two = heard.take(2).await;
+    two.sort_unstable();
+    assert_eq!(two, [("beginning", false, "newer".to_owned()), ("now", false, "newer".to_owned())]);
+    assert!(heard.rest().is_empty(), "one that exists goes on where it was");
+}
+
+#[actix::test]
+async fn a_seek_that_cannot_be_is_refused() {
+    let stage = Stage::new().await;
+    let (_, ids) = ten_events_on(&stage).await;
+    let pubsub = stage.pubsub().start().await.unwrap();
+    let unknown = pubsub.seek::<Sms>("two", Seek::Now).await.unwrap_err();
+    assert!(
+        format!("{unknown:?}").contains("channel \\\"sms\\\" has no subscription \\\"two\\\""),
+        "{unknown:?}"
+    );
+    for (sql, code) in [
+        ("select pubsub.seek_to_event('sms', 'one', null)", "22023"),
+        ("select pubsub.seek_to_time('sms', 'one', null)", "22023"),
+        ("begin; select pubsub.publish('sms', '{}'); select pubsub.seek_to_now('sms', 'one')", "PB003"),
+        ("rollback; begin isolation level repeatable read; select pubsub.seek_to_now('sms', 'one')", "PB003"),
+    ] {
+        let refused = stage.client.batch_execute(sql).await.unwrap_err();
+        assert_eq!(refused.code().unwrap().code(), code, "{sql}");
+    }
+    stage.client.batch_execute("rollback").await.unwrap();
+    let below = format!("seek_to_event('sms', 'one', {})", ids[0] - 1_000_000);
+    assert_eq!(seek(&stage.client, &below).await, (10, 0), "below the beginning is the beginning");
+}
+
+/// How many events the publishers of the next test commit before each seek.
+const BETWEEN_SEEKS: usize = 60;
+
+#[actix::test]
+async fn a_seek_while_processes_publish_and_claim_loses_nothing_and_skips_what_it_says() {
+    let stage = Stage::new().await;
+    ByHand::register(&stage.client, "one").await.unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let (committed_tell, mut committed) = ear();
+    let (claimed_tell, mut claimed) = ear();
+    let publishers = (0..3).map(|n| {
+        let (url, stop, tell) = (stage.database.url().to_owned(), Arc::clone(&stop), committed_tell.clone());
+        tokio::spawn(async move {
+            let mut client = connect(&url).await;
+            while !stop.load(Ordering::Relaxed) {
+                // Two of them publish in long transactions, whose ids are old when they commit.
+                let events = if n == 0 { 1 } else { fastrand::usize(1..8) };
+                let transaction = client.transaction().await.unwrap();
+                let mut ids = Vec::new();
+                for _ in 0..events {
+                    ids.push(pubsub::publish(&transaction, &Sms::new("x")).await.unwrap().0);
+                }
+                transaction.commit().await.unwrap();
+                tell.tell(ids);
+            }
+        })
+    });
+    let claimers = (0..2).map(|_| {
+        let (url, stop, tell) = (stage.database.url().to_owned(), Arc::clone(&stop), claimed_tell.clone());
+        tokio::spawn(async move {
+            let client = connect(&url).await;
+            let one = ByHand::register(&client, "one").await.unwrap();
+            loop {
+                let last = stop.load(Ordering::Relaxed);
+                let events = one.claim(fastrand::i32(1..20)).await.unwrap();
+                if events.is_empty() && last {
+                    return;
+                }
+                tell.tell(events);
+            }
+        })
+    });
+    let tasks: Vec<_> = publishers.chain(claimers).collect();
+
+    let mut mine = connect(stage.database.url()).await;
+    let mut known = BTreeSet::new();
+    let mut seeks = Vec::new();
+    for round in 0..12 {
+        while known.len() < BETWEEN_SEEKS * (round + 1) {
+            known.extend(committed.next().await);
+        }
+        known.extend(committed.rest().into_iter().flatten());
+        let position = known.iter().copied().nth(fastrand::usize(..known.len())).unwrap();
+        // Its lock is held to the end of its transaction: the tokens above are those of claims that come after it.
+        let transaction = mine.transaction().await.unwrap();
+        let call = format!("select pubsub.seek_to_event('sms', 'one', {position})");
+        transaction.batch_execute(&call).await.unwrap();
+        let last_token = "select pg_sequence_last_value('pubsub.leases_token_seq')";
+        let token: i64 = transaction.query_one(last_token, &[]).await.unwrap().get(0);
+        transaction.commit().await.unwrap();
+        seeks.push((token, position, known.clone()));
+    }
+    stop.store(true, Ordering::Relaxed);
+    for task in tasks {
+        task.await.unwrap();
+    }
+    known.extend(committed.rest().into_iter().flatten());
+    let claimed: Vec<Claimed> = claimed.rest().into_iter().flatten().collect();
+    let between = |from: i64, to: i64| -> BTreeSet<i64> {
+        let within = claimed.iter().filter(|event| event.token > from && event.token <= to);
+        within.map(|event| event.id).collect()
+    };
+    let ends = seeks.iter().skip(1).map(|(token, ..)| *token).chain([i64::MAX]);
+    for ((token, position, before), end) in seeks.iter().zip(ends) {
+        let skipped = between(*token, end).into_iter().find(|id| id < position && before.contains(id));
+        assert_eq!(skipped, None, "below {position}, and committed before the seek");
+    }
+    let (token, position, before) = seeks.last().unwrap();
+    let after = between(*token, i64::MAX);
+    let lost: Vec<_> = known.range(position..).filter(|&id| !after.contains(id)).collect();
+    assert!(lost.is_empty(), "lost after a seek to {position}: {lost:?}");
+    let ever = between(0, i64::MAX);
+    let late: Vec<_> = known.difference(before).filter(|&id| !ever.contains(id)).collect();
+    assert!(late.is_empty(), "committed after the last seek, and lost: {late:?}");
+}
