@@ -6,8 +6,9 @@
 -- A cursor compares transaction ids, so it means something only in the cluster that gave them, and in what has the same
 -- history: a copy of its files. What may have happened to a database between two looks at it:
 --   moved     its rows were read out and written into another database: dump and restore, a logical copy. Transaction ids
---             are others there, mostly lower, and what is published would look as if it had been read. A row of ours tells:
---             its system column xmin is not any more what we noted when we wrote it.
+--             are others there, mostly lower, and what is published would look as if it had been read. Two rows of ours
+--             tell: what wrote the first of them has a higher transaction id than what wrote the second, which no tool
+--             that writes them again will repeat.
 --   a life    has ended: the server crashed, a standby was promoted, the cluster was recovered to a point in time. Files
 --             were copied, so the cursors hold. But what had been committed last may be gone, and numbers that were drawn
 --             from sequences are drawn again: a process of before must not meet leases of after under a token that it
@@ -15,18 +16,17 @@
 --             numbers where none before it can have come.
 --   upgraded  pg_upgrade keeps files and transaction ids, and only the cluster's identifier is new.
 
--- A row that is never written again.
+-- Two rows, written by pubsub.bear_witness. Their system column xmin is what counts.
 create table pubsub.witness (
-    born_at timestamptz not null default clock_timestamp()
+    n smallint not null,
+    constraint witness_pkey primary key (n)
 );
 
 -- Where the log was when somebody last looked: one row.
---   witness            xmin of the row of pubsub.witness
 --   floor              ids up to this were published before the log was moved here, and their transaction ids say nothing
 --   system_identifier  of the cluster; null if this role may not ask
 --   timeline           of its write-ahead log; null if this role may not ask
 create table pubsub.home (
-    witness           xid not null,
     floor             bigint not null default 0,
     system_identifier bigint,
     timeline          integer,
@@ -37,7 +37,6 @@ create table pubsub.home (
 --   life  the tokens of this life are above it
 create unlogged table pubsub.lives (
     life              bigint not null,
-    witness           xid not null,
     system_identifier bigint
 );
 
@@ -67,13 +66,46 @@ exception
 end
 $$;
 
-insert into pubsub.witness default values;
+-- Writes the rows of pubsub.witness, so that they are at home here.
+create function pubsub.bear_witness() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    delete from pubsub.witness;
+    -- A block with an exception has a transaction id of its own, which is higher than ours.
+    begin
+        insert into pubsub.witness (n) values (1);
+    exception
+        when unique_violation then raise;
+    end;
+    insert into pubsub.witness (n) values (2);
+end
+$$;
 
-insert into pubsub.home (witness, system_identifier, timeline)
-select w.xmin, pubsub.system_identifier(), pubsub.timeline() from pubsub.witness w;
+-- Whether the log was moved: the rows of pubsub.witness were written again, both by one transaction or in their order.
+create function pubsub.was_moved() returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    -- Modulo 2^32, as transaction ids are compared.
+    select coalesce(
+        (
+            select (one.xmin::text::bigint - two.xmin::text::bigint + 4294967296) % 4294967296 not between 1 and 2147483648
+              from pubsub.witness one, pubsub.witness two
+             where one.n = 1 and two.n = 2
+        ),
+        true
+    );
+end;
 
-insert into pubsub.lives (life, witness, system_identifier)
-select 0, h.witness, h.system_identifier from pubsub.home h;
+select pubsub.bear_witness();
+
+insert into pubsub.home (system_identifier, timeline)
+values (pubsub.system_identifier(), pubsub.timeline());
+
+insert into pubsub.lives (life, system_identifier)
+select 0, h.system_identifier from pubsub.home h;
 
 -- Ids up to this were published before the log was moved here.
 create function pubsub.log_floor() returns bigint
@@ -90,9 +122,8 @@ set search_path = pg_catalog, pg_temp
 begin atomic
     select l.life
       from pubsub.lives l
-      join pubsub.witness w on w.xmin = l.witness
-      join pubsub.home h on h.witness = w.xmin
-     where l.system_identifier is not distinct from pubsub.system_identifier();
+     where not pubsub.was_moved()
+       and l.system_identifier is not distinct from pubsub.system_identifier();
 end;
 
 -- Lets a sequence go on at `at_least`, or a little above where it is.
@@ -127,7 +158,7 @@ begin
     perform pubsub.leap('pubsub.processes_id_seq', seconds::bigint, 1000);
     perform pubsub.leap('pubsub.subscriptions_id_seq', 0, 1000);
     delete from pubsub.lives;
-    insert into pubsub.lives (life, witness, system_identifier) values (begin_life.life, home.witness, cluster);
+    insert into pubsub.lives (life, system_identifier) values (begin_life.life, cluster);
     update pubsub.home
        set system_identifier = cluster,
            timeline = line,
@@ -172,7 +203,10 @@ begin
                 where s.id = position.subscription
                   and pubsub.lane_of(d.key, d.id, s.lanes) = position.lane
                   and d.id > greatest(ahead.above, floor)
-                  and pg_visible_in_snapshot(d.xid, position.read_snapshot)
+                  and (
+                        pg_visible_in_snapshot(d.xid, position.read_snapshot)
+                        or pubsub.is_behind(d.xid, d.id, position.window_snapshot, position.window_position, floor)
+                    )
            )
         then
             return false;
@@ -243,7 +277,8 @@ begin
     end loop;
     -- They speak of the other cluster's transaction ids.
     delete from pubsub.replays;
-    update pubsub.home set witness = (select w.xmin from pubsub.witness w), floor = new_floor;
+    perform pubsub.bear_witness();
+    update pubsub.home set floor = new_floor;
     perform pubsub.begin_life();
     perform pg_notify('pubsub', s.channel) from (select distinct s.channel from pubsub.subscriptions s) s;
     return rebased;
@@ -267,7 +302,7 @@ begin
         life := pubsub.known_life();
     end if;
     if life is null then
-        select h.witness <> w.xmin into moved from pubsub.home h, pubsub.witness w;
+        moved := pubsub.was_moved();
         if moved and not (rebases and pubsub.rebase_is_exact()) then
             raise exception using
                 errcode = 'PB005',

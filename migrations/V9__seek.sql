@@ -58,8 +58,8 @@ begin atomic
      where c.window_position >= c.read_sequence;
 end;
 
--- What a cursor has not read, as far as it is committed in `s`: all ids above `above`; and of the transactions `stragglers`
--- the ids from there down to those above `below`.
+-- What a cursor may not have read, as far as it is committed in `s`: ids above `above`; and of the transactions
+-- `stragglers` the ids from there down to those above `below`.
 create function pubsub.unread(
     c         pubsub.cursors,
     s         pg_snapshot,
@@ -77,11 +77,15 @@ begin
         stragglers := pubsub.finished_stragglers(c.read_snapshot, c.read_fence, s);
         below := floor;
     else
-        above := greatest(c.read_sequence, c.window_position);
+        -- What is not visible in the window may have any id above the sequence that was read before its snapshot.
+        above := least(greatest(c.read_sequence, c.window_position), c.window_sequence);
         stragglers := case when c.window_position < c.read_sequence then c.window_stragglers end;
         later := pubsub.finished_stragglers(c.window_snapshot, c.window_fence, s);
         below := case when later is null then c.window_position else floor end;
         stragglers := stragglers || later;
+    end if;
+    if below >= above then
+        stragglers := null;
     end if;
 end
 $$;

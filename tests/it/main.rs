@@ -5,6 +5,7 @@
 mod bad_input;
 mod crash;
 mod draining;
+mod failover;
 mod fan_out;
 mod fencing;
 mod migrating;
@@ -16,6 +17,7 @@ mod poison;
 mod publishing;
 mod quickstart;
 mod recovery;
+mod restore;
 mod retries;
 mod seek;
 mod starting;

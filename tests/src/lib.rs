@@ -169,9 +169,11 @@ impl<T: Debug> Heard<T> {
 }
 
 mod by_hand;
+mod moving;
 mod proxy;
 mod role;
 
 pub use by_hand::{ByHand, Claimed};
+pub use moving::{dump, dump_and_restore, newer_binaries, newer_server, restore};
 pub use proxy::Proxy;
 pub use role::{Role, play};

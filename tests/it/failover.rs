@@ -1,0 +1,247 @@
+//! A standby that lagged is promoted, or the server crashes: what was committed last is forgotten, and its numbers are
+//! given again. Nothing that is published afterwards is skipped, and nobody answers for another's lease.
+
+use pubsub::testing::{Mode, Options, Server};
+use pubsub::{Delivery, PubSub, migrate};
+use pubsub_tests::{ByHand, DEADLINE, Heard, Sms, connect, ear};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+use tokio_postgres::Client;
+
+/// A server with the schema, and its standby.
+struct Pair {
+    primary: Server,
+    standby: Server,
+    client: Client,
+}
+
+impl Pair {
+    async fn start() -> Self {
+        let primary = Server::start().unwrap();
+        migrate(&primary.url("postgres")).await.unwrap();
+        let standby = primary.standby().unwrap();
+        let client = connect(&primary.url("postgres")).await;
+        client.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
+        Self { primary, standby, client }
+    }
+
+    /// Leads to whichever of the two can be written to.
+    fn url(&self) -> String {
+        let (primary, standby) = (self.primary.port(), self.standby.port());
+        format!(
+            "postgres://postgres@127.0.0.1:{primary},127.0.0.1:{standby}/postgres?target_session_attrs=read-write"
+        )
+    }
+
+    /// Lets the standby hear all that was committed so far, and nothing more.
+    async fn part(&self) {
+        let standby = connect(&self.standby.url("postgres")).await;
+        let written = "select pg_current_wal_flush_lsn()::text";
+        // Claims are committed without waiting for the disk.
+        self.client.batch_execute("select pg_switch_wal()").await.unwrap();
+        let written: String = self.client.query_one(written, &[]).await.unwrap().get(0);
+        until(&standby, &format!("select pg_last_wal_replay_lsn() >= '{written}'")).await;
+        standby.batch_execute("alter system set primary_conninfo = ''").await.unwrap();
+        standby.batch_execute("select pg_reload_conf()").await.unwrap();
+        until(&standby, "select not exists (select from pg_stat_wal_receiver where pid is not null)").await;
+    }
+
+    /// Kills the primary and promotes the standby. Returns a client on it.
+    async fn fail_over(&mut self) -> Client {
+        self.primary.stop(Mode::Immediate).unwrap();
+        self.standby.promote().unwrap();
+        connect(&self.standby.url("postgres")).await
+    }
+}
+
+async fn until(client: &Client, sql: &str) {
+    let end = Instant::now() + DEADLINE;
+    while !client.query_one(sql, &[]).await.unwrap().get::<_, bool>(0) {
+        assert!(Instant::now() < end, "still not: {sql}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn publish(client: &Client, count: usize) -> BTreeSet<i64> {
+    let mut ids = BTreeSet::new();
+    for n in 0..count {
+        ids.insert(pubsub::publish(client, &Sms::new(n.to_string())).await.unwrap().0);
+    }
+    ids
+}
+
+async fn hear(url: &str, subscription: &str, gate: Arc<Semaphore>) -> (PubSub, Heard<i64>) {
+    let (tell, heard) = ear();
+    let handler = move |sms: Delivery<Sms>| {
+        tell.tell(sms.event_id().0);
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.acquire().await?.forget();
+            Ok(())
+        }
+    };
+    let pubsub = PubSub::builder(url)
+        // Nobody is dead for being silent.
+        .heartbeat(Duration::from_millis(200), Duration::from_secs(3600))
+        .subscribe_fn(subscription, handler)
+        .start()
+        .await
+        .unwrap();
+    (pubsub, heard)
+}
+
+fn open() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(Semaphore::MAX_PERMITS))
+}
+
+const SETTLED: &str =
+    "select not exists (select from pubsub.leases) and not exists (select from pubsub.mailbox)";
+
+#[actix::test]
+async fn after_a_lagging_standby_was_promoted_no_event_is_skipped_although_its_ids_were_used_before() {
+    let mut pair = Pair::start().await;
+    let (_pubsub, mut heard) = hear(&pair.url(), "one", open()).await;
+    let before = publish(&pair.client, 5).await;
+    assert_eq!(heard.take(5).await.into_iter().collect::<BTreeSet<_>>(), before);
+    until(&pair.client, SETTLED).await;
+    pair.part().await;
+    let lost = publish(&pair.client, 100).await;
+    assert_eq!(heard.take(100).await.into_iter().collect::<BTreeSet<_>>(), lost);
+    let snapshot = "select pg_snapshot_xmax(pg_current_snapshot())::text::bigint";
+    let reached: i64 = pair.client.query_one(snapshot, &[]).await.unwrap().get(0);
+
+    let client = pair.fail_over().await;
+    let after = publish(&client, 50).await;
+    assert!(after.iter().any(|id| lost.contains(id)), "ids are given again");
+    let back: i64 = client.query_one(snapshot, &[]).await.unwrap().get(0);
+    assert!(back < reached, "and so are transaction ids");
+    assert_eq!(heard.take(50).await.into_iter().collect::<BTreeSet<_>>(), after);
+    until(&client, SETTLED).await;
+    assert!(heard.rest().is_empty());
+    until(&client, "select timeline = 2 from pubsub.home").await;
+}
+
+#[actix::test]
+async fn what_a_process_had_settled_only_before_a_failover_runs_again() {
+    let mut pair = Pair::start().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let (_pubsub, mut heard) = hear(&pair.url(), "one", Arc::clone(&gate)).await;
+    let ids = publish(&pair.client, 3).await;
+    assert_eq!(heard.take(3).await.into_iter().collect::<BTreeSet<_>>(), ids);
+    until(&pair.client, "select sum(cardinality(event_ids)) = 3 from pubsub.leases").await;
+    pair.part().await;
+    gate.add_permits(Semaphore::MAX_PERMITS);
+    until(&pair.client, SETTLED).await;
+
+    let client = pair.fail_over().await;
+    until(&client, "select sum(cardinality(event_ids)) = 3 or count(*) = 0 from pubsub.leases").await;
+    // The standby knows the leases, not that they were settled; and the process that holds them lives.
+    assert_eq!(heard.take(3).await.into_iter().collect::<BTreeSet<_>>(), ids);
+    until(&client, SETTLED).await;
+}
+
+#[actix::test]
+async fn a_process_that_only_the_dead_primary_knew_registers_again() {
+    let mut pair = Pair::start().await;
+    ByHand::register(&pair.client, "one").await.unwrap();
+    pair.part().await;
+    let (_pubsub, mut heard) = hear(&pair.url(), "one", open()).await;
+    let lost = publish(&pair.client, 3).await;
+    assert_eq!(heard.take(3).await.into_iter().collect::<BTreeSet<_>>(), lost);
+
+    let client = pair.fail_over().await;
+    // Before it is back, others begin.
+    let other = ByHand::register(&client, "two").await.unwrap();
+    let after = publish(&client, 5).await;
+    assert_eq!(heard.take(5).await.into_iter().collect::<BTreeSet<_>>(), after);
+    until(&client, SETTLED).await;
+    assert_eq!(other.drain(10).await.unwrap().into_iter().collect::<BTreeSet<_>>(), after);
+}
+
+#[actix::test]
+async fn no_number_that_stands_for_somebody_is_given_again_after_a_failover() {
+    let mut pair = Pair::start().await;
+    let one = ByHand::register(&pair.client, "one").await.unwrap();
+    pair.part().await;
+    publish(&pair.client, 100).await;
+    let (mut tokens, mut processes) = (Vec::new(), vec![one.process]);
+    while let Some(event) = one.claim(1).await.unwrap().first() {
+        tokens.push(event.token);
+        processes.push(ByHand::register(&pair.client, "one").await.unwrap().process);
+    }
+    let lost = ByHand::register(&pair.client, "lost").await.unwrap().subscription;
+    let (process, subscription) = (one.process, one.subscription);
+
+    let client = pair.fail_over().await;
+    let other = ByHand::register(&client, "other").await.unwrap();
+    assert_ne!(other.subscription, lost, "whoever still runs the lost one must not get the other's events");
+    assert!(
+        processes.iter().all(|&process| process < other.process),
+        "{processes:?}, then {}",
+        other.process
+    );
+    publish(&client, 100).await;
+    // The same process, the same events by their ids, and other leases.
+    let claim = "select token from pubsub.claim($1, $2, 1)";
+    for old in tokens {
+        let new: i64 = client.query_one(claim, &[&subscription, &process]).await.unwrap().get(0);
+        assert!(new > old);
+        let settle = "select pubsub.settle($1, $2)";
+        let settled: bool = client.query_one(settle, &[&process, &old]).await.unwrap().get(0);
+        assert!(!settled, "an answer to a lost delivery must not count for the one that has its event's id");
+    }
+    assert_eq!(
+        client.query_one("select count(*) from pubsub.leases", &[]).await.unwrap().get::<_, i64>(0),
+        100
+    );
+}
+
+#[actix::test]
+async fn no_token_is_given_again_after_a_crash_that_forgot_its_claim() {
+    // So that what is committed asynchronously is lost for certain.
+    let settings = vec![("wal_writer_delay".into(), "10s".into())];
+    let mut server = Server::start_with(Options { settings, ..Options::default() }).unwrap();
+    let url = server.url("postgres");
+    migrate(&url).await.unwrap();
+    let mut claimed = 0;
+    for _ in 0..3 {
+        let client = connect(&url).await;
+        let one = ByHand::register(&client, "one").await.unwrap();
+        publish(&client, 40).await;
+        client.batch_execute("set synchronous_commit = off").await.unwrap();
+        let mut tokens = Vec::new();
+        for _ in 0..40 {
+            tokens.push(one.claim(1).await.unwrap()[0].token);
+        }
+        assert!(tokens.iter().all(|&token| token > claimed), "{claimed}, then {tokens:?}");
+        claimed = tokens[39];
+        server.restart(Mode::Immediate).unwrap();
+    }
+    let client = connect(&url).await;
+    let left: i64 = client.query_one("select count(*) from pubsub.leases", &[]).await.unwrap().get(0);
+    assert!(left < 120, "otherwise nothing was forgotten, and this shows nothing");
+}
+
+#[actix::test]
+async fn a_clean_restart_ends_no_life() {
+    let mut server = Server::start().unwrap();
+    let url = server.url("postgres");
+    migrate(&url).await.unwrap();
+    let life = "select life, news is null from pubsub.recognize()";
+    let client = connect(&url).await;
+    let row = client.query_one(life, &[]).await.unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, bool>(1)), (0, true));
+    server.restart(Mode::Fast).unwrap();
+    let client = connect(&url).await;
+    let row = client.query_one(life, &[]).await.unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, bool>(1)), (0, true));
+    server.restart(Mode::Immediate).unwrap();
+    let client = connect(&url).await;
+    let row = client.query_one("select life > 0, news from pubsub.recognize()", &[]).await.unwrap();
+    let (begun, news): (bool, Option<String>) = (row.get(0), row.get(1));
+    assert_eq!((begun, news.as_deref()), (true, Some("the server was restarted after a crash")));
+    let again = client.query_one("select news is null from pubsub.recognize()", &[]).await.unwrap();
+    assert!(again.get::<_, bool>(0), "told once");
+}
