@@ -2,11 +2,10 @@
 //! given again. Nothing that is published afterwards is skipped, and nobody answers for another's lease.
 
 use pubsub::testing::{Mode, Options, Server};
-use pubsub::{Delivery, PubSub, migrate};
-use pubsub_tests::{ByHand, DEADLINE, Heard, Sms, connect, ear};
-use std::collections::BTreeSet;
+use pubsub::{Delivery, PubSub};
+use pubsub_tests::{ByHand, Heard, Sms, connect, ear, migrated, publish_each, until};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_postgres::Client;
 
@@ -20,10 +19,8 @@ struct Pair {
 impl Pair {
     async fn start() -> Self {
         let primary = Server::start().unwrap();
-        migrate(&primary.url("postgres")).await.unwrap();
+        let client = migrated(&primary).await;
         let standby = primary.standby().unwrap();
-        let client = connect(&primary.url("postgres")).await;
-        client.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
         Self { primary, standby, client }
     }
 
@@ -54,22 +51,6 @@ impl Pair {
         self.standby.promote().unwrap();
         connect(&self.standby.url("postgres")).await
     }
-}
-
-async fn until(client: &Client, sql: &str) {
-    let end = Instant::now() + DEADLINE;
-    while !client.query_one(sql, &[]).await.unwrap().get::<_, bool>(0) {
-        assert!(Instant::now() < end, "still not: {sql}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-async fn publish(client: &Client, count: usize) -> BTreeSet<i64> {
-    let mut ids = BTreeSet::new();
-    for n in 0..count {
-        ids.insert(pubsub::publish(client, &Sms::new(n.to_string())).await.unwrap().0);
-    }
-    ids
 }
 
 async fn hear(url: &str, subscription: &str, gate: Arc<Semaphore>) -> (PubSub, Heard<i64>) {
@@ -103,21 +84,21 @@ const SETTLED: &str =
 async fn after_a_lagging_standby_was_promoted_no_event_is_skipped_although_its_ids_were_used_before() {
     let mut pair = Pair::start().await;
     let (_pubsub, mut heard) = hear(&pair.url(), "one", open()).await;
-    let before = publish(&pair.client, 5).await;
-    assert_eq!(heard.take(5).await.into_iter().collect::<BTreeSet<_>>(), before);
+    let before = publish_each(&pair.client, 5).await;
+    assert_eq!(heard.take_sorted(5).await, before);
     until(&pair.client, SETTLED).await;
     pair.part().await;
-    let lost = publish(&pair.client, 100).await;
-    assert_eq!(heard.take(100).await.into_iter().collect::<BTreeSet<_>>(), lost);
+    let lost = publish_each(&pair.client, 100).await;
+    assert_eq!(heard.take_sorted(100).await, lost);
     let snapshot = "select pg_snapshot_xmax(pg_current_snapshot())::text::bigint";
     let reached: i64 = pair.client.query_one(snapshot, &[]).await.unwrap().get(0);
 
     let client = pair.fail_over().await;
-    let after = publish(&client, 50).await;
+    let after = publish_each(&client, 50).await;
     assert!(after.iter().any(|id| lost.contains(id)), "ids are given again");
     let back: i64 = client.query_one(snapshot, &[]).await.unwrap().get(0);
     assert!(back < reached, "and so are transaction ids");
-    assert_eq!(heard.take(50).await.into_iter().collect::<BTreeSet<_>>(), after);
+    assert_eq!(heard.take_sorted(50).await, after);
     until(&client, SETTLED).await;
     assert!(heard.rest().is_empty());
     until(&client, "select timeline = 2 from pubsub.home").await;
@@ -128,8 +109,8 @@ async fn what_a_process_had_settled_only_before_a_failover_runs_again() {
     let mut pair = Pair::start().await;
     let gate = Arc::new(Semaphore::new(0));
     let (_pubsub, mut heard) = hear(&pair.url(), "one", Arc::clone(&gate)).await;
-    let ids = publish(&pair.client, 3).await;
-    assert_eq!(heard.take(3).await.into_iter().collect::<BTreeSet<_>>(), ids);
+    let ids = publish_each(&pair.client, 3).await;
+    assert_eq!(heard.take_sorted(3).await, ids);
     until(&pair.client, "select sum(cardinality(event_ids)) = 3 from pubsub.leases").await;
     pair.part().await;
     gate.add_permits(Semaphore::MAX_PERMITS);
@@ -138,7 +119,7 @@ async fn what_a_process_had_settled_only_before_a_failover_runs_again() {
     let client = pair.fail_over().await;
     until(&client, "select sum(cardinality(event_ids)) = 3 or count(*) = 0 from pubsub.leases").await;
     // The standby knows the leases, not that they were settled; and the process that holds them lives.
-    assert_eq!(heard.take(3).await.into_iter().collect::<BTreeSet<_>>(), ids);
+    assert_eq!(heard.take_sorted(3).await, ids);
     until(&client, SETTLED).await;
 }
 
@@ -148,16 +129,16 @@ async fn a_process_that_only_the_dead_primary_knew_registers_again() {
     ByHand::register(&pair.client, "one").await.unwrap();
     pair.part().await;
     let (_pubsub, mut heard) = hear(&pair.url(), "one", open()).await;
-    let lost = publish(&pair.client, 3).await;
-    assert_eq!(heard.take(3).await.into_iter().collect::<BTreeSet<_>>(), lost);
+    let lost = publish_each(&pair.client, 3).await;
+    assert_eq!(heard.take_sorted(3).await, lost);
 
     let client = pair.fail_over().await;
     // Before it is back, others begin.
     let other = ByHand::register(&client, "two").await.unwrap();
-    let after = publish(&client, 5).await;
-    assert_eq!(heard.take(5).await.into_iter().collect::<BTreeSet<_>>(), after);
+    let after = publish_each(&client, 5).await;
+    assert_eq!(heard.take_sorted(5).await, after);
     until(&client, SETTLED).await;
-    assert_eq!(other.drain(10).await.unwrap().into_iter().collect::<BTreeSet<_>>(), after);
+    assert_eq!(other.drain(10).await.unwrap(), after);
 }
 
 #[actix::test]
@@ -165,7 +146,7 @@ async fn no_number_that_stands_for_somebody_is_given_again_after_a_failover() {
     let mut pair = Pair::start().await;
     let one = ByHand::register(&pair.client, "one").await.unwrap();
     pair.part().await;
-    publish(&pair.client, 100).await;
+    publish_each(&pair.client, 100).await;
     let (mut tokens, mut processes) = (Vec::new(), vec![one.process]);
     while let Some(event) = one.claim(1).await.unwrap().first() {
         tokens.push(event.token);
@@ -182,7 +163,7 @@ async fn no_number_that_stands_for_somebody_is_given_again_after_a_failover() {
         "{processes:?}, then {}",
         other.process
     );
-    publish(&client, 100).await;
+    publish_each(&client, 100).await;
     // The same process, the same events by their ids, and other leases.
     let claim = "select token from pubsub.claim($1, $2, 1)";
     for old in tokens {
@@ -204,12 +185,12 @@ async fn no_token_is_given_again_after_a_crash_that_forgot_its_claim() {
     let settings = vec![("wal_writer_delay".into(), "10s".into())];
     let mut server = Server::start_with(Options { settings, ..Options::default() }).unwrap();
     let url = server.url("postgres");
-    migrate(&url).await.unwrap();
+    migrated(&server).await;
     let mut claimed = 0;
     for _ in 0..3 {
         let client = connect(&url).await;
         let one = ByHand::register(&client, "one").await.unwrap();
-        publish(&client, 40).await;
+        publish_each(&client, 40).await;
         client.batch_execute("set synchronous_commit = off").await.unwrap();
         let mut tokens = Vec::new();
         for _ in 0..40 {
@@ -228,7 +209,7 @@ async fn no_token_is_given_again_after_a_crash_that_forgot_its_claim() {
 async fn a_clean_restart_ends_no_life() {
     let mut server = Server::start().unwrap();
     let url = server.url("postgres");
-    migrate(&url).await.unwrap();
+    migrated(&server).await;
     let life = "select life, news is null from pubsub.recognize()";
     let client = connect(&url).await;
     let row = client.query_one(life, &[]).await.unwrap();

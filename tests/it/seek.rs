@@ -1,21 +1,10 @@
 //! A subscription can be moved in the log: back, to hear past events again, or ahead.
 
 use pubsub::{Delivery, EventId, PublishOptions, Seek, SubscribeOptions};
-use pubsub_tests::{ByHand, Claimed, Sms, Stage, connect, ear};
-use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use pubsub_tests::{ByHand, Claimed, Sms, Stage, connect, ear, publish_each as publish};
+use std::future::poll_fn;
 use std::time::Duration;
-use tokio_postgres::Client;
-
-/// Publishes `count` events, each in a transaction of its own, and returns their ids.
-async fn publish(client: &Client, count: usize) -> Vec<i64> {
-    let mut ids = Vec::with_capacity(count);
-    for n in 0..count {
-        ids.push(pubsub::publish(client, &Sms::new(n.to_string())).await.unwrap().0);
-    }
-    ids
-}
+use tokio_postgres::{AsyncMessage, Client};
 
 /// A stage with a subscription `one` that has read and settled ten events, and their ids.
 async fn ten_events_on(stage: &Stage) -> (ByHand<'_>, Vec<i64>) {
@@ -48,8 +37,6 @@ async fn a_subscription_moved_back_hears_old_events_again_with_their_headers_and
             ));
             async { Ok(()) }
         })
-        // Only its wake-up tells it.
-        .poll_interval(Duration::from_secs(3600))
         .start()
         .await
         .unwrap();
@@ -60,7 +47,6 @@ async fn a_subscription_moved_back_hears_old_events_again_with_their_headers_and
     let first_time = heard.take(2).await;
     assert!(first_time.iter().all(|(.., replay, attempt)| !replay && *attempt == 1));
     stage.until_settled().await;
-    stage.until_count("select count(*) from pubsub.waiters", 1).await;
 
     let sought = pubsub.seek::<Sms>("one", Seek::Beginning).await.unwrap();
     assert_eq!((sought.replayed, sought.skipped), (2, 0));
@@ -77,6 +63,28 @@ async fn a_subscription_moved_back_hears_old_events_again_with_their_headers_and
     }
     pubsub.publish(&Sms::new("third")).await.unwrap();
     assert!(!heard.next().await.4, "what is new is none");
+}
+
+#[actix::test]
+async fn a_seek_wakes_those_who_sleep() {
+    let stage = Stage::new().await;
+    let (_, _) = ten_events_on(&stage).await;
+    let (client, mut connection) =
+        tokio_postgres::connect(stage.database.url(), tokio_postgres::NoTls).await.unwrap();
+    let (tell, mut heard) = ear();
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+            if let AsyncMessage::Notification(bell) = message {
+                tell.tell(bell.payload().to_owned());
+            }
+        }
+    });
+    client.batch_execute("listen pubsub").await.unwrap();
+    seek(&stage.client, "seek_to_beginning('sms', 'one', dry_run => true)").await;
+    stage.client.batch_execute("notify pubsub, 'the dry run rang nobody'").await.unwrap();
+    assert_eq!(heard.next().await, "the dry run rang nobody");
+    seek(&stage.client, "seek_to_beginning('sms', 'one')").await;
+    assert_eq!(heard.next().await, "sms");
 }
 
 #[actix::test]
@@ -313,90 +321,4 @@ async fn a_seek_that_cannot_be_is_refused() {
     stage.client.batch_execute("rollback").await.unwrap();
     let below = format!("seek_to_event('sms', 'one', {})", ids[0] - 1_000_000);
     assert_eq!(seek(&stage.client, &below).await, (10, 0), "below the beginning is the beginning");
-}
-
-/// How many events the publishers of the next test commit before each seek.
-const BETWEEN_SEEKS: usize = 60;
-
-#[actix::test]
-async fn a_seek_while_processes_publish_and_claim_loses_nothing_and_skips_what_it_says() {
-    let stage = Stage::new().await;
-    ByHand::register(&stage.client, "one").await.unwrap();
-    let stop = Arc::new(AtomicBool::new(false));
-    let (committed_tell, mut committed) = ear();
-    let (claimed_tell, mut claimed) = ear();
-    let publishers = (0..3).map(|n| {
-        let (url, stop, tell) = (stage.database.url().to_owned(), Arc::clone(&stop), committed_tell.clone());
-        tokio::spawn(async move {
-            let mut client = connect(&url).await;
-            while !stop.load(Ordering::Relaxed) {
-                // Two of them publish in long transactions, whose ids are old when they commit.
-                let events = if n == 0 { 1 } else { fastrand::usize(1..8) };
-                let transaction = client.transaction().await.unwrap();
-                let mut ids = Vec::new();
-                for _ in 0..events {
-                    ids.push(pubsub::publish(&transaction, &Sms::new("x")).await.unwrap().0);
-                }
-                transaction.commit().await.unwrap();
-                tell.tell(ids);
-            }
-        })
-    });
-    let claimers = (0..2).map(|_| {
-        let (url, stop, tell) = (stage.database.url().to_owned(), Arc::clone(&stop), claimed_tell.clone());
-        tokio::spawn(async move {
-            let client = connect(&url).await;
-            let one = ByHand::register(&client, "one").await.unwrap();
-            loop {
-                let last = stop.load(Ordering::Relaxed);
-                let events = one.claim(fastrand::i32(1..20)).await.unwrap();
-                if events.is_empty() && last {
-                    return;
-                }
-                tell.tell(events);
-            }
-        })
-    });
-    let tasks: Vec<_> = publishers.chain(claimers).collect();
-
-    let mut mine = connect(stage.database.url()).await;
-    let mut known = BTreeSet::new();
-    let mut seeks = Vec::new();
-    for round in 0..12 {
-        while known.len() < BETWEEN_SEEKS * (round + 1) {
-            known.extend(committed.next().await);
-        }
-        known.extend(committed.rest().into_iter().flatten());
-        let position = known.iter().copied().nth(fastrand::usize(..known.len())).unwrap();
-        // Its lock is held to the end of its transaction: the tokens above are those of claims that come after it.
-        let transaction = mine.transaction().await.unwrap();
-        let call = format!("select pubsub.seek_to_event('sms', 'one', {position})");
-        transaction.batch_execute(&call).await.unwrap();
-        let last_token = "select pg_sequence_last_value('pubsub.leases_token_seq')";
-        let token: i64 = transaction.query_one(last_token, &[]).await.unwrap().get(0);
-        transaction.commit().await.unwrap();
-        seeks.push((token, position, known.clone()));
-    }
-    stop.store(true, Ordering::Relaxed);
-    for task in tasks {
-        task.await.unwrap();
-    }
-    known.extend(committed.rest().into_iter().flatten());
-    let claimed: Vec<Claimed> = claimed.rest().into_iter().flatten().collect();
-    let between = |from: i64, to: i64| -> BTreeSet<i64> {
-        let within = claimed.iter().filter(|event| event.token > from && event.token <= to);
-        within.map(|event| event.id).collect()
-    };
-    let ends = seeks.iter().skip(1).map(|(token, ..)| *token).chain([i64::MAX]);
-    for ((token, position, before), end) in seeks.iter().zip(ends) {
-        let skipped = between(*token, end).into_iter().find(|id| id < position && before.contains(id));
-        assert_eq!(skipped, None, "below {position}, and committed before the seek");
-    }
-    let (token, position, before) = seeks.last().unwrap();
-    let after = between(*token, i64::MAX);
-    let lost: Vec<_> = known.range(position..).filter(|&id| !after.contains(id)).collect();
-    assert!(lost.is_empty(), "lost after a seek to {position}: {lost:?}");
-    let ever = between(0, i64::MAX);
-    let late: Vec<_> = known.difference(before).filter(|&id| !ever.contains(id)).collect();
-    assert!(late.is_empty(), "committed after the last seek, and lost: {late:?}");
 }

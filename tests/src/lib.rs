@@ -116,6 +116,15 @@ pub async fn connect(url: &str) -> Client {
     client
 }
 
+/// Waits until a query's answer is true.
+pub async fn until(client: &Client, sql: &str) {
+    let end = Instant::now() + DEADLINE;
+    while !client.query_one(sql, &[]).await.expect("an answer").get::<_, bool>(0) {
+        assert!(Instant::now() < end, "still not: {sql}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// Where handlers tell the test what they saw.
 #[derive(Debug)]
 pub struct Heard<T>(mpsc::UnboundedReceiver<T>);
@@ -162,6 +171,16 @@ impl<T: Debug> Heard<T> {
         told
     }
 
+    /// The next `count` things that are told, in their order and not in that of the telling.
+    pub async fn take_sorted(&mut self, count: usize) -> Vec<T>
+    where
+        T: Ord,
+    {
+        let mut told = self.take(count).await;
+        told.sort_unstable();
+        told
+    }
+
     /// What has been told and not taken.
     pub fn rest(&mut self) -> Vec<T> {
         std::iter::from_fn(|| self.0.try_recv().ok()).collect()
@@ -174,6 +193,9 @@ mod proxy;
 mod role;
 
 pub use by_hand::{ByHand, Claimed};
-pub use moving::{dump, dump_and_restore, newer_binaries, newer_server, restore};
+pub use moving::{
+    dump, dump_and_restore, go_home, hear_ids, migrated, newer_binaries, newer_server, old_server,
+    publish_each, restore,
+};
 pub use proxy::Proxy;
 pub use role::{Role, play};

@@ -1,8 +1,11 @@
 //! Moving a database: dump and restore, and where a second version of PostgreSQL is.
 
+use crate::{Heard, Sms, connect, ear};
 use pubsub::testing::{Options, Server};
+use pubsub::{Delivery, Error, PubSub};
 use std::path::PathBuf;
 use std::process::Command;
+use tokio_postgres::Client;
 
 /// The environment variable with the directory of a newer PostgreSQL's binaries.
 const NEWER: &str = "PUBSUB_POSTGRES_NEWER_BIN";
@@ -57,4 +60,70 @@ pub fn restore(dump: &[u8], to: &Server) {
     std::fs::remove_file(&file).expect("the dump was written");
     let restored = restored.expect("pg_restore is installed");
     assert!(restored.status.success(), "pg_restore: {}", String::from_utf8_lossy(&restored.stderr));
+}
+
+/// Installs the schema and channel `sms` in a server's database `postgres`. Returns a client on it.
+///
+/// # Panics
+/// If that fails.
+pub async fn migrated(server: &Server) -> Client {
+    let url = server.url("postgres");
+    pubsub::migrate(&url).await.expect("a migrated database");
+    let client = connect(&url).await;
+    client.batch_execute("select pubsub.declare_channel('sms')").await.expect("a channel");
+    client
+}
+
+/// A server with the schema, whose transaction ids are far above those of a fresh one.
+///
+/// # Panics
+/// If that fails.
+pub async fn old_server() -> (Server, Client) {
+    let server = Server::start().expect("a server");
+    let client = migrated(&server).await;
+    let spend = "do $$ begin for n in 1 .. 20000 loop perform pg_current_xact_id(); commit; end loop; end $$";
+    client.batch_execute(spend).await.expect("time passes");
+    (server, client)
+}
+
+/// Publishes events one by one, and returns their ids.
+///
+/// # Panics
+/// If that fails.
+pub async fn publish_each(session: &impl pubsub::Session, count: usize) -> Vec<i64> {
+    let mut ids = Vec::with_capacity(count);
+    for n in 0..count {
+        ids.push(pubsub::publish(session, &Sms::new(n.to_string())).await.expect("published").0);
+    }
+    ids
+}
+
+/// Starts a runtime whose subscription `one` tells which events it is given, and is done.
+///
+/// # Errors
+/// Those of `start`.
+pub async fn hear_ids(url: &str) -> Result<(PubSub, Heard<i64>), Error> {
+    let (tell, heard) = ear();
+    let handler = move |sms: Delivery<Sms>| {
+        tell.tell(sms.event_id().0);
+        std::future::ready(Ok(()))
+    };
+    let pubsub = PubSub::builder(url).subscribe_fn("one", handler).start().await?;
+    Ok((pubsub, heard))
+}
+
+/// Rebases a restored database, unless that has been done. Whether it needed no word for it.
+///
+/// # Panics
+/// If that fails.
+pub async fn go_home(server: &Server) -> bool {
+    let client = connect(&server.url("postgres")).await;
+    match client.batch_execute("select pubsub.recognize()").await {
+        Ok(()) => true,
+        Err(refused) => {
+            assert_eq!(refused.code().expect("the server refuses").code(), "PB005");
+            pubsub::rebase(&server.url("postgres")).await.expect("a rebased log");
+            false
+        }
+    }
 }
