@@ -189,6 +189,7 @@ impl<T: Debug> Heard<T> {
 
 mod by_hand;
 mod moving;
+mod owned;
 mod proxy;
 mod role;
 
@@ -197,5 +198,6 @@ pub use moving::{
     dump, dump_and_restore, go_home, hear_ids, migrated, newer_binaries, newer_server, old_server,
     publish_each, restore,
 };
+pub use owned::Owned;
 pub use proxy::Proxy;
 pub use role::{Role, play};

@@ -8,13 +8,7 @@ use tokio_postgres::Row;
 
 const DEAD_LETTERS: &str = "
     select d.event_id, d.payload::text, d.reason, d.attempt, d.error, d.published_at, d.died_at
-      from pubsub.subscriptions s
-      join pubsub.dead_letters d on d.subscription = s.id
-     where s.channel = $1
-       and s.name = $2
-       and d.event_id > $3
-     order by d.subscription, d.event_id
-     limit $4";
+      from pubsub.list_dead_letters($1, $2, $3, $4) d";
 
 const REDRIVE: &str = "select pubsub.redrive($1, $2, $3, $4)";
 
@@ -31,7 +25,7 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<DeadLetter>, Error> {
         const DOING: &str = "list dead letters";
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
         let rows = self.query(DOING, DEAD_LETTERS, &[&channel, &subscription, &after, &limit]).await?;
         let letters: Result<_, _> = rows.iter().map(dead_letter).collect();
         letters.map_err(|source| Error::Database { doing: DOING, source })

@@ -1,0 +1,394 @@
+-- Who may do what: the audience of every function and view, and the rights that make a role one of an audience.
+--
+-- What:  nothing in this schema is open to everybody. A function that others may call acts with its owner's rights, so
+--        that nobody but the owner needs any on a table; publishers alone have one, to insert into the log. Roles are
+--        made by whoever administers the cluster, never here: the grant_* functions take any role that exists.
+-- Locks: none that matter; functions are altered in place, and a call that runs goes on as it began.
+--
+-- The owner is the role that migrates. A later migration that adds a function or a view, or replaces one, lists it in
+-- pubsub.audiences if it is for others, and ends with `select pubsub.apply_audiences()`. tests/it/roles.rs has the whole
+-- matrix, and fails until a new one is in it.
+
+-- What is not only for the owner.
+--   object    name of a function, in all its overloads, or of a view
+--   audience  publisher   may publish, and reads nothing
+--             subscriber  may run subscriptions: what a process does
+--             observer    may look, but not at events
+create table pubsub.audiences (
+    object   text collate "C" not null,
+    audience text collate "C" not null,
+    constraint audiences_pkey primary key (object, audience),
+    constraint audiences_audience_check check (audience in ('publisher', 'subscriber', 'observer'))
+);
+
+insert into pubsub.audiences (object, audience)
+values
+    ('publish',                'publisher'),
+    ('declare_channel',        'subscriber'),
+    ('subscribe',              'subscriber'),
+    ('register_process',       'subscriber'),
+    ('beat',                   'subscriber'),
+    ('leave',                  'subscriber'),
+    ('absent_processes',       'subscriber'),
+    ('absent_processes',       'observer'),
+    ('reclaim',                'subscriber'),
+    ('claim',                  'subscriber'),
+    ('claim_mailbox',          'subscriber'),
+    ('next_due',               'subscriber'),
+    ('settle',                 'subscriber'),
+    ('return_unknown',         'subscriber'),
+    ('start_waiting',          'subscriber'),
+    ('channel_is_quiet',       'subscriber'),
+    ('stop_waiting',           'subscriber'),
+    ('list_dead_letters',      'subscriber'),
+    ('redrive',                'subscriber'),
+    ('ensure_partitions',      'subscriber'),
+    ('remove_expired_waiters', 'subscriber'),
+    ('stop_running',           'subscriber'),
+    ('recognize',              'subscriber'),
+    ('seek_to_event',          'subscriber'),
+    ('seek_to_time',           'subscriber'),
+    ('seek_to_beginning',      'subscriber'),
+    ('seek_to_now',            'subscriber'),
+    ('reclaim_strays',         'subscriber'),
+    ('count_unread',           'observer'),
+    ('observed_lanes',         'observer'),
+    ('observed_subscriptions', 'observer'),
+    ('observed_processes',     'observer'),
+    ('observed_leases',        'observer'),
+    ('observed_mailbox',       'observer'),
+    ('observed_dead_letters',  'observer'),
+    ('observed_waiters',       'observer');
+
+-- Dead letters of a subscription with event ids above `after`, at most `batch`, in their order.
+create function pubsub.list_dead_letters(
+    channel      text,
+    subscription text,
+    after        bigint default 0,
+    batch        integer default 100
+)
+returns table (
+    event_id     bigint,
+    key          text,
+    payload      jsonb,
+    headers      jsonb,
+    version      integer,
+    published_at timestamptz,
+    attempt      integer,
+    panics       integer,
+    crashes      integer,
+    reason       text,
+    error        text,
+    died_at      timestamptz
+)
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select d.event_id, d.key, d.payload, d.headers, d.version, d.published_at, d.attempt, d.panics, d.crashes, d.reason,
+           d.error, d.died_at
+      from pubsub.subscriptions s
+      join pubsub.dead_letters d on d.subscription = s.id
+     where s.channel = list_dead_letters.channel
+       and s.name = list_dead_letters.subscription
+       and d.event_id > list_dead_letters.after
+     order by d.subscription, d.event_id
+     limit list_dead_letters.batch;
+end;
+
+-- What observers see: everything but what was published, its key and its headers.
+
+-- How many events a subscription has not claimed, counted up to 10,000 in each lane, and when the first of them was
+-- published. The few that were published by transactions in flight when it last read are left out.
+create function pubsub.count_unread(subscription integer) returns table (unread bigint, oldest_unread_at timestamptz)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+begin
+    return query
+    select sum(ahead.events)::bigint, min(ahead.oldest)
+      from (
+          select distinct on (c.lane)
+                 s.channel, s.lanes, c.lane, c.read_snapshot, coalesce(c.window_position, c.read_sequence) as position
+            from pubsub.subscriptions s
+            join pubsub.cursors c on c.subscription = s.id
+           where s.id = count_unread.subscription
+           order by c.lane, c.seq desc
+      ) at
+     cross join lateral (
+         select count(*) as events, min(e.published_at) as oldest
+           from (
+               select d.published_at
+                 from pubsub.db_events d
+                where d.channel = at.channel
+                  and d.id > at.position
+                  and not pg_visible_in_snapshot(d.xid, at.read_snapshot)
+                  and pubsub.lane_of(d.key, d.id, at.lanes) = at.lane
+                order by d.channel, d.id
+                limit 10000
+           ) e
+     ) ahead;
+end
+$$;
+
+-- Subscriptions, and how far behind each is.
+--   lanes             0 if it is unordered
+--   unread            and oldest_unread_at: see pubsub.count_unread
+--   leased            events at work; oldest_lease_at since when the longest
+--   waiting           deliveries in the mailbox that nobody works at; overdue those that are due
+--   suspects          deliveries in the mailbox whose process has died
+create view pubsub.observed_subscriptions as
+select s.id,
+       s.channel,
+       s.name as subscription,
+       s.lanes,
+       s.subscribed_at,
+       ahead.unread,
+       ahead.oldest_unread_at,
+       held.leased,
+       held.oldest_lease_at,
+       post.waiting,
+       post.overdue,
+       post.next_due_at,
+       post.suspects,
+       (select count(*) from pubsub.dead_letters d where d.subscription = s.id) as dead_letters
+  from pubsub.subscriptions s
+ cross join lateral pubsub.count_unread(s.id) ahead
+ cross join lateral (
+     select coalesce(sum(cardinality(l.event_ids)), 0) as leased, min(l.claimed_at) as oldest_lease_at
+       from pubsub.leases l
+      where l.subscription = s.id
+ ) held
+ cross join lateral (
+     select count(*) filter (where m.token is null) as waiting,
+            count(*) filter (where m.token is null and m.due_at <= clock_timestamp()) as overdue,
+            min(m.due_at) filter (where m.token is null) as next_due_at,
+            count(*) filter (where m.crashes > 0) as suspects
+       from pubsub.mailbox m
+      where m.subscription = s.id
+ ) post;
+
+-- The lanes of ordered subscriptions, and which process claims from each.
+--   parked  deliveries that wait behind an earlier event of their key
+create view pubsub.observed_lanes as
+select s.channel, s.name as subscription, l.lane, l.process,
+       (
+           select count(*)
+             from pubsub.mailbox m
+            where m.subscription = l.subscription and m.lane = l.lane and m.due_at = 'infinity'
+       ) as parked
+  from pubsub.lanes l
+  join pubsub.subscriptions s on s.id = l.subscription;
+
+-- Running processes.
+--   silent_for  since its last beat
+--   absent      its session is gone: it is dead, or will be back in a moment
+create view pubsub.observed_processes as
+select p.id,
+       p.host,
+       p.os_pid,
+       p.version,
+       p.started_at,
+       p.beat_at,
+       clock_timestamp() - p.beat_at as silent_for,
+       p.id in (select pubsub.absent_processes()) as absent,
+       (select coalesce(sum(cardinality(l.event_ids)), 0) from pubsub.leases l where l.process = p.id) as leased
+  from pubsub.processes p;
+
+-- Claimed batches that are not settled.
+create view pubsub.observed_leases as
+select l.token, s.channel, s.name as subscription, l.process, cardinality(l.event_ids) as events, l.from_mailbox,
+       l.claimed_at
+  from pubsub.leases l
+  join pubsub.subscriptions s on s.id = l.subscription;
+
+-- Deliveries with a state of their own. `last_error` is in the words of the handler's error.
+create view pubsub.observed_mailbox as
+select s.channel, s.name as subscription, m.event_id, m.published_at, m.attempt, m.panics, m.crashes, m.due_at,
+       m.token is not null as leased, m.last_error
+  from pubsub.mailbox m
+  join pubsub.subscriptions s on s.id = m.subscription;
+
+-- Deliveries given up. `error` is in the words of the handler's error.
+create view pubsub.observed_dead_letters as
+select s.channel, s.name as subscription, d.event_id, d.published_at, d.attempt, d.panics, d.crashes, d.reason, d.error,
+       d.died_at
+  from pubsub.dead_letters d
+  join pubsub.subscriptions s on s.id = d.subscription;
+
+-- Who sleeps: publishers on these channels ring. Not on a standby, which has no unlogged tables.
+create view pubsub.observed_waiters as
+select s.channel, s.name as subscription, w.process, w.until
+  from pubsub.waiters w
+  join pubsub.subscriptions s on s.id = w.subscription;
+
+-- Gives a role the rights of an audience: on what pubsub.audiences lists for it, and on what is no function or view.
+create function pubsub.grant_audience(role name, audience text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    routine  regprocedure;
+    relation regclass;
+begin
+    -- Checked, because "public" would be taken for everybody.
+    if not exists (select from pg_roles r where r.rolname = grant_audience.role) then
+        raise exception using
+            errcode = 'undefined_object',
+            message = format('role "%s" does not exist', grant_audience.role);
+    end if;
+    execute format('grant usage on schema pubsub to %I', role);
+    for routine in
+        select p.oid::regprocedure
+          from pg_proc p
+          join pubsub.audiences a on a.object = p.proname and a.audience = grant_audience.audience
+         where p.pronamespace = 'pubsub'::regnamespace
+    loop
+        execute format('grant execute on routine %s to %I', routine, role);
+    end loop;
+    for relation in
+        select c.oid::regclass
+          from pg_class c
+          join pubsub.audiences a on a.object = c.relname and a.audience = grant_audience.audience
+         where c.relnamespace = 'pubsub'::regnamespace
+           and c.relkind = 'v'
+    loop
+        execute format('grant select on %s to %I', relation, role);
+    end loop;
+    if audience = 'publisher' then
+        -- Neither xid nor id nor published_at: whoever could choose them could make cursors skip events.
+        execute format('grant insert (channel, key, payload, headers, version) on pubsub.db_events to %I', role);
+        execute format('grant select (id) on pubsub.db_events to %I', role);
+        execute format('grant usage on sequence pubsub.db_events_id_seq to %I', role);
+    elsif to_regclass('pubsub.schema_history') is not null then
+        execute format('grant select on pubsub.schema_history to %I', role);
+    end if;
+end
+$$;
+
+-- Lets a role publish, on every channel: with pubsub.publish, or by inserts into the log. It can read nothing.
+create function pubsub.grant_publisher(role name) returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select pubsub.grant_audience(grant_publisher.role, 'publisher');
+end;
+
+-- Lets a role run every subscription: all that a process does, but for publishing.
+create function pubsub.grant_subscriber(role name) returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select pubsub.grant_audience(grant_subscriber.role, 'subscriber');
+end;
+
+-- Lets a role read the views.
+create function pubsub.grant_observer(role name) returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select pubsub.grant_audience(grant_observer.role, 'observer');
+end;
+
+-- Takes from a role every right that it was granted in this schema. What it has as a member of others stays.
+create function pubsub.revoke_rights(role name) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    execute format('revoke all on all routines in schema pubsub from %I', role);
+    execute format('revoke all on all tables in schema pubsub from %I', role);
+    execute format('revoke all on all sequences in schema pubsub from %I', role);
+    execute format('revoke all on schema pubsub from %I', role);
+end
+$$;
+
+-- Raises unless one role owns all of the schema. A function with the rights of another owner would fail at the tables; or
+-- would have more than it needs, if a superuser ran one migration of many.
+create function pubsub.require_one_owner() returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    of_the_log constant regrole := (select c.relowner from pg_class c where c.oid = 'pubsub.db_events'::regclass);
+    other      record;
+begin
+    select o.name, o.owner into other
+      from (
+          select p.oid::regprocedure::text, p.proowner::regrole
+            from pg_proc p
+           where p.pronamespace = 'pubsub'::regnamespace
+          union all
+          select c.oid::regclass::text, c.relowner::regrole
+            from pg_class c
+           where c.relnamespace = 'pubsub'::regnamespace
+      ) o (name, owner)
+     where o.owner <> of_the_log
+     limit 1;
+    if found then
+        raise exception using
+            errcode = 'invalid_object_definition',
+            message = format('%s belongs to %s, and the log to %s', other.name, other.owner, of_the_log),
+            hint = 'One role owns the whole schema: migrate as the role that migrated first.';
+    end if;
+end
+$$;
+
+-- Makes the rights in this schema what pubsub.audiences says: closes what is new to everybody, has what is for others act
+-- with its owner's rights, and gives it to the roles that were granted the rest of its audience before.
+create function pubsub.apply_audiences() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    routine record;
+    holder  record;
+begin
+    perform pubsub.require_one_owner();
+    for routine in
+        select p.oid::regprocedure as signature,
+               p.prorettype = 'trigger'::regtype
+                   or exists (select from pubsub.audiences a where a.object = p.proname) as is_for_others,
+               coalesce(p.proconfig @> array['search_path=pg_catalog, pg_temp'], false) as is_pinned
+          from pg_proc p
+         where p.pronamespace = 'pubsub'::regnamespace
+    loop
+        execute format('revoke all on routine %s from public', routine.signature);
+        if routine.is_for_others and not routine.is_pinned then
+            raise exception using
+                errcode = 'invalid_function_definition',
+                message = format('%s is for others and does not set its search_path', routine.signature);
+        elsif routine.is_for_others then
+            execute format('alter routine %s security definer', routine.signature);
+        end if;
+    end loop;
+    -- An audience's own objects tell who was granted it; one that two audiences share does not.
+    for holder in
+        with granted as (
+            select p.proname as object, g.grantee
+              from pg_proc p
+             cross join lateral aclexplode(p.proacl) g
+             where p.pronamespace = 'pubsub'::regnamespace
+               and g.grantee not in (0, p.proowner)
+            union all
+            select c.relname, g.grantee
+              from pg_class c
+             cross join lateral aclexplode(c.relacl) g
+             where c.relnamespace = 'pubsub'::regnamespace
+               and c.relkind = 'v'
+               and g.grantee <> c.relowner
+        ),
+        telling as (
+            select a.object, min(a.audience) as audience from pubsub.audiences a group by a.object having count(*) = 1
+        )
+        select distinct r.rolname as role, t.audience
+          from granted g
+          join telling t on t.object = g.object
+          join pg_roles r on r.oid = g.grantee
+    loop
+        perform pubsub.grant_audience(holder.role, holder.audience);
+    end loop;
+end
+$$;
+
+select pubsub.apply_audiences();

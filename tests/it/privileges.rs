@@ -1,0 +1,241 @@
+//! The privilege matrix: who may do what with every function and relation there is, read from the catalog.
+
+use pubsub_tests::Owned;
+
+/// Every function, view, table and sequence of the schema. What is not listed here fails the test: decide whom it is for,
+/// and say so in `pubsub.audiences` and here.
+///
+/// `owner's` marks the functions that act with their owner's rights; the others act with their caller's, and nobody but
+/// the owner may call those. Partitions of the log are not listed: they must be closed to all.
+const MATRIX: &str = "
+function absent_processes            owner's | subscriber: execute | observer: execute
+function after_publish               owner's
+function apply_audiences
+function bear_witness
+function beat                        owner's | subscriber: execute
+function begin_life
+function change_lanes
+function channel_is_quiet            owner's | subscriber: execute
+function claim                       owner's | subscriber: execute
+function claim_mailbox               owner's | subscriber: execute
+function claiming_lock_class
+function clock_slack
+function count_seek
+function count_unread                owner's | observer: execute
+function declare_channel             owner's | subscriber: execute
+function dispose
+function due_of_lane
+function edit_distance
+function ensure_partitions           owner's | subscriber: execute
+function enter_lane
+function far_snapshot
+function finished_stragglers
+function first_event_since
+function grant_audience
+function grant_observer
+function grant_publisher
+function grant_subscriber
+function is_behind
+function is_first_of_key
+function is_replay
+function known_life
+function lane_is_ripe
+function lane_of
+function lanes_lock_class
+function lanes_of
+function leap
+function leave                       owner's | subscriber: execute
+function list_dead_letters           owner's | subscriber: execute
+function log_floor
+function log_sequence
+function maintenance_lock_class
+function next_due                    owner's | subscriber: execute
+function open_lanes
+function origin
+function origin_fence
+function orphan_leases
+function own_snapshot
+function park
+function passed
+function place_cursor
+function prepare_lanes
+function publish                     owner's | publisher: execute
+function publishing_lock_class
+function reason_of_death
+function rebalance
+function rebase
+function rebase_is_exact
+function reclaim                     owner's | subscriber: execute
+function reclaim_strays              owner's | subscriber: execute
+function recognize                   owner's | subscriber: execute
+function redrive                     owner's | subscriber: execute
+function refuse_undeclared
+function register_process            owner's | subscriber: execute
+function remove_expired_waiters      owner's | subscriber: execute
+function require_batch
+function require_first_in_transaction
+function require_home
+function require_one_owner
+function require_registered
+function require_target
+function return_unknown              owner's | subscriber: execute
+function revoke_rights
+function seek
+function seek_to_beginning           owner's | subscriber: execute
+function seek_to_event               owner's | subscriber: execute
+function seek_to_now                 owner's | subscriber: execute
+function seek_to_time                owner's | subscriber: execute
+function sessions_began_at
+function settle                      owner's | subscriber: execute
+function start_running
+function start_waiting               owner's | subscriber: execute
+function stop_running                owner's | subscriber: execute
+function stop_running_all
+function stop_waiting                owner's | subscriber: execute
+function subscribe                   owner's | subscriber: execute
+function system_identifier
+function timeline
+function unpark
+function unread
+function unread_events
+function was_moved
+function window_events
+sequence channels_id_seq
+sequence db_events_id_seq            | publisher: usage
+sequence leases_token_seq
+sequence processes_id_seq
+sequence subscriptions_id_seq
+table audiences
+table channels
+table cursors
+table db_events                      | publisher: insert (channel, headers, key, payload, version), select (id)
+table dead_letters
+table home
+table lanes
+table leases
+table lives
+table mailbox
+table processes
+table replays
+table runners
+table schema_history                 | subscriber: select | observer: select
+table subscriptions
+table waiters
+table witness
+view observed_dead_letters           | observer: select
+view observed_lanes                  | observer: select
+view observed_leases                 | observer: select
+view observed_mailbox                | observer: select
+view observed_processes              | observer: select
+view observed_subscriptions          | observer: select
+view observed_waiters                | observer: select
+";
+
+/// One line for each object, with what each of the roles may do. `$1` are the roles, `$2` what they are called. Asked of
+/// the server, role by role, rather than read from the lists of grants: whatever a role has, in whichever way, counts.
+const ACTUAL: &str = "
+with roles as (
+    select * from unnest($1::text[], $2::text[]) with ordinality r (role, called, place)
+),
+relations as (
+    select c.oid, c.relname::text as name,
+           case c.relkind when 'v' then 'view' when 'S' then 'sequence' else 'table' end as kind
+      from pg_class c
+     where c.relnamespace = 'pubsub'::regnamespace
+       and c.relkind in ('r', 'p', 'v', 'm', 'S', 'f')
+),
+table_rights as (
+    select privilege
+      from unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) privilege
+),
+held as (
+    select p.oid, 'function ' || p.proname as object, case when p.prosecdef then 'owner''s' end as mark, r.place, r.called,
+           case when has_function_privilege(r.role, p.oid, 'execute') then 'execute' end as may
+      from pg_proc p
+     cross join roles r
+     where p.pronamespace = 'pubsub'::regnamespace
+    union all
+    select s.oid, 'sequence ' || s.name, null, r.place, r.called, string_agg(privilege, ', ')
+      from relations s
+     cross join roles r
+      left join unnest(array['usage', 'select', 'update']) privilege on has_sequence_privilege(r.role, s.oid, privilege)
+     where s.kind = 'sequence'
+     group by s.oid, s.name, r.place, r.called
+    union all
+    select t.oid, t.kind || ' ' || t.name, null, r.place, r.called,
+           string_agg(privilege || case when has_table_privilege(r.role, t.oid, privilege) then '' else columns end, ', '
+                      order by privilege)
+      from relations t
+     cross join roles r
+      left join (
+          select t.oid as of_table, r.role as of_role, g.privilege,
+                 ' (' || string_agg(a.attname, ', ' order by a.attname) || ')' as columns
+            from relations t
+           cross join roles r
+           cross join table_rights g
+            join pg_attribute a on a.attrelid = t.oid and not a.attisdropped
+           where t.kind <> 'sequence'
+             and case
+                     when g.privilege in ('select', 'insert', 'update', 'references') and a.attnum > 0
+                     then has_column_privilege(r.role, t.oid, a.attnum, g.privilege)
+                     else has_table_privilege(r.role, t.oid, g.privilege)
+                 end
+           group by t.oid, r.role, g.privilege
+      ) rights on of_table = t.oid and of_role = r.role
+     where t.kind <> 'sequence'
+     group by t.oid, t.kind, t.name, r.place, r.called
+)
+select concat_ws(' | ', nullif(concat_ws(' ', h.object, h.mark), ''),
+                 string_agg(h.called || ': ' || h.may, ' | ' order by h.place) filter (where h.may is not null))
+  from held h
+ group by h.oid, h.object, h.mark
+ order by h.object collate \"C\"";
+
+#[actix::test]
+async fn every_function_and_relation_is_in_the_privilege_matrix() {
+    let owned = Owned::new().await;
+    let mut roles = vec![owned.role("stranger").await];
+    let audiences = ["publisher", "subscriber", "observer"];
+    for audience in audiences {
+        roles.push(owned.role_for(audience, &[audience]).await);
+    }
+    let called = ["stranger", "publisher", "subscriber", "observer"].map(str::to_owned).to_vec();
+    let rows = owned.owner.query(ACTUAL, &[&roles, &called]).await.unwrap();
+    // Two overloads of a function would be two lines of one name, and so fail too.
+    let (partitions, actual): (Vec<String>, Vec<String>) =
+        rows.iter().map(|row| row.get::<_, String>(0)).partition(|line| line.starts_with("table db_events_"));
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let expected: Vec<_> = MATRIX.lines().filter(|line| !line.is_empty()).map(words).collect();
+    let actual: Vec<_> = actual.iter().map(|line| words(line)).collect();
+    for line in &actual {
+        assert!(expected.contains(line), "not as the matrix has it, or not in it: {line}");
+    }
+    for line in &expected {
+        assert!(actual.contains(line), "in the matrix, and not so: {line}");
+    }
+    assert!(!partitions.is_empty());
+    for partition in &partitions {
+        assert!(!partition.contains('|'), "a partition is open: {partition}");
+    }
+    assert_eq!(actual.len(), expected.len(), "a function has overloads");
+}
+
+#[actix::test]
+async fn whatever_acts_with_its_owners_rights_pins_its_search_path() {
+    let owned = Owned::new().await;
+    let open = "select p.oid::regprocedure::text
+                  from pg_proc p
+                 where p.pronamespace = 'pubsub'::regnamespace
+                   and p.prosecdef
+                   and not coalesce(p.proconfig @> array['search_path=pg_catalog, pg_temp'], false)";
+    let open = owned.owner.query(open, &[]).await.unwrap();
+    assert_eq!(open.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>(), [] as [String; 0]);
+}
+
+#[actix::test]
+async fn nobody_but_the_owner_can_create_in_the_schema() {
+    let owned = Owned::new().await;
+    let role = owned.role_for("all", &["publisher", "subscriber", "observer"]).await;
+    let may = "select has_schema_privilege($1, 'pubsub', 'create') or has_schema_privilege('public', 'pubsub', 'usage')";
+    assert!(!owned.admin.query_one(may, &[&role]).await.unwrap().get::<_, bool>(0));
+}

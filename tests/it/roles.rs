@@ -1,0 +1,285 @@
+//! Roles: whoever publishes, subscribes or looks on needs to be granted that, and nothing else.
+
+use pubsub::{Delivery, Failure, PubSub, publish, publish_all};
+use pubsub_tests::{Owned, Sms, ear};
+use std::time::Duration;
+use tokio_postgres::Client;
+
+/// What the database says to somebody without the right.
+const REFUSED: &str = "42501";
+
+/// The SQLSTATE of the error that a statement must fail with.
+async fn error_of(client: &Client, sql: &str) -> String {
+    match client.batch_execute(sql).await {
+        Ok(()) => panic!("this must fail: {sql}"),
+        Err(error) => error.code().map(|code| code.code().to_owned()).unwrap_or_default(),
+    }
+}
+
+async fn count(client: &Client, sql: &str) -> i64 {
+    client.query_one(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
+}
+
+#[actix::test]
+async fn a_subscriber_and_a_publisher_work_with_no_right_on_a_table() {
+    let owned = Owned::new().await;
+    let subscriber = owned.role_for("subscriber", &["subscriber"]).await;
+    let publisher = owned.connect(&owned.role_for("publisher", &["publisher"]).await).await;
+
+    let (tell, mut heard) = ear();
+    let handler = move |sms: Delivery<Sms>| {
+        tell.tell((sms.msg.clone(), sms.attempt()));
+        let outcome = match sms.msg.as_str() {
+            "fails" if sms.attempt() == 1 => Err(Failure::from("the first time")),
+            "no number" => Err(Failure::reject("no such number")),
+            _ => Ok(()),
+        };
+        std::future::ready(outcome)
+    };
+    let pubsub = PubSub::builder(owned.url(&subscriber)).subscribe_fn("one", handler).start().await.unwrap();
+
+    publish(&publisher, &Sms::new("fails")).await.unwrap();
+    assert_eq!(heard.next().await, ("fails".to_owned(), 1));
+    assert_eq!(heard.next().await, ("fails".to_owned(), 2));
+    publish_all(&publisher, &[Sms::new("one"), Sms::new("two")]).await.unwrap();
+    publisher
+        .batch_execute(r#"set search_path = pubsub; insert into db_events (channel, payload) values ('sms', '{"msg": "three"}')"#)
+        .await
+        .unwrap();
+    publisher.batch_execute(r#"select pubsub.publish('sms', '{"msg": "four"}')"#).await.unwrap();
+    let mut rest: Vec<_> = heard.take(4).await.into_iter().map(|(msg, _)| msg).collect();
+    rest.sort_unstable();
+    assert_eq!(rest, ["four", "one", "three", "two"]);
+
+    publish(&publisher, &Sms::new("no number")).await.unwrap();
+    assert_eq!(heard.next().await.0, "no number");
+    let letters = loop {
+        let letters = pubsub.dead_letters::<Sms>("one", None, 10).await.unwrap();
+        if !letters.is_empty() {
+            break letters;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert_eq!(letters[0].error.as_deref(), Some("no such number"));
+    assert_eq!(pubsub.redrive::<Sms>("one").await.unwrap(), 1);
+    assert_eq!(heard.next().await, ("no number".to_owned(), 1));
+
+    let refused = pubsub.publish(&Sms::new("not a publisher")).await.unwrap_err();
+    assert!(format!("{refused:?}").contains(REFUSED), "{refused:?}");
+    assert!(pubsub.drain(Duration::from_secs(10)).await);
+    assert_eq!(count(&owned.owner, "select count(*) from pubsub.processes").await, 0, "it has left");
+}
+
+#[actix::test]
+async fn a_subscriber_takes_over_and_keeps_the_tables_in_order() {
+    let owned = Owned::new().await;
+    let both = owned.role_for("both", &["subscriber", "publisher"]).await;
+    let client = owned.connect(&both).await;
+    for sql in ["declare_channel('sms')", "subscribe('sms', 'one')", "publish('sms', '{}')"] {
+        client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
+    }
+    let register = "select pubsub.register_process('host', 1, 'test')";
+    let (dead, heir) = (count(&client, register).await, count(&client, register).await);
+    {
+        let session = owned.connect(&both).await;
+        session.query(&format!("select pubsub.beat({dead})"), &[]).await.unwrap();
+        session.query(&format!("select pubsub.claim(1, {dead}, 10)"), &[]).await.unwrap();
+    }
+    let absent = "select count(*) from pubsub.absent_processes()";
+    while count(&client, absent).await == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let reclaim = format!("select orphans from pubsub.reclaim('1 hour', array[{dead}])");
+    assert_eq!(count(&client, &reclaim).await, 1);
+    let claim = format!("select token from pubsub.claim_mailbox(1, {heir}, 1, suspect => true)");
+    let token = count(&client, &claim).await;
+    let settled = client.query_one("select pubsub.settle($1, $2)", &[&heir, &token]).await.unwrap();
+    assert!(settled.get::<_, bool>(0));
+
+    let made = client.query_one("select pubsub.ensure_partitions(5)", &[]).await.unwrap();
+    assert_eq!(made.get::<_, i32>(0), 2, "only the owner of the log could do that by himself");
+    assert_eq!(count(&client, "select pubsub.remove_expired_waiters()").await, 0);
+    assert_eq!(count(&client, "select pubsub.reclaim_strays()").await, 0);
+}
+
+#[actix::test]
+async fn a_publisher_can_neither_read_nor_forge() {
+    let owned = Owned::new().await;
+    owned.owner.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
+    let publisher = owned.connect(&owned.role_for("publisher", &["publisher"]).await).await;
+    for insert in [
+        "(channel, payload, id) values ('sms', '{}', 1)",
+        "(channel, payload, xid) values ('sms', '{}', '3')",
+        "(channel, payload, published_at) values ('sms', '{}', 'epoch')",
+        "(channel, payload) values ('sms', '{}') returning payload",
+    ] {
+        let sql = format!("insert into pubsub.db_events {insert}");
+        assert_eq!(error_of(&publisher, &sql).await, REFUSED, "{sql}");
+    }
+    for sql in [
+        "select payload from pubsub.db_events",
+        "select from pubsub.channels",
+        "update pubsub.db_events set channel = 'sms'",
+        "delete from pubsub.db_events",
+        "select setval('pubsub.db_events_id_seq', 1)",
+        "select pubsub.declare_channel('email')",
+        "select pubsub.claim(1, 1, 1)",
+        "select pubsub.grant_subscriber(current_user)",
+        "create table pubsub.events ()",
+    ] {
+        assert_eq!(error_of(&publisher, sql).await, REFUSED, "{sql}");
+    }
+    assert_eq!(error_of(&publisher, "select pubsub.publish('smz', '{}')").await, "PB001", "the checks hold");
+}
+
+#[actix::test]
+async fn an_observer_sees_how_things_stand_and_no_payload() {
+    let owned = Owned::new().await;
+    let client = &owned.owner;
+    for sql in ["declare_channel('sms')", "subscribe('sms', 'one', 2)", "register_process('host', 7, 'test')"]
+    {
+        client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
+    }
+    let publish =
+        "select pubsub.publish('sms', '{\"msg\": \"secret\"}', 'secret') from generate_series(1, 7)";
+    client.batch_execute(publish).await.unwrap();
+    let settle = r#"'[{"id": 1, "action": "reject", "error": "no such number"},
+                      {"id": 2, "action": "retry", "delay": "1 hour", "error": "connection refused"},
+                      {"id": 3, "action": "crash", "error": "died"}]'"#;
+    client
+        .batch_execute(&format!(
+            "select pubsub.claim(1, 1, 5); select pubsub.settle(1, 1, array[4], {settle});
+             select pubsub.beat(1, false); select pubsub.start_waiting(1, 1, '1 minute')"
+        ))
+        .await
+        .unwrap();
+
+    let observer = owned.connect(&owned.role_for("observer", &["observer"]).await).await;
+    let stands = |sql: &'static str| {
+        let observer = &observer;
+        async move { observer.query_one(sql, &[]).await.unwrap().get::<_, String>(0) }
+    };
+    assert_eq!(
+        stands(
+            "select format('%s/%s unread %s leased %s waiting %s overdue %s suspects %s dead %s',
+                           channel, subscription, unread, leased, waiting, overdue, suspects, dead_letters)
+               from pubsub.observed_subscriptions"
+        )
+        .await,
+        "sms/one unread 2 leased 1 waiting 2 overdue 1 suspects 1 dead 1"
+    );
+    let since = "select count(*)
+                   from pubsub.observed_subscriptions o
+                  where o.oldest_unread_at = (select e.published_at from pubsub.db_events e where e.id = 6)
+                    and o.oldest_lease_at = (select l.claimed_at from pubsub.leases l)
+                    and o.next_due_at = (select m.due_at from pubsub.mailbox m where m.event_id = 3)";
+    assert_eq!(count(client, since).await, 1);
+    assert_eq!(
+        stands("select format('%s %s %s leased %s absent %s', id, host, os_pid, leased, absent) from pubsub.observed_processes")
+            .await,
+        "1 host 7 leased 1 absent f"
+    );
+    assert_eq!(
+        stands("select format('%s %s/%s %s %s', token, channel, subscription, process, events) from pubsub.observed_leases")
+            .await,
+        "1 sms/one 1 1"
+    );
+    assert_eq!(
+        stands(
+            "select string_agg(format('%s: %s %s %s', event_id, attempt, leased, last_error), ', ' order by event_id)
+               from pubsub.observed_mailbox"
+        )
+        .await,
+        "2: 1 f connection refused, 3: 1 f died"
+    );
+    assert_eq!(
+        stands("select format('%s %s %s', event_id, reason, error) from pubsub.observed_dead_letters").await,
+        "1 rejected no such number"
+    );
+    assert_eq!(stands("select subscription from pubsub.observed_waiters").await, "one");
+
+    for sql in [
+        "select payload from pubsub.db_events",
+        "select payload from pubsub.dead_letters",
+        "select * from pubsub.list_dead_letters('sms', 'one')",
+        "select pubsub.claim(1, 1, 1)",
+        "select pubsub.publish('sms', '{}')",
+    ] {
+        assert_eq!(error_of(&observer, sql).await, REFUSED, "{sql}");
+    }
+}
+
+#[actix::test]
+async fn rights_are_taken_back() {
+    let owned = Owned::new().await;
+    owned.owner.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
+    let role = owned.role_for("all", &["publisher", "subscriber", "observer"]).await;
+    let client = owned.connect(&role).await;
+    client.batch_execute("select pubsub.publish('sms', '{}')").await.unwrap();
+    owned.owner.execute("select pubsub.revoke_rights($1::text::name)", &[&role]).await.unwrap();
+    for sql in [
+        "select pubsub.publish('sms', '{}')",
+        "insert into pubsub.db_events (channel, payload) values ('sms', '{}')",
+        "select pubsub.absent_processes()",
+        "select from pubsub.observed_leases",
+    ] {
+        assert_eq!(error_of(&client, sql).await, REFUSED, "{sql}");
+    }
+    let left = "select count(*)
+                  from pg_shdepend d
+                  join pg_roles r on r.oid = d.refobjid
+                 where d.dbid = (select oid from pg_database where datname = current_database())
+                   and r.rolname = current_user";
+    assert_eq!(count(&client, left).await, 0, "the role can be dropped");
+}
+
+#[actix::test]
+async fn only_roles_that_exist_are_granted_anything_and_never_everybody() {
+    let owned = Owned::new().await;
+    for role in ["public", "nobody", "PUBLIC"] {
+        let sql = format!("select pubsub.grant_publisher('{role}')");
+        assert_eq!(error_of(&owned.owner, &sql).await, "42704", "{sql}");
+    }
+}
+
+#[actix::test]
+async fn a_later_migration_gives_what_it_adds_to_the_roles_granted_before() {
+    let owned = Owned::new().await;
+    let subscriber = owned.connect(&owned.role_for("subscriber", &["subscriber"]).await).await;
+    let observer = owned.connect(&owned.role_for("observer", &["observer"]).await).await;
+    let settle = "pg_get_functiondef('pubsub.settle(bigint, bigint, bigint[], jsonb)'::regprocedure)";
+    let replaced: String = owned.owner.query_one(&format!("select {settle}"), &[]).await.unwrap().get(0);
+    let later = "create function pubsub.later() returns integer language sql volatile
+                 set search_path = pg_catalog, pg_temp begin atomic select 1; end;";
+    owned
+        .owner
+        .batch_execute(&format!(
+            "begin; {later}
+             insert into pubsub.audiences (object, audience) values ('later', 'subscriber');
+             {};
+             select pubsub.apply_audiences(); commit",
+            replaced.replace(" SECURITY DEFINER", "")
+        ))
+        .await
+        .unwrap();
+    assert_eq!(subscriber.query_one("select pubsub.later()", &[]).await.unwrap().get::<_, i32>(0), 1);
+    subscriber.batch_execute("select pubsub.settle(1, 1)").await.unwrap();
+    assert_eq!(error_of(&observer, "select pubsub.later()").await, REFUSED);
+}
+
+#[actix::test]
+async fn a_function_for_others_that_does_not_set_its_search_path_is_refused() {
+    let owned = Owned::new().await;
+    let later = "create function pubsub.later() returns integer language sql return 1;
+                 insert into pubsub.audiences (object, audience) values ('later', 'subscriber');
+                 select pubsub.apply_audiences()";
+    assert_eq!(error_of(&owned.owner, later).await, "42P13");
+}
+
+#[actix::test]
+async fn a_migration_by_another_than_the_owner_is_refused() {
+    let owned = Owned::new().await;
+    let later = "create function pubsub.later() returns integer language sql return 1;
+                 select pubsub.apply_audiences()";
+    assert_eq!(error_of(&owned.admin, later).await, "42P17");
+}

@@ -1,0 +1,236 @@
+//! Functions that act with their owner's rights run nothing of their caller's, whatever he puts in their way.
+
+use pubsub_tests::Owned;
+use std::collections::BTreeSet;
+use tokio_postgres::Client;
+
+/// What everything of the attacker's raises when it runs.
+const STRUCK: &str = "EVIL1";
+
+/// A schema that has, for every function and operator whose name occurs in a function of ours, one of the same name and
+/// the same arguments; domains named like types; and relations named like ours and like the catalog's.
+const SHADOWS: &str = r#"
+create schema evil;
+-- Whoever may not use a schema does not even look into it.
+grant usage on schema evil to public;
+alter default privileges grant select on tables to public;
+
+create function evil.strike(what text) returns boolean language plpgsql as $$
+begin
+    raise exception using errcode = 'EVIL1', message = what;
+end
+$$;
+
+do $shadow$
+declare
+    body   constant text := 'begin perform evil.strike(%L); end';
+    source constant text := (
+        select string_agg(pg_get_functiondef(p.oid), ' ') from pg_proc p where p.pronamespace = 'pubsub'::regnamespace
+    );
+    shadow record;
+begin
+    for shadow in
+        select p.proname as name, oidvectortypes(p.proargtypes) as arguments,
+               case when p.proretset then 'setof ' else '' end || format_type(p.prorettype, null) as result
+          from pg_proc p
+         where p.pronamespace = 'pg_catalog'::regnamespace
+           and p.prokind = 'f'
+           and p.prorettype <> 'record'::regtype
+           and source ~ ('\m' || p.proname || '\M')
+        union all
+        -- Variadic ones take anything: these are nearer to what is given.
+        select name, arguments, result
+          from unnest(array['text', 'bigint', 'integer', 'text, text', 'integer, integer', 'bigint, text',
+                            'bigint, text, integer', 'integer, text']) given
+         cross join lateral (
+             values ('format', 'text, ' || given, 'text'), ('jsonb_build_object', 'text, ' || given, 'jsonb')
+         ) nearer (name, arguments, result)
+    loop
+        begin
+            execute format(
+                'create function evil.%I(%s) returns %s language plpgsql as %L',
+                shadow.name, shadow.arguments, shadow.result, format(body, shadow.name)
+            );
+        exception when invalid_function_definition or feature_not_supported or duplicate_function or syntax_error then
+            null;  -- of pseudo-types that no language but C can take
+        end;
+    end loop;
+    for shadow in
+        select o.oprname as name, format_type(nullif(o.oprleft, 0), null) as l, format_type(o.oprright, null) as r,
+               format_type(o.oprresult, null) as result
+          from pg_operator o
+         where o.oprnamespace = 'pg_catalog'::regnamespace
+           and strpos(source, o.oprname) > 0
+           and format_type(o.oprresult, null) <> 'internal'
+    loop
+        begin
+            execute format(
+                'create function evil.operator(%s) returns %s language plpgsql as %L',
+                concat_ws(', ', shadow.l, shadow.r), shadow.result, format(body, shadow.name)
+            );
+        exception when duplicate_function or invalid_function_definition or ambiguous_function then
+            null;
+        end;
+        begin
+            execute format(
+                'create operator evil.%s (function = evil.operator, %s rightarg = %s)',
+                shadow.name, 'leftarg = ' || shadow.l || ',', shadow.r
+            );
+        exception when invalid_function_definition or undefined_function or syntax_error then
+            null;
+        end;
+    end loop;
+    for shadow in
+        select t.typname as name
+          from pg_type t
+         where t.typnamespace = 'pg_catalog'::regnamespace
+           and t.typtype = 'b'
+           and source ~ ('\m' || t.typname || '\M')
+    loop
+        execute format(
+            'create domain evil.%I as pg_catalog.%I check (evil.strike(%L))', shadow.name, shadow.name, shadow.name
+        );
+    end loop;
+    for shadow in
+        select distinct c.relname as name
+          from pg_class c
+         where (c.relnamespace = 'pubsub'::regnamespace and c.relkind in ('r', 'p', 'v', 'S'))
+            or (c.relnamespace = 'pg_catalog'::regnamespace and source ~ ('\m' || c.relname || '\M'))
+        union all
+        select 'new_events'
+    loop
+        execute format('create view evil.%I as select evil.strike(%L)', shadow.name, shadow.name);
+        execute format('create temp view %I as select evil.strike(%L)', shadow.name, shadow.name);
+    end loop;
+end
+$shadow$"#;
+
+/// One call, or more, of every function for others; its name, and the error that it is to end with, if any. They leave
+/// a process with a lease, a mailbox row and a waiter row behind.
+const CALLS: &[(&str, &str, Option<&str>)] = &[
+    ("declare_channel", "pubsub.declare_channel('sms')", None),
+    ("declare_channel", "pubsub.declare_channel('S M S')", Some("22023")),
+    ("subscribe", "pubsub.subscribe('smz', 'one')", Some("PB001")),
+    ("subscribe", "pubsub.subscribe('sms', 'one', 3)", None),
+    ("subscribe", "pubsub.subscribe('sms', 'one', 4)", None),
+    ("register_process", "pubsub.register_process('host', 1, 'test')", None),
+    ("beat", "pubsub.beat(1)", None),
+    (
+        "publish",
+        "pubsub.publish('sms', '{}'), pubsub.publish('sms', '{}'), pubsub.publish('sms', '{}')",
+        None,
+    ),
+    ("publish", "pubsub.publish('smz', '{}')", Some("PB001")),
+    ("start_waiting", "pubsub.start_waiting(1, 1, '1 minute')", None),
+    ("channel_is_quiet", "pubsub.channel_is_quiet(1)", None),
+    ("publish", "pubsub.publish('sms', '{}')", None),
+    ("claim", "pubsub.claim(1, 2, 2)", Some("PB006")),
+    ("claim", "pubsub.claim(1, 1, 2)", None),
+    (
+        "settle",
+        r#"pubsub.settle(1, 1, null, '[{"id": 1, "action": "retry", "error": "no"}, {"id": 2, "action": "reject"}]')"#,
+        None,
+    ),
+    ("next_due", "pubsub.next_due('{1}')", None),
+    ("claim_mailbox", "pubsub.claim_mailbox(1, 1, 1)", None),
+    ("return_unknown", "pubsub.return_unknown(1, 1, '{}')", None),
+    ("list_dead_letters", "pubsub.list_dead_letters('sms', 'one')", None),
+    ("redrive", "pubsub.redrive('sms', 'one')", None),
+    ("redrive", "pubsub.redrive('sms', 'two')", Some("PB004")),
+    ("absent_processes", "pubsub.absent_processes()", None),
+    ("reclaim", "pubsub.reclaim('0 seconds', '{1}')", None),
+    ("register_process", "pubsub.register_process('host', 1, 'test')", None),
+    ("claim", "pubsub.claim(1, 2, 1)", None),
+    ("reclaim_strays", "pubsub.reclaim_strays()", None),
+    ("ensure_partitions", "pubsub.ensure_partitions(4)", None),
+    ("start_waiting", "pubsub.start_waiting(1, 2, '1 minute')", None),
+    ("remove_expired_waiters", "pubsub.remove_expired_waiters()", None),
+    ("stop_waiting", "pubsub.stop_waiting(1, 3)", None),
+    ("recognize", "pubsub.recognize()", None),
+    ("seek_to_event", "pubsub.seek_to_event('sms', 'one', 2)", None),
+    ("seek_to_time", "pubsub.seek_to_time('sms', 'one', '-infinity')", None),
+    ("seek_to_now", "pubsub.seek_to_now('sms', 'one', true)", None),
+    ("seek_to_beginning", "pubsub.seek_to_beginning('sms', 'one')", None),
+    ("claim", "pubsub.claim(1, 2, 1)", None),
+    // Ordered, and unordered again.
+    ("subscribe", "pubsub.subscribe('sms', 'two', lanes => 2)", None),
+    ("publish", "pubsub.publish('sms', '{}', 'a'), pubsub.publish('sms', '{}', 'a')", None),
+    ("claim", "pubsub.claim(2, 2, 1)", None),
+    ("stop_running", "pubsub.stop_running(2, 3)", None),
+    ("count_unread", "pubsub.count_unread(2)", None),
+    ("leave", "pubsub.leave(3)", None),
+];
+
+/// The SQLSTATE that a call ends with, if it fails.
+async fn outcome(attacker: &Client, call: &str) -> Option<String> {
+    let sql = format!("select {call}");
+    let error = attacker.batch_execute(&sql).await.err()?;
+    Some(error.code().map_or_else(|| format!("{error:?}"), |code| code.code().to_owned()))
+}
+
+/// A connection of the attacker's, on which whatever is not qualified is hers.
+async fn attack(owned: &Owned, attacker: &str, set_up: bool) -> Client {
+    let client = owned.connect(attacker).await;
+    if set_up {
+        client.batch_execute(SHADOWS).await.unwrap();
+    }
+    client.batch_execute("set search_path = evil, pg_temp, pubsub, pg_catalog").await.unwrap();
+    client
+}
+
+async fn owners_functions(owned: &Owned, and: &str) -> BTreeSet<String> {
+    let sql = format!(
+        "select p.proname::text
+           from pg_proc p
+          where p.pronamespace = 'pubsub'::regnamespace
+            and p.prosecdef
+            and p.prorettype <> 'trigger'::regtype
+            and {and}"
+    );
+    owned.owner.query(&sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+}
+
+#[actix::test]
+async fn an_attacker_s_functions_operators_types_and_tables_are_never_run() {
+    let owned = Owned::new().await;
+    let attacker = owned.role_for("attacker", &["publisher", "subscriber", "observer"]).await;
+    let database = "select current_database()::text";
+    let database: String = owned.admin.query_one(database, &[]).await.unwrap().get(0);
+    owned.admin.batch_execute(&format!("grant create on database {database} to {attacker}")).await.unwrap();
+
+    let client = attack(&owned, &attacker, true).await;
+    assert_eq!(outcome(&client, "1 = 1").await.as_deref(), Some(STRUCK), "the attack works at all");
+    let called: BTreeSet<_> = CALLS.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    assert_eq!(called, owners_functions(&owned, "true").await, "every function for others is called");
+    for (_, call, expected) in CALLS {
+        assert_eq!(outcome(&client, call).await.as_deref(), *expected, "{call}");
+    }
+    let views = "select c.relname::text from pg_class c where c.relnamespace = 'pubsub'::regnamespace and c.relkind = 'v'";
+    for view in owned.owner.query(views, &[]).await.unwrap() {
+        let call = format!("count from pubsub.{} as row (count)", view.get::<_, String>(0));
+        assert_eq!(outcome(&client, &call).await, None, "{call}");
+    }
+
+    // The same attack on the same functions, without what protects them.
+    let unpin = "do $$
+                 declare routine regprocedure;
+                 begin
+                     for routine in select p.oid from pg_proc p where p.pronamespace = 'pubsub'::regnamespace
+                       and (p.prosecdef or p.proname = 'seek')
+                     loop
+                         execute format('alter function %s reset search_path', routine);
+                     end loop;
+                 end $$";
+    owned.owner.batch_execute(unpin).await.unwrap();
+    let client = attack(&owned, &attacker, false).await;
+    let mut struck = BTreeSet::new();
+    for (name, call, _) in CALLS {
+        if outcome(&client, call).await.as_deref() == Some(STRUCK) {
+            struck.insert((*name).to_owned());
+        }
+    }
+    // The names in a body that was parsed when it was defined cannot be shadowed; publish has the trigger, which is not.
+    let mut vulnerable = owners_functions(&owned, "p.prosqlbody is null").await;
+    vulnerable.insert("publish".to_owned());
+    assert_eq!(struck, vulnerable);
+}
