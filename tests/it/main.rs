@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion, also in what the tests share")]
 
 mod bad_input;
+mod bell;
 mod crash;
 mod draining;
 mod failover;

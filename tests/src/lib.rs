@@ -188,12 +188,14 @@ impl<T: Debug> Heard<T> {
 }
 
 mod by_hand;
+mod listener;
 mod moving;
 mod owned;
 mod proxy;
 mod role;
 
 pub use by_hand::{ByHand, Claimed};
+pub use listener::BellListener;
 pub use moving::{
     dump, dump_and_restore, go_home, hear_ids, migrated, newer_binaries, newer_server, old_server,
     publish_each, restore,

@@ -15,8 +15,16 @@ use crate::variants::rewrite;
 
 /// Channels with their numbers of publishers and sleepers: the busier, the more the publishers' locks overlap; the
 /// quieter, the longer a lost wake-up stays lost.
-const CHANNELS: [(&str, usize, usize); 4] =
-    [("first", 1, 1), ("second", 1, 3), ("third", 1, 3), ("fourth", 3, 2)];
+const CHANNELS: [(&str, usize, usize); 8] = [
+    ("first", 1, 1),
+    ("second", 1, 3),
+    ("third", 1, 3),
+    ("fourth", 3, 2),
+    ("fifth", 1, 1),
+    ("sixth", 1, 3),
+    ("seventh", 2, 3),
+    ("eighth", 3, 2),
+];
 /// The channel of the schedules.
 const SCHEDULED: &str = CHANNELS[0].0;
 /// A sleep without a bell ends after this. Short, so that a lost wake-up is found before the next publisher rings.

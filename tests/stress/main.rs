@@ -38,7 +38,7 @@ use variants::Hole;
 
 /// What the random load must at least get through.
 const EVENTS: usize = 100_000;
-const SLEEPS: u64 = 300;
+const SLEEPS: u64 = 2_000;
 /// A hole that the random load has not fallen into after this many rounds counts as not caught.
 const ROUNDS: u64 = 40;
 const ROUND: Duration = Duration::from_millis(300);

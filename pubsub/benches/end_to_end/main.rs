@@ -5,6 +5,7 @@
 //! [`RUNS`] runs. What they mean is in `docs/benchmarks.md`.
 
 mod drain;
+mod idle;
 mod latency;
 mod publishing;
 
@@ -39,10 +40,25 @@ fn main() {
     actix::System::new().block_on(async {
         let options = Options { fsync: true, ..Options::default() };
         let server = Server::start_with(options).expect("a server for the benchmark");
-        publishing::run(&server).await;
-        latency::run(&server).await;
-        drain::run(&server).await;
+        if is_wanted("publishing") {
+            publishing::run(&server).await;
+        }
+        if is_wanted("latency") {
+            latency::run(&server).await;
+        }
+        if is_wanted("drain") {
+            drain::run(&server).await;
+        }
+        if is_wanted("idle") {
+            idle::run(&server).await;
+        }
     });
+}
+
+/// Whether a part was asked for: all are, unless some are named.
+fn is_wanted(part: &str) -> bool {
+    let mut named = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).peekable();
+    named.peek().is_none() || named.any(|name| name == part)
 }
 
 /// A migrated database of its own for one run.

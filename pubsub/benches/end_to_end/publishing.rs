@@ -64,7 +64,8 @@ async fn rate<W: AsyncFn(&Client, u64) -> u64>(url: &str, clients: usize, work: 
     published.iter().sum::<u64>() as f64 / began.elapsed().as_secs_f64()
 }
 
-async fn one_by_one(url: &str, clients: usize) -> f64 {
+/// Single events, each its own transaction, over some connections: events per second.
+pub(crate) async fn one_by_one(url: &str, clients: usize) -> f64 {
     rate(url, clients, async |client, n| {
         publish(client, &Order::new(n)).await.expect("a publish");
         1

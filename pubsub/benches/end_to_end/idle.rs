@@ -1,0 +1,56 @@
+//! `publish_8_with_50_idle_…`: what fifty processes that sleep cost whoever publishes.
+//!
+//! Three states, in turn within each run: no process; fifty that sleep on another channel; fifty that sleep on the one that
+//! is published to, and share its events when they come.
+
+use crate::publishing::one_by_one;
+use crate::{Order, RUNS, connect, database, figure, median};
+use futures_util::future::join_all;
+use pubsub::testing::Server;
+use pubsub::{Channel, Delivery, PubSub};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+const PROCESSES: usize = 50;
+const PUBLISHERS: usize = 8;
+
+/// What nobody publishes.
+#[derive(Debug, Clone, Serialize, Deserialize, Channel)]
+#[channel("quiet")]
+struct Quiet {}
+
+pub(crate) async fn run(server: &Server) {
+    let [mut nobody, mut elsewhere, mut here]: [Vec<f64>; 3] = Default::default();
+    for run in 0..RUNS {
+        let url = database(server, &format!("idle_{run}")).await;
+        let declaring = PubSub::builder(&url).declare::<Order>().start().await.expect("a runtime");
+        declaring.drain(Duration::from_secs(10)).await;
+        nobody.push(one_by_one(&url, PUBLISHERS).await);
+        elsewhere.push(with_processes::<Quiet>(&url).await);
+        here.push(with_processes::<Order>(&url).await);
+    }
+    let [nobody, elsewhere, here] = [nobody, elsewhere, here].map(median);
+    figure("publish_8_with_none", nobody, "events/s");
+    figure("publish_8_with_50_idle_elsewhere", elsewhere, "events/s");
+    figure("publish_8_with_50_idle_here", here, "events/s");
+    figure("publish_8_with_50_idle_elsewhere_ratio", elsewhere / nobody, "of none");
+    figure("publish_8_with_50_idle_here_ratio", here / nobody, "of none");
+}
+
+/// The rate of publishers on the channel of [`Order`] while fifty processes have a subscription of `C`.
+async fn with_processes<C: Channel>(url: &str) -> f64 {
+    let start = async |_| {
+        // One connection to work with, one to beat and one to listen: fifty times that is what the server allows.
+        let builder = PubSub::builder(url).connections(1);
+        builder.subscribe_fn("sleeper", async |_: Delivery<C>| Ok(())).start().await.expect("a runtime")
+    };
+    let processes: Vec<PubSub> = join_all((0..PROCESSES).map(start)).await;
+    let client = connect(url).await;
+    let asleep = "select count(*) from pubsub.waiters";
+    while client.query_one(asleep, &[]).await.expect("a count").get::<_, i64>(0) < PROCESSES as i64 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let rate = one_by_one(url, PUBLISHERS).await;
+    join_all(processes.into_iter().map(|process| process.drain(Duration::from_secs(30)))).await;
+    rate
+}
