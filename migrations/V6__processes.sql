@@ -97,18 +97,29 @@ return (
 -- lost its connection and will be back in a moment. Judge by asking again. A session whose start the caller's role may not
 -- see is taken for the right one.
 create function pubsub.absent_processes() returns setof bigint
-language sql volatile
+language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-begin atomic
+as $$
+begin
+    -- The sessions are read once, and not for each process: all processes ask this several times a second.
+    return query
+    with sessions as materialized (
+        select a.pid, a.backend_start, a.backend_type from pg_stat_get_activity(null) a
+    )
     select p.id
       from pubsub.processes p
      where p.session_pid is not null
-       and p.beat_at > pubsub.sessions_began_at()
+       and p.beat_at > greatest(
+               pg_postmaster_start_time(),
+               (select max(s.backend_start) from sessions s where s.backend_type = 'checkpointer')
+           )
        and not exists (
-               select from pg_stat_get_activity(p.session_pid) a
-                where a.backend_start is null or a.backend_start = p.session_started_at
+               select from sessions s
+                where s.pid = p.session_pid
+                  and (s.backend_start is null or s.backend_start = p.session_started_at)
            );
-end;
+end
+$$;
 
 -- Declares processes dead that have been silent for longer than `silence`, and those of `absent` that still are, and makes
 -- orphans of what they held. Returns the dead that this call took over from. Any process may call it at any time; two

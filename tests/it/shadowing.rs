@@ -140,6 +140,7 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("absent_processes", "pubsub.absent_processes()", None),
     ("reclaim", "pubsub.reclaim('0 seconds', '{1}')", None),
     ("register_process", "pubsub.register_process('host', 1, 'test')", None),
+    ("beat", "pubsub.beat(2)", None),
     ("claim", "pubsub.claim(1, 2, 1)", None),
     ("reclaim_strays", "pubsub.reclaim_strays()", None),
     ("ensure_partitions", "pubsub.ensure_partitions(4)", None),

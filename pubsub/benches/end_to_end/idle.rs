@@ -14,6 +14,9 @@ use std::time::Duration;
 const PROCESSES: usize = 50;
 const PUBLISHERS: usize = 8;
 
+/// After the last process has fallen asleep for the first time: each looks around once more after its listener connected.
+const SETTLED: Duration = Duration::from_secs(2);
+
 /// What nobody publishes.
 #[derive(Debug, Clone, Serialize, Deserialize, Channel)]
 #[channel("quiet")]
@@ -50,7 +53,8 @@ async fn with_processes<C: Channel>(url: &str) -> f64 {
     while client.query_one(asleep, &[]).await.expect("a count").get::<_, i64>(0) < PROCESSES as i64 {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    tokio::time::sleep(SETTLED).await;
     let rate = one_by_one(url, PUBLISHERS).await;
-    join_all(processes.into_iter().map(|process| process.drain(Duration::from_secs(30)))).await;
+    join_all(processes.iter().map(|process| process.drain(Duration::from_secs(30)))).await;
     rate
 }
