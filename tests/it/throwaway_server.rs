@@ -40,11 +40,8 @@ async fn the_socket_is_in_the_directory() {
 
 #[actix::test]
 async fn settings_win_over_ours_and_fsync_is_an_option() {
-    let options = Options {
-        fsync: true,
-        settings: vec![("max_connections".into(), "17".into())],
-        ..Options::default()
-    };
+    let settings = vec![("max_connections".into(), "17".into())];
+    let options = Options { fsync: true, settings, ..Options::default() };
     let server = Server::start_with(options).unwrap();
     let setting = "select concat_ws(' ', current_setting('fsync'), current_setting('full_page_writes'), \
                    current_setting('max_connections'), current_setting('max_prepared_transactions'))";

@@ -4,6 +4,7 @@
 //! · Sends: deliveries to the handler's cell, `LookIntoMailbox` to the scheduler · If it dies: restarted without memory; it
 //! gives back whatever the database still has under its name.
 
+mod delivering;
 mod intake;
 mod settling;
 mod suspicion;

@@ -2,10 +2,8 @@
 
 use super::Dispatcher;
 use super::suspicion::Suspicion;
-use crate::actors::message::CellCommand;
 use crate::error::{Error, error_chain};
-use crate::model::event::{ClaimedEvent, Start};
-use crate::model::outcome::Outcome;
+use crate::model::event::ClaimedEvent;
 use crate::policy::backoff::Backoff;
 use crate::policy::demand::MAX_OUTSTANDING;
 use crate::store::Store;
@@ -13,7 +11,6 @@ use crate::store::claim::Size;
 use crate::store::wait::WAITER_TTL;
 use actix::{ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFuture};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc::error::TrySendError;
 
 /// Between two tries after the database failed us.
 const DATABASE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), 2.0, Duration::from_secs(5), 0.5);
@@ -43,7 +40,7 @@ pub(super) struct Intake {
     /// The mailbox had its turn last.
     mailbox_was_last: bool,
     /// What was promised with the claim that is under way, or was last: see [`Demand::begins`](crate::policy::demand::Demand).
-    promise: usize,
+    pub(super) promise: usize,
     /// Since when the waiter row stands. Publishers ring while it does.
     waiting: Option<Instant>,
     /// The pause before the next look, while somebody is mid-publish: those who began before the waiter row do not ring.
@@ -366,41 +363,5 @@ impl Dispatcher {
             actor.intake.working = false;
             actor.advance(context);
         });
-    }
-
-    /// Takes in what a claim has brought.
-    fn deliver(&mut self, events: Vec<ClaimedEvent>, from_mailbox: bool) {
-        for event in &events {
-            let start = Start { attempt: event.attempt, panics: event.panics };
-            self.leases.hold(event.token, event.id, start);
-        }
-        if self.draining() || self.suspended {
-            return self.give_back(&events);
-        }
-        let parked = self.feed.push(events, self.intake.promise, from_mailbox);
-        self.give_back(&parked);
-        self.feed_the_handler();
-    }
-
-    /// Hands the cell what may begin. What it cannot take, which only a dying arbiter cannot, is given back.
-    pub(super) fn feed_the_handler(&mut self) {
-        let with_the_handler = self.leases.outstanding() - self.feed.len();
-        let events = self.feed.release(with_the_handler + self.leases.unsettled());
-        if events.is_empty() {
-            return;
-        }
-        if let Err(refused) = self.workplace.commands.try_send(CellCommand::Deliver(events)) {
-            let (TrySendError::Full(command) | TrySendError::Closed(command)) = refused;
-            if let CellCommand::Deliver(events) = command {
-                self.give_back(&events);
-            }
-        }
-    }
-
-    pub(super) fn give_back(&mut self, events: &[ClaimedEvent]) {
-        for event in events {
-            self.feed.returned(event);
-            self.conclude(event.token, event.id, Outcome::Returned);
-        }
     }
 }
