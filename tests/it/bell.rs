@@ -100,7 +100,7 @@ async fn a_two_phase_commit_can_be_prepared_with_the_bell_off_and_only_so() {
     client.batch_execute("begin").await.unwrap();
     publish(client, &Sms::new("rung for")).await.unwrap();
     let refused = client.batch_execute(&format!("prepare transaction '{name}'")).await.unwrap_err();
-    assert_eq!(refused.code().map(|code| code.code()), Some("0A000"), "{refused:?}");
+    assert_eq!(refused.code().map(tokio_postgres::error::SqlState::code), Some("0A000"), "{refused:?}");
     client.batch_execute("rollback").await.unwrap();
 
     listener.rung().await;
