@@ -12,6 +12,7 @@ mod fencing;
 mod migrating;
 mod nothing_lost;
 mod ordered;
+mod ordered_moved;
 mod other_languages;
 mod own_actors;
 mod poison;

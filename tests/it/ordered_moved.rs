@@ -1,0 +1,84 @@
+//! An ordered subscription that is moved in the log, or with it: every lane of it.
+
+use pubsub::testing::Server;
+use pubsub::{Delivery, PubSub, PublishOptions, Seek, SubscribeOptions, publish_with};
+use pubsub_tests::{DEADLINE, Heard, Sms, Stage, dump_and_restore, ear, old_server};
+use std::collections::BTreeMap;
+use tokio_postgres::Client;
+
+const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+async fn publish(client: &Client, numbers: std::ops::Range<usize>) {
+    for n in numbers {
+        for key in KEYS {
+            let options = PublishOptions::new().key(key);
+            publish_with(client, &Sms::new(n.to_string()), &options).await.unwrap();
+        }
+    }
+}
+
+/// A runtime whose ordered subscription tells of each event its key, its number, and whether it is a replay.
+async fn hear(url: &str) -> (PubSub, Heard<(String, usize, bool)>) {
+    let (tell, heard) = ear();
+    let handle = move |sms: Delivery<Sms>| {
+        let key = sms.key().unwrap_or_default().to_owned();
+        tell.tell((key, sms.msg.parse().unwrap(), sms.is_replay()));
+        std::future::ready(Ok(()))
+    };
+    let options = SubscribeOptions::new().ordered().lanes(3);
+    let pubsub = PubSub::builder(url).subscribe_fn_with("ordered", options, handle).start().await.unwrap();
+    (pubsub, heard)
+}
+
+/// Hears these numbers of every key, each key's in order.
+async fn hear_in_order(
+    heard: &mut Heard<(String, usize, bool)>,
+    numbers: std::ops::Range<usize>,
+    replay: bool,
+) {
+    let mut by_key: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (key, n, is_replay) in heard.take(KEYS.len() * numbers.len()).await {
+        assert_eq!(is_replay, replay, "{key}:{n}");
+        by_key.entry(key).or_default().push(n);
+    }
+    for key in KEYS {
+        assert_eq!(by_key[key], numbers.clone().collect::<Vec<_>>(), "{key}");
+    }
+}
+
+#[actix::test]
+async fn a_seek_moves_every_lane_and_keys_are_replayed_in_order() {
+    let stage = Stage::new().await;
+    let (pubsub, mut heard) = hear(stage.database.url()).await;
+    publish(&stage.client, 0..10).await;
+    hear_in_order(&mut heard, 0..10, false).await;
+    stage.until_settled().await;
+
+    let counted = pubsub.seek_dry_run::<Sms>("ordered", Seek::Beginning).await.unwrap();
+    assert_eq!((counted.replayed, counted.skipped), (50, 0));
+    assert_eq!(pubsub.seek::<Sms>("ordered", Seek::Beginning).await.unwrap(), counted);
+    hear_in_order(&mut heard, 0..10, true).await;
+    publish(&stage.client, 10..12).await;
+    hear_in_order(&mut heard, 10..12, false).await;
+    stage.until_settled().await;
+    assert!(heard.rest().is_empty());
+}
+
+#[actix::test]
+async fn a_restored_ordered_subscription_goes_on_where_each_lane_was() {
+    let (old, client) = old_server().await;
+    let (pubsub, mut heard) = hear(&old.url("postgres")).await;
+    publish(&client, 0..4).await;
+    hear_in_order(&mut heard, 0..4, false).await;
+    assert!(pubsub.drain(DEADLINE).await);
+    publish(&client, 4..8).await;
+    let fresh = Server::start().unwrap();
+    dump_and_restore(&old, &fresh);
+
+    let (pubsub, mut heard) = hear(&fresh.url("postgres")).await;
+    hear_in_order(&mut heard, 4..8, false).await;
+    let options = PublishOptions::new().key("a");
+    pubsub.publish_with(&Sms::new("8"), &options).await.unwrap();
+    assert_eq!(heard.next().await, ("a".to_owned(), 8, false));
+    assert!(heard.rest().is_empty());
+}
