@@ -325,56 +325,44 @@ begin
        set lane = pubsub.lane_of(m.key, m.event_id, of_subscription.lanes_wanted),
            due_at = case when m.due_at = 'infinity' then clock_timestamp() else m.due_at end
      where m.subscription = change_lanes.subscription;
-    perform pubsub.park(subscription, null);
+    perform pubsub.park(
+        subscription, array(select m.event_id from pubsub.mailbox m where m.subscription = change_lanes.subscription)
+    );
     perform pubsub.rebalance(subscription);
     return true;
 end
 $$;
 
--- Parks those of the given events (null: all) of an ordered subscription's mailbox that have an earlier one of their key
+-- Parks those of the given events of an ordered subscription's mailbox that have an earlier one of their key
 -- before them.
 create function pubsub.park(subscription integer, event_ids bigint[]) returns void
 language plpgsql volatile
+-- A generic plan that was made while the mailbox was small reads all of it once it is large.
+set plan_cache_mode = force_custom_plan
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     update pubsub.mailbox m
        set due_at = 'infinity'
      where m.subscription = park.subscription
-       and (park.event_ids is null or m.event_id = any (park.event_ids))
+       and m.event_id = any (park.event_ids)
        and m.lane > 0
        and m.token is null
-       and exists (
-               select
-                 from pubsub.mailbox earlier
-                where earlier.subscription = m.subscription
-                  and earlier.key = m.key
-                  and earlier.event_id < m.event_id
-                  and earlier.lane > 0
-           );
+       and pubsub.first_of_key(m.subscription, m.key) < m.event_id;
 end
 $$;
 
 -- Makes the first event of each key due, if it was parked: what it waited for has left the mailbox.
 create function pubsub.unpark(subscription integer, keys text[]) returns void
 language plpgsql volatile
+set plan_cache_mode = force_custom_plan
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     update pubsub.mailbox m
        set due_at = clock_timestamp()
-      from (select distinct k from unnest(keys) k) of_key (key)
-     cross join lateral (
-         select e.event_id
-           from pubsub.mailbox e
-          where e.subscription = unpark.subscription
-            and e.key = of_key.key
-            and e.lane > 0
-          order by e.subscription, e.key, e.event_id
-          limit 1
-     ) first
      where m.subscription = unpark.subscription
-       and m.event_id = first.event_id
+       and m.event_id = any (array(select pubsub.first_of_key(unpark.subscription, k) from unnest(keys) k))
        and m.token is null
        and m.due_at = 'infinity';
 end

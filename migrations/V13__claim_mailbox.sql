@@ -2,20 +2,29 @@
 --
 -- Locks: none that matter, functions only.
 
--- Whether no earlier event of this key is in the mailbox of an ordered subscription.
-create function pubsub.is_first_of_key(subscription integer, key text, event_id bigint) returns boolean
+-- The first event of a key in the mailbox of an ordered subscription, or null.
+--
+-- The comparison of rows leaves the planner no index but the one on keys: with equalities any index on the subscription would
+-- give the order too, and read all of it.
+create function pubsub.first_of_key(subscription integer, key text) returns bigint
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    least_id constant bigint := -9223372036854775808;
+    first    record;
 begin
-    return not exists (
-        select
-          from pubsub.mailbox earlier
-         where earlier.subscription = is_first_of_key.subscription
-           and earlier.key = is_first_of_key.key
-           and earlier.event_id < is_first_of_key.event_id
-           and earlier.lane > 0
-    );
+    select m.subscription, m.key, m.event_id into first
+      from pubsub.mailbox m
+     where (m.subscription, m.key, m.event_id) >= (first_of_key.subscription, first_of_key.key, least_id)
+       and m.lane > 0
+       and m.key is not null
+     order by m.subscription, m.key, m.event_id
+     limit 1;
+    if first.subscription = subscription and first.key = key then
+        return first.event_id;
+    end if;
+    return null;
 end
 $$;
 
@@ -123,7 +132,7 @@ begin
                and m.token is null
                and m.crashes > 0
                and m.due_at <= due_by
-               and (m.lane = 0 or m.key is null or pubsub.is_first_of_key(m.subscription, m.key, m.event_id))
+               and (m.lane = 0 or m.key is null or m.event_id = pubsub.first_of_key(m.subscription, m.key))
              order by m.subscription, m.lane, m.due_at, m.event_id
              limit due_of_lane.batch
                for update skip locked
@@ -137,7 +146,7 @@ begin
            and m.token is null
            and m.crashes = 0
            and m.due_at <= due_by
-           and (m.lane = 0 or m.key is null or pubsub.is_first_of_key(m.subscription, m.key, m.event_id))
+           and (m.lane = 0 or m.key is null or m.event_id = pubsub.first_of_key(m.subscription, m.key))
          order by m.subscription, m.lane, m.due_at, m.event_id
          limit due_of_lane.batch
            for update skip locked
@@ -164,7 +173,7 @@ begin atomic
              and m.token is null
              and m.crashes = 0
              and m.due_at < 'infinity'
-             and (m.lane = 0 or m.key is null or pubsub.is_first_of_key(m.subscription, m.key, m.event_id))
+             and (m.lane = 0 or m.key is null or m.event_id = pubsub.first_of_key(m.subscription, m.key))
            order by m.subscription, m.lane, m.due_at, m.event_id
            limit 1
       ) ordinary on true
@@ -176,7 +185,7 @@ begin atomic
              and m.token is null
              and m.crashes > 0
              and m.due_at < 'infinity'
-             and (m.lane = 0 or m.key is null or pubsub.is_first_of_key(m.subscription, m.key, m.event_id))
+             and (m.lane = 0 or m.key is null or m.event_id = pubsub.first_of_key(m.subscription, m.key))
            order by m.subscription, m.lane, m.due_at, m.event_id
            limit 1
       ) suspect on true

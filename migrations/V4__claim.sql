@@ -87,8 +87,10 @@ declare
     -- Rows of `cursors` kept behind the position, and how often older ones are removed.
     trim_every constant integer := 64;
     trim_reach constant integer := 192;
-    -- Batches that are parked as a whole before the rest is left to the next claim.
-    most_parked constant integer := 20;
+    -- How often a claim that gets nothing goes on, where a whole batch was parked or a stretch of ids has nothing of its
+    -- lane; the rest is left to the next claim. And how long such a stretch is.
+    most_rounds constant integer := 20;
+    stretch     constant bigint := 100000;
     sequence   constant bigint := pubsub.log_sequence();
     fence      bigint;
     reader     pubsub.subscriptions;
@@ -100,6 +102,7 @@ declare
     missing    integer := claim.batch;
     share      integer;
     position   pubsub.cursors;
+    read_to    bigint;
     last_seq   bigint;
     opened     boolean;
     claimed    integer;
@@ -149,8 +152,8 @@ begin
         select p.snapshot, p.until into passed
           from pubsub.replays p
          where p.subscription = claim.subscription and p.lane = this_lane;
-        -- More than once: an open window may end on a batch's last event, and a batch may be parked as a whole.
-        for attempt in 1 .. most_parked loop
+        -- More than once: an open window may end on a batch's last event, too.
+        for attempt in 1 .. most_rounds loop
             select * into position from pubsub.cursors c
              where c.subscription = claim.subscription and c.lane = this_lane
              order by c.subscription desc, c.lane desc, c.seq desc limit 1;
@@ -180,6 +183,10 @@ begin
                 end;
             end if;
 
+            read_to := case
+                when reader.lanes = 0 then position.window_end
+                else least(position.window_end, greatest(position.window_position, position.read_sequence) + stretch)
+            end;
             return query
             with events as materialized (
                 select e.*
@@ -207,7 +214,7 @@ begin
                             from pubsub.db_events d
                            where d.channel = reader.channel
                              and d.id > greatest(position.window_position, position.read_sequence)
-                             and d.id <= position.window_end
+                             and d.id <= read_to
                              and (d.id <= floor or pg_visible_in_snapshot(d.xid, position.window_snapshot))
                              and not pg_visible_in_snapshot(d.xid, position.read_snapshot)
                              and (reader.lanes = 0 or pubsub.lane_of(d.key, d.id, reader.lanes) = this_lane)
@@ -227,11 +234,7 @@ begin
                        e.published_at, 0, 0, 0, 'infinity', pubsub.is_behind(e.xid, e.id, passed.snapshot, passed.until, floor)
                   from events e
                  where reader.lanes > 0
-                   and exists (
-                           select
-                             from pubsub.mailbox m
-                            where m.subscription = claim.subscription and m.key = e.key and m.lane > 0
-                       )
+                   and pubsub.first_of_key(claim.subscription, e.key) is not null
                 on conflict on constraint mailbox_pkey do nothing
                 returning event_id
             ),
@@ -262,12 +265,15 @@ begin
                        case when ends then null else position.window_sequence end,
                        case when ends then null else position.window_fence end,
                        case when ends then null else position.window_end end,
-                       case when ends or b.last_id >= position.read_sequence then null else position.window_stragglers end,
-                       case when ends then null else b.last_id end
+                       case when ends or reached >= position.read_sequence then null else position.window_stragglers end,
+                       case when ends then null else reached end
                   from batch_taken b
-                 cross join lateral (select b.size < share as ends) e
+                 cross join lateral (
+                     select b.size < share and read_to = position.window_end as ends,
+                            case when b.size < share then read_to else b.last_id end as reached
+                 ) e
                  -- A window that was opened only now and holds nothing is not worth a row.
-                 where b.size > 0 or not opened or position.window_stragglers is not null
+                 where b.size > 0 or not ends or not opened or position.window_stragglers is not null
             )
             select lease.token, e.id, e.key, e.payload, e.headers, e.version, e.published_at,
                    pubsub.is_behind(e.xid, e.id, passed.snapshot, passed.until, floor)
@@ -284,7 +290,7 @@ begin
                    and c.seq between position.seq - trim_reach and position.seq - trim_every;
             end if;
             exit when claimed > 0;
-            if attempt = most_parked then
+            if attempt = most_rounds then
                 -- There is more, though the caller gets nothing.
                 perform pg_notify('pubsub', reader.channel);
             end if;

@@ -59,6 +59,7 @@ begin
     end if;
     select * into of_subscription from pubsub.subscriptions s where s.id = lease.subscription;
 
+    -- Each event by its key, whatever the planner believes of the tables: hence the limits and the arrays.
     with described as (
         select d.id, d.action, coalesce(d.delay, interval '0') as delay, d.error
           from jsonb_to_recordset(dispositions) as d (id bigint, action text, delay interval, error text)
@@ -68,14 +69,19 @@ begin
         select e.id, e.key, e.payload, e.headers, e.version, e.published_at, 1 as attempt, 0 as panics, 0 as crashes,
                d.action, d.delay, d.error, pubsub.is_replay(lease.subscription, lease.lane, e.xid, e.id) as replay
           from described d
-          join pubsub.db_events e on e.channel = of_subscription.channel and e.id = d.id
+         cross join lateral (
+             select * from pubsub.db_events e where e.channel = of_subscription.channel and e.id = d.id limit 1
+         ) e
          where not lease.from_mailbox
         union all
         select m.event_id, m.key, m.payload, m.headers, m.version, m.published_at, m.attempt, m.panics, m.crashes,
                d.action, d.delay, coalesce(d.error, m.last_error), m.replay
           from described d
-          join pubsub.mailbox m on m.subscription = lease.subscription and m.event_id = d.id and m.token = lease.token
+         cross join lateral (
+             select * from pubsub.mailbox m where m.subscription = lease.subscription and m.event_id = d.id limit 1
+         ) m
          where lease.from_mailbox
+           and m.token = lease.token
     ),
     counted as (
         select d.*,
@@ -101,10 +107,8 @@ begin
     ),
     buried as (
         delete from pubsub.mailbox m
-         using judged j
-         where j.reason is not null
-           and m.subscription = lease.subscription
-           and m.event_id = j.id
+         where m.subscription = lease.subscription
+           and m.event_id = any (array(select j.id from judged j where j.reason is not null))
         returning m.key
     ),
     revived as (
@@ -267,8 +271,8 @@ begin
     ),
     risen as (
         delete from pubsub.dead_letters d
-         using chosen c
-         where d.subscription = of_subscription and d.event_id = c.event_id
+         where d.subscription = of_subscription
+           and d.event_id = any (array(select c.event_id from chosen c))
         returning d.*
     )
     insert into pubsub.mailbox (

@@ -15,6 +15,7 @@ mod ordered;
 mod ordered_moved;
 mod other_languages;
 mod own_actors;
+mod plans;
 mod poison;
 mod privileges;
 mod publishing;

@@ -36,7 +36,7 @@ function grant_observer
 function grant_publisher
 function grant_subscriber
 function is_behind
-function is_first_of_key
+function first_of_key
 function is_replay
 function known_life
 function lane_is_ripe

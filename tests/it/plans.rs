@@ -1,0 +1,225 @@
+//! Every hot statement stays cheap whatever lies in the tables, and whatever the planner believes lies there.
+//!
+//! What the server really did is asked of `auto_explain`, which also sees the statements inside our functions. Measured are
+//! rows and pages, never time: both are the same on a slow day.
+
+use pubsub_tests::Stage;
+use serde_json::Value;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex};
+use tokio_postgres::{AsyncMessage, Client, NoTls};
+
+/// What lies in the log, in the mailbox and among the dead letters. A million for a long run.
+fn rows() -> u32 {
+    let rows = std::env::var("PUBSUB_PLAN_ROWS").ok();
+    rows.map_or(200_000, |rows| rows.parse().expect("PUBSUB_PLAN_ROWS is a number"))
+}
+
+/// What is claimed at once.
+const BATCH: u64 = 100;
+
+/// Rows that one node of a plan may visit, those that it throws away included; and pages that a whole statement may touch: a
+/// claim may park many batches. Both are far below what reading any of the large tables would cost.
+const MOST_ROWS: u64 = 50 * BATCH;
+const MOST_PAGES: u64 = 300 * BATCH;
+
+/// A session that hears how each of its statements was carried out.
+struct Explained {
+    client: Client,
+    plans: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Explained {
+    async fn connect(url: &str) -> Self {
+        let (client, mut connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+        let plans = Arc::new(Mutex::new(Vec::new()));
+        let heard = plans.clone();
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+                if let AsyncMessage::Notice(notice) = message
+                    && let Some(start) = notice.message().find('{')
+                    && let Ok(plan) = serde_json::from_str(&notice.message()[start..])
+                {
+                    heard.lock().unwrap().push(plan);
+                }
+            }
+        });
+        let settings = "
+            load 'auto_explain';
+            set auto_explain.log_analyze = on;
+            set auto_explain.log_buffers = on;
+            set auto_explain.log_timing = off;
+            set auto_explain.log_nested_statements = on;
+            set auto_explain.log_format = json;
+            set auto_explain.log_level = notice;
+            set client_min_messages = notice";
+        client.batch_execute(settings).await.unwrap();
+        Self { client, plans }
+    }
+
+    /// Runs a statement, and sees that nothing in it visited more than it may. Returns its first column.
+    async fn run(&self, when: &str, sql: &str) -> Vec<i64> {
+        let sql = format!("select r::bigint from ({sql}) as q (r)");
+        self.client.batch_execute("set auto_explain.log_min_duration = 0").await.unwrap();
+        self.plans.lock().unwrap().clear();
+        let rows =
+            self.client.query(&sql, &[]).await.unwrap_or_else(|error| panic!("{when}: {sql}: {error:?}"));
+        self.client.batch_execute("set auto_explain.log_min_duration = -1").await.unwrap();
+        let plans = std::mem::take(&mut *self.plans.lock().unwrap());
+        assert!(!plans.is_empty(), "nobody explained {sql}");
+        for plan in plans {
+            let text = plan["Query Text"].as_str().unwrap_or_default();
+            let root = &plan["Plan"];
+            let pages = number(root, "Shared Hit Blocks") + number(root, "Shared Read Blocks");
+            assert!(pages <= MOST_PAGES, "{when}: {pages} pages in\n{text}\nof {sql}\n{root:#}");
+            inspect(root, &|node, visited| {
+                let kind = node["Node Type"].as_str().unwrap_or_default();
+                assert!(
+                    visited <= MOST_ROWS,
+                    "{when}: {kind} visited {visited} rows in\n{text}\nof {sql}\n{root:#}"
+                );
+            });
+        }
+        rows.iter().filter_map(|row| row.get(0)).collect()
+    }
+}
+
+fn number(node: &Value, name: &str) -> u64 {
+    node[name].as_f64().unwrap_or_default() as u64
+}
+
+/// Tells of each node how many rows it visited. Pairs that a join of two batches compares are not counted.
+fn inspect(node: &Value, tell: &dyn Fn(&Value, u64)) {
+    let filtered = ["Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck"];
+    let visited: u64 = filtered.iter().map(|name| number(node, name)).sum();
+    tell(node, visited * number(node, "Actual Loops").max(1));
+    for child in node["Plans"].as_array().into_iter().flatten() {
+        inspect(child, tell);
+    }
+}
+
+/// Three subscriptions: one with everything, one that has read all, and an ordered one with a key that fails.
+const SUBSCRIPTIONS: [&str; 10] = [
+    "select pubsub.declare_channel('sms')",
+    "select pubsub.declare_channel('email')",
+    "select pubsub.subscribe('sms', 'full')",
+    "select pubsub.subscribe('email', 'idle')",
+    "select pubsub.subscribe('sms', 'ordered', lanes => 4)",
+    "select pubsub.register_process('host', 1, 'test')",
+    "select pubsub.register_process('host', 2, 'test')",
+    "alter table pubsub.mailbox set (autovacuum_enabled = false)",
+    "alter table pubsub.dead_letters set (autovacuum_enabled = false)",
+    "do $$
+     declare partition regclass;
+     begin
+         for partition in select i.inhrelid::regclass from pg_inherits i where i.inhparent = 'pubsub.db_events'::regclass loop
+             execute format('alter table %s set (autovacuum_enabled = false)', partition);
+         end loop;
+     end $$",
+];
+
+async fn stage() -> Stage {
+    let stage = Stage::new().await;
+    for statement in SUBSCRIPTIONS {
+        stage.client.batch_execute(statement).await.unwrap();
+    }
+    stage
+}
+
+async fn load(client: &Client) {
+    let rows = rows();
+    let load = format!(
+        "insert into pubsub.db_events (channel, key, payload)
+         select case when n % 10 = 0 then 'email' else 'sms' end, 'key' || n % 1000, '{{}}' from generate_series(1, {rows}) n;
+
+         insert into pubsub.mailbox (subscription, lane, event_id, channel, key, payload, version, published_at, attempt, panics,
+                                     crashes, due_at, last_error)
+         select s.id, 0, -n, 'sms', 'key' || n % 1000, '{{}}', 1, now(), 1, 0, case when n % 100 = 0 then 1 else 0 end,
+                now() + (n - {rows} / 2) * interval '1 second', 'no'
+           from pubsub.subscriptions s, generate_series(1, {rows}) n where s.name = 'full';
+
+         insert into pubsub.mailbox (subscription, lane, event_id, channel, key, payload, version, published_at, attempt, panics,
+                                     crashes, due_at, last_error)
+         select s.id, pubsub.lane_of('bad', -n, s.lanes), -n, 'sms', 'bad', '{{}}', 1, now(), 0, 0, 0,
+                case when n = {rows} then now() else 'infinity' end, 'no'
+           from pubsub.subscriptions s, generate_series(1, {rows}) n where s.name = 'ordered';
+
+         insert into pubsub.dead_letters (subscription, event_id, channel, payload, version, published_at, attempt, panics,
+                                          crashes, reason)
+         select s.id, -n - {rows}, 'sms', '{{}}', 1, now(), 20, 0, 0, 'exhausted'
+           from pubsub.subscriptions s, generate_series(1, {rows}) n where s.name = 'full'"
+    );
+    client.batch_execute(&load).await.unwrap();
+}
+
+/// What a process does all day, and what is done about one that dies.
+async fn a_day(session: &Explained, when: &str) {
+    let run = async |sql: &str| session.run(when, sql).await;
+    run("select pubsub.beat(1)::int").await;
+    run("select pubsub.beat(2)::int").await;
+    run("select pubsub.publish('sms', '{}', 'key1')").await;
+    for subscription in [1, 2, 3] {
+        let claim = format!("select token from pubsub.claim({subscription}, 1, {BATCH}, begins => 10)");
+        let mut tokens = run(&claim).await;
+        run(&claim).await;
+        tokens.dedup();
+        for token in tokens.iter().take(1) {
+            run(&format!(
+                "select pubsub.settle(1, {token}, null, (select jsonb_agg(jsonb_build_object('id', i, 'action', 'retry', 'delay', '1 s'))
+                   from pubsub.leases l, unnest(l.event_ids[1:5]) i where l.token = {token}))::int"
+            ))
+            .await;
+        }
+        for suspect in ["false", "true"] {
+            let claim =
+                format!("select token from pubsub.claim_mailbox({subscription}, 1, {BATCH}, {suspect}, 10)");
+            for token in run(&claim).await.iter().take(1) {
+                run(&format!("select pubsub.settle(1, {token})::int")).await;
+            }
+        }
+        run(&format!("select count(pubsub.start_waiting({subscription}, 1, '10 s'))")).await;
+        run(&format!("select pubsub.channel_is_quiet({subscription})::int")).await;
+        run(&format!("select count(pubsub.stop_waiting({subscription}, 1))")).await;
+        run(&format!("select token from pubsub.claim({subscription}, 1, {BATCH})")).await;
+        run(&format!("select pubsub.return_unknown({subscription}, 1, '{{}}')")).await;
+        run(&format!("select token from pubsub.claim({subscription}, 2, {BATCH}, begins => 10)")).await;
+    }
+    run("select extract(epoch from due_in) from pubsub.next_due('{1, 2, 3}', 1)").await;
+    run("select count(*) from pubsub.absent_processes()").await;
+    run("select count(*) from pubsub.list_dead_letters('sms', 'full')").await;
+    run(&format!("select pubsub.redrive('sms', 'full', batch => {BATCH})")).await;
+    run("select pubsub.orphan_leases(2, 'crash', 'it died')").await;
+    run("select pubsub.reclaim_strays()").await;
+    run("select pubsub.subscribe('sms', 'full')").await;
+}
+
+#[actix::test]
+async fn no_hot_statement_visits_more_than_it_hands_out_whatever_lies_in_the_tables() {
+    let stage = stage().await;
+    // A plan that was made for empty tables is kept by this session.
+    let session = Explained::connect(stage.database.url()).await;
+    a_day(&session, "empty").await;
+    load(&stage.client).await;
+    a_day(&session, "right after the load, with the plans of the empty tables").await;
+    let fresh = Explained::connect(stage.database.url()).await;
+    a_day(&fresh, "right after the load").await;
+    stage.client.batch_execute("vacuum analyze").await.unwrap();
+    let fresh = Explained::connect(stage.database.url()).await;
+    a_day(&fresh, "analyzed").await;
+    a_day(&session, "analyzed, with the plans of the empty tables").await;
+}
+
+#[actix::test]
+async fn what_a_long_transaction_publishes_is_found_by_its_id() {
+    let stage = stage().await;
+    let mut slow = pubsub_tests::connect(stage.database.url()).await;
+    let slow = slow.transaction().await.unwrap();
+    slow.batch_execute("select pubsub.publish('sms', '{}') from generate_series(1, 50)").await.unwrap();
+    load(&stage.client).await;
+    let session = Explained::connect(stage.database.url()).await;
+    // The slow one's window is past.
+    stage.client.batch_execute("select pubsub.seek_to_now('sms', 'full')").await.unwrap();
+    slow.commit().await.unwrap();
+    let found = session.run("with stragglers", &format!("select id from pubsub.claim(1, 1, {BATCH})")).await;
+    assert_eq!(found.len(), 50);
+}
