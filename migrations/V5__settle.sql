@@ -274,15 +274,25 @@ begin
          where d.subscription = of_subscription
            and d.event_id = any (array(select c.event_id from chosen c))
         returning d.*
+    ),
+    put as (
+        insert into pubsub.mailbox as m (
+            subscription, lane, event_id, channel, key, payload, headers, version, published_at, attempt, panics,
+            crashes, due_at, last_error, replay
+        )
+        select r.subscription, pubsub.lane_of(r.key, r.event_id, of_lanes), r.event_id, r.channel, r.key, r.payload,
+               r.headers, r.version, r.published_at, 0, 0, 0, clock_timestamp(), r.error, r.replay
+          from risen r
+        -- After a seek an event may have failed again since it became a dead letter. It is delivered for both, unless it is
+        -- at work: then that is it.
+        on conflict on constraint mailbox_pkey do update
+           set attempt = 0,
+               panics = 0,
+               crashes = 0,
+               due_at = least(m.due_at, excluded.due_at)
+         where m.token is null
     )
-    insert into pubsub.mailbox (
-        subscription, lane, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes,
-        due_at, last_error, replay
-    )
-    select r.subscription, pubsub.lane_of(r.key, r.event_id, of_lanes), r.event_id, r.channel, r.key, r.payload, r.headers,
-           r.version, r.published_at, 0, 0, 0, clock_timestamp(), r.error, r.replay
-      from risen r;
-    get diagnostics redriven = row_count;
+    select count(*) into redriven from risen;
     if redriven > 0 then
         perform pg_notify('pubsub', '');
     end if;

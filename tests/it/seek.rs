@@ -322,3 +322,30 @@ async fn a_seek_that_cannot_be_is_refused() {
     let below = format!("seek_to_event('sms', 'one', {})", ids[0] - 1_000_000);
     assert_eq!(seek(&stage.client, &below).await, (10, 0), "below the beginning is the beginning");
 }
+
+#[actix::test]
+async fn a_dead_letter_that_was_replayed_and_failed_again_can_be_redriven() {
+    let stage = Stage::new().await;
+    let one = ByHand::register(&stage.client, "one").await.unwrap();
+    let ids = publish(&stage.client, 2).await;
+    let reject = async |lease: &Claimed| {
+        let rejected = format!(r#"[{{"id": {}, "action": "reject"}}]"#, lease.id);
+        let sql = "select pubsub.settle($1, $2, null, $3::text::jsonb)";
+        stage.client.execute(sql, &[&one.process, &lease.token, &rejected]).await.unwrap();
+    };
+    reject(&one.claim(1).await.unwrap()[0]).await;
+    reject(&one.claim(1).await.unwrap()[0]).await;
+    seek(&stage.client, "seek_to_beginning('sms', 'one')").await;
+    let again = one.claim(1).await.unwrap();
+    assert!(one.fail(again[0].token, ids[0]).await.unwrap());
+
+    assert_eq!(stage.count("select pubsub.redrive('sms', 'one')").await, 2);
+    let redriven = one.claim_mailbox(10).await.unwrap();
+    assert_eq!(redriven.iter().map(|event| event.id).collect::<Vec<_>>(), ids, "each once, for both");
+    assert_eq!(
+        stage.count("select count(*) from pubsub.mailbox where attempt = 1").await,
+        2,
+        "from the start"
+    );
+    assert_eq!(stage.count("select count(*) from pubsub.dead_letters").await, 0);
+}
