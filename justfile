@@ -34,6 +34,10 @@ tidy:
 stress seconds='60':
     PUBSUB_STRESS_SECONDS={{ seconds }} cargo test -p pubsub-tests --release --test stress -- --nocapture
 
+# Every order in which sessions can call the SQL functions
+interleave:
+    PUBSUB_INTERLEAVE=all cargo test -p pubsub-tests --release --test interleave -- --nocapture
+
 # Rewrites the expected compile errors; read every one
 ui:
     TRYBUILD=overwrite cargo test -p pubsub-tests --test ui

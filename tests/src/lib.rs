@@ -190,6 +190,7 @@ impl<T: Debug> Heard<T> {
 mod by_hand;
 mod listener;
 mod moving;
+mod mutation;
 mod owned;
 mod proxy;
 mod role;
@@ -200,6 +201,7 @@ pub use moving::{
     dump, dump_and_restore, go_home, hear_ids, migrated, newer_binaries, newer_server, old_server,
     publish_each, restore,
 };
+pub use mutation::rewrite;
 pub use owned::Owned;
 pub use proxy::Proxy;
 pub use role::{Role, play};

@@ -1,0 +1,209 @@
+//! The account of one schedule: what became visible, in the order of the commits, and the invariants over it.
+//!
+//! The invariants are those of a delivery: no committed event is lost; each is settled once, and by nobody whose lease was
+//! taken over; what was not committed is never claimed; recorded attempts are never fewer than starts, nor more than the
+//! limit; tokens rise; a process that was declared dead is told so.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The attempts that the subscription allows.
+pub(crate) const MAX_ATTEMPTS: i32 = 6;
+
+/// A claimed batch, as its process knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Lease {
+    pub(crate) token: i64,
+    /// Events with their attempts.
+    pub(crate) events: Vec<(i64, i32)>,
+}
+
+/// What a settlement says of all events of a lease.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Word {
+    Done,
+    Failed,
+    Rejected,
+}
+
+/// What a step came to. It counts once its transaction commits.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Effect {
+    Nothing,
+    /// The step was refused, as it may be, and its transaction with it.
+    Refused,
+    Published(i64),
+    Claimed {
+        process: i64,
+        lease: Lease,
+        from_log: bool,
+    },
+    Settled {
+        process: i64,
+        lease: Lease,
+        word: Word,
+        accepted: bool,
+        stale: bool,
+    },
+    Beaten {
+        process: i64,
+        alive: bool,
+        was_dead: bool,
+    },
+    /// Processes that were declared dead.
+    Reclaimed(Vec<i64>),
+    Redriven(i64),
+    /// The subscription was moved back; these events were committed before.
+    Sought {
+        committed: BTreeSet<i64>,
+    },
+}
+
+/// What an invariant says that does not hold.
+pub(crate) type Violation = String;
+
+#[derive(Default)]
+pub(crate) struct Account {
+    committed: BTreeSet<i64>,
+    /// Claims of each event that were committed, since it was published or redriven.
+    starts: BTreeMap<i64, i32>,
+    newest_token: BTreeMap<i64, i64>,
+    done: BTreeMap<i64, u32>,
+    dead_letters: BTreeSet<i64>,
+    dead: BTreeSet<i64>,
+    /// What each process has claimed and not settled.
+    held: BTreeMap<i64, Vec<Lease>>,
+    /// How often the subscription was moved back. From the first time on an event may be under way twice, and be settled
+    /// once more for each.
+    seeks: u32,
+    /// Events that must be claimed from the log because of that.
+    owed: BTreeSet<i64>,
+}
+
+impl Account {
+    /// The process's oldest lease.
+    pub(crate) fn oldest_lease(&self, process: i64) -> Option<Lease> {
+        self.held.get(&process)?.first().cloned()
+    }
+
+    /// Whether events of the lease have been claimed again since.
+    pub(crate) fn is_stale(&self, lease: &Lease) -> bool {
+        self.seeks == 0 && lease.events.iter().any(|(event, _)| self.newest_token[event] > lease.token)
+    }
+
+    /// What was published, as far as it is committed.
+    pub(crate) fn committed(&self) -> &BTreeSet<i64> {
+        &self.committed
+    }
+
+    /// Whether a process has been declared dead.
+    pub(crate) fn is_dead(&self, process: i64) -> bool {
+        self.dead.contains(&process)
+    }
+
+    pub(crate) fn enter(&mut self, effect: Effect) -> Result<(), Violation> {
+        match effect {
+            Effect::Nothing | Effect::Refused => Ok(()),
+            Effect::Published(event) => {
+                self.committed.insert(event);
+                Ok(())
+            }
+            Effect::Claimed { process, lease, from_log } => self.claimed(process, lease, from_log),
+            Effect::Settled { process, lease, word, accepted, stale } => {
+                if let Some(held) = self.held.get_mut(&process) {
+                    held.retain(|other| other.token != lease.token);
+                }
+                match (accepted, stale) {
+                    (false, _) => Ok(()),
+                    (true, true) => Err(format!("the answer under stale token {} was accepted", lease.token)),
+                    (true, false) => self.settled(&lease, word),
+                }
+            }
+            Effect::Beaten { process, alive, was_dead: true } if alive => {
+                Err(format!("process {process} was declared dead and is not told so"))
+            }
+            Effect::Beaten { .. } => Ok(()),
+            Effect::Reclaimed(processes) => {
+                match processes.into_iter().find(|process| !self.dead.insert(*process)) {
+                    Some(twice) => Err(format!("process {twice} was declared dead twice")),
+                    None => Ok(()),
+                }
+            }
+            Effect::Redriven(count) => self.redriven(count),
+            Effect::Sought { committed } => {
+                self.seeks += 1;
+                self.owed.extend(committed);
+                Ok(())
+            }
+        }
+    }
+
+    fn claimed(&mut self, process: i64, lease: Lease, from_log: bool) -> Result<(), Violation> {
+        for (event, attempt) in &lease.events {
+            if !self.committed.contains(event) {
+                return Err(format!("event {event} was claimed and never committed"));
+            }
+            if from_log {
+                self.owed.remove(event);
+            }
+            let starts = self.starts.entry(*event).or_default();
+            *starts += 1;
+            if (*attempt < *starts && self.seeks == 0) || *attempt > MAX_ATTEMPTS {
+                return Err(format!("start {starts} of event {event} is recorded as attempt {attempt}"));
+            }
+            let newest = self.newest_token.insert(*event, lease.token).unwrap_or(0);
+            if newest >= lease.token {
+                return Err(format!("event {event} was claimed under token {} after {newest}", lease.token));
+            }
+        }
+        self.held.entry(process).or_default().push(lease);
+        Ok(())
+    }
+
+    fn settled(&mut self, lease: &Lease, word: Word) -> Result<(), Violation> {
+        for (event, _) in &lease.events {
+            match word {
+                Word::Failed => {}
+                Word::Rejected => {
+                    self.dead_letters.insert(*event);
+                }
+                Word::Done => {
+                    let done = self.done.entry(*event).or_default();
+                    *done += 1;
+                    if *done > 1 + self.seeks {
+                        return Err(format!("event {event} was settled twice"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn redriven(&mut self, count: i64) -> Result<(), Violation> {
+        let dead_letters = i64::try_from(self.dead_letters.len()).expect("a few");
+        if count > dead_letters {
+            return Err(format!("{count} dead letters were redriven, of {dead_letters}"));
+        }
+        if count == dead_letters {
+            for event in std::mem::take(&mut self.dead_letters) {
+                self.starts.remove(&event);
+            }
+        }
+        Ok(())
+    }
+
+    /// After everything that was left has been claimed, from the log or not, and settled, and every dead letter redriven before.
+    pub(crate) fn close(&mut self, swept: Vec<(Lease, bool)>) -> Result<(), Violation> {
+        self.redriven(i64::try_from(self.dead_letters.len()).expect("a few"))?;
+        for (lease, from_log) in swept {
+            self.claimed(0, lease.clone(), from_log)?;
+            self.settled(&lease, Word::Done)?;
+        }
+        if let Some(lost) = self.committed.iter().find(|event| !self.done.contains_key(event)) {
+            return Err(format!("event {lost} is lost"));
+        }
+        match self.owed.first() {
+            Some(passed) => Err(format!("event {passed} was not delivered again")),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Every order in which sessions can call the SQL functions, on a real server, with the invariants of a delivery after
+//! each: 34,650 schedules of three sessions with four steps.
+//!
+//! A step that has to wait for a lock is left waiting, and the schedule goes on with the others; what its session was to
+//! do next is done when it can be. After the last step everybody dies, and whatever is left is claimed and settled.
+//!
+//! And the interleaver is itself tested: it must find what is wrong with a function in which something was broken.
+//!
+//! Most schedules differ from another only in the order of neighbours that touch nothing in common. By default one of
+//! each kind is played, in the largest scenarios some of them. All schedules of all scenarios, or one:
+//!
+//! ```sh
+//! PUBSUB_INTERLEAVE=all cargo test -p pubsub-tests --release --test interleave -- --nocapture
+//! PUBSUB_INTERLEAVE=AABCBCBCAABC cargo test -p pubsub-tests --test interleave -- --nocapture
+//! ```
+
+#![expect(clippy::print_stdout, reason = "how many schedules were played is half of the result")]
+
+mod account;
+mod mutants;
+mod scenario;
+mod schedule;
+mod session;
+mod stage;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use account::Violation;
+use mutants::Mutant;
+use scenario::Scenario;
+use schedule::{Schedule, distinct, letters, merges};
+use stage::Stage;
+
+/// Stages that play side by side: a schedule spends half of its time waiting for answers.
+const STAGES: usize = 4;
+
+/// What a play of many schedules came to.
+struct Outcome {
+    played: usize,
+    violation: Option<Violation>,
+}
+
+/// Plays schedules of a scenario until one violates an invariant.
+fn play(scenario: &'static Scenario, schedules: Vec<Schedule>, mutant: Option<&'static Mutant>) -> Outcome {
+    let (schedules, next, failed) =
+        (Arc::new(schedules), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let began = Instant::now();
+    let stages: Vec<_> = (0..STAGES)
+        .map(|_| {
+            let (schedules, next, failed) = (Arc::clone(&schedules), Arc::clone(&next), Arc::clone(&failed));
+            std::thread::spawn(move || {
+                let runtime =
+                    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+                runtime.block_on(async {
+                    let mut stage = Stage::new().await;
+                    if let Some(Mutant { function, piece, replacement, .. }) = mutant {
+                        let pieces = [(*piece, *replacement)];
+                        pubsub_tests::rewrite(stage.admin(), function, &pieces).await.expect("a mutant");
+                    }
+                    while !failed.load(Ordering::Relaxed) {
+                        let schedule = schedules.get(next.fetch_add(1, Ordering::Relaxed))?;
+                        if let Err(violation) = stage.play(scenario, schedule).await {
+                            failed.store(true, Ordering::Relaxed);
+                            return Some(violation);
+                        }
+                    }
+                    None
+                })
+            })
+        })
+        .collect();
+    let violations = stages.into_iter().filter_map(|stage| stage.join().expect("a stage does not panic"));
+    let outcome = Outcome {
+        violation: violations.reduce(|first, _| first),
+        played: next.load(Ordering::Relaxed).min(schedules.len()),
+    };
+    let what = mutant.map_or("sound", |mutant| mutant.name);
+    println!(
+        "{}, {what}: {} of {} schedules in {:.1} s; {}",
+        scenario.name,
+        outcome.played,
+        schedules.len(),
+        began.elapsed().as_secs_f64(),
+        outcome.violation.as_deref().unwrap_or("no violation"),
+    );
+    outcome
+}
+
+fn all_schedules(scenario: &Scenario) -> Vec<Schedule> {
+    merges(&scenario.sessions.map(<[_]>::len))
+}
+
+#[test]
+fn no_schedule_violates_an_invariant() {
+    let wanted = std::env::var("PUBSUB_INTERLEAVE").unwrap_or_default();
+    for scenario in scenario::ALL {
+        let schedules = match wanted.as_str() {
+            "" => distinct(scenario).into_iter().step_by(scenario.every).collect(),
+            "all" => all_schedules(scenario),
+            one => all_schedules(scenario).into_iter().filter(|schedule| letters(schedule) == one).collect(),
+        };
+        let count = schedules.len();
+        let outcome = play(scenario, schedules, None);
+        assert_eq!(outcome.violation, None);
+        assert!(outcome.played == count && count > 0, "no schedule of {} is {wanted:?}", scenario.name);
+    }
+}
+
+#[test]
+fn what_is_broken_is_found() {
+    for mutant in &mutants::ALL {
+        let outcome = play(mutant.shown_by, distinct(mutant.shown_by), Some(mutant));
+        let violation = outcome.violation.unwrap_or_default();
+        assert!(violation.contains(mutant.seen_as), "{}: found {violation:?}", mutant.name);
+    }
+}

@@ -1,0 +1,74 @@
+//! Functions with something broken: what the interleaver must find.
+
+use crate::scenario::{CURSOR, DEAD_LETTERS, MAILBOX, SEEK, SETTLEMENT, Scenario, TAKEOVER};
+
+/// A piece of a function's text, and what it is replaced by.
+pub(crate) struct Mutant {
+    pub(crate) name: &'static str,
+    pub(crate) function: &'static str,
+    pub(crate) piece: &'static str,
+    pub(crate) replacement: &'static str,
+    /// What the violation says.
+    pub(crate) seen_as: &'static str,
+    /// Whose schedules show it.
+    pub(crate) shown_by: &'static Scenario,
+}
+
+pub(crate) const ALL: [Mutant; 7] = [
+    Mutant {
+        name: "a settlement does not lock its lease",
+        function: "pubsub.settle(bigint, bigint, bigint[], jsonb)",
+        piece: "       for update;",
+        replacement: ";",
+        seen_as: "settled twice",
+        shown_by: &SETTLEMENT,
+    },
+    Mutant {
+        name: "a takeover does not lock the leases that it ends",
+        function: "pubsub.orphan_leases(bigint, text, text)",
+        piece: "for update of l skip locked",
+        replacement: "",
+        seen_as: "settled twice",
+        shown_by: &SETTLEMENT,
+    },
+    Mutant {
+        name: "a settlement does not look for its lease",
+        function: "pubsub.settle(bigint, bigint, bigint[], jsonb)",
+        piece: "    if not found then\n        return false;\n    end if;",
+        replacement: "",
+        seen_as: "settled twice",
+        shown_by: &TAKEOVER,
+    },
+    Mutant {
+        name: "a claim forgets the transactions in flight",
+        function: "pubsub.claim(integer, bigint, integer, integer)",
+        piece: "position.window_stragglers := pubsub.finished_stragglers(\n                    position.read_snapshot, position.read_fence, position.window_snapshot\n                );",
+        replacement: "position.window_stragglers := null;",
+        seen_as: "is lost",
+        shown_by: &CURSOR,
+    },
+    Mutant {
+        name: "two claims of a mailbox do not skip each other's deliveries",
+        function: "pubsub.due_of_lane(integer, integer, integer, boolean)",
+        piece: "for update skip locked",
+        replacement: "",
+        seen_as: "settled twice",
+        shown_by: &MAILBOX,
+    },
+    Mutant {
+        name: "a redrive keeps what it has put back",
+        function: "pubsub.redrive(text, text, bigint, integer)",
+        piece: "delete from pubsub.dead_letters d\n         using chosen c\n         where d.subscription = of_subscription and d.event_id = c.event_id\n        returning d.*",
+        replacement: "select d.* from pubsub.dead_letters d join chosen c using (event_id)\n         where d.subscription = of_subscription",
+        seen_as: "left behind",
+        shown_by: &DEAD_LETTERS,
+    },
+    Mutant {
+        name: "a redrive does not expect that a seek has brought its event back",
+        function: "pubsub.redrive(text, text, bigint, integer)",
+        piece: "on conflict on constraint mailbox_pkey do update\n           set attempt = 0,\n               panics = 0,\n               crashes = 0,\n               due_at = least(m.due_at, excluded.due_at)\n         where m.token is null",
+        replacement: "",
+        seen_as: "duplicate key",
+        shown_by: &SEEK,
+    },
+];

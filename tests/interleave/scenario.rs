@@ -1,0 +1,201 @@
+//! What the sessions do: the scenarios, and the steps they are made of.
+
+use Step::{
+    Beat, Claim, ClaimMailbox, ClaimSuspect, Commit, Leave, Open, Publish, Reclaim, Redrive, Reject, Retry,
+    Rollback, Seek, Settle, Silence, Strays,
+};
+
+/// One of the two processes of a schedule. It is no session: several may act in its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Process {
+    One,
+    Two,
+}
+
+/// One step of a session: a function called, as a transaction of its own unless one is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Begins a transaction, takes the step, and leaves the transaction open.
+    Open(&'static Self),
+    Commit,
+    Rollback,
+    Publish,
+    /// Claims from the log.
+    Claim(Process),
+    /// Claims from the mailbox, suspects apart.
+    ClaimMailbox(Process),
+    /// Claims a suspect.
+    ClaimSuspect(Process),
+    /// Acknowledges the events of the process's oldest lease; nothing, if it holds none.
+    Settle(Process),
+    /// Says that they failed.
+    Retry(Process),
+    /// Says that no attempt can succeed.
+    Reject(Process),
+    Beat(Process),
+    /// The process has been silent for too long.
+    Silence(Process),
+    Reclaim,
+    /// The janitor's part in taking over.
+    Strays,
+    Redrive,
+    /// Moves the subscription back to the first event of the schedule.
+    Seek,
+    Leave(Process),
+}
+
+/// What a step reads and writes, as sets of bits: two steps that meet in nothing can be swapped. Rather too much than too
+/// little.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Touch {
+    writes: u32,
+    reads: u32,
+}
+
+impl Touch {
+    const LOG: u32 = 1;
+    const MAILBOX: u32 = 2;
+    const DEAD_LETTERS: u32 = 4;
+
+    /// The process's row.
+    fn row(process: Process) -> u32 {
+        8 << process as u32
+    }
+
+    fn leases(process: Process) -> u32 {
+        32 << process as u32
+    }
+
+    fn of(step: Step) -> Self {
+        let everybody = |of: fn(Process) -> u32| of(ONE) | of(TWO);
+        let writes = match step {
+            Open(inner) => return Self::of(*inner),
+            Commit | Rollback => 0,
+            Publish | Seek => Self::LOG,
+            Claim(process) => Self::LOG | Self::leases(process),
+            ClaimMailbox(process) | ClaimSuspect(process) => Self::MAILBOX | Self::leases(process),
+            Settle(process) | Retry(process) | Reject(process) => {
+                Self::leases(process) | Self::MAILBOX | Self::DEAD_LETTERS
+            }
+            Beat(process) | Silence(process) => Self::row(process),
+            Reclaim | Strays => everybody(Self::row) | everybody(Self::leases) | Self::MAILBOX,
+            Redrive => Self::MAILBOX | Self::DEAD_LETTERS,
+            Leave(process) => Self::row(process) | Self::leases(process) | Self::MAILBOX,
+        };
+        let reads = match step {
+            Claim(process) | ClaimMailbox(process) | ClaimSuspect(process) => Self::row(process),
+            _ => 0,
+        };
+        Self { writes, reads }
+    }
+
+    /// What each step of a script touches. The end of a transaction touches all that its steps have.
+    pub(crate) fn of_script(script: &[Step]) -> Vec<Self> {
+        let mut open: Option<Self> = None;
+        let touch = |step: &Step| {
+            let mut touch = Self::of(*step);
+            match step {
+                Open(_) => open = Some(touch),
+                Commit | Rollback => touch = open.take().unwrap_or_default(),
+                _ => open = open.map(|open| open.and(touch)),
+            }
+            touch
+        };
+        script.iter().map(touch).collect()
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self { writes: self.writes | other.writes, reads: self.reads | other.reads }
+    }
+
+    /// Whether one of them writes what the other touches.
+    pub(crate) fn meets(self, other: Self) -> bool {
+        self.writes & (other.writes | other.reads) != 0 || self.reads & other.writes != 0
+    }
+}
+
+const ONE: Process = Process::One;
+const TWO: Process = Process::Two;
+
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    /// Of its distinct schedules every one of this number is played, unless all are asked for.
+    pub(crate) every: usize,
+    /// Taken one after the other, before the sessions begin.
+    pub(crate) prologue: &'static [Step],
+    pub(crate) sessions: [&'static [Step]; 3],
+}
+
+/// A process is taken over from while it claims, beats and settles, and while others publish and claim.
+pub(crate) const TAKEOVER: Scenario = Scenario {
+    name: "takeover",
+    every: 1,
+    prologue: &[Publish],
+    sessions: [
+        &[Open(&Claim(ONE)), Commit, Beat(ONE), Settle(ONE)],
+        &[Silence(ONE), Open(&Reclaim), Commit, ClaimSuspect(TWO)],
+        &[Open(&Publish), Commit, Claim(TWO), Settle(TWO)],
+    ],
+};
+
+/// A settlement is under way while its process is taken over from.
+pub(crate) const SETTLEMENT: Scenario = Scenario {
+    name: "settlement",
+    every: 1,
+    prologue: &[Publish, Claim(ONE)],
+    sessions: [
+        &[Open(&Settle(ONE)), Commit, Claim(ONE), Settle(ONE)],
+        &[Silence(ONE), Open(&Reclaim), Commit, Strays],
+        &[Publish, Open(&ClaimSuspect(TWO)), Commit, Settle(TWO)],
+    ],
+};
+
+/// Claims, some of them lost, over transactions in flight.
+pub(crate) const CURSOR: Scenario = Scenario {
+    name: "cursor",
+    every: 2,
+    prologue: &[Publish],
+    sessions: [
+        &[Open(&Publish), Publish, Commit, Publish],
+        &[Open(&Claim(ONE)), Commit, Claim(ONE), Settle(ONE)],
+        &[Open(&Claim(TWO)), Rollback, Claim(TWO), Settle(TWO)],
+    ],
+};
+
+/// A dead letter is redriven twice at once, and handled, while a process is taken over from.
+pub(crate) const DEAD_LETTERS: Scenario = Scenario {
+    name: "dead letters",
+    every: 13,
+    prologue: &[Publish, Claim(ONE), Reject(ONE)],
+    sessions: [
+        &[Open(&Redrive), Commit, ClaimMailbox(ONE), Settle(ONE)],
+        &[Open(&Redrive), Rollback, ClaimMailbox(TWO), Retry(TWO)],
+        &[Silence(ONE), Open(&Reclaim), Commit, ClaimMailbox(TWO)],
+    ],
+};
+
+/// Two processes share a mailbox; one leaves, or dies.
+pub(crate) const MAILBOX: Scenario = Scenario {
+    name: "mailbox",
+    every: 23,
+    prologue: &[Publish, Claim(ONE), Retry(ONE)],
+    sessions: [
+        &[Open(&ClaimMailbox(ONE)), Commit, Settle(ONE), Leave(ONE)],
+        &[Open(&ClaimMailbox(TWO)), Commit, Reject(TWO), Redrive],
+        &[Silence(ONE), Open(&Reclaim), Commit, ClaimSuspect(TWO)],
+    ],
+};
+
+/// The subscription is moved back while its events are published, claimed, redriven and taken over.
+pub(crate) const SEEK: Scenario = Scenario {
+    name: "seek",
+    every: 1,
+    prologue: &[Publish, Claim(ONE), Reject(ONE)],
+    sessions: [
+        &[Open(&Seek), Commit, Claim(ONE), Retry(ONE)],
+        &[Open(&Publish), Commit, Claim(TWO), Settle(TWO)],
+        &[Redrive, Silence(ONE), Open(&Reclaim), Commit],
+    ],
+};
+
+pub(crate) const ALL: [&Scenario; 6] = [&TAKEOVER, &SETTLEMENT, &CURSOR, &DEAD_LETTERS, &MAILBOX, &SEEK];

@@ -1,0 +1,78 @@
+//! Schedules: in which order the steps of some sessions are taken.
+
+use crate::scenario::{Scenario, Touch};
+
+/// For each turn, the number of the session whose next step it is.
+pub(crate) type Schedule = Vec<u8>;
+
+/// All ways to merge sessions of so many steps each, in a fixed order.
+pub(crate) fn merges(steps: &[usize]) -> Vec<Schedule> {
+    let mut found = Vec::new();
+    extend(&mut steps.to_vec(), &mut Vec::new(), &mut found);
+    found
+}
+
+fn extend(left: &mut [usize], begun: &mut Schedule, found: &mut Vec<Schedule>) {
+    if left.iter().all(|steps| *steps == 0) {
+        found.push(begun.clone());
+    }
+    for session in 0..left.len() {
+        if left[session] > 0 {
+            left[session] -= 1;
+            begun.push(u8::try_from(session).expect("a few sessions"));
+            extend(left, begun, found);
+            begun.pop();
+            left[session] += 1;
+        }
+    }
+}
+
+/// Of the merges of a scenario's sessions, those that differ: of schedules that become each other by swapping neighbours
+/// which touch nothing in common, the first in alphabetical order.
+pub(crate) fn distinct(scenario: &Scenario) -> Vec<Schedule> {
+    let touched = scenario.sessions.map(Touch::of_script);
+    let mut merges = merges(&touched.each_ref().map(Vec::len));
+    merges.retain(|merge| is_first_of_its_kind(merge, &touched));
+    merges
+}
+
+/// Whether no step could come before one of a later session by such swaps.
+fn is_first_of_its_kind(schedule: &Schedule, touched: &[Vec<Touch>]) -> bool {
+    let mut taken = vec![0; touched.len()];
+    let mut steps: Vec<(u8, Touch)> = Vec::with_capacity(schedule.len());
+    for session in schedule {
+        let touch = touched[usize::from(*session)][taken[usize::from(*session)]];
+        taken[usize::from(*session)] += 1;
+        for (earlier, other) in steps.iter().rev() {
+            if earlier == session || other.meets(touch) {
+                break;
+            }
+            if earlier > session {
+                return false;
+            }
+        }
+        steps.push((*session, touch));
+    }
+    true
+}
+
+/// A schedule as people read it: `AABCAB..`
+pub(crate) fn letters(schedule: &Schedule) -> String {
+    schedule.iter().map(|session| char::from(b'A' + session)).collect()
+}
+
+#[test]
+fn every_merge_is_there_and_none_twice() {
+    let merges = merges(&[4, 4, 4]);
+    assert_eq!(merges.len(), 34_650);
+    let distinct: std::collections::BTreeSet<_> = merges.iter().collect();
+    assert_eq!(distinct.len(), 34_650);
+    assert!(merges.iter().all(|merge| (0..3).all(|s| merge.iter().filter(|turn| **turn == s).count() == 4)));
+}
+
+#[test]
+fn the_distinct_schedules_are_as_many_as_there_are_kinds() {
+    // Counted by another program, by bringing each of the 34,650 into a normal form.
+    let counts = crate::scenario::ALL.map(|scenario| distinct(scenario).len());
+    assert_eq!(counts, [4_679, 3_896, 8_400, 12_870, 21_780, 1_310]);
+}

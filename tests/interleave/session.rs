@@ -1,0 +1,305 @@
+//! One session: takes steps, one at a time, on a connection of its own.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use pubsub_tests::connect;
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, Row, Statement};
+
+use crate::account::{Account, Effect, Lease, Violation, Word};
+use crate::scenario::{Process, Step};
+
+/// A silence that no process of a schedule reaches by itself, and that the server has outlived before the first one.
+pub(crate) const SILENCE: &str = "5 seconds";
+
+/// What a process is told when it was declared dead, and then until its transaction ends.
+const REFUSALS: [&str; 2] = ["PB006", "25P02"];
+
+/// Whom a schedule is about.
+#[derive(Clone, Debug)]
+pub(crate) struct Cast {
+    pub(crate) subscription: i32,
+    /// The ids of [`Process::One`] and [`Process::Two`].
+    pub(crate) processes: [i64; 2],
+}
+
+impl Cast {
+    fn id(&self, process: Process) -> i64 {
+        self.processes[process as usize]
+    }
+}
+
+pub(crate) struct Session {
+    pub(crate) pid: i32,
+    connection: Arc<Connection>,
+    /// What the open transaction, if there is one, has come to so far.
+    pending: Option<Vec<Effect>>,
+    running: Option<Running>,
+}
+
+/// A step that was begun.
+struct Running {
+    step: Step,
+    task: JoinHandle<Result<Effect, Violation>>,
+    ended: Option<Result<Effect, Violation>>,
+    /// It waits for a lock, or did when somebody last looked.
+    waits: bool,
+}
+
+impl Session {
+    pub(crate) async fn new(url: &str) -> Self {
+        let client = connect(url).await;
+        client.batch_execute(SETTINGS).await.expect("the session's settings");
+        let pid = client.query_one("select pg_backend_pid()", &[]).await.expect("its pid").get(0);
+        Self { pid, connection: Arc::new(Connection::new(client).await), pending: None, running: None }
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Whether a step is under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.ended.is_none())
+    }
+
+    /// Whether the step that was begun last waits for a lock, or did.
+    pub(crate) fn waits(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.waits)
+    }
+
+    pub(crate) fn is_waiting(&mut self) {
+        if let Some(running) = &mut self.running {
+            running.waits = true;
+        }
+    }
+
+    /// Begins a step; [`Session::finished`] tells how it ended.
+    pub(crate) fn begin(&mut self, step: Step, cast: &Cast, account: &Account) {
+        let (opens, inner) = match step {
+            Step::Open(inner) => (true, *inner),
+            step => (false, step),
+        };
+        let call = Call::new(inner, cast, account);
+        let connection = Arc::clone(&self.connection);
+        let task = tokio::spawn(async move { connection.run(opens, call).await });
+        self.running = Some(Running { step, task, ended: None, waits: false });
+    }
+
+    /// Waits for the end of the step that is under way.
+    pub(crate) async fn end(&mut self) {
+        if let Some(running) = &mut self.running
+            && running.ended.is_none()
+        {
+            running.ended = Some((&mut running.task).await.expect("a step does not panic"));
+        }
+    }
+
+    /// If the step that was begun has ended: what has become visible with it.
+    pub(crate) fn take_ended(&mut self) -> Option<Result<Vec<Effect>, Violation>> {
+        if self.running.is_none() || self.is_busy() {
+            return None;
+        }
+        let Running { step, ended, .. } = self.running.take()?;
+        let effect = match ended? {
+            Ok(effect) => effect,
+            Err(violation) => return Some(Err(format!("{step:?}: {violation}"))),
+        };
+        let pending = self.pending.take();
+        Some(Ok(match (step, pending) {
+            (Step::Open(_), _) => {
+                self.pending = Some(vec![effect]);
+                Vec::new()
+            }
+            // The commit of a transaction in which something was refused is a rollback.
+            (Step::Commit, Some(pending)) if !pending.contains(&Effect::Refused) => pending,
+            (Step::Commit | Step::Rollback, _) => Vec::new(),
+            (_, Some(mut pending)) => {
+                pending.push(effect);
+                self.pending = Some(pending);
+                Vec::new()
+            }
+            (_, None) => vec![effect],
+        }))
+    }
+}
+
+/// Losing a commit is no concern here.
+const SETTINGS: &str =
+    "set synchronous_commit = off; set deadlock_timeout = '20ms'; set statement_timeout = '30s'";
+
+/// A step with all that it needs to know, as it is known when it begins.
+enum Call {
+    Plain(&'static str),
+    Nothing,
+    Publish,
+    Claim { how: usize, subscription: i32, process: i64 },
+    Settle { process: i64, lease: Lease, word: Word, stale: bool },
+    Beat { process: i64, was_dead: bool },
+    Silence { process: i64 },
+    Reclaim,
+    Strays,
+    Redrive,
+    Seek { committed: BTreeSet<i64> },
+    Leave { process: i64 },
+}
+
+impl Call {
+    fn new(step: Step, cast: &Cast, account: &Account) -> Self {
+        let claim =
+            |how, process| Self::Claim { how, subscription: cast.subscription, process: cast.id(process) };
+        let settle = |process, word| match account.oldest_lease(cast.id(process)) {
+            Some(lease) => {
+                Self::Settle { process: cast.id(process), stale: account.is_stale(&lease), lease, word }
+            }
+            None => Self::Nothing,
+        };
+        match step {
+            Step::Open(_) => unreachable!("a transaction is not opened within another"),
+            Step::Commit => Self::Plain("commit"),
+            Step::Rollback => Self::Plain("rollback"),
+            Step::Publish => Self::Publish,
+            Step::Claim(process) => claim(FROM_LOG, process),
+            Step::ClaimMailbox(process) => claim(FROM_MAILBOX, process),
+            Step::ClaimSuspect(process) => claim(OF_SUSPECTS, process),
+            Step::Settle(process) => settle(process, Word::Done),
+            Step::Retry(process) => settle(process, Word::Failed),
+            Step::Reject(process) => settle(process, Word::Rejected),
+            Step::Beat(process) => {
+                let process = cast.id(process);
+                Self::Beat { process, was_dead: account.is_dead(process) }
+            }
+            Step::Silence(process) => Self::Silence { process: cast.id(process) },
+            Step::Reclaim => Self::Reclaim,
+            Step::Strays => Self::Strays,
+            Step::Redrive => Self::Redrive,
+            Step::Seek => Self::Seek { committed: account.committed().clone() },
+            Step::Leave(process) => Self::Leave { process: cast.id(process) },
+        }
+    }
+}
+
+/// A client and its prepared statements.
+struct Connection {
+    client: Client,
+    publish: Statement,
+    claims: [Statement; 3],
+    settle: Statement,
+    beat: Statement,
+    silence: Statement,
+    reclaim: Statement,
+    strays: Statement,
+    redrive: Statement,
+    seek: Statement,
+    leave: Statement,
+}
+
+/// Which of the prepared claims.
+const FROM_LOG: usize = 0;
+const FROM_MAILBOX: usize = 1;
+const OF_SUSPECTS: usize = 2;
+
+/// How a lease is settled whose events all ended as `$4` says.
+const SETTLE: &str = "
+    select pubsub.settle($1, $2, null, case when $4 <> 'done' then (
+        select jsonb_agg(jsonb_build_object('id', id, 'action', $4::text)) from unnest($3::bigint[]) id
+    ) end)";
+
+impl Connection {
+    async fn new(client: Client) -> Self {
+        let prepare =
+            async |sql: &str| client.prepare(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        let claims = [
+            prepare("select token, id, 1 from pubsub.claim($1, $2, 10)").await,
+            prepare("select token, id, attempt from pubsub.claim_mailbox($1, $2, 10)").await,
+            prepare("select token, id, attempt from pubsub.claim_mailbox($1, $2, 10, suspect => true)").await,
+        ];
+        let silence = "update pubsub.processes set beat_at = 'epoch' where id = $1";
+        Self {
+            claims,
+            publish: prepare("select pubsub.publish('sms', '{}')").await,
+            settle: prepare(SETTLE).await,
+            beat: prepare("select pubsub.beat($1, false)").await,
+            silence: prepare(silence).await,
+            reclaim: prepare(&format!("select process from pubsub.reclaim('{SILENCE}')")).await,
+            strays: prepare("select pubsub.reclaim_strays()").await,
+            redrive: prepare("select pubsub.redrive('sms', 'one')").await,
+            seek: prepare("select pubsub.seek_to_event('sms', 'one', $1)").await,
+            leave: prepare("select pubsub.leave($1)").await,
+            client,
+        }
+    }
+
+    async fn run(&self, opens: bool, call: Call) -> Result<Effect, Violation> {
+        let begin = async {
+            if opens {
+                self.client.batch_execute("begin").await?;
+            }
+            Ok(())
+        };
+        // Sent together, begin first.
+        let (begun, made) = tokio::join!(begin, self.make(call));
+        let error: tokio_postgres::Error = match begun.and(made) {
+            Ok(effect) => return Ok(effect),
+            Err(error) => error,
+        };
+        // The server tells of an error before it releases the locks of the transaction; of the next statement, after.
+        self.client.batch_execute("").await.map_err(|error| error.to_string())?;
+        match error.as_db_error() {
+            Some(refused) if REFUSALS.contains(&refused.code().code()) => Ok(Effect::Refused),
+            Some(refused) => Err(format!("{} {}", refused.code().code(), refused.message())),
+            None => Err(error.to_string()),
+        }
+    }
+
+    async fn make(&self, call: Call) -> Result<Effect, tokio_postgres::Error> {
+        let client = &self.client;
+        Ok(match call {
+            Call::Nothing => Effect::Nothing,
+            Call::Plain(sql) => client.batch_execute(sql).await.map(|()| Effect::Nothing)?,
+            Call::Publish => Effect::Published(client.query_one(&self.publish, &[]).await?.get(0)),
+            Call::Claim { how, subscription, process } => {
+                let rows = client.query(&self.claims[how], &[&subscription, &process]).await?;
+                let from_log = how == FROM_LOG;
+                lease(&rows).map_or(Effect::Nothing, |lease| Effect::Claimed { process, lease, from_log })
+            }
+            Call::Settle { process, lease, word, stale } => {
+                let events: Vec<i64> = lease.events.iter().map(|(event, _)| *event).collect();
+                let action = match word {
+                    Word::Done => "done",
+                    Word::Failed => "retry",
+                    Word::Rejected => "reject",
+                };
+                let row = client.query_one(&self.settle, &[&process, &lease.token, &events, &action]).await?;
+                Effect::Settled { process, lease, word, stale, accepted: row.get(0) }
+            }
+            Call::Beat { process, was_dead } => {
+                let alive = client.query_one(&self.beat, &[&process]).await?.get(0);
+                Effect::Beaten { process, alive, was_dead }
+            }
+            Call::Silence { process } => {
+                client.execute(&self.silence, &[&process]).await.map(|_| Effect::Nothing)?
+            }
+            Call::Reclaim => {
+                let rows = client.query(&self.reclaim, &[]).await?;
+                Effect::Reclaimed(rows.iter().map(|row| row.get(0)).collect())
+            }
+            Call::Strays => client.query(&self.strays, &[]).await.map(|_| Effect::Nothing)?,
+            Call::Redrive => Effect::Redriven(client.query_one(&self.redrive, &[]).await?.get(0)),
+            Call::Seek { committed } => {
+                let first = committed.first().copied().unwrap_or(i64::MAX);
+                client.query(&self.seek, &[&first]).await.map(|_| Effect::Sought { committed })?
+            }
+            Call::Leave { process } => {
+                client.query(&self.leave, &[&process]).await.map(|_| Effect::Nothing)?
+            }
+        })
+    }
+}
+
+/// The batch of a claim; `None` if there was nothing.
+fn lease(rows: &[Row]) -> Option<Lease> {
+    let token = rows.first()?.get(0);
+    Some(Lease { token, events: rows.iter().map(|row| (row.get(1), row.get(2))).collect() })
+}

@@ -1,0 +1,250 @@
+//! Plays schedules, one after the other, in a database of their own.
+
+use std::time::Duration;
+
+use futures_util::future::select_all;
+use pubsub_tests::Stage as Database;
+
+use crate::account::{Account, Lease, MAX_ATTEMPTS, Violation};
+use crate::scenario::{Scenario, Step};
+use crate::schedule::{Schedule, letters};
+use crate::session::{Cast, SILENCE, Session};
+
+/// A step that has not ended after this may be waiting for another: then the server is asked.
+const PATIENCE: Duration = Duration::from_millis(1);
+
+/// Claims and settles whatever the sessions have left, after the death of everybody, and says what is still there then.
+/// A procedure, because every claim is a transaction of its own.
+const SWEEP: &str = "
+create procedure public.sweep(
+    subscription  integer,
+    everybody     bigint[],
+    inout tokens  bigint[] default '{}',
+    inout events  bigint[] default '{}',
+    inout attempt integer[] default '{}',
+    inout log     boolean[] default '{}',
+    inout left_behind text default ''
+)
+language plpgsql
+as $$
+declare
+    -- Rounds of claims that find something: more than any schedule leaves.
+    limit_of_rounds constant integer := 20;
+    heir    bigint;
+    claimed record;
+    in_log  boolean;
+    was_empty boolean := false;
+begin
+    update pubsub.processes set beat_at = 'epoch' where id = any (everybody);
+    perform pubsub.reclaim('SILENCE');
+    perform pubsub.reclaim_strays();
+    perform pubsub.redrive('sms', 'one');
+    heir := pubsub.register_process('heir', 0, 'test');
+    commit;
+    for round in 1 .. limit_of_rounds loop
+        select array_agg(c.token) as tokens, array_agg(c.id) as events, array_agg(c.attempt) as attempt
+          into claimed
+          from (select token, id, 1 as attempt from pubsub.claim(subscription, heir, 10)) c;
+        commit;
+        in_log := claimed.tokens is not null;
+        if not in_log then
+            select array_agg(c.token) as tokens, array_agg(c.id) as events, array_agg(c.attempt) as attempt
+              into claimed
+              from pubsub.claim_mailbox(subscription, heir, 10, suspect => round % 2 = 0) c;
+        end if;
+        if claimed.tokens is null then
+            -- Neither suspects nor others, then.
+            exit when was_empty;
+            was_empty := true;
+            continue;
+        end if;
+        was_empty := false;
+        if not pubsub.settle(heir, claimed.tokens[1]) then
+            left_behind := left_behind || ' a lease that its holder cannot settle;';
+        end if;
+        tokens := tokens || claimed.tokens;
+        events := events || claimed.events;
+        attempt := attempt || claimed.attempt;
+        log := log || array_fill(in_log, array[cardinality(claimed.tokens)]);
+        commit;
+    end loop;
+    perform pubsub.leave(heir);
+    select left_behind || coalesce(string_agg(format(' %s in %s;', n, what), ''), '')
+      into left_behind
+      from (
+          select 'leases', count(*) from pubsub.leases
+          union all
+          select 'mailbox', count(*) from pubsub.mailbox
+          union all
+          select 'dead_letters', count(*) from pubsub.dead_letters
+          union all
+          select 'processes', count(*) from pubsub.processes
+          union all
+          select 'waiters', count(*) from pubsub.waiters
+      ) t (what, n)
+     where n > 0;
+end
+$$";
+
+/// Registers the processes of the next schedule.
+const CAST: &str =
+    "select pubsub.register_process('one', 1, 'test'), pubsub.register_process('two', 2, 'test')";
+
+/// Schedules between two of these: the little tables are read in full, dead rows and all.
+const TIDY_EVERY: usize = 100;
+const TIDY: &str =
+    "vacuum pubsub.processes, pubsub.leases, pubsub.mailbox, pubsub.dead_letters, pubsub.cursors";
+
+pub(crate) struct Stage {
+    database: Database,
+    played: usize,
+    sessions: Vec<Session>,
+    subscription: i32,
+    pids: Vec<i32>,
+}
+
+impl Stage {
+    pub(crate) async fn new() -> Self {
+        let database = Database::new().await;
+        let sweep = SWEEP.replace("SILENCE", SILENCE);
+        database
+            .client
+            .batch_execute(&format!(
+                "set synchronous_commit = off; {sweep}; select pubsub.declare_channel('sms')"
+            ))
+            .await
+            .expect("the stage");
+        let subscribe = format!("select pubsub.subscribe('sms', 'one', {MAX_ATTEMPTS})");
+        let subscription = database.client.query_one(&subscribe, &[]).await.expect("it").get(0);
+        let mut sessions = Vec::new();
+        for _ in 0..3 {
+            sessions.push(Session::new(database.database.url()).await);
+        }
+        // A server that has just started declares nobody dead.
+        let started = format!(
+            "select (pubsub.sessions_began_at() < clock_timestamp() - interval '{SILENCE}' - interval '1 second')::int::bigint"
+        );
+        database.until_count(&started, 1).await;
+        let pids = sessions.iter().map(|session| session.pid).collect();
+        Self { database, played: 0, sessions, subscription, pids }
+    }
+
+    /// The connection with which to break a function.
+    pub(crate) fn admin(&self) -> &tokio_postgres::Client {
+        &self.database.client
+    }
+
+    /// Plays one schedule of a scenario.
+    pub(crate) async fn play(&mut self, scenario: &Scenario, schedule: &Schedule) -> Result<(), Violation> {
+        self.played += 1;
+        if self.played.is_multiple_of(TIDY_EVERY) {
+            self.database.client.batch_execute(TIDY).await.map_err(|error| error.to_string())?;
+        }
+        self.play_and_sweep(scenario, schedule)
+            .await
+            .map_err(|violation| format!("{}, {}: {violation}", scenario.name, letters(schedule)))
+    }
+
+    async fn play_and_sweep(&mut self, scenario: &Scenario, schedule: &Schedule) -> Result<(), Violation> {
+        let cast = self.database.client.query_one(CAST, &[]).await.map_err(|error| error.to_string())?;
+        let cast = Cast { subscription: self.subscription, processes: [cast.get(0), cast.get(1)] };
+        let mut play = Play { cast, account: Account::default(), due: Default::default() };
+        for step in scenario.prologue {
+            play.due[0].push(*step);
+            self.advance(&mut play).await?;
+        }
+        let mut scripts = scenario.sessions.map(<[Step]>::iter);
+        for turn in schedule {
+            let session = usize::from(*turn);
+            play.due[session].extend(scripts[session].next());
+            self.advance(&mut play).await?;
+        }
+        if self.sessions.iter().any(Session::is_running) {
+            return Err("sessions wait for each other for ever".to_owned());
+        }
+        let swept = self.sweep(&play.cast).await?;
+        play.account.close(swept)
+    }
+
+    /// Takes every step that is due, until nothing is, or those that have any wait for locks of others.
+    async fn advance(&mut self, play: &mut Play) -> Result<(), Violation> {
+        loop {
+            self.take_ended(play)?;
+            for (session, due) in self.sessions.iter_mut().zip(&mut play.due) {
+                if !session.is_running() && !due.is_empty() {
+                    session.begin(due.remove(0), &play.cast, &play.account);
+                }
+            }
+            if !self.sessions.iter().any(Session::is_busy) {
+                return Ok(());
+            }
+            let busy = self.sessions.iter_mut().filter(|session| session.is_busy());
+            let ends: Vec<_> = busy.map(|session| Box::pin(session.end())).collect();
+            let in_time = tokio::time::timeout(PATIENCE, select_all(ends)).await.is_ok();
+            let all_ended = self.sessions.iter().all(|session| !session.is_running() || session.is_busy());
+            if !in_time && self.all_wait().await? && all_ended {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Enters what has ended, in the order of the commits: whoever waited for a lock comes after whoever had it.
+    fn take_ended(&mut self, play: &mut Play) -> Result<(), Violation> {
+        for waited in [false, true] {
+            for session in &mut self.sessions {
+                if session.waits() == waited
+                    && let Some(effects) = session.take_ended()
+                {
+                    for effect in effects? {
+                        play.account.enter(effect)?;
+                    }
+                }
+            }
+            if self.sessions.iter().any(|session| session.is_busy() && !session.waits()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every step that is under way waits for a lock of another session of ours.
+    async fn all_wait(&mut self) -> Result<bool, Violation> {
+        let busy: Vec<i32> =
+            self.sessions.iter().filter(|session| session.is_busy()).map(|session| session.pid).collect();
+        let waiting = "select bool_and(pg_blocking_pids(pid) && $2) from unnest($1::integer[]) pid";
+        let waiting = self.database.client.query_one(waiting, &[&busy, &self.pids]).await;
+        let all_wait = waiting.map_err(|error| error.to_string())?.get(0);
+        if all_wait {
+            self.sessions.iter_mut().for_each(Session::is_waiting);
+        }
+        Ok(all_wait)
+    }
+
+    async fn sweep(&self, cast: &Cast) -> Result<Vec<(Lease, bool)>, Violation> {
+        let processes = cast.processes.to_vec();
+        let row = self
+            .database
+            .client
+            .query_one("call public.sweep($1, $2)", &[&cast.subscription, &processes])
+            .await
+            .map_err(|error| format!("the sweep: {error:?}"))?;
+        let (tokens, events): (Vec<i64>, Vec<i64>) = (row.get(0), row.get(1));
+        let (attempts, from_log): (Vec<i32>, Vec<bool>) = (row.get(2), row.get(3));
+        let left: String = row.get(4);
+        if !left.is_empty() {
+            return Err(format!("left behind:{left}"));
+        }
+        let events = events.into_iter().zip(attempts);
+        let leases =
+            tokens.into_iter().zip(events).map(|(token, event)| Lease { token, events: vec![event] });
+        Ok(leases.zip(from_log).collect())
+    }
+}
+
+/// One schedule, as far as it was played.
+struct Play {
+    cast: Cast,
+    account: Account,
+    /// Steps of each session whose turn has come.
+    due: [Vec<Step>; 3],
+}
