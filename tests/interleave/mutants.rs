@@ -58,7 +58,7 @@ pub(crate) const ALL: [Mutant; 7] = [
     Mutant {
         name: "a redrive keeps what it has put back",
         function: "pubsub.redrive(text, text, bigint, integer)",
-        piece: "delete from pubsub.dead_letters d\n         using chosen c\n         where d.subscription = of_subscription and d.event_id = c.event_id\n        returning d.*",
+        piece: "delete from pubsub.dead_letters d\n         where d.subscription = of_subscription\n           and d.event_id = any (array(select c.event_id from chosen c))\n        returning d.*",
         replacement: "select d.* from pubsub.dead_letters d join chosen c using (event_id)\n         where d.subscription = of_subscription",
         seen_as: "left behind",
         shown_by: &DEAD_LETTERS,
