@@ -129,7 +129,7 @@ pub(crate) struct Scenario {
 /// A process is taken over from while it claims, beats and settles, and while others publish and claim.
 pub(crate) const TAKEOVER: Scenario = Scenario {
     name: "takeover",
-    every: 1,
+    every: 3,
     prologue: &[Publish],
     sessions: [
         &[Open(&Claim(ONE)), Commit, Beat(ONE), Settle(ONE)],
@@ -141,7 +141,7 @@ pub(crate) const TAKEOVER: Scenario = Scenario {
 /// A settlement is under way while its process is taken over from.
 pub(crate) const SETTLEMENT: Scenario = Scenario {
     name: "settlement",
-    every: 1,
+    every: 3,
     prologue: &[Publish, Claim(ONE)],
     sessions: [
         &[Open(&Settle(ONE)), Commit, Claim(ONE), Settle(ONE)],
@@ -153,7 +153,7 @@ pub(crate) const SETTLEMENT: Scenario = Scenario {
 /// Claims, some of them lost, over transactions in flight.
 pub(crate) const CURSOR: Scenario = Scenario {
     name: "cursor",
-    every: 2,
+    every: 6,
     prologue: &[Publish],
     sessions: [
         &[Open(&Publish), Publish, Commit, Publish],
@@ -165,7 +165,7 @@ pub(crate) const CURSOR: Scenario = Scenario {
 /// A dead letter is redriven twice at once, and handled, while a process is taken over from.
 pub(crate) const DEAD_LETTERS: Scenario = Scenario {
     name: "dead letters",
-    every: 13,
+    every: 39,
     prologue: &[Publish, Claim(ONE), Reject(ONE)],
     sessions: [
         &[Open(&Redrive), Commit, ClaimMailbox(ONE), Settle(ONE)],
@@ -177,7 +177,7 @@ pub(crate) const DEAD_LETTERS: Scenario = Scenario {
 /// Two processes share a mailbox; one leaves, or dies.
 pub(crate) const MAILBOX: Scenario = Scenario {
     name: "mailbox",
-    every: 23,
+    every: 69,
     prologue: &[Publish, Claim(ONE), Retry(ONE)],
     sessions: [
         &[Open(&ClaimMailbox(ONE)), Commit, Settle(ONE), Leave(ONE)],
@@ -189,7 +189,7 @@ pub(crate) const MAILBOX: Scenario = Scenario {
 /// The subscription is moved back while its events are published, claimed, redriven and taken over.
 pub(crate) const SEEK: Scenario = Scenario {
     name: "seek",
-    every: 1,
+    every: 3,
     prologue: &[Publish, Claim(ONE), Reject(ONE)],
     sessions: [
         &[Open(&Seek), Commit, Claim(ONE), Retry(ONE)],
