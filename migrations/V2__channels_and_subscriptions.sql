@@ -7,7 +7,7 @@
 --   PB006 unregistered process
 
 -- Advisory locks live in the two-integer space, under classes of our own ('psb1', 'psb2', 'psb3' as ASCII).
--- Class of the lock that publishers share, per channel id, until they commit.
+-- Class of the lock that publishers share, per hash of the channel's name, until they commit.
 create function pubsub.publishing_lock_class() returns integer
 language sql immutable parallel safe
 return 1886609969;

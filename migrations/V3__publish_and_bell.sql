@@ -10,65 +10,138 @@
 -- If the sleeper gets it, nobody who looked before the waiter row was visible is still publishing: one more claim finds
 -- whatever they committed, and everybody later sees the row. If not, somebody is mid-publish: it claims again soon.
 --
+-- The channel's own row, which every publisher reads anyway, says until when there may be waiters at all. Whoever writes a
+-- waiter row moves that time ahead in the same transaction, so who sees the one sees the other.
+--
 -- The topic is `pubsub`. Its payload is a channel's name, or nothing at all: then the mailbox is worth a look.
 
+-- Raises PB002 for a payload over its channel's limit.
+create function pubsub.refuse_too_large(channel text, bytes bigint, max_bytes integer) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    raise exception using
+        errcode = 'PB002',
+        message = format(
+            'a payload of %s bytes is over the limit of %s bytes of channel "%s"', bytes, max_bytes, channel
+        ),
+        hint = 'Publish a reference to the data instead, or raise pubsub.channels.max_payload_bytes.';
+end
+$$;
+
+-- Raises what a check constraint of this name would: `version` below 1, or `headers` that are not an object.
+create function pubsub.refuse_malformed(violated text) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    raise exception using
+        errcode = 'check_violation',
+        message = format('new row for relation "db_events" violates check constraint "%s"', violated),
+        schema = 'pubsub',
+        table = 'db_events',
+        constraint = violated;
+end
+$$;
+
+-- Rings the bell of a channel if somebody sleeps on it. Looks for waiters in a snapshot of its own, so call it after taking
+-- the channel's publishing lock.
+create function pubsub.ring(channel_id integer, channel text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- A two-phase commit cannot PREPARE after a NOTIFY: such a publisher sets pubsub.bell to off, and the subscribers'
+    -- poll finds its events.
+    if current_setting('pubsub.bell', true) = 'off' then
+        return;
+    end if;
+    -- Under a stricter isolation there is no new snapshot, and the waiter row might be invisible: then ring always.
+    if current_setting('transaction_isolation') <> 'read committed' then
+        perform pg_notify('pubsub', ring.channel);
+        return;
+    end if;
+    -- Its order keeps it on the index, whatever the statistics say.
+    perform from pubsub.waiters w
+      where w.channel = ring.channel_id and w.until > clock_timestamp()
+      order by w.subscription
+      limit 1;
+    if found then
+        perform pg_notify('pubsub', ring.channel);
+    end if;
+end
+$$;
+
 -- After an insert into the log: refuses what must not be published, and rings the bell.
--- Per statement, not per row: a bulk insert pays it once.
+-- Per statement, not per row: a bulk insert pays it once. But most statements publish one event with nothing the matter:
+-- that case comes first, and asks two plain scans (docs/decisions/0014-publish-trigger.md).
 create function pubsub.after_publish() returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     published record;
+    declared  record;
     too_large bigint;
+    locked    boolean;
 begin
+    select e.channel,
+           pg_column_size(e.payload) as size,
+           e.version >= 1
+               and (e.headers is null or jsonb_typeof(e.headers) = 'object')
+               and not exists (select from new_events offset 1) as is_plain
+      into published
+      from new_events e;
+    if published.is_plain then
+        -- An assignment, because it costs a fraction of a `perform`.
+        locked := pg_advisory_xact_lock_shared(pubsub.publishing_lock_class(), hashtext(published.channel)) is null;
+        -- A new statement after the lock, so a new snapshot, unless the isolation is stricter.
+        -- Stored sizes are cheap to ask for but compressed, at most 255-fold: a small one is surely below the limit.
+        select c.id, c.asleep_until > clock_timestamp() as may_have_waiters
+          into declared
+          from pubsub.channels c
+         where c.name = published.channel and published.size <= c.max_payload_bytes / 256;
+        if found then
+            if declared.may_have_waiters or current_setting('transaction_isolation') <> 'read committed' then
+                perform pubsub.ring(declared.id, published.channel);
+            end if;
+            return null;
+        end if;
+    end if;
+
+    -- A closer look, channel by channel, in a fixed order.
     for published in
-        select n.channel, n.largest, c.id, c.max_payload_bytes
+        select n.*, c.id, c.max_payload_bytes
           from (
-              select p.channel, max(pg_column_size(p.payload)) as largest
-                from new_events p
-               group by p.channel
+              select e.channel,
+                     max(pg_column_size(e.payload)) as size,
+                     min(e.version) as version,
+                     bool_or(jsonb_typeof(e.headers) <> 'object') as has_other_headers
+                from new_events e
+               group by e.channel
           ) n
           left join pubsub.channels c on c.name = n.channel
          order by c.id
     loop
         if published.id is null then
             perform pubsub.refuse_undeclared(published.channel);
-        end if;
-        -- Stored sizes are cheap to ask for but compressed, at most 255-fold. Only a payload that could be over the
-        -- limit is written out to be measured.
-        if published.largest > published.max_payload_bytes / 256 then
-            select octet_length(p.payload::text) into too_large
-              from new_events p
-             where p.channel = published.channel
-               and octet_length(p.payload::text) > published.max_payload_bytes
+        elsif published.version < 1 then
+            perform pubsub.refuse_malformed('db_events_version_check');
+        elsif published.has_other_headers then
+            perform pubsub.refuse_malformed('db_events_headers_check');
+        elsif published.size > published.max_payload_bytes / 256 then
+            select octet_length(e.payload::text) into too_large
+              from new_events e
+             where e.channel = published.channel
+               and octet_length(e.payload::text) > published.max_payload_bytes
              limit 1;
             if found then
-                raise exception using
-                    errcode = 'PB002',
-                    message = format(
-                        'a payload of %s bytes is over the limit of %s bytes of channel "%s"',
-                        too_large, published.max_payload_bytes, published.channel
-                    ),
-                    hint = 'Publish a reference to the data instead, or raise pubsub.channels.max_payload_bytes.';
+                perform pubsub.refuse_too_large(published.channel, too_large, published.max_payload_bytes);
             end if;
         end if;
-
-        perform pg_advisory_xact_lock_shared(pubsub.publishing_lock_class(), published.id);
-        -- A two-phase commit cannot PREPARE after a NOTIFY: such a publisher sets pubsub.bell to off, and the
-        -- subscribers' poll finds its events.
-        if current_setting('pubsub.bell', true) = 'off' then
-            continue;
-        end if;
-        -- A new statement after the lock, so a new snapshot; under a stricter isolation there is none, and the waiter
-        -- row might be invisible: then ring always.
-        if current_setting('transaction_isolation') <> 'read committed' then
-            perform pg_notify('pubsub', published.channel);
-        elsif exists (
-            select from pubsub.waiters w where w.channel = published.id and w.until > clock_timestamp()
-        ) then
-            perform pg_notify('pubsub', published.channel);
-        end if;
+        locked := pg_advisory_xact_lock_shared(pubsub.publishing_lock_class(), hashtext(published.channel)) is null;
+        perform pubsub.ring(published.id, published.channel);
     end loop;
     return null;
 end
@@ -107,6 +180,13 @@ begin atomic
       join pubsub.channels c on c.name = s.channel
      where s.id = start_waiting.subscription
     on conflict on constraint waiters_pkey do update set until = excluded.until;
+    -- Twice as far as it must be, so that the channel's row is written once per ttl, however many fall asleep.
+    update pubsub.channels c
+       set asleep_until = clock_timestamp() + 2 * start_waiting.ttl
+      from pubsub.subscriptions s
+     where s.id = start_waiting.subscription
+       and c.name = s.channel
+       and c.asleep_until < clock_timestamp() + start_waiting.ttl;
 end;
 
 -- Second half of going to sleep: whether nobody is in the middle of publishing on the subscription's channel. True: claim
@@ -115,9 +195,8 @@ create function pubsub.channel_is_quiet(subscription integer) returns boolean
 language sql volatile
 set search_path = pg_catalog, pg_temp
 begin atomic
-    select pg_try_advisory_xact_lock(pubsub.publishing_lock_class(), c.id)
+    select pg_try_advisory_xact_lock(pubsub.publishing_lock_class(), hashtext(s.channel))
       from pubsub.subscriptions s
-      join pubsub.channels c on c.name = s.channel
      where s.id = channel_is_quiet.subscription;
 end;
 

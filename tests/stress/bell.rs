@@ -40,6 +40,8 @@ pub(crate) enum BellVariant {
     WithoutLock,
     /// Publishers of every isolation level believe what they see of the waiters.
     OldSnapshot,
+    /// Sleepers write their waiter row, and leave the channel's row as it is.
+    UntoldChannel,
 }
 
 impl BellVariant {
@@ -48,14 +50,22 @@ impl BellVariant {
         match self {
             Self::Sound | Self::NaiveSleeper => Ok(()),
             Self::WithoutLock => {
-                let lock =
-                    "perform pg_advisory_xact_lock_shared(pubsub.publishing_lock_class(), published.id);";
-                rewrite(client, after_publish, &[(lock, "")]).await
+                let lock = "pg_advisory_xact_lock_shared(pubsub.publishing_lock_class(), hashtext(published.channel))";
+                rewrite(client, after_publish, &[(lock, "null")]).await
             }
             Self::OldSnapshot => {
                 let strict = "current_setting('transaction_isolation') <> 'read committed'";
-                rewrite(client, after_publish, &[(strict, "false")]).await
+                rewrite(client, after_publish, &[(strict, "false")]).await?;
+                rewrite(client, "pubsub.ring(integer, text)", &[(strict, "false")]).await
             }
+            Self::UntoldChannel => Ok(client
+                .batch_execute(
+                    "create function public.leave_alone() returns trigger language plpgsql
+                     as $$ begin return null; end $$;
+                     create trigger leave_alone before update of asleep_until on pubsub.channels
+                     for each row execute function public.leave_alone()",
+                )
+                .await?),
         }
     }
 
@@ -93,6 +103,38 @@ pub(crate) async fn play_insert_before_waiter(variant: BellVariant) -> Result<Wa
             Ok(if sleeper.look().await? == Look::Found { Waking::Rung } else { Waking::Lost })
         }
     }
+}
+
+/// A publisher inserts while the sleeper sleeps. How the sleeper wakes.
+pub(crate) async fn play_insert_after_waiter(variant: BellVariant) -> Result<Waking> {
+    let database = set_up(variant).await?;
+    let publisher = database.connect().await?;
+    let mut sleeper = Sleeper::new(&database, variant.protocol(), SCHEDULED, "sleeper").await?;
+    sleeper.start_waiting().await?;
+    if sleeper.look().await? != Look::Quiet {
+        return Err("nobody has published yet".into());
+    }
+    publisher.batch_execute(&insert(SCHEDULED)).await?;
+    sleeper.sleep(Duration::ZERO).await
+}
+
+/// Falls asleep for shorter and longer than the one before, and returns how many waiter rows count for longer than their
+/// channel says.
+pub(crate) async fn play_one_sleeper_after_the_other() -> Result<i64> {
+    let database = set_up(BellVariant::Sound).await?;
+    let client = database.connect().await?;
+    let mut outlasting = 0;
+    client.execute("select pubsub.subscribe($1, 'sleeper')", &[&SCHEDULED]).await?;
+    for (process, ttl) in
+        [(1_i64, "1 ms"), (2, "1 minute"), (3, "10 seconds"), (2, "90 seconds"), (1, "1 hour")]
+    {
+        let sql = format!("select pubsub.start_waiting(1, $1, '{ttl}')");
+        client.execute(&sql, &[&process]).await?;
+        let sql = "select count(*) from pubsub.waiters w join pubsub.channels c on c.id = w.channel
+                    where w.until > c.asleep_until";
+        outlasting += client.query_one(sql, &[]).await?.get::<_, i64>(0);
+    }
+    Ok(outlasting)
 }
 
 /// A publisher takes its snapshot before the sleeper's waiter row, and inserts after it. How the sleeper wakes.

@@ -163,9 +163,16 @@ async fn no_schedule_loses_a_wake_up() -> Result<()> {
     within_deadline(async {
         assert_eq!(bell::play_insert_before_waiter(BellVariant::Sound).await?, Waking::Rung);
         assert_eq!(bell::play_snapshot_before_waiter(BellVariant::Sound).await?, Waking::Rung);
+        assert_eq!(bell::play_insert_after_waiter(BellVariant::Sound).await?, Waking::Rung);
         Ok(())
     })
     .await
+}
+
+#[tokio::test]
+async fn no_waiter_row_counts_for_longer_than_its_channel_says() -> Result<()> {
+    assert_eq!(within_deadline(bell::play_one_sleeper_after_the_other()).await?, 0);
+    Ok(())
 }
 
 #[tokio::test]
@@ -186,6 +193,13 @@ async fn without_the_publishing_lock_a_sleeper_is_not_woken() -> Result<()> {
 async fn a_publisher_that_trusts_an_old_snapshot_does_not_ring() -> Result<()> {
     let broken = BellVariant::OldSnapshot;
     assert_eq!(within_deadline(bell::play_snapshot_before_waiter(broken)).await?, Waking::Lost);
+    loses_a_wake_up(broken).await
+}
+
+#[tokio::test]
+async fn a_sleeper_that_does_not_tell_its_channel_is_not_woken() -> Result<()> {
+    let broken = BellVariant::UntoldChannel;
+    assert_eq!(within_deadline(bell::play_insert_after_waiter(broken)).await?, Waking::Lost);
     loses_a_wake_up(broken).await
 }
 
