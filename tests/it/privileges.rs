@@ -31,12 +31,12 @@ function enter_lane
 function far_snapshot
 function finished_stragglers
 function first_event_since
+function first_of_key
 function grant_audience
 function grant_observer
 function grant_publisher
 function grant_subscriber
 function is_behind
-function first_of_key
 function is_replay
 function known_life
 function lane_is_ripe
@@ -69,6 +69,8 @@ function reclaim                     owner's | subscriber: execute
 function reclaim_strays              owner's | subscriber: execute
 function recognize                   owner's | subscriber: execute
 function redrive                     owner's | subscriber: execute
+function refuse_malformed
+function refuse_too_large
 function refuse_undeclared
 function register_process            owner's | subscriber: execute
 function remove_expired_waiters      owner's | subscriber: execute
@@ -80,6 +82,7 @@ function require_registered
 function require_target
 function return_unknown              owner's | subscriber: execute
 function revoke_rights
+function ring
 function seek
 function seek_to_beginning           owner's | subscriber: execute
 function seek_to_event               owner's | subscriber: execute
