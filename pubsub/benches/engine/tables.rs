@@ -1,0 +1,134 @@
+//! What the log is compared with.
+
+use crate::PAYLOAD;
+
+/// - `bare`: the log's columns and indexes, without its partitions, checks and trigger
+/// - `partitioned`: the log's columns, indexes, checks and partitions, without its trigger
+/// - `notifying`: as `bare`, with a trigger that notifies for each row
+/// - `queue`: a row for each event and subscription, claimed by an update and acknowledged by a delete
+pub(crate) const DEFINITIONS: &str = "
+    create sequence bare_id;
+    create table bare (
+        xid          xid8 not null default pg_current_xact_id(),
+        id           bigint not null default nextval('bare_id'),
+        channel      text collate \"C\" not null,
+        key          text,
+        payload      jsonb not null,
+        headers      jsonb,
+        version      integer not null default 1,
+        published_at timestamptz not null default clock_timestamp(),
+        primary key (channel, id)
+    );
+    create index on bare (xid, channel, id);
+
+    create table partitioned (like pubsub.db_events including all) partition by range (id);
+    create table partitioned_0 partition of partitioned for values from (0) to (10000000);
+    create table partitioned_1 partition of partitioned for values from (10000000) to (20000000);
+    create table partitioned_2 partition of partitioned for values from (20000000) to (30000000);
+    create table partitioned_3 partition of partitioned for values from (30000000) to (40000000);
+
+    create table notifying (like bare including all);
+    create function notify() returns trigger
+    language plpgsql
+    as $$ begin perform pg_notify('notifying', new.channel); return null; end $$;
+    create trigger notify after insert on notifying for each row execute function notify();
+
+    create table queue (
+        id           bigint generated always as identity primary key,
+        subscription integer not null,
+        state        smallint not null default 0,
+        attempt      integer not null default 0,
+        locked_until timestamptz,
+        owner        text,
+        key          text,
+        payload      jsonb,
+        headers      jsonb,
+        version      integer not null default 1,
+        published_at timestamptz not null default clock_timestamp()
+    );
+    create index on queue (subscription, id) where state = 0;
+
+    select pubsub.declare_channel('bench')";
+
+/// Dead tuples are counted, so nothing may remove them meanwhile.
+pub(crate) const WITHOUT_AUTOVACUUM: &str = "
+    do $$
+    declare
+        name text;
+    begin
+        for name in
+            select c.oid::regclass
+              from pg_class c
+             where c.relkind = 'r' and c.relnamespace in ('public'::regnamespace, 'pubsub'::regnamespace)
+        loop
+            execute format('alter table %s set (autovacuum_enabled = off)', name);
+        end loop;
+    end
+    $$";
+
+/// Two ways to hand out events.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Design {
+    Log,
+    Queue,
+}
+
+impl Design {
+    pub(crate) const ALL: [Self; 2] = [Self::Log, Self::Queue];
+
+    /// Publishes a backlog in one statement.
+    pub(crate) fn load(self, events: u64, subscriptions: i32) -> String {
+        match self {
+            Self::Log => format!(
+                "insert into pubsub.db_events (channel, key, payload)
+                 select 'bench', (n % 1000)::text, '{PAYLOAD}' from generate_series(1, {events}) n"
+            ),
+            // With more than one subscription the payload would be kept once, elsewhere: the rows go without it.
+            Self::Queue => format!(
+                "insert into queue (subscription, key, payload)
+                 select s, (n % 1000)::text, {}
+                   from generate_series(1, {events}) n, generate_series(1, {subscriptions}) s",
+                if subscriptions == 1 { format!("'{PAYLOAD}'") } else { "null".to_owned() }
+            ),
+        }
+    }
+
+    /// Takes the next hundred, and need not wait for the disk.
+    pub(crate) fn claim(self) -> &'static str {
+        match self {
+            Self::Log => {
+                "select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at
+                   from set_config('synchronous_commit', 'off', true), pubsub.claim($1, $2, 100) c"
+            }
+            Self::Queue => {
+                "with due as materialized (
+                     select q.id
+                       from set_config('synchronous_commit', 'off', true), lateral (
+                           select q.id
+                             from queue q
+                            where q.subscription = $1 and q.state = 0
+                            order by q.subscription, q.id
+                            limit 100
+                              for update skip locked
+                       ) q
+                 )
+                 update queue q
+                    set state = 1,
+                        attempt = q.attempt + 1,
+                        locked_until = clock_timestamp() + interval '30 seconds',
+                        owner = 'consumer'
+                   from due
+                  where q.id = due.id
+                 returning q.id, q.key, q.payload, q.headers, q.version, q.published_at"
+            }
+        }
+    }
+
+    /// What was claimed is done.
+    pub(crate) fn acknowledge(self) -> &'static str {
+        match self {
+            Self::Log => "select pubsub.settle($1, $2)",
+            Self::Queue => "delete from queue q where q.id = any ($1)",
+        }
+    }
+}
