@@ -149,12 +149,8 @@ declare
     line     constant integer := pubsub.timeline();
     home     pubsub.home;
 begin
-    -- A commit that the next crash forgot would let the next life begin where this one did.
-    if current_setting('synchronous_commit') = 'off' then
-        perform set_config('synchronous_commit', 'on', true);
-    end if;
     select * into home from pubsub.home;
-    life := pubsub.leap('pubsub.leases_token_seq', (seconds * 1000000)::bigint, 1);
+    life := pubsub.leap('pubsub.leases_token_seq', (seconds * 1000000)::bigint, 1000000);
     perform pubsub.leap('pubsub.processes_id_seq', seconds::bigint, 1000);
     perform pubsub.leap('pubsub.subscriptions_id_seq', 0, 1000);
     delete from pubsub.lives;

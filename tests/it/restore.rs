@@ -78,12 +78,12 @@ async fn a_process_that_meets_a_restored_database_when_it_reconnects_notices_and
     assert_eq!(heard.take_sorted(100).await, lost);
     old.stop(Mode::Immediate).unwrap();
     fresh.start_again().unwrap();
-    restore(&dump, &fresh);
+    restore(&dump, &fresh, "postgres");
     // Ids, tokens, process ids and transaction ids have all gone back; the process has not.
     let client = connect(&database).await;
     let again = publish_each(&client, 3).await;
     assert!(again.iter().all(|id| lost.contains(id)), "the ids of lost events are given again");
-    go_home(&fresh).await;
+    go_home(&database).await;
     assert_eq!(heard.take_sorted(3).await, again);
     let beats =
         "select count(*) = 1 from pubsub.processes where beat_at > clock_timestamp() - interval '5 s'";

@@ -33,7 +33,7 @@ pub fn newer_server() -> Server {
 /// # Panics
 /// If a tool fails.
 pub fn dump_and_restore(from: &Server, to: &Server) {
-    restore(&dump(from, to), to);
+    restore(&dump(from, to), to, "postgres");
 }
 
 /// Dumps the database `postgres`, for a server of the version of `reader`.
@@ -48,14 +48,14 @@ pub fn dump(from: &Server, reader: &Server) -> Vec<u8> {
     dump.stdout
 }
 
-/// Restores a dump.
+/// Restores a dump into a database that exists.
 ///
 /// # Panics
 /// If `pg_restore` fails.
-pub fn restore(dump: &[u8], to: &Server) {
+pub fn restore(dump: &[u8], to: &Server, database: &str) {
     let file = std::env::temp_dir().join(format!("pubsub-dump-{:016x}", fastrand::u64(..)));
     std::fs::write(&file, dump).expect("a place for the dump");
-    let url = to.url("postgres");
+    let url = to.url(database);
     let restored = Command::new(to.bin_dir().join("pg_restore")).args(["--dbname", &url]).arg(&file).output();
     std::fs::remove_file(&file).expect("the dump was written");
     let restored = restored.expect("pg_restore is installed");
@@ -116,13 +116,13 @@ pub async fn hear_ids(url: &str) -> Result<(PubSub, Heard<i64>), Error> {
 ///
 /// # Panics
 /// If that fails.
-pub async fn go_home(server: &Server) -> bool {
-    let client = connect(&server.url("postgres")).await;
+pub async fn go_home(url: &str) -> bool {
+    let client = connect(url).await;
     match client.batch_execute("select pubsub.recognize()").await {
         Ok(()) => true,
         Err(refused) => {
             assert_eq!(refused.code().expect("the server refuses").code(), "PB005");
-            pubsub::rebase(&server.url("postgres")).await.expect("a rebased log");
+            pubsub::rebase(url).await.expect("a rebased log");
             false
         }
     }
