@@ -118,13 +118,33 @@ async fn an_old_event_is_no_straggler_of_the_new_cluster() {
 }
 
 #[actix::test]
-async fn a_rebase_does_not_wait_for_a_publisher_for_ever() {
+async fn a_rebase_waits_for_those_who_publish() {
     let (old, client) = old_server().await;
+    let one = ByHand::register(&client, "one").await.unwrap();
     let mut other = connect(&old.url("postgres")).await;
     let in_flight = other.transaction().await.unwrap();
-    in_flight.execute(PUBLISH, &[]).await.unwrap();
-    let refused = client.batch_execute("set statement_timeout = '60s'; select pubsub.rebase()").await;
-    assert_eq!(refused.unwrap_err().code().unwrap().code(), "55P03", "the lock is not to be had");
+    let late: i64 = in_flight.query_one(PUBLISH, &[]).await.unwrap().get(0);
+    let url = old.url("postgres");
+    let rebasing = tokio::spawn(async move { rebase(&url).await });
+    let waits = "select exists (select from pg_locks where mode = 'ShareLock' and not granted
+                   and relation = 'pubsub.db_events'::regclass)";
+    until(&client, waits).await;
     in_flight.commit().await.unwrap();
-    client.batch_execute("select pubsub.rebase()").await.unwrap();
+    assert_eq!(rebasing.await.unwrap().unwrap(), 1);
+    assert_eq!(one.drain(5).await.unwrap(), [late]);
+}
+
+#[actix::test]
+async fn a_subscription_that_was_moved_beyond_the_end_of_the_log_is_given_what_came_since() {
+    let (old, client) = old_server().await;
+    let one = ByHand::register(&client, "one").await.unwrap();
+    publish_each(&client, 5).await;
+    client.batch_execute("select pubsub.seek_to_event('sms', 'one', 1000)").await.unwrap();
+    let since = publish_each(&client, 3).await;
+    let fresh = Server::start().unwrap();
+    dump_and_restore(&old, &fresh);
+    let client = connect(&fresh.url("postgres")).await;
+    let restored = ByHand::register(&client, "one").await.unwrap();
+    assert_eq!(restored.drain(10).await.unwrap(), since);
+    assert_eq!(one.drain(10).await.unwrap(), since, "as in the old one");
 }
