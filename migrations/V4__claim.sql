@@ -135,7 +135,8 @@ begin
     end if;
     -- After the sequence is read: it may draw the transaction id.
     perform pubsub.require_registered(process);
-    floor := pubsub.log_floor();
+    -- As pubsub.log_floor, to spare each claim the call.
+    select h.floor into floor from pubsub.home h;
     fence := pg_current_xact_id()::text::bigint;
     if reader.lanes > 0 then
         perform pg_advisory_xact_lock_shared(pubsub.lanes_lock_class(), subscription);
