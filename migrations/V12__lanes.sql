@@ -284,6 +284,8 @@ declare
     boundary        pg_snapshot;
     position        pubsub.cursors;
 begin
+    -- What has not been read can only be told where the log is at home.
+    perform pubsub.require_home();
     -- Claims from lane 0 hold that lane's lock, all others the lock of the lanes.
     if not pg_try_advisory_xact_lock(pubsub.lanes_lock_class(), subscription)
         or not pg_try_advisory_xact_lock(pubsub.claiming_lock_class(0), subscription)

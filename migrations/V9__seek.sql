@@ -220,7 +220,18 @@ begin
         select * into counted from pubsub.count_seek(of_subscription, position, target);
         replayed := replayed + counted.replayed;
         skipped := skipped + counted.skipped;
-        continue when dry_run;
+    end loop;
+    if dry_run then
+        return next;
+        return;
+    end if;
+    -- Apart from the counting, which may take long: nobody claims from a lane while its lock is held.
+    for position in
+        select distinct on (c.lane) c.*
+          from pubsub.cursors c
+         where c.subscription = of_subscription.id
+         order by c.lane, c.seq desc
+    loop
         perform pg_advisory_xact_lock(pubsub.claiming_lock_class(position.lane), of_subscription.id);
         select * into position
           from pubsub.cursors c
@@ -239,9 +250,7 @@ begin
             of_subscription.id, position.lane, position.seq + 1, target, sequence, fence, boundary, log_end
         );
     end loop;
-    if not dry_run then
-        perform pg_notify('pubsub', channel);
-    end if;
+    perform pg_notify('pubsub', channel);
     return next;
 end
 $$;

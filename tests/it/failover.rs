@@ -132,8 +132,8 @@ async fn a_lease_that_the_server_has_not_forgotten_and_its_process_has_is_given_
     assert_eq!(heard.take(1).await, ids);
     until(&client, SETTLED).await;
     // As after a failover: the settlement is undone, and the life is another one.
-    let undone = "insert into pubsub.leases (subscription, process, event_ids, from_mailbox)
-                  select s.id, p.id, $1, false from pubsub.subscriptions s, pubsub.processes p";
+    let undone = "insert into pubsub.leases (subscription, lane, process, event_ids, from_mailbox)
+                  select s.id, 0, p.id, $1, false from pubsub.subscriptions s, pubsub.processes p";
     client.execute(undone, &[&ids]).await.unwrap();
     client.batch_execute("delete from pubsub.lives").await.unwrap();
     let cut = "select pg_terminate_backend(session_pid) from pubsub.processes";

@@ -29,7 +29,7 @@ pub(crate) struct Recognized {
 /// delivered that had not been claimed when the dump was made, and all that was published since. A few that had been claimed
 /// shortly before may be delivered again. Publishers wait while it runs.
 ///
-/// Returns how many positions were set.
+/// Returns how many positions were set. Only the schema's owner may do it.
 ///
 /// # Errors
 /// The database's own: a publisher whose transaction stays open keeps it from beginning, and after 10 s it gives up.
