@@ -33,6 +33,9 @@ create table pubsub.home (
     noted_at          timestamptz not null default clock_timestamp()
 );
 
+-- What pg_restore, and the script of pg_dump, fill last of all: before that, the log is not complete.
+create materialized view pubsub.arrival as select true as complete;
+
 -- The life that the server is in: one row, or none when it has just begun.
 --   life  the tokens of this life are above it
 create unlogged table pubsub.lives (
@@ -97,6 +100,14 @@ begin atomic
         ),
         true
     );
+end;
+
+-- Whether all of the log is here. No while it is being restored.
+create function pubsub.is_complete() returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select c.relispopulated from pg_class c where c.oid = 'pubsub.arrival'::regclass;
 end;
 
 select pubsub.bear_witness();
@@ -250,6 +261,10 @@ begin
                  ) newest)
            )
       into new_floor;
+    -- Whoever calls says that nothing more will come.
+    if not pubsub.is_complete() then
+        refresh materialized view pubsub.arrival;
+    end if;
     if new_floor > pubsub.log_sequence() then
         perform setval('pubsub.db_events_id_seq', new_floor);
     end if;
@@ -299,6 +314,13 @@ begin
     end if;
     if life is null then
         moved := pubsub.was_moved();
+        if moved and not pubsub.is_complete() then
+            raise exception using
+                errcode = 'PB005',
+                message = 'the log is being restored here, and is not complete yet',
+                hint = 'Wait for the end of the restore. If it has ended, its tool has left out materialized views: '
+                    || 'run pubsub::rebase, or "select pubsub.rebase()".';
+        end if;
         if moved and not (rebases and pubsub.rebase_is_exact()) then
             raise exception using
                 errcode = 'PB005',

@@ -38,6 +38,7 @@ function grant_publisher
 function grant_subscriber
 function is_behind
 function is_replay
+function is_complete
 function known_life
 function lane_is_ripe
 function lane_of
@@ -109,6 +110,7 @@ sequence leases_token_seq
 sequence processes_id_seq
 sequence subscriptions_id_seq
 table audiences
+table arrival
 table channels
 table cursors
 table db_events                      | publisher: insert (channel, headers, key, payload, version), select (id)

@@ -4,7 +4,7 @@ use pubsub::testing::{Mode, Server};
 use pubsub::{Error, Seek, rebase};
 use pubsub_tests::{
     ByHand, Sms, connect, dump, dump_and_restore, go_home, hear_ids, migrated, old_server, publish_each,
-    restore, until,
+    restore, restore_section, until,
 };
 
 const PUBLISH: &str = "select pubsub.publish('sms', '{}')";
@@ -78,7 +78,12 @@ async fn a_process_that_meets_a_restored_database_when_it_reconnects_notices_and
     assert_eq!(heard.take_sorted(100).await, lost);
     old.stop(Mode::Immediate).unwrap();
     fresh.start_again().unwrap();
-    restore(&dump, &fresh, "postgres");
+    // Beside, and renamed: the process tries to connect all the time.
+    let other = connect(&fresh.url("template1")).await;
+    other.batch_execute("create database restored template template0").await.unwrap();
+    restore(&dump, &fresh, "restored");
+    other.batch_execute("drop database postgres with (force)").await.unwrap();
+    other.batch_execute("alter database restored rename to postgres").await.unwrap();
     // Ids, tokens, process ids and transaction ids have all gone back; the process has not.
     let client = connect(&database).await;
     let again = publish_each(&client, 3).await;
@@ -147,4 +152,26 @@ async fn a_subscription_that_was_moved_beyond_the_end_of_the_log_is_given_what_c
     let restored = ByHand::register(&client, "one").await.unwrap();
     assert_eq!(restored.drain(10).await.unwrap(), since);
     assert_eq!(one.drain(10).await.unwrap(), since, "as in the old one");
+}
+
+#[actix::test]
+async fn a_restore_that_has_not_ended_is_not_taken_for_the_whole() {
+    let (old, client) = old_server().await;
+    let one = ByHand::register(&client, "one").await.unwrap();
+    publish_each(&client, 3).await;
+    one.drain(10).await.unwrap();
+    let pending = publish_each(&client, 3).await;
+    let fresh = Server::start().unwrap();
+    let dump = dump(&old, &fresh);
+    let client = connect(&fresh.url("postgres")).await;
+    for section in ["pre-data", "data"] {
+        restore_section(&dump, &fresh, "postgres", Some(section));
+        let early = client.batch_execute("select pubsub.recognize()").await.unwrap_err();
+        assert_eq!(early.code().unwrap().code(), "PB005", "{section}");
+        assert!(early.as_db_error().unwrap().message().contains("is being restored here"), "{early:?}");
+        assert!(hear_ids(&fresh.url("postgres")).await.is_err(), "{section}");
+    }
+    restore_section(&dump, &fresh, "postgres", Some("post-data"));
+    let (_pubsub, mut heard) = hear_ids(&fresh.url("postgres")).await.unwrap();
+    assert_eq!(heard.take_sorted(3).await, pending);
 }

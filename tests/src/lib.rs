@@ -199,7 +199,7 @@ pub use by_hand::{ByHand, Claimed};
 pub use listener::BellListener;
 pub use moving::{
     dump, dump_and_restore, go_home, hear_ids, migrated, newer_binaries, newer_server, old_server,
-    publish_each, restore,
+    publish_each, restore, restore_section,
 };
 pub use mutation::rewrite;
 pub use owned::Owned;

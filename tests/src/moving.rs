@@ -53,10 +53,22 @@ pub fn dump(from: &Server, reader: &Server) -> Vec<u8> {
 /// # Panics
 /// If `pg_restore` fails.
 pub fn restore(dump: &[u8], to: &Server, database: &str) {
+    restore_section(dump, to, database, None);
+}
+
+/// Restores a section of a dump: `pre-data`, `data` or `post-data`.
+///
+/// # Panics
+/// If `pg_restore` fails.
+pub fn restore_section(dump: &[u8], to: &Server, database: &str, section: Option<&str>) {
     let file = std::env::temp_dir().join(format!("pubsub-dump-{:016x}", fastrand::u64(..)));
     std::fs::write(&file, dump).expect("a place for the dump");
-    let url = to.url(database);
-    let restored = Command::new(to.bin_dir().join("pg_restore")).args(["--dbname", &url]).arg(&file).output();
+    let mut command = Command::new(to.bin_dir().join("pg_restore"));
+    command.args(["--dbname", &to.url(database)]).arg(&file);
+    if let Some(section) = section {
+        command.args(["--section", section]);
+    }
+    let restored = command.output();
     std::fs::remove_file(&file).expect("the dump was written");
     let restored = restored.expect("pg_restore is installed");
     assert!(restored.status.success(), "pg_restore: {}", String::from_utf8_lossy(&restored.stderr));
