@@ -223,6 +223,20 @@ begin
 end
 $$;
 
+-- After the log was moved to another cluster: what is closed is sealed, for whoever was publishing there is not here, and
+-- its fence is the lowest that there is, for the transaction ids of its events say nothing any more.
+create function pubsub.forget_fences() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update pubsub.partitions p
+       set fence = (pubsub.origin_fence() + 1)::text::xid8,
+           sealed_at = coalesce(p.sealed_at, clock_timestamp())
+     where p.fence is not null;
+end
+$$;
+
 -- Sets every cursor right after the log was moved to another cluster: each subscription goes on with what it had not
 -- claimed, and with what was published since. Returns how many positions were set. Delivered a second time is what had come
 -- to the log in the moment in which the last window was opened, if it was claimed in that window; and where a move was
@@ -288,6 +302,7 @@ begin
     end loop;
     -- They speak of the other cluster's transaction ids.
     delete from pubsub.replays;
+    perform pubsub.forget_fences();
     perform pubsub.bear_witness();
     update pubsub.home set floor = new_floor;
     perform pubsub.begin_life();

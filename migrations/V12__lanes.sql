@@ -296,6 +296,9 @@ begin
     if of_subscription.lanes_wanted is null then
         return true;
     end if;
+    if of_subscription.suspended_at is not null then
+        return false;
+    end if;
     if exists (select from pubsub.leases l where l.subscription = change_lanes.subscription) then
         return false;
     end if;

@@ -17,6 +17,7 @@ comment on schema pubsub is 'Durable publish/subscribe. Private, but for inserts
 --   version            newest shape of the payload that any binary has declared
 --   max_payload_bytes  longest payload, as JSON text
 --   asleep_until       no waiter row of the channel counts for longer: past it, publishers need not look for one
+--   retention          how long an event stays in the log after everybody has read it; null: for ever
 create table pubsub.channels (
     name              text collate "C" not null,
     id                integer generated always as identity,
@@ -25,11 +26,13 @@ create table pubsub.channels (
     max_payload_bytes integer not null default 262144,
     declared_at       timestamptz not null default clock_timestamp(),
     asleep_until      timestamptz not null default '-infinity',
+    retention         interval default interval '7 days',
     constraint channels_pkey primary key (name),
     constraint channels_id_key unique (id),
     constraint channels_name_check check (name ~ '^[a-z0-9][a-z0-9._-]{0,62}$'),
     constraint channels_version_check check (version >= 1),
-    constraint channels_max_payload_bytes_check check (max_payload_bytes > 0)
+    constraint channels_max_payload_bytes_check check (max_payload_bytes > 0),
+    constraint channels_retention_check check (retention >= interval '0')
 ) with (fillfactor = 50);
 
 -- The log: insert-only, read in id order by every subscription's cursor.
@@ -54,6 +57,28 @@ create table pubsub.db_events (
 -- For the few transactions that were in flight when a window was opened (pubsub.claim).
 create index db_events_xid_idx on pubsub.db_events (xid, channel, id);
 
+-- The partitions of the log, called db_events_<first_id>. Each is made ahead, opened, closed, sealed, and removed.
+--   first_id, end_id  its ids: from first_id on, and below end_id
+--   opened_at         when ids of it were first seen drawn
+--   skipped           ids of it that were drawn and thrown away, so that it closes earlier
+--   fence             a transaction id drawn after its last id: whatever is in it has a lower one. Null until it is closed
+--   sealed_at         when every transaction below the fence was seen ended: from then on nothing in it changes
+--   tried, tried_at   the last step towards its removal that was tried, and when
+create table pubsub.partitions (
+    first_id  bigint not null,
+    end_id    bigint not null,
+    opened_at timestamptz,
+    skipped   bigint not null default 0,
+    fence     xid8,
+    sealed_at timestamptz,
+    tried     text,
+    tried_at  timestamptz,
+    constraint partitions_pkey primary key (first_id),
+    constraint partitions_end_id_key unique (end_id),
+    constraint partitions_ids_check check (first_id < end_id),
+    constraint partitions_tried_check check (tried in ('detach', 'finalize', 'drop'))
+);
+
 -- Durable named interests in a channel.
 --   max_attempts  starts of a delivery before it becomes a dead letter
 --   max_panics    how many of them may end with a panic of the handler
@@ -61,6 +86,10 @@ create index db_events_xid_idx on pubsub.db_events (xid, channel, id);
 --   lanes         0: unordered. Otherwise the events of one key are handled one after another, in publish order: each key
 --                 belongs to one of this many lanes, and no two processes hold leases of one lane at the same time
 --   lanes_wanted  what `lanes` is to become, once nothing is leased; null: nothing is to change
+--   unread_limit  how long events may lie unread, without a claim that moves on, before it is suspended; null: for ever
+--   suspended_at  since when it is suspended: it claims nothing from the log, and the log does not wait for it
+--   missed        events that left the log unread by it since then
+--   resumed_at    when it was last brought back
 create table pubsub.subscriptions (
     id            integer generated always as identity,
     channel       text collate "C" not null,
@@ -71,6 +100,10 @@ create table pubsub.subscriptions (
     lanes         integer not null default 0,
     lanes_wanted  integer,
     subscribed_at timestamptz not null default clock_timestamp(),
+    unread_limit  interval default interval '14 days',
+    suspended_at  timestamptz,
+    missed        bigint not null default 0,
+    resumed_at    timestamptz,
     constraint subscriptions_pkey primary key (id),
     constraint subscriptions_channel_name_key unique (channel, name),
     constraint subscriptions_channel_fkey foreign key (channel) references pubsub.channels (name),
@@ -79,7 +112,8 @@ create table pubsub.subscriptions (
     constraint subscriptions_max_panics_check check (max_panics >= 1),
     constraint subscriptions_max_crashes_check check (max_crashes >= 1),
     constraint subscriptions_lanes_check check (lanes between 0 and 64),
-    constraint subscriptions_lanes_wanted_check check (lanes_wanted between 0 and 64)
+    constraint subscriptions_lanes_wanted_check check (lanes_wanted between 0 and 64),
+    constraint subscriptions_unread_limit_check check (unread_limit >= interval '0')
 );
 
 -- How far each subscription has read the log, in each of its lanes; an unordered one has lane 0 only, an ordered one lanes
@@ -94,6 +128,7 @@ create table pubsub.subscriptions (
 --   window_stragglers  transactions in flight at read_snapshot and finished in window_snapshot: they may own ids up to
 --                      read_sequence
 --   window_position    id of the last event claimed from the window
+--   moved_at           when it came this far
 create table pubsub.cursors (
     subscription      integer not null,
     lane              integer not null,
@@ -107,6 +142,7 @@ create table pubsub.cursors (
     window_end        bigint,
     window_stragglers xid8[],
     window_position   bigint,
+    moved_at          timestamptz not null default clock_timestamp(),
     constraint cursors_pkey primary key (subscription, lane, seq)
 );
 
@@ -123,7 +159,11 @@ create table pubsub.processes (
     session_pid        integer,
     session_started_at timestamptz,
     constraint processes_pkey primary key (id)
-) with (fillfactor = 50);
+);
+
+-- The last version of a process's row first: an old snapshot keeps as many versions of it alive as it has beaten since, and
+-- every claim looks for it (pubsub.require_registered).
+create index processes_beat_idx on pubsub.processes (id, beat_at);
 
 -- Which processes run an ordered subscription, and which of them claims from which lane. This only spreads the work: that
 -- no two processes at a time have events of one lane is seen to by the leases.
@@ -235,10 +275,14 @@ create table pubsub.dead_letters (
 -- Who sleeps on which channel: publishers ring the bell only for them. Unlogged: after a crash of the server everybody
 -- has been disconnected and looks again anyway.
 --   until  past this the row counts no longer: its process died without removing it
+--
+-- No row is like one before it, and what is looked for are rows whose time is not over. So a look walks over the sleeps of
+-- the last moments at most, even if an old snapshot keeps the removed rows of many hours.
 create unlogged table pubsub.waiters (
     channel      integer not null,
     subscription integer not null,
     process      bigint not null,
-    until        timestamptz not null,
-    constraint waiters_pkey primary key (channel, subscription, process)
+    until        timestamptz not null
 );
+
+create index waiters_until_idx on pubsub.waiters (channel, until);

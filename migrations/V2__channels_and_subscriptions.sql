@@ -4,7 +4,7 @@
 -- Error codes of class PB are ours and part of the contract (docs/sql-contract.md):
 --   PB001 undeclared channel       PB002 payload too large      PB003 not first in its transaction
 --   PB004 unknown subscription     PB005 the log was moved here from another cluster
---   PB006 unregistered process
+--   PB006 unregistered process     PB007 suspended subscription
 
 -- Advisory locks live in the two-integer space, under classes of our own ('psb1', 'psb2', 'psb3' as ASCII).
 -- Class of the lock that publishers share, per hash of the channel's name, until they commit.
@@ -197,6 +197,8 @@ $$;
 -- its own would belong to nobody, and its events would wait for the janitor. Raises PB005 if the log was moved.
 create function pubsub.require_registered(process bigint) returns void
 language plpgsql volatile
+-- By processes_beat_idx, from its end: the primary key has all versions of the row, and would have to sort them.
+set enable_sort = off
 set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -204,12 +206,29 @@ begin
     if current_setting('pubsub.home', true) is distinct from 'pubsub.witness'::regclass::oid::text then
         perform pubsub.require_home();
     end if;
-    if not exists (select from pubsub.processes p where p.id = process) then
+    perform from pubsub.processes p where p.id = process order by p.id desc, p.beat_at desc limit 1;
+    if not found then
         raise exception using
             errcode = 'PB006',
             message = format('process %s is not registered', coalesce(process::text, 'null')),
             hint = 'It may have been declared dead. Register again with pubsub.register_process.';
     end if;
+end
+$$;
+
+-- Raises PB007 for a subscription that is suspended.
+create function pubsub.refuse_suspended(suspended pubsub.subscriptions) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    raise exception using
+        errcode = 'PB007',
+        message = format(
+            'subscription "%s" of channel "%s" is suspended since %s: it had been unread for longer than %s',
+            suspended.name, suspended.channel, suspended.suspended_at, suspended.unread_limit
+        ),
+        hint = format('Bring it back with pubsub.resume(%L, %L).', suspended.channel, suspended.name);
 end
 $$;
 
@@ -268,6 +287,9 @@ begin
     perform pubsub.require_first_in_transaction('pubsub.subscribe of a new subscription');
     if not exists (select from pubsub.channels c where c.name = subscribe.channel) then
         perform pubsub.refuse_undeclared(subscribe.channel);
+    end if;
+    if from_beginning then
+        perform pubsub.keep_partitions();
     end if;
     -- The order is the proof: sequence, then transaction id, then snapshot.
     sequence := pubsub.log_sequence();

@@ -51,6 +51,9 @@ create function pubsub.ring(channel_id integer, channel text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    -- A variable, because an index cannot be searched by a volatile function.
+    begun_at constant timestamptz := clock_timestamp();
 begin
     -- A two-phase commit cannot PREPARE after a NOTIFY: such a publisher sets pubsub.bell to off, and the subscribers'
     -- poll finds its events.
@@ -64,8 +67,8 @@ begin
     end if;
     -- Its order keeps it on the index, whatever the statistics say.
     perform from pubsub.waiters w
-      where w.channel = ring.channel_id and w.until > clock_timestamp()
-      order by w.subscription
+      where w.channel = ring.channel_id and w.until > begun_at
+      order by w.channel, w.until
       limit 1;
     if found then
         perform pg_notify('pubsub', ring.channel);
@@ -174,12 +177,23 @@ create function pubsub.start_waiting(subscription integer, process bigint, ttl i
 language sql volatile
 set search_path = pg_catalog, pg_temp
 begin atomic
-    insert into pubsub.waiters as w (channel, subscription, process, until)
-    select c.id, s.id, start_waiting.process, clock_timestamp() + start_waiting.ttl
-      from pubsub.subscriptions s
-      join pubsub.channels c on c.name = s.channel
-     where s.id = start_waiting.subscription
-    on conflict on constraint waiters_pkey do update set until = excluded.until;
+    with sleeper as (
+        select c.id as channel, s.id as subscription
+          from pubsub.subscriptions s
+          join pubsub.channels c on c.name = s.channel
+         where s.id = start_waiting.subscription
+    ),
+    renewed as (
+        delete from pubsub.waiters w
+         using sleeper s
+         where w.channel = s.channel
+           and w.until > statement_timestamp()
+           and w.subscription = s.subscription
+           and w.process = start_waiting.process
+    )
+    insert into pubsub.waiters (channel, subscription, process, until)
+    select s.channel, s.subscription, start_waiting.process, clock_timestamp() + start_waiting.ttl
+      from sleeper s;
     -- Twice as far as it must be, so that the channel's row is written once per ttl, however many fall asleep.
     update pubsub.channels c
        set asleep_until = clock_timestamp() + 2 * start_waiting.ttl
@@ -200,7 +214,7 @@ begin atomic
      where s.id = channel_is_quiet.subscription;
 end;
 
--- Waking up: publishers need not ring any more.
+-- Waking up: publishers need not ring any more. A row whose time is over counts no longer anyway.
 create function pubsub.stop_waiting(subscription integer, process bigint) returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
@@ -212,6 +226,21 @@ begin atomic
                  join pubsub.channels c on c.name = s.channel
                 where s.id = stop_waiting.subscription
            )
+       and w.until > statement_timestamp()
        and w.subscription = stop_waiting.subscription
        and w.process = stop_waiting.process;
 end;
+
+-- Removes waiter rows whose process died without waking up. Returns how many.
+create function pubsub.remove_expired_waiters() returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    removed bigint;
+begin
+    delete from pubsub.waiters w where w.until < clock_timestamp();
+    get diagnostics removed = row_count;
+    return removed;
+end
+$$;

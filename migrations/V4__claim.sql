@@ -113,6 +113,9 @@ begin
     if not found then
         raise exception using errcode = 'PB004', message = format('subscription %s does not exist', claim.subscription);
     end if;
+    if reader.suspended_at is not null then
+        perform pubsub.refuse_suspended(reader);
+    end if;
     if reader.lanes > 0 or reader.lanes_wanted is not null then
         if not pubsub.prepare_lanes(subscription, process, sequence) then
             return;
@@ -155,10 +158,13 @@ begin
          where p.subscription = claim.subscription and p.lane = this_lane;
         -- More than once: an open window may end on a batch's last event, too.
         for attempt in 1 .. most_rounds loop
-            select * into position from pubsub.cursors c
+            select c.* into position
+              from pubsub.cursors c
+              join pubsub.subscriptions s on s.id = c.subscription and s.suspended_at is null
              where c.subscription = claim.subscription and c.lane = this_lane
              order by c.subscription desc, c.lane desc, c.seq desc limit 1;
-            -- Nothing was taken last time; or lane 0 is gone, the subscription has become ordered meanwhile.
+            -- Nothing was taken last time; or lane 0 is gone, the subscription has become ordered meanwhile; or it was
+            -- suspended meanwhile.
             exit when position.seq is null or position.seq = last_seq;
             last_seq := position.seq;
             opened := position.window_snapshot is null;

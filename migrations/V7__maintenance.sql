@@ -1,55 +1,383 @@
--- Maintenance: partitions of the log ahead of its ids, and what dead processes left behind.
+-- Maintenance: partitions of the log ahead of its ids, when they are full, and what dead processes left behind.
 --
 -- Locks: attaching a partition takes share update exclusive on the log, which neither inserts nor claims wait for.
+--
+-- The log's ids are cut into partitions before they are drawn. A partition is
+--   opened  when the first id of it has been drawn,
+--   closed  when the last one has: a transaction id drawn after that, its fence, is above that of every event in it,
+--           because db_events.xid is assigned before db_events.id,
+--   sealed  when all transactions below the fence have ended: nothing in it will change any more.
+-- What becomes of it then is in the next migration.
+--
+-- All of this can be called at any time by anybody who owns the log. What one call leaves, the next one does.
 
--- Keeps `ahead` empty partitions of the log beyond the one in use. Returns how many it made. Idempotent; gives up for this
--- time when it would have to wait.
-create function pubsub.ensure_partitions(ahead integer default 3) returns integer
+-- The name of the partition that begins with an id.
+create function pubsub.partition_name(first_id bigint) returns text
+language sql immutable parallel safe
+return 'db_events_' || first_id;
+
+-- How long one partition should be in use: an eighth of the longest retention, and at least an hour. A log that keeps its
+-- events for a week so has about ten partitions, and an event leaves it less than a day late. Null: no event ever leaves.
+create function pubsub.partition_term() returns interval
+language sql stable
+return (
+    select greatest(max(c.retention) / 8, interval '1 hour') from pubsub.channels c having max(c.retention) is not null
+);
+
+-- How many ids the next partition gets: what the log draws in one term at the rate of late, ids thrown away apart, but at
+-- most twice as many as the one before, so that one burst does not make a partition that lasts for years.
+create function pubsub.next_span() returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    -- Ids have 64 bits: ten million unused ones a day would last for two billion years.
+    least_span  constant bigint := 10000000;
+    most_span   constant bigint := 1000000000;
+    -- The rate is taken over this time, or longer.
+    observation constant interval := interval '1 hour';
+    term        constant interval := coalesce(pubsub.partition_term(), interval '1 day');
+    last_span   bigint;
+    drawn       bigint;
+    elapsed     interval;
+    wanted      bigint;
+begin
+    select p.end_id - p.first_id into last_span from pubsub.partitions p order by p.end_id desc limit 1;
+    select pubsub.log_sequence() - min(p.first_id) - sum(p.skipped),
+           greatest(clock_timestamp() - min(p.opened_at), observation)
+      into drawn, elapsed
+      from pubsub.partitions p
+     where p.opened_at >= coalesce(
+               (select max(o.opened_at) from pubsub.partitions o where o.opened_at <= clock_timestamp() - observation),
+               '-infinity'
+           );
+    wanted := ceil(drawn * extract(epoch from term) / extract(epoch from elapsed) / least_span) * least_span;
+    return greatest(least_span, least(most_span, coalesce(wanted, 0), 2 * coalesce(last_span, 0)));
+end
+$$;
+
+-- Keeps partitions beyond the one in use, for at least `reserve` more ids. Returns how many it made. Gives up for this time
+-- when it would have to wait, unless the ids are about to run out: then it says so.
+create function pubsub.ensure_partitions(reserve bigint default 30000000) returns integer
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    -- Ids per partition: large enough that a claim plans over few partitions, small enough that the partitions ahead
-    -- last for minutes at the highest rate measured.
-    span    constant bigint := 10000000;
-    current constant bigint := pubsub.log_sequence() / span;
-    made    integer := 0;
-    name    text;
+    sequence constant bigint := pubsub.log_sequence();
+    made     integer := 0;
+    upto     bigint;
+    span     bigint;
+    name     text;
 begin
     if not pg_try_advisory_xact_lock(pubsub.maintenance_lock_class(), 0) then
         return 0;
     end if;
     perform set_config('lock_timeout', '200ms', true);
-    for n in current .. current + ahead loop
-        name := format('db_events_%s', n);
-        if to_regclass(format('pubsub.%I', name)) is null then
+    loop
+        upto := coalesce((select max(p.end_id) from pubsub.partitions p), 0);
+        exit when upto > sequence + reserve;
+        begin
+            span := pubsub.next_span();
+            name := pubsub.partition_name(upto);
             -- Made apart and attached: `create table … partition of` would lock out publishers.
             execute format(
                 'create table pubsub.%I (like pubsub.db_events including defaults including constraints)', name
             );
             execute format(
                 'alter table pubsub.db_events attach partition pubsub.%I for values from (%s) to (%s)',
-                name, n * span, (n + 1) * span
+                name, upto, upto + span
             );
-            made := made + 1;
-        end if;
+            insert into pubsub.partitions (first_id, end_id) values (upto, upto + span);
+        exception when lock_not_available then
+            if upto < sequence + reserve / 3 then
+                raise;
+            end if;
+            return made;
+        end;
+        made := made + 1;
     end loop;
     return made;
 end
 $$;
 
--- Removes waiter rows whose process died without waking up. Returns how many.
-create function pubsub.remove_expired_waiters() returns bigint
+-- Notes which partitions were opened, closed and sealed since the last call. Returns how many were sealed.
+--
+-- Must come first in a READ COMMITTED transaction (PB003): the fence is worth something only if it is drawn after the
+-- sequence was read.
+create function pubsub.close_partitions() returns integer
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    removed bigint;
+    sequence bigint;
+    sealed   integer;
 begin
-    delete from pubsub.waiters w where w.until < clock_timestamp();
-    get diagnostics removed = row_count;
-    return removed;
+    perform pubsub.require_first_in_transaction('pubsub.close_partitions');
+    if not pg_try_advisory_xact_lock(pubsub.maintenance_lock_class(), 0) then
+        return 0;
+    end if;
+    sequence := pubsub.log_sequence();
+    perform pubsub.require_home();
+    update pubsub.partitions p set opened_at = clock_timestamp() where p.opened_at is null and p.first_id <= sequence;
+    update pubsub.partitions p set fence = pg_current_xact_id() where p.fence is null and p.end_id <= sequence + 1;
+    update pubsub.partitions p
+       set sealed_at = clock_timestamp()
+     where p.sealed_at is null
+       and p.fence <= pg_snapshot_xmin(pg_current_snapshot());
+    get diagnostics sealed = row_count;
+    return sealed;
 end
 $$;
+
+-- Whether a partition has events of a channel, as far as they are committed.
+create function pubsub.has_events(partition pubsub.partitions, channel text) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    found_one boolean;
+begin
+    execute format(
+        'select exists (select from pubsub.%I d where d.channel = $1)', pubsub.partition_name(partition.first_id)
+    ) into found_one using channel;
+    return found_one;
+end
+$$;
+
+-- Closes a partition that has been in use for its term, so that a quiet log loses its old events too: throws away what is
+-- left of its ids, a part in each call. Returns how many. One without events that ever leave is left open.
+--
+-- Drawn one by one, because the sequence cannot be set forward without the risk of setting it back: somebody else may have
+-- drawn more in between.
+create function pubsub.skip_ids() returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    -- Some 70 ms each; more in a partition that would else need more than 64 calls.
+    least_part constant bigint := 200000;
+    most_part  constant bigint := 2000000;
+    partition  pubsub.partitions;
+    rest       bigint;
+    part       bigint;
+begin
+    if not pg_try_advisory_xact_lock(pubsub.maintenance_lock_class(), 0) then
+        return 0;
+    end if;
+    select * into partition
+      from pubsub.partitions p
+     where p.opened_at <= clock_timestamp() - pubsub.partition_term()
+       and p.end_id - 1 > pubsub.log_sequence()
+     order by p.first_id
+     limit 1;
+    if not found or not exists (
+        select from pubsub.channels c where c.retention is not null and pubsub.has_events(partition, c.name)
+    ) then
+        return 0;
+    end if;
+    rest := partition.end_id - 1 - pubsub.log_sequence();
+    part := least(rest, greatest(least_part, least(most_part, rest / 64)));
+    perform nextval('pubsub.db_events_id_seq') from generate_series(1, part);
+    update pubsub.partitions p set skipped = p.skipped + part where p.first_id = partition.first_id;
+    return part;
+end
+$$;
+
+-- Where the subscriptions stand: the newest cursor row of each lane.
+--
+-- Without JIT, here and below: the planner takes these for large, and compiling them would take a hundred times as long as
+-- running them.
+create function pubsub.positions() returns setof pubsub.cursors
+language sql stable
+set jit = off
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select c.*
+      from pubsub.subscriptions s
+     cross join lateral generate_series(least(s.lanes, 1), s.lanes) of_lane
+     cross join lateral (
+         select *
+           from pubsub.cursors c
+          where c.subscription = s.id and c.lane = of_lane
+          order by c.subscription desc, c.lane desc, c.seq desc
+          limit 1
+     ) c;
+end;
+
+-- Whether everything in a partition has been claimed.
+create function pubsub.is_past(c pubsub.cursors, partition pubsub.partitions) returns boolean
+language sql immutable parallel safe
+return coalesce(partition.fence <= pg_snapshot_xmin(c.read_snapshot), false)
+    or coalesce(
+           partition.fence <= pg_snapshot_xmin(c.window_snapshot) and c.window_position >= partition.end_id - 1, false
+       );
+
+-- Whether an event that a cursor may not have read (pubsub.unread) has not been claimed. Ids up to `floor` are visible in
+-- every snapshot (pubsub.log_floor).
+create function pubsub.is_unread(c pubsub.cursors, xid xid8, id bigint, floor bigint) returns boolean
+language sql immutable parallel safe
+return not pg_visible_in_snapshot(xid, c.read_snapshot)
+   and not coalesce(
+           id <= c.window_position and (id <= floor or pg_visible_in_snapshot(xid, c.window_snapshot)), false
+       );
+
+-- The first event of a lane that is committed and not claimed: no rows, if there is none.
+create function pubsub.first_unread(reader pubsub.subscriptions, c pubsub.cursors)
+returns table (id bigint, published_at timestamptz)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    floor constant bigint := pubsub.log_floor();
+    ahead record;
+begin
+    select * into ahead from pubsub.unread(c, pg_current_snapshot(), floor);
+    return query
+    select u.id, u.published_at
+      from (
+          (
+              select d.id, d.published_at
+                from pubsub.db_events d
+               where d.channel = reader.channel
+                 and d.id > ahead.above
+                 and pubsub.is_unread(c, d.xid, d.id, floor)
+                 and pubsub.lane_of(d.key, d.id, reader.lanes) = c.lane
+               order by d.channel, d.id
+               limit 1
+          )
+          union all
+          (
+              select d.id, d.published_at
+                from unnest(ahead.stragglers) straggler
+               cross join lateral (
+                   select d.*
+                     from pubsub.db_events d
+                    where d.xid = straggler
+                      and d.channel = reader.channel
+                      and d.id > ahead.below
+                      and d.id <= ahead.above
+                      and pubsub.is_unread(c, d.xid, d.id, floor)
+                      and pubsub.lane_of(d.key, d.id, reader.lanes) = c.lane
+                    order by d.xid, d.channel, d.id
+                    limit 1
+               ) d
+               order by d.id
+               limit 1
+          )
+      ) u
+     order by u.id
+     limit 1;
+end
+$$;
+
+-- Moves on the cursors of lanes with nothing to read, if a sealed partition waits for them: claims that find nothing write
+-- nothing, so they would hold it for ever. Returns how many.
+--
+-- Must come first in a READ COMMITTED transaction (PB003), for it takes the boundary of a window, in the order of
+-- pubsub.claim: sequence, transaction id, lock, snapshot. A lane from which somebody claims at this moment moves by itself.
+create function pubsub.advance_idle_cursors() returns integer
+language plpgsql volatile
+set jit = off
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    sequence constant bigint := pubsub.log_sequence();
+    fence    bigint;
+    held     record;
+    reader   pubsub.subscriptions;
+    here     pubsub.cursors;
+    boundary pg_snapshot;
+    advanced integer := 0;
+begin
+    perform pubsub.require_first_in_transaction('pubsub.advance_idle_cursors');
+    perform pubsub.require_home();
+    for held in
+        select distinct c.subscription, c.lane
+          from pubsub.positions() c
+          join pubsub.subscriptions s on s.id = c.subscription and s.suspended_at is null
+          join pubsub.partitions p on p.sealed_at is not null and not pubsub.is_past(c, p)
+         order by c.subscription, c.lane
+    loop
+        fence := pg_current_xact_id()::text::bigint;
+        -- The locks of a claim: with them held, neither the lane's position nor the number of lanes changes.
+        continue when not pg_try_advisory_xact_lock_shared(pubsub.lanes_lock_class(), held.subscription)
+            or not pg_try_advisory_xact_lock(pubsub.claiming_lock_class(held.lane), held.subscription);
+        select s.* into reader from pubsub.subscriptions s where s.id = held.subscription;
+        select c.* into here
+          from pubsub.positions() c
+         where c.subscription = held.subscription and c.lane = held.lane;
+        continue when not found;
+        boundary := pubsub.own_snapshot();
+        if not exists (select from pubsub.first_unread(reader, here)) then
+            perform pubsub.place_cursor(
+                here.subscription, here.lane, here.seq + 1, null, sequence, fence, boundary, null
+            );
+            advanced := advanced + 1;
+        end if;
+    end loop;
+    return advanced;
+end
+$$;
+
+-- Who keeps old versions of rows alive: transactions that are older than `older_than`, and what else does it. While they
+-- last, no vacuum helps anywhere in the database, and one that has written holds the log's partitions too. Oldest first.
+--   kind         session, prepared transaction, replication slot, or standby
+--   name         whose it is: the session's role, the owner of the prepared transaction, the name of the slot
+--   application  the session's application_name, the transaction's gid, the slot's type
+--   age          null where PostgreSQL does not tell: for slots and standbys
+--   xids_behind  transaction ids drawn since. Slots and standbys are listed above `xids`; null: never
+create function pubsub.pins(older_than interval, xids bigint default null)
+returns table (
+    kind        text,
+    name        text,
+    application text,
+    client      text,
+    database    text,
+    pid         integer,
+    state       text,
+    age         interval,
+    xids_behind bigint
+)
+language sql volatile
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select h.kind, h.name, h.application, h.client, h.database, h.pid, h.state, h.age, h.xids_behind
+      from (
+          select 'session' as kind, a.usename::text as name, a.application_name as application,
+                 coalesce(a.client_addr::text, 'local') as client, a.datname::text as database, a.pid, a.state,
+                 clock_timestamp() - a.xact_start as age,
+                 greatest(age(a.backend_xmin), age(a.backend_xid))::bigint as xids_behind
+            from pg_stat_activity a
+           where a.pid <> pg_backend_pid()
+             and a.backend_type <> 'autovacuum worker'
+             -- Elsewhere in the cluster only a transaction that has written matters.
+             and (a.backend_xid is not null or a.backend_xmin is not null and a.datname = current_database())
+             and a.xact_start < clock_timestamp() - older_than
+          union all
+          select 'prepared transaction', p.owner::text, p.gid, null, p.database::text, null, 'prepared',
+                 clock_timestamp() - p.prepared, age(p.transaction)::bigint
+            from pg_prepared_xacts p
+           where p.prepared < clock_timestamp() - older_than
+          union all
+          select 'replication slot', r.slot_name::text, r.slot_type, null, r.database::text, r.active_pid,
+                 case when r.active then 'active' else 'inactive' end, null, age(r.xmin)::bigint
+            from pg_replication_slots r
+           where age(r.xmin) > xids
+          union all
+          select 'standby', a.usename::text, a.application_name, coalesce(a.client_addr::text, 'local'), null, a.pid,
+                 a.state, null, age(a.backend_xmin)::bigint
+            from pg_stat_activity a
+           where a.backend_type = 'walsender'
+             and age(a.backend_xmin) > xids
+      ) h
+     order by h.xids_behind desc nulls last, h.age desc nulls last;
+end;
+
+-- The next transaction id, as a number that never wraps: to tell later what was drawn since.
+create function pubsub.next_xid() returns bigint
+language sql volatile
+set search_path = pg_catalog, pg_temp
+return pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
 
 select pubsub.ensure_partitions();

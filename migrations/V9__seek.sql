@@ -125,6 +125,17 @@ begin
 end
 $$;
 
+-- Until the end of the transaction, no partition leaves the log; waits while one does. For who is to read again what
+-- everybody has read.
+create function pubsub.keep_partitions() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform pg_advisory_xact_lock_shared(pubsub.maintenance_lock_class(), 2);
+end
+$$;
+
 -- How many events of a lane would be read again, and how many would not be read, if it were moved to event `first`; null is
 -- the end of the log.
 create function pubsub.count_seek(of_subscription pubsub.subscriptions, place pubsub.cursors, first bigint)
@@ -198,6 +209,7 @@ begin
         -- The order is the proof, as in pubsub.claim; and all of it before the log is searched, so that whatever the
         -- search could not see comes later.
         perform pubsub.require_first_in_transaction('pubsub.seek');
+        perform pubsub.keep_partitions();
         sequence := pubsub.log_sequence();
         perform pubsub.require_home();
         fence := pg_current_xact_id()::text::bigint;

@@ -11,6 +11,10 @@ pub(crate) struct Config {
     pub(crate) heartbeat: Duration,
     /// How long a process may be silent before its leases become orphans.
     pub(crate) silence_limit: Duration,
+    /// From which age on events that lie unread are reported.
+    pub(crate) unread_after: Duration,
+    /// From which age on transactions are reported.
+    pub(crate) transaction_after: Duration,
     /// Connections for claiming, settling and publishing. One more beats, one more listens.
     pub(crate) connections: usize,
     /// Longest wait for any answer of the database.
@@ -23,6 +27,8 @@ impl Default for Config {
             poll_interval: Duration::from_secs(1),
             heartbeat: Duration::from_secs(1),
             silence_limit: Duration::from_secs(6),
+            unread_after: Duration::from_secs(3_600),
+            transaction_after: Duration::from_secs(300),
             connections: 4,
             deadline: Duration::from_secs(10),
         }

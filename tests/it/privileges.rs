@@ -9,6 +9,7 @@ use pubsub_tests::Owned;
 /// the owner may call those. Partitions of the log are not listed: they must be closed to all.
 const MATRIX: &str = "
 function absent_processes            owner's | subscriber: execute | observer: execute
+function advance_idle_cursors        owner's | subscriber: execute
 function after_publish               owner's
 function apply_audiences
 function bear_witness
@@ -20,10 +21,14 @@ function claim                       owner's | subscriber: execute
 function claim_mailbox               owner's | subscriber: execute
 function claiming_lock_class
 function clock_slack
+function close_partitions            owner's | subscriber: execute
+function count_missed
 function count_seek
 function count_unread                owner's | observer: execute
 function declare_channel             owner's | subscriber: execute
+function detach_partition            owner's | subscriber: execute
 function dispose
+function drop_partition              owner's | subscriber: execute
 function due_of_lane
 function edit_distance
 function ensure_partitions           owner's | subscriber: execute
@@ -32,13 +37,20 @@ function far_snapshot
 function finished_stragglers
 function first_event_since
 function first_of_key
+function first_unread
+function forget_fences
 function grant_audience
 function grant_observer
 function grant_publisher
 function grant_subscriber
+function has_events
+function holders
 function is_behind
-function is_replay
 function is_complete
+function is_past
+function is_replay
+function is_unread
+function keep_partitions
 function known_life
 function lane_is_ripe
 function lane_of
@@ -46,19 +58,27 @@ function lanes_lock_class
 function lanes_of
 function leap
 function leave                       owner's | subscriber: execute
+function leaving_partitions
 function list_dead_letters           owner's | subscriber: execute
 function log_floor
 function log_sequence
 function maintenance_lock_class
 function next_due                    owner's | subscriber: execute
+function next_removal                owner's | subscriber: execute
+function next_span
+function next_xid                    owner's | subscriber: execute
 function open_lanes
 function origin
 function origin_fence
 function orphan_leases
 function own_snapshot
 function park
+function partition_name
+function partition_term
 function passed
+function pins                        owner's | subscriber: execute | observer: execute
 function place_cursor
+function positions
 function prepare_lanes
 function publish                     owner's | publisher: execute
 function publishing_lock_class
@@ -71,9 +91,11 @@ function reclaim_strays              owner's | subscriber: execute
 function recognize                   owner's | subscriber: execute
 function redrive                     owner's | subscriber: execute
 function refuse_malformed
+function refuse_suspended
 function refuse_too_large
 function refuse_undeclared
 function register_process            owner's | subscriber: execute
+function removals                    owner's | subscriber: execute
 function remove_expired_waiters      owner's | subscriber: execute
 function require_batch
 function require_first_in_transaction
@@ -81,6 +103,7 @@ function require_home
 function require_one_owner
 function require_registered
 function require_target
+function resume                      owner's | subscriber: execute
 function return_unknown              owner's | subscriber: execute
 function revoke_rights
 function ring
@@ -90,18 +113,23 @@ function seek_to_event               owner's | subscriber: execute
 function seek_to_now                 owner's | subscriber: execute
 function seek_to_time                owner's | subscriber: execute
 function sessions_began_at
+function set_retention               owner's | subscriber: execute
+function set_unread_limit            owner's | subscriber: execute
 function settle                      owner's | subscriber: execute
+function skip_ids                    owner's | subscriber: execute
 function start_running
 function start_waiting               owner's | subscriber: execute
 function stop_running                owner's | subscriber: execute
 function stop_running_all
 function stop_waiting                owner's | subscriber: execute
 function subscribe                   owner's | subscriber: execute
+function suspend_unread              owner's | subscriber: execute
 function system_identifier
 function timeline
 function unpark
 function unread
 function unread_events
+function unread_subscriptions        owner's | subscriber: execute | observer: execute
 function was_moved
 function window_events
 sequence channels_id_seq
@@ -109,8 +137,8 @@ sequence db_events_id_seq            | publisher: usage
 sequence leases_token_seq
 sequence processes_id_seq
 sequence subscriptions_id_seq
-table audiences
 table arrival
+table audiences
 table channels
 table cursors
 table db_events                      | publisher: insert (channel, headers, key, payload, version), select (id)
@@ -120,6 +148,7 @@ table lanes
 table leases
 table lives
 table mailbox
+table partitions
 table processes
 table replays
 table runners

@@ -19,17 +19,22 @@ impl<F: Fn(&str)> Write for Teller<F> {
     }
 }
 
-/// A process whose handler fails at first, and whose log is told.
-#[actix::test]
-#[ignore = "a role, started by other tests"]
-async fn role_logs() {
-    let Some((url, tell)) = play() else { return };
+/// Tells the director what is logged.
+pub(crate) fn log_to(tell: impl Fn(&str) + Clone + Send + Sync + 'static) {
     tracing_subscriber::fmt()
         .with_ansi(false)
         .without_time()
         .with_max_level(tracing::Level::DEBUG)
         .with_writer(move || Teller(tell.clone()))
         .init();
+}
+
+/// A process whose handler fails at first, and whose log is told.
+#[actix::test]
+#[ignore = "a role, started by other tests"]
+async fn role_logs() {
+    let Some((url, tell)) = play() else { return };
+    log_to(tell);
     let pubsub = PubSub::builder(url)
         .subscribe_fn("flaky", |sms: Delivery<Sms>| async move {
             tracing::info!("the handler's own words");

@@ -20,6 +20,10 @@ impl Database {
         Ok(Self(pubsub::testing::Database::create().await?))
     }
 
+    pub(crate) fn url(&self) -> &str {
+        self.0.url()
+    }
+
     pub(crate) async fn connect(&self) -> Result<Client> {
         let (client, connection) = tokio_postgres::connect(self.0.url(), NoTls).await?;
         // Ends with its client; what it would report, the client's queries report too.

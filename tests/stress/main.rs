@@ -20,10 +20,13 @@ mod checker;
 mod claimers;
 mod database;
 mod load;
+mod pinned;
 mod publishers;
+mod reader;
 mod schedules;
 mod sleeper;
 mod stage;
+mod trimming;
 mod variants;
 
 use std::env;
@@ -32,8 +35,10 @@ use std::time::Duration;
 use bell::{BellLoad, BellVariant};
 use database::Result;
 use load::{ADVERSARIAL, BROAD, Load};
+use pinned::Blocker;
 use sleeper::Waking;
 use stage::Stage;
+use trimming::Trimming;
 use variants::Hole;
 
 /// What the random load must at least get through.
@@ -43,6 +48,12 @@ const SLEEPS: u64 = 2_000;
 const ROUNDS: u64 = 40;
 const ROUND: Duration = Duration::from_millis(300);
 const SHORT_RUN: Duration = Duration::from_secs(3);
+/// With a transaction that stays open.
+const PINNED: Duration = Duration::from_secs(10);
+/// How many more pages a claim may visit at its end.
+const MOST_GROWTH: f64 = 1.3;
+/// With a reader of an old partition there for half of it.
+const READING: Duration = Duration::from_secs(6);
 /// Past this, on top of twice the chosen duration, a test hangs rather than works.
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -209,5 +220,75 @@ async fn loses_a_wake_up(broken: BellVariant) -> Result<()> {
     let report = within_deadline(bell::run(broken, load)).await?;
     println!("bell {broken:?}, seed {}: {report}", load.seed);
     assert!(report.lost > 0, "seed {}: {broken:?} and the random load does not show it: {report}", load.seed);
+    Ok(())
+}
+
+#[actix::test]
+async fn an_idle_snapshot_neither_slows_claims_nor_bloats_the_tables() -> Result<()> {
+    is_unimpressed_by(Blocker::IdleSnapshot).await
+}
+
+#[actix::test]
+async fn a_long_write_transaction_neither_slows_claims_nor_bloats_the_tables() -> Result<()> {
+    is_unimpressed_by(Blocker::LongWrite).await
+}
+
+/// How long claims take is printed, and no reason to fail: it depends on what else the machine does. How many pages they
+/// visit does not.
+async fn is_unimpressed_by(blocker: Blocker) -> Result<()> {
+    let report = within_deadline(pinned::run(blocker, PINNED.max(duration()))).await?;
+    println!("{blocker:?}: {report}");
+    assert_eq!(report.missing(), (0, 0), "events did not arrive: {report}");
+    assert_eq!(report.bloated(), [] as [&str; 0], "{report}");
+    assert!(report.growth() < MOST_GROWTH, "{report}");
+    Ok(())
+}
+
+/// Partitions that must at least have left the log, and how long a broken variant has to lose something.
+const REMOVED: i64 = 10;
+const TRIMMING_ROUNDS: u64 = 20;
+
+#[tokio::test]
+async fn partitions_leave_under_load_and_no_event_with_them() -> Result<()> {
+    let seed = seed();
+    let report = within_deadline(trimming::run(Trimming::Sound, seed, duration())).await?;
+    println!("trimming, seed {seed}: {report}");
+    assert!(report.is_clean(), "seed {seed}: {report}");
+    assert!(report.removed >= REMOVED, "seed {seed}: {report}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn partitions_that_leave_by_position_take_late_events_along() -> Result<()> {
+    takes_events_along(Trimming::ByPosition).await
+}
+
+#[tokio::test]
+async fn partitions_that_leave_under_a_lease_take_what_fails_along() -> Result<()> {
+    takes_events_along(Trimming::WithoutLeases).await
+}
+
+async fn takes_events_along(broken: Trimming) -> Result<()> {
+    within_deadline(async {
+        let seed = seed();
+        for seed in (0..TRIMMING_ROUNDS).map(|round| seed.wrapping_add(round)) {
+            let report = trimming::run(broken, seed, SHORT_RUN).await?;
+            println!("trimming {broken:?}, seed {seed}: {report}");
+            if !report.is_clean() {
+                return Ok(());
+            }
+        }
+        Err(format!("seed {seed}: {broken:?} and the load does not show it").into())
+    })
+    .await
+}
+
+/// How much longer publishes take is printed, and no reason to fail: it depends on what else the machine does.
+#[tokio::test]
+async fn a_reader_holds_its_partition_and_no_publisher() -> Result<()> {
+    let report = within_deadline(reader::run(READING.max(duration()))).await?;
+    println!("a reader: {report}");
+    assert!(report.held_up > 0, "{report}");
+    assert_eq!(report.removed, 3, "{report}");
     Ok(())
 }

@@ -1,40 +1,212 @@
-//! Keeps the tables in order.
+//! Keeps the tables in order, and says what keeps them from it.
 //!
-//! Owns: nothing · Receives: its timer · Sends: nothing · If it dies: restarted; everything it does is idempotent, and any
-//! process may do it.
+//! Owns: when what was last said · Receives: its timer · Sends: nothing · If it dies: restarted; everything it does is
+//! idempotent, and any process may do it. What is still wrong is said again.
 
 use crate::error::{Error, error_chain};
-use crate::store::Store;
+use crate::policy::reminder::Reminders;
+use crate::policy::xids::XidHistory;
+use crate::store::pins::Pin;
+use crate::store::retention::{Removal, Unread};
+use crate::store::{Store, Target};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Supervised, WrapFuture};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often to look. The partitions made ahead last for minutes at the highest rate measured.
 const EVERY: Duration = Duration::from_secs(15);
 
+/// How long a partition may be held up on its way out of the log before it is said.
+const HELD_UP_LIMIT: Duration = Duration::from_secs(600);
+
 pub(crate) struct Janitor {
-    pub(crate) store: Store,
+    store: Store,
+    target: Target,
+    /// From which age on events that lie unread are reported, and transactions.
+    unread_after: Duration,
+    pinned_after: Duration,
+    xids: XidHistory,
+    /// Transaction ids that were drawn within `pinned_after`, as of the last look.
+    recent_xids: Option<i64>,
+    unread_said: Reminders<(String, String)>,
+    pinned_said: Reminders<(String, Option<String>, Option<i32>)>,
+    held_up_said: Reminders<String>,
+    /// The statement that is held up, and since when.
+    held_up: Option<(String, Instant)>,
+    removing: bool,
+}
+
+/// What a look has found.
+struct Findings {
+    suspended: Result<Vec<Unread>, Error>,
+    unread: Result<Vec<Unread>, Error>,
+    pinned: Result<Vec<Pin>, Error>,
+    next_xid: Result<i64, Error>,
+    removal_due: Result<bool, Error>,
 }
 
 impl Janitor {
-    fn clean(&self, context: &mut Context<Self>) {
+    pub(crate) fn new(store: Store, target: Target, unread_after: Duration, pinned_after: Duration) -> Self {
+        Self {
+            store,
+            target,
+            unread_after,
+            pinned_after,
+            xids: XidHistory::new(pinned_after),
+            recent_xids: None,
+            unread_said: Reminders::default(),
+            pinned_said: Reminders::default(),
+            held_up_said: Reminders::default(),
+            held_up: None,
+            removing: false,
+        }
+    }
+
+    fn clean(&mut self, context: &mut Context<Self>) {
         let store = self.store.clone();
+        let (unread_after, pinned_after, recent_xids) =
+            (self.unread_after, self.pinned_after, self.recent_xids);
         let cleaning = async move {
-            report("make partitions", store.ensure_partitions().await.map(i64::from));
-            report("remove expired waiters", store.remove_expired_waiters().await);
-            report("take over stray leases", store.reclaim_strays().await);
+            tidy(&store).await;
+            Findings {
+                suspended: store.suspend_unread().await,
+                unread: store.unread(unread_after).await,
+                pinned: store.pins(pinned_after, recent_xids).await,
+                next_xid: store.next_xid().await,
+                removal_due: store.is_removal_due().await,
+            }
         };
-        context.spawn(cleaning.into_actor(self).map(|(), _, context| {
-            context.run_later(EVERY, |actor: &mut Self, context| actor.clean(context));
-        }));
+        context.spawn(cleaning.into_actor(self).map(Self::cleaned));
+    }
+
+    fn cleaned(findings: Findings, actor: &mut Self, context: &mut Context<Self>) {
+        let Findings { suspended, unread, pinned, next_xid, removal_due } = findings;
+        for suspended in of("suspend unread subscriptions", suspended).unwrap_or_default() {
+            let Unread { channel, subscription, event, unread_for, .. } = suspended;
+            tracing::error!(
+                channel,
+                subscription,
+                event,
+                ?unread_for,
+                "suspended: nobody has read this subscription's events for longer than its limit"
+            );
+        }
+        if let Some(unread) = of("look for unread subscriptions", unread) {
+            actor.report_unread(unread);
+        }
+        if let Some(pinned) = of("look for old transactions", pinned) {
+            actor.report_pinned(pinned);
+        }
+        if let Some(next_xid) = of("look for old transactions", next_xid) {
+            actor.recent_xids = actor.xids.note(Instant::now(), next_xid);
+        }
+        if of("look for expired partitions", removal_due).unwrap_or_default() && !actor.removing {
+            actor.remove(context);
+        }
+        context.run_later(EVERY, Self::clean);
+    }
+
+    fn report_unread(&mut self, unread: Vec<Unread>) {
+        let key = |found: &Unread| {
+            ((found.channel.clone(), found.subscription.clone()), found.unread_for.as_secs_f64())
+        };
+        let due = self.unread_said.due(unread.iter().map(key).collect());
+        for (Unread { channel, subscription, event, unread_for, limit }, _) in
+            unread.into_iter().zip(due).filter(|(_, due)| *due)
+        {
+            tracing::warn!(
+                channel,
+                subscription,
+                event,
+                ?unread_for,
+                suspended_after = ?limit,
+                "nobody reads this subscription's events, and the log must keep them"
+            );
+        }
+    }
+
+    fn report_pinned(&mut self, pinned: Vec<Pin>) {
+        // What tells no age is measured by what it is behind.
+        let size = |pin: &Pin| pin.age.map_or(pin.xids.unwrap_or_default() as f64, |age| age.as_secs_f64());
+        let key = |pin: &Pin| ((pin.kind.clone(), pin.application.clone(), pin.pid), size(pin));
+        let due = self.pinned_said.due(pinned.iter().map(key).collect());
+        for (Pin { kind, owner, application, client, database, pid, state, age, xids }, _) in
+            pinned.into_iter().zip(due).filter(|(_, due)| *due)
+        {
+            tracing::warn!(
+                kind,
+                owner,
+                application,
+                client,
+                database,
+                pid,
+                state,
+                ?age,
+                xids,
+                "an old transaction keeps the database from cleaning up"
+            );
+        }
+    }
+
+    /// Beside the rest: it may have to wait for others' transactions.
+    fn remove(&mut self, context: &mut Context<Self>) {
+        self.removing = true;
+        let target = self.target.clone();
+        let removing = async move { target.remove_partitions().await };
+        context.spawn(removing.into_actor(self).map(|removal, actor, _| actor.removed(removal)));
+    }
+
+    fn removed(&mut self, removal: Result<Removal, Error>) {
+        self.removing = false;
+        let Some(Removal { done, held_up }) = of("remove partitions", removal) else { return };
+        for statement in done {
+            tracing::info!(statement, "a partition leaves the log");
+        }
+        let now = Instant::now();
+        let before = self.held_up.take();
+        self.held_up = held_up.map(|statement| match before {
+            Some((same, since)) if same == statement => (statement, since),
+            _ => (statement, now),
+        });
+        let long = self.held_up.iter().filter(|(_, since)| now.duration_since(*since) >= HELD_UP_LIMIT);
+        let long: Vec<_> = long
+            .map(|(held_up, since)| (held_up.clone(), now.duration_since(*since).as_secs_f64()))
+            .collect();
+        if self.held_up_said.due(long).contains(&true)
+            && let Some((statement, since)) = &self.held_up
+        {
+            let held_up_for = now.duration_since(*since);
+            tracing::warn!(
+                statement,
+                ?held_up_for,
+                "a partition cannot leave the log: somebody's transaction uses it"
+            );
+        }
     }
 }
 
+/// The part that says nothing but what it did.
+async fn tidy(store: &Store) {
+    report("make partitions", store.ensure_partitions().await);
+    report("close partitions", store.close_partitions().await);
+    report("skip ids", store.skip_ids().await);
+    report("move idle cursors on", store.advance_idle_cursors().await);
+    report("remove expired waiters", store.remove_expired_waiters().await);
+    report("take over stray leases", store.reclaim_strays().await);
+}
+
 fn report(task: &'static str, outcome: Result<i64, Error>) {
-    match outcome {
-        Ok(0) => {}
-        Ok(count) => tracing::info!(task, count, "the janitor was at work"),
-        Err(error) => tracing::warn!(task, error = error_chain(&error), "the janitor could not do its work"),
+    if let Some(count) = of(task, outcome).filter(|&count| count > 0) {
+        tracing::info!(task, count, "the janitor was at work");
     }
+}
+
+/// The outcome of a task; an error is reported.
+fn of<T>(task: &'static str, outcome: Result<T, Error>) -> Option<T> {
+    outcome
+        .inspect_err(|error| {
+            tracing::warn!(task, error = error_chain(error), "the janitor could not do its work");
+        })
+        .ok()
 }
 
 impl Actor for Janitor {
@@ -45,4 +217,8 @@ impl Actor for Janitor {
     }
 }
 
-impl Supervised for Janitor {}
+impl Supervised for Janitor {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        self.removing = false;
+    }
+}

@@ -10,4 +10,6 @@ pub(crate) mod disposition;
 pub(crate) mod feed;
 pub(crate) mod leases;
 pub(crate) mod order;
+pub(crate) mod reminder;
 pub(crate) mod restart;
+pub(crate) mod xids;

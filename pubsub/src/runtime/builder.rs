@@ -20,6 +20,7 @@ pub struct Builder {
     pub(super) database_url: String,
     pub(super) config: Config,
     pub(super) declarations: BTreeMap<&'static str, Declaration>,
+    pub(super) retentions: BTreeMap<&'static str, Option<Duration>>,
     pub(super) subscriptions: Vec<Subscription>,
 }
 
@@ -36,6 +37,7 @@ impl Builder {
             database_url,
             config: Config::default(),
             declarations: BTreeMap::new(),
+            retentions: BTreeMap::new(),
             subscriptions: Vec::new(),
         }
     }
@@ -44,6 +46,17 @@ impl Builder {
     pub fn declare<C: Channel>(mut self) -> Self {
         self.declarations.insert(C::NAME, Declaration { version: C::VERSION, description: C::DESCRIPTION });
         self
+    }
+
+    /// Declares a channel and sets how long its events stay in the log after every subscription has handled them; `None`
+    /// keeps them for ever. Unless it is set, here or by `pubsub.set_retention`, it is 7 days.
+    ///
+    /// The log is trimmed in pieces, so events leave up to an eighth of the longest retention later (or up to an hour, if
+    /// that is more), and not before those of other channels in the same piece.
+    pub fn retention<C: Channel>(self, retention: Option<Duration>) -> Self {
+        let mut builder = self.declare::<C>();
+        builder.retentions.insert(C::NAME, retention);
+        builder
     }
 
     /// Subscribes an actix actor to a channel.
@@ -121,6 +134,14 @@ impl Builder {
     pub fn heartbeat(mut self, every: Duration, silence_limit: Duration) -> Self {
         self.config.heartbeat = every.max(Duration::from_millis(10));
         self.config.silence_limit = silence_limit.max(self.config.heartbeat * 2);
+        self
+    }
+
+    /// From which age on it is reported what keeps the database from trimming the log and from cleaning up: a subscription
+    /// whose events nobody reads, by name, and an old transaction, by its owner. Default: 1 hour and 5 minutes.
+    pub fn report_after(mut self, unread: Duration, transaction: Duration) -> Self {
+        self.config.unread_after = unread;
+        self.config.transaction_after = transaction;
         self
     }
 

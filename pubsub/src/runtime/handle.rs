@@ -178,6 +178,17 @@ impl PubSub {
         self.store()?.seek(C::NAME, subscription, to, true).await
     }
 
+    /// Brings a suspended subscription back: it reads on with the first event that it has not read and the log still has.
+    /// Returns how many events left the log meanwhile, unread by it; from a million on there may be more. 0 as well if it
+    /// was not suspended.
+    ///
+    /// # Errors
+    /// If the channel has no such subscription, or if a partition leaves the log at this moment: then try again. Else the
+    /// database's own.
+    pub async fn resume<C: Channel>(&self, subscription: &str) -> Result<u64, Error> {
+        self.store()?.resume(C::NAME, subscription).await
+    }
+
     /// The database, as long as anybody is there to speak with it.
     fn store(&self) -> Result<&Store, Error> {
         if self.inner.finished.get().is_some() {

@@ -26,7 +26,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 pub(super) async fn start(builder: Builder) -> Result<PubSub, Error> {
-    let Builder { database_url, config, declarations, subscriptions } = builder;
+    let Builder { database_url, config, declarations, retentions, subscriptions } = builder;
     check_names(&subscriptions)?;
     System::try_current().ok_or(Error::NoActixSystem)?;
     if cfg!(panic = "abort") {
@@ -45,11 +45,18 @@ pub(super) async fn start(builder: Builder) -> Result<PubSub, Error> {
     let home = runtime_of(&system).await?;
     let store = target.store(&home, config.connections, config.deadline);
     declare(&store, &declarations).await?;
+    for (channel, retention) in retentions {
+        store.set_retention(channel, retention).await?;
+    }
     let mut posts = Vec::with_capacity(subscriptions.len());
     for subscription in subscriptions {
-        let Subscription { channel, name, max_attempts, max_panics, lanes, from_beginning, .. } =
-            &subscription;
+        let Subscription {
+            channel, name, max_attempts, max_panics, lanes, from_beginning, unread_limit, ..
+        } = &subscription;
         let id = store.subscribe(channel, name, *max_attempts, *max_panics, *lanes, *from_beginning).await?;
+        if let Some(limit) = unread_limit {
+            store.set_unread_limit(channel, name, *limit).await?;
+        }
         posts.push(Post { id, subscription, thread: Thread::start()? });
     }
     let host = host_name();
@@ -150,9 +157,12 @@ impl Wiring {
             "heartbeat",
             Heartbeat::new(target.clone(), config.deadline, registered, config.heartbeat, dispatchers),
         );
+        Seat::new().start(
+            "listener",
+            Listener::new(target.clone(), config.deadline, sleepers, scheduler.recipient()),
+        );
         Seat::new()
-            .start("listener", Listener::new(target, config.deadline, sleepers, scheduler.recipient()));
-        Seat::new().start("janitor", Janitor { store });
+            .start("janitor", Janitor::new(store, target, config.unread_after, config.transaction_after));
         served
     }
 }

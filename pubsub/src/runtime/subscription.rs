@@ -32,6 +32,7 @@ pub struct SubscribeOptions {
     concurrency: Option<usize>,
     lanes: Option<u32>,
     from_beginning: bool,
+    unread_limit: Option<Option<Duration>>,
 }
 
 impl SubscribeOptions {
@@ -114,6 +115,18 @@ impl SubscribeOptions {
         self.lanes = Some(lanes.clamp(1, MAX_LANES));
         self
     }
+
+    /// How long events may lie unread, without a claim by any process, before the subscription is suspended; `None` is for
+    /// ever. Unless it is set, here or by `pubsub.set_unread_limit`, it is 14 days.
+    ///
+    /// The log keeps what a subscription has not read. A suspended one is not waited for, and claims nothing until
+    /// [`PubSub::resume`](crate::PubSub::resume). One that is slow and goes on claiming is not suspended, however far
+    /// behind it is.
+    #[must_use]
+    pub fn unread_limit(mut self, limit: Option<Duration>) -> Self {
+        self.unread_limit = Some(limit);
+        self
+    }
 }
 
 /// A subscription whose types have been forgotten: what is left is how to start its handler.
@@ -128,6 +141,7 @@ pub(super) struct Subscription {
     /// 0 is unordered.
     pub(super) lanes: u32,
     pub(super) from_beginning: bool,
+    pub(super) unread_limit: Option<Option<Duration>>,
     pub(super) start_cell: StartCell,
 }
 
@@ -151,6 +165,7 @@ impl Subscription {
             concurrency: options.concurrency.unwrap_or(DEFAULT_CONCURRENCY),
             lanes: options.lanes.unwrap_or(0),
             from_beginning: options.from_beginning,
+            unread_limit: options.unread_limit,
             start_cell: {
                 let factory = Arc::new(Mutex::new(factory));
                 Box::new(move |arbiter, line| {

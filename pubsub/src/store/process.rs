@@ -61,11 +61,6 @@ impl Store {
         self.query_value("take over stray leases", "select pubsub.reclaim_strays()", &[]).await
     }
 
-    /// Makes the log's next partitions. Returns how many.
-    pub(crate) async fn ensure_partitions(&self) -> Result<i32, Error> {
-        self.query_value("make partitions of the log", "select pubsub.ensure_partitions()", &[]).await
-    }
-
     /// Removes the waiter rows of processes that died asleep. Returns how many.
     pub(crate) async fn remove_expired_waiters(&self) -> Result<i64, Error> {
         self.query_value("remove expired waiters", "select pubsub.remove_expired_waiters()", &[]).await

@@ -1,0 +1,141 @@
+//! There is always a partition for the next event, and none is in use for too long.
+
+use crate::retention::Trimmed;
+
+/// The end of the first partition.
+const END: i64 = 10_000_000;
+
+/// As if the partition in use had been opened earlier.
+async fn opened_earlier(log: &Trimmed, interval: &str) {
+    let earlier = format!("update pubsub.partitions set opened_at = opened_at - interval '{interval}'");
+    log.stage.client.batch_execute(&earlier).await.unwrap();
+}
+
+async fn set_sequence(log: &Trimmed, value: i64) {
+    log.count(&format!("select setval('pubsub.db_events_id_seq', {value})")).await;
+}
+
+/// Notes that the partition in use is in use.
+async fn note_opened(log: &Trimmed) {
+    log.count("select pubsub.close_partitions()::bigint").await;
+}
+
+#[tokio::test]
+async fn a_quiet_log_loses_its_old_events_too() {
+    let log = Trimmed::new().await;
+    set_sequence(&log, END - 1 - 300_000).await;
+    log.count("select pubsub.publish('sms', '{}')").await;
+    note_opened(&log).await;
+    assert_eq!(log.count("select pubsub.skip_ids()").await, 0, "it was only opened");
+    opened_earlier(&log, "59 minutes").await;
+    assert_eq!(log.count("select pubsub.skip_ids()").await, 0);
+    opened_earlier(&log, "1 minute").await;
+    assert_eq!(log.count("select pubsub.skip_ids()").await, 200_000, "a part at a time");
+    // Whoever publishes meanwhile does not notice.
+    let among = log.count("select pubsub.publish('sms', '{}')").await;
+    assert_eq!(log.count("select pubsub.skip_ids()").await, 99_998);
+    assert_eq!(log.count("select pubsub.skip_ids()").await, 0);
+    assert_eq!(log.count("select skipped from pubsub.partitions where first_id = 0").await, 299_998);
+    assert_eq!(log.count("select pubsub.publish('sms', '{}')").await, END);
+    assert_eq!(log.claim(1).await, [END - 300_000, among, END]);
+    log.settle_all().await;
+    log.until_sealed(END).await;
+    assert_eq!(log.trim().await, [END]);
+
+    note_opened(&log).await;
+    opened_earlier(&log, "7 days").await;
+    log.count("select count(pubsub.set_retention('sms', '8 days'))").await;
+    assert_eq!(log.count("select extract(day from pubsub.partition_term())::bigint").await, 1);
+    assert_eq!(log.count("select pubsub.skip_ids()").await, 200_000);
+}
+
+#[tokio::test]
+async fn a_partition_from_which_no_event_ever_leaves_is_not_closed_early() {
+    let log = Trimmed::new().await;
+    log.count("select nextval('pubsub.db_events_id_seq')").await;
+    note_opened(&log).await;
+    opened_earlier(&log, "1 year").await;
+    assert_eq!(log.count("select pubsub.skip_ids()").await, 0, "there is nothing in it");
+    log.count("select count(pubsub.set_retention('sms', null))").await;
+    log.count("select pubsub.publish('sms', '{}')").await;
+    assert_eq!(log.count("select pubsub.skip_ids()").await, 0, "its events are kept for ever");
+    log.count("select count(pubsub.set_retention('email', null))").await;
+    assert_eq!(log.count("select pubsub.skip_ids()").await, 0, "all events are");
+    log.count("select count(pubsub.set_retention('sms', '1 hour'))").await;
+    assert_eq!(log.count("select pubsub.skip_ids()").await, 200_000);
+}
+
+#[tokio::test]
+async fn partitions_are_made_ahead_as_large_as_the_rate_asks_for() {
+    let log = Trimmed::new().await;
+    let last = "select end_id - first_id from pubsub.partitions order by first_id desc limit 1";
+    let ahead = "select max(end_id) - pubsub.log_sequence() from pubsub.partitions";
+    assert_eq!((log.count(last).await, log.count(ahead).await), (END, 4 * END));
+    note_opened(&log).await;
+    assert_eq!(log.count("select pubsub.ensure_partitions()::bigint").await, 0);
+
+    // A slow log: ten million a month.
+    set_sequence(&log, END).await;
+    note_opened(&log).await;
+    opened_earlier(&log, "30 days").await;
+    assert_eq!(log.count("select pubsub.ensure_partitions()::bigint").await, 1);
+    assert_eq!(log.count(last).await, END);
+    // A fast one, twenty million in two hours, where events stay for eight days: 240 million a day.
+    log.count("select count(pubsub.set_retention('sms', '8 days'))").await;
+    log.stage
+        .client
+        .batch_execute(
+            "update pubsub.partitions set opened_at = now() - interval '2 hours' where first_id = 10000000",
+        )
+        .await
+        .unwrap();
+    set_sequence(&log, 3 * END).await;
+    assert_eq!(log.count("select pubsub.next_span()").await, 2 * END, "but no more than twice the last");
+    assert_eq!(log.count("select pubsub.ensure_partitions()::bigint").await, 1);
+    assert_eq!(log.count(last).await, 2 * END);
+    assert_eq!(log.count("select pubsub.next_span()").await, 4 * END);
+    for _ in 0..10 {
+        let make = "insert into pubsub.partitions (first_id, end_id) \
+                    select max(end_id), max(end_id) + pubsub.next_span() from pubsub.partitions";
+        log.stage.client.batch_execute(make).await.unwrap();
+    }
+    assert_eq!(log.count(last).await, 24 * END, "a day's events, and no more");
+    // What was thrown away was no event.
+    log.stage
+        .client
+        .batch_execute("update pubsub.partitions set skipped = 19000000 where first_id = 10000000")
+        .await
+        .unwrap();
+    assert_eq!(log.count("select pubsub.next_span()").await, 2 * END);
+}
+
+#[tokio::test]
+async fn a_burst_that_outruns_the_janitor_finds_thirty_million_ids() {
+    let log = Trimmed::new().await;
+    for end in [END, 2 * END] {
+        log.publish_across(end, 5, 5).await;
+        log.count("select pubsub.ensure_partitions()::bigint").await;
+        let ahead = log.count("select max(end_id) - pubsub.log_sequence() from pubsub.partitions").await;
+        assert!(ahead > 30_000_000, "{ahead}");
+        set_sequence(&log, end + 30_000_000 - 1).await;
+        log.count("select pubsub.publish('sms', '{}')").await;
+    }
+}
+
+#[tokio::test]
+async fn making_partitions_gives_up_when_it_would_have_to_wait_but_not_in_need() {
+    let log = Trimmed::new().await;
+    let vacuum = log.connect().await;
+    vacuum.batch_execute("begin; lock table pubsub.db_events in share update exclusive mode").await.unwrap();
+    set_sequence(&log, END).await;
+    assert_eq!(log.count("select pubsub.ensure_partitions()::bigint").await, 0);
+    set_sequence(&log, 3 * END + END / 2).await;
+    let needed = log.stage.client.query("select pubsub.ensure_partitions()", &[]).await.unwrap_err();
+    assert_eq!(needed.code().unwrap().code(), "55P03", "{needed:?}");
+    // Publishing does not wait.
+    log.stage
+        .client
+        .batch_execute("set lock_timeout = '1ms'; select pubsub.publish('sms', '{}')")
+        .await
+        .unwrap();
+}

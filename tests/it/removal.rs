@@ -1,0 +1,141 @@
+//! A partition leaves the log without anybody waiting for it, and whatever comes in between.
+
+use crate::retention::{Trimmed, next_removal};
+use pubsub_tests::{DEADLINE, Owned, connect};
+use std::time::Instant;
+use tokio_postgres::error::SqlState;
+
+/// The end of the first partition.
+const END: i64 = 10_000_000;
+
+#[tokio::test]
+async fn while_a_reader_holds_a_partition_nobody_waits_for_its_removal() {
+    let log = Trimmed::new().await;
+    log.publish_across(END, 1, 1).await;
+    log.claim(1).await;
+    log.settle_all().await;
+    log.tidy().await;
+    let (reader, remover) = (log.connect().await, log.connect().await);
+    reader.batch_execute("begin; select * from pubsub.db_events").await.unwrap();
+
+    let statement = next_removal(&remover).await.unwrap();
+    assert!(statement.ends_with("concurrently"), "{statement}");
+    let removing = tokio::spawn(async move { (remover.batch_execute(&statement).await, remover) });
+    let waiting =
+        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like 'alter%'";
+    log.stage.until_count(waiting, 1).await;
+    // Publishing, claiming and settling go on. A lock that is waited for at all would fail them.
+    log.stage.client.batch_execute("set lock_timeout = '1ms'").await.unwrap();
+    log.publish_across(2 * END, 1, 1).await;
+    assert_eq!(log.claim(1).await, [2 * END - 1, 2 * END]);
+    log.settle_all().await;
+    assert_eq!(log.count("select count(*) from pubsub.db_events").await, 3, "it is out of sight already");
+    assert_eq!(log.count(waiting).await, 1, "it still waits");
+
+    reader.batch_execute("commit").await.unwrap();
+    let (removed, remover) = tokio::time::timeout(DEADLINE, removing).await.unwrap().unwrap();
+    removed.unwrap();
+    assert_eq!(next_removal(&remover).await.unwrap(), "select pubsub.drop_partition(0)");
+}
+
+#[tokio::test]
+async fn a_removal_that_was_interrupted_is_finished_by_whoever_looks_next() {
+    let log = Trimmed::new().await;
+    log.publish_across(END, 1, 1).await;
+    log.claim(1).await;
+    log.settle_all().await;
+    log.tidy().await;
+    let reader = log.connect().await;
+    reader.batch_execute("begin; select * from pubsub.db_events").await.unwrap();
+
+    for expected in ["concurrently", "finalize", "finalize"] {
+        let remover = log.connect().await;
+        let statement = next_removal(&remover).await.unwrap();
+        assert!(statement.ends_with(expected), "{statement}");
+        remover.batch_execute("set statement_timeout = '50ms'").await.unwrap();
+        let interrupted = remover.batch_execute(&statement).await.unwrap_err();
+        assert_eq!(interrupted.code(), Some(&SqlState::QUERY_CANCELED), "{interrupted:?}");
+    }
+    let within_a_minute = "select count(*) from pubsub.removals()";
+    assert_eq!(log.count(within_a_minute).await, 0, "the same step is not tried again at once");
+    reader.batch_execute("commit").await.unwrap();
+    assert_eq!(log.trim().await, [END]);
+}
+
+#[tokio::test]
+async fn a_partition_that_is_read_by_name_is_dropped_when_its_reader_is_done() {
+    let log = Trimmed::new().await;
+    log.publish_across(END, 1, 1).await;
+    log.claim(1).await;
+    log.settle_all().await;
+    log.tidy().await;
+    let (reader, remover) = (log.connect().await, log.connect().await);
+    remover.batch_execute(&next_removal(&remover).await.unwrap()).await.unwrap();
+    reader.batch_execute("begin; select * from pubsub.db_events_0").await.unwrap();
+    let busy = remover.batch_execute(&next_removal(&remover).await.unwrap()).await.unwrap_err();
+    assert_eq!(busy.code(), Some(&SqlState::LOCK_NOT_AVAILABLE), "{busy:?}");
+    reader.batch_execute("commit").await.unwrap();
+    assert_eq!(log.trim().await, [END]);
+}
+
+#[actix::test]
+async fn a_subscriber_that_does_not_own_the_log_trims_it_too() {
+    let owned = Owned::new().await;
+    let role = owned.role_for("worker", &["publisher", "subscriber"]).await;
+    let (client, remover, reader) = (owned.connect(&role).await, owned.connect(&role).await, &owned.owner);
+    let run = async |sql: &str| client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
+    for begin in ["declare_channel('sms')", "set_retention('sms', '0')", "subscribe('sms', 'one')"] {
+        run(begin).await;
+    }
+    reader.batch_execute("select setval('pubsub.db_events_id_seq', 9999998)").await.unwrap();
+    run("publish('sms', '{}'), pubsub.publish('sms', '{}')").await;
+    run("seek_to_now('sms', 'one')").await;
+    let until = Instant::now() + DEADLINE;
+    let next = loop {
+        assert!(Instant::now() < until, "it is not sealed");
+        run("close_partitions()").await;
+        run("advance_idle_cursors()").await;
+        if let Some(next) = next_removal(&remover).await {
+            break next;
+        }
+    };
+    assert_eq!(next, "select pubsub.detach_partition(0)");
+    reader.batch_execute("begin; select * from pubsub.db_events").await.unwrap();
+    let busy = remover.batch_execute(&next).await.unwrap_err();
+    assert_eq!(busy.code(), Some(&SqlState::LOCK_NOT_AVAILABLE), "{busy:?}");
+    reader.batch_execute("commit").await.unwrap();
+    while let Some(statement) = next_removal(&remover).await {
+        remover.batch_execute(&statement).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+    }
+    let left = "select min(first_id) from pubsub.partitions";
+    assert_eq!(reader.query_one(left, &[]).await.unwrap().get::<_, i64>(0), END);
+}
+
+#[tokio::test]
+async fn who_is_moved_back_waits_for_what_is_leaving_and_holds_what_is_left() {
+    let log = Trimmed::new().await;
+    for end in [END, 2 * END] {
+        log.publish_across(end, 1, 0).await;
+    }
+    log.count("select pubsub.publish('sms', '{}')").await;
+    log.claim(1).await;
+    log.settle_all().await;
+    log.tidy().await;
+    let remover = log.connect().await;
+    let detach = next_removal(&remover).await.unwrap();
+    let url = log.stage.database.url().to_owned();
+    let seeking = tokio::spawn(async move {
+        let seek = "select replayed from pubsub.seek_to_beginning('sms', 'one')";
+        connect(&url).await.query_one(seek, &[]).await.unwrap().get::<_, i64>(0)
+    });
+    let waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted \
+                    and database = (select oid from pg_database where datname = current_database())";
+    log.stage.until_count(waiting, 1).await;
+    remover.batch_execute(&detach).await.unwrap();
+    drop(remover);
+    assert_eq!(seeking.await.unwrap(), 2, "what has left is not promised");
+    assert_eq!(log.trim().await, [END, 2 * END], "the second is to be read again");
+    assert_eq!(log.claim(1).await, [2 * END - 1, 2 * END]);
+    log.settle_all().await;
+    assert_eq!(log.trim().await, [2 * END]);
+}

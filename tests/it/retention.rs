@@ -1,0 +1,321 @@
+//! The log keeps what somebody may still need, and nothing else for longer than it is told.
+
+use pubsub::testing::{Database, Server};
+use pubsub::{Delivery, Failure, rebase};
+use pubsub_tests::{ByHand, DEADLINE, Sms, Stage, connect, dump_and_restore, ear, old_server, publish_each};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+use tokio_postgres::Client;
+
+/// The end of the first partition.
+const END: i64 = 10_000_000;
+
+/// A stage on a server that the tests of retention have for themselves: a transaction anywhere on a server keeps the
+/// partitions of all its databases from being sealed, and other tests leave theirs open for long.
+async fn stage() -> Stage {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    let start = || SERVER.get_or_init(|| Server::start().unwrap()).url("postgres");
+    let url = tokio::task::spawn_blocking(start).await.unwrap();
+    let database = Database::create_on(&url).await.unwrap();
+    Stage { client: connect(database.url()).await, database }
+}
+
+/// A log that keeps nothing for longer than it must.
+pub(crate) struct Trimmed {
+    pub(crate) stage: Stage,
+}
+
+impl Trimmed {
+    /// With subscription 1, `one` of `sms`, and process 1.
+    pub(crate) async fn new() -> Self {
+        let stage = stage().await;
+        stage
+            .client
+            .batch_execute(
+                "select pubsub.declare_channel('sms'); select pubsub.declare_channel('email');
+                 select pubsub.set_retention('sms', '0'); select pubsub.set_retention('email', '0');
+                 select pubsub.register_process('host', 1, 'test')",
+            )
+            .await
+            .unwrap();
+        let trimmed = Self { stage };
+        trimmed.count("select pubsub.subscribe('sms', 'one')::bigint").await;
+        trimmed
+    }
+
+    pub(crate) async fn count(&self, sql: &str) -> i64 {
+        self.stage.count(sql).await
+    }
+
+    pub(crate) async fn connect(&self) -> Client {
+        connect(self.stage.database.url()).await
+    }
+
+    /// Publishes the last events of the partition that ends here, and the first ones after it.
+    pub(crate) async fn publish_across(&self, end: i64, before: i64, after: i64) {
+        self.publish_across_unsealed(end, before, after).await;
+        self.until_sealed(end).await;
+    }
+
+    async fn publish_across_unsealed(&self, end: i64, before: i64, after: i64) {
+        let publish = format!(
+            "select setval('pubsub.db_events_id_seq', {end} - 1 - {before});
+             select pubsub.publish('sms', '{{}}') from generate_series(1, {before} + {after})"
+        );
+        self.stage.client.batch_execute(&publish).await.unwrap();
+    }
+
+    pub(crate) async fn claim(&self, subscription: i32) -> Vec<i64> {
+        let claim = format!("select id from pubsub.claim({subscription}, 1, 1000)");
+        self.stage.client.query(&claim, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+    }
+
+    pub(crate) async fn settle_all(&self) {
+        self.count("select count(pubsub.settle(l.process, l.token)) from pubsub.leases l").await;
+    }
+
+    /// Waits until the partitions up to here are sealed: those of other tests on the server hold them too.
+    pub(crate) async fn until_sealed(&self, end: i64) {
+        let unsealed =
+            format!("select count(*) from pubsub.partitions where end_id <= {end} and sealed_at is null");
+        let until = Instant::now() + DEADLINE;
+        loop {
+            self.count("select pubsub.close_partitions()::bigint").await;
+            if self.count(&unsealed).await == 0 {
+                return;
+            }
+            assert!(Instant::now() < until, "a partition below {end} is still not sealed");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// What the janitor does before it removes anything.
+    pub(crate) async fn tidy(&self) {
+        for task in ["ensure_partitions()", "close_partitions()", "advance_idle_cursors()"] {
+            self.count(&format!("select pubsub.{task}::bigint")).await;
+        }
+    }
+
+    /// Removes what can be removed. Returns the first ids of the partitions that are left of those that were opened.
+    pub(crate) async fn trim(&self) -> Vec<i64> {
+        self.tidy().await;
+        let remover = self.connect().await;
+        while let Some(statement) = next_removal(&remover).await {
+            remover.batch_execute(&statement).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+        }
+        self.opened().await
+    }
+
+    async fn opened(&self) -> Vec<i64> {
+        let opened = "select first_id from pubsub.partitions where opened_at is not null order by first_id";
+        self.stage.client.query(opened, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+    }
+}
+
+pub(crate) async fn next_removal(remover: &Client) -> Option<String> {
+    remover.query_one("select pubsub.next_removal('0')", &[]).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn a_partition_leaves_once_it_is_claimed_and_settled_and_its_retention_is_over() {
+    let log = Trimmed::new().await;
+    log.publish_across(END, 3, 2).await;
+    assert_eq!(log.trim().await, [0, END], "not claimed");
+    assert_eq!(log.claim(1).await.len(), 5);
+    assert_eq!(log.claim(1).await, [] as [i64; 0]);
+    assert_eq!(log.trim().await, [0, END], "leased");
+    log.settle_all().await;
+    log.count("select count(pubsub.set_retention('sms', '1 day'))").await;
+    assert_eq!(log.trim().await, [0, END], "to be kept for a day");
+    log.count("select count(pubsub.set_retention('sms', null))").await;
+    assert_eq!(log.trim().await, [0, END], "to be kept for ever");
+    log.count("select count(pubsub.set_retention('sms', '1 day'))").await;
+    log.stage
+        .client
+        .batch_execute("update pubsub.partitions set sealed_at = sealed_at - interval '25 hours'")
+        .await
+        .unwrap();
+    assert_eq!(log.trim().await, [END]);
+    assert_eq!(log.count("select count(*) from pubsub.db_events").await, 2, "the rest is there");
+    assert_eq!(log.count("select count(*) from pg_class where relname = 'db_events_0'").await, 0);
+}
+
+#[tokio::test]
+async fn events_stay_with_those_of_a_channel_that_keeps_them_for_longer() {
+    let log = Trimmed::new().await;
+    log.count("select count(pubsub.set_retention('email', '7 days'))").await;
+    log.publish_across(END, 1, 1).await;
+    log.claim(1).await;
+    log.settle_all().await;
+    assert_eq!(log.trim().await, [END], "there is no e-mail in it");
+    log.publish_across(2 * END, 1, 0).await;
+    log.stage.client.batch_execute("select pubsub.publish('email', '{}')").await.unwrap();
+    log.publish_across(3 * END, 1, 1).await;
+    log.claim(1).await;
+    log.settle_all().await;
+    assert_eq!(log.trim().await, [2 * END, 3 * END], "there is one in the second");
+}
+
+#[tokio::test]
+async fn a_transaction_that_has_drawn_an_id_and_not_committed_holds_its_partition() {
+    let log = Trimmed::new().await;
+    let late = log.connect().await;
+    log.stage.client.batch_execute("select setval('pubsub.db_events_id_seq', 9999997)").await.unwrap();
+    late.batch_execute("begin; select pubsub.publish('sms', '{}')").await.unwrap();
+    log.publish_across_unsealed(END, 1, 2).await;
+    assert_eq!(log.claim(1).await, [END - 1, END, END + 1]);
+    log.settle_all().await;
+    assert_eq!(log.trim().await, [0, END]);
+    assert_eq!(log.count("select count(*) from pubsub.partitions where fence is not null").await, 1);
+    assert_eq!(log.count("select count(*) from pubsub.partitions where sealed_at is not null").await, 0);
+
+    late.batch_execute("commit").await.unwrap();
+    log.until_sealed(END).await;
+    assert_eq!(log.trim().await, [0, END], "sealed, and not claimed");
+    assert_eq!(log.claim(1).await, [END - 2]);
+    log.settle_all().await;
+    assert_eq!(log.trim().await, [END]);
+}
+
+#[tokio::test]
+async fn a_subscription_that_has_nothing_to_read_holds_no_partition_and_misses_no_event() {
+    let log = Trimmed::new().await;
+    log.count("select pubsub.subscribe('email', 'idle')::bigint").await;
+    let late = log.connect().await;
+    late.batch_execute("begin; select pubsub.publish('email', '{}')").await.unwrap();
+    let early = log.count("select last_value from pubsub.db_events_id_seq").await;
+    log.publish_across_unsealed(END, 1, 1).await;
+    log.claim(1).await;
+    log.settle_all().await;
+    assert_eq!(log.trim().await, [0, END], "an e-mail may still come into it");
+    late.batch_execute("commit").await.unwrap();
+    log.until_sealed(END).await;
+    assert_eq!(log.trim().await, [0, END], "it has come, and waits");
+    assert_eq!(log.claim(2).await, [early]);
+    log.settle_all().await;
+    log.publish_across(2 * END, 1, 1).await;
+    log.claim(1).await;
+    log.settle_all().await;
+
+    let moves = "select max(seq) from pubsub.cursors where subscription = 2";
+    let before = log.count(moves).await;
+    late.batch_execute("begin; select pubsub.publish('email', '{}')").await.unwrap();
+    log.tidy().await;
+    assert_eq!(log.count(moves).await, before + 1);
+    let free =
+        "select count(*) from pubsub.partitions p where p.sealed_at is not null and pubsub.holders(p) = '{}'";
+    assert_eq!(log.count(free).await, 2, "nothing is unread in the first two");
+    log.tidy().await;
+    assert_eq!(log.count(moves).await, before + 1, "once is enough");
+    late.batch_execute("commit").await.unwrap();
+    assert_eq!(log.claim(2).await.len(), 1, "what was in flight at the new boundary comes");
+    assert_eq!(log.trim().await, [2 * END]);
+}
+
+#[tokio::test]
+async fn a_backlog_lets_go_of_what_it_has_passed() {
+    let log = Trimmed::new().await;
+    log.publish_across(END, 600, 600).await;
+    // One window over both partitions, read up to the middle of the second one.
+    assert_eq!(log.claim(1).await.len(), 1_000);
+    log.settle_all().await;
+    assert_eq!(
+        log.count("select count(*) from pubsub.positions() where window_snapshot is not null").await,
+        1
+    );
+    assert_eq!(log.trim().await, [END]);
+    assert_eq!(log.claim(1).await.len(), 200);
+}
+
+#[tokio::test]
+async fn a_delivery_in_the_mailbox_outlives_its_partition() {
+    let log = Trimmed::new().await;
+    log.publish_across(END, 1, 1).await;
+    let token = log.count("select min(token) from pubsub.claim(1, 1, 10)").await;
+    let settle = format!(
+        "select count(pubsub.settle(1, {token}, null, '[{{\"id\": {}, \"action\": \"retry\"}}]'))",
+        END - 1
+    );
+    log.count(&settle).await;
+    assert_eq!(log.trim().await, [END]);
+    assert_eq!(log.count("select id from pubsub.claim_mailbox(1, 1, 10)").await, END - 1);
+}
+
+#[actix::test]
+async fn a_running_process_trims_its_log_by_itself() {
+    let stage = stage().await;
+    let (tell, mut heard) = ear();
+    let start = async || {
+        let tell = tell.clone();
+        let handle = move |sms: Delivery<Sms>| {
+            tell.tell((sms.msg.clone(), sms.attempt()));
+            std::future::ready(match sms.attempt() {
+                1 => Err(Failure::snooze(DEADLINE * 1_000)),
+                _ => Ok(()),
+            })
+        };
+        stage.pubsub().retention::<Sms>(Some(Default::default())).subscribe_fn("one", handle).start().await
+    };
+    let first = start().await.unwrap();
+    stage.client.batch_execute("select setval('pubsub.db_events_id_seq', 9999998)").await.unwrap();
+    for msg in ["the last in its partition", "the first in the next"] {
+        first.publish(&Sms::new(msg)).await.unwrap();
+        assert_eq!(heard.next().await, (msg.into(), 1));
+    }
+    assert!(first.drain(DEADLINE).await);
+    // It looks when it starts, and every 15 s.
+    let _second = start().await.unwrap();
+    stage.until_count("select min(first_id) from pubsub.partitions", END).await;
+    assert_eq!(stage.count("select count(*) from pubsub.db_events").await, 1);
+    assert_eq!(
+        stage.count("select count(*) from pubsub.mailbox").await,
+        2,
+        "both wait for their next attempt"
+    );
+}
+
+#[tokio::test]
+async fn each_lane_of_an_ordered_subscription_must_be_past_a_partition() {
+    let log = Trimmed::new().await;
+    log.count("select pubsub.subscribe('email', 'ordered', lanes => 4)::bigint").await;
+    // One key, so one lane has events, and three have none.
+    let publish = "select count(pubsub.publish('email', '{}', key => 'k')) from generate_series(1, 3)";
+    log.count(publish).await;
+    log.publish_across(END, 1, 1).await;
+    log.claim(1).await;
+    log.settle_all().await;
+    assert_eq!(log.trim().await, [0, END], "one lane has not been read");
+    assert_eq!(log.count("select count(*) from pubsub.cursors where lane > 0 and seq > 1").await, 3);
+    assert_eq!(log.claim(2).await.len(), 3);
+    log.settle_all().await;
+    assert_eq!(log.trim().await, [END]);
+    log.count(publish).await;
+    assert_eq!(log.claim(2).await.len(), 3, "the lanes go on where they were");
+}
+
+#[actix::test]
+async fn what_was_closed_before_the_log_was_moved_is_read_and_leaves() {
+    let (old, client) = old_server().await;
+    client.batch_execute("select pubsub.set_retention('sms', '0')").await.unwrap();
+    let one = ByHand::register(&client, "one").await.unwrap();
+    client.batch_execute("select setval('pubsub.db_events_id_seq', 9999996)").await.unwrap();
+    publish_each(&client, 2).await;
+    one.drain(10).await.unwrap();
+    let pending = publish_each(&client, 2).await;
+    client.batch_execute("select pubsub.close_partitions()").await.unwrap();
+    let fresh = Server::start().unwrap();
+    dump_and_restore(&old, &fresh);
+    rebase(&fresh.url("postgres")).await.unwrap();
+
+    let client = connect(&fresh.url("postgres")).await;
+    let free =
+        "select count(*) from pubsub.partitions p where p.sealed_at is not null and pubsub.holders(p) = '{}'";
+    let free = async || client.query_one(free, &[]).await.unwrap().get::<_, i64>(0);
+    assert_eq!(free().await, 0, "the last of it has not been read");
+    let one = ByHand::register(&client, "one").await.unwrap();
+    assert_eq!(one.drain(10).await.unwrap(), pending);
+    client.batch_execute("select pubsub.advance_idle_cursors()").await.unwrap();
+    assert_eq!(free().await, 1);
+    publish_each(&client, 1).await;
+    assert_eq!(one.drain(10).await.unwrap(), [END + 1], "and reading goes on");
+}

@@ -1,0 +1,255 @@
+//! A subscription that nobody reads is reported by name and age, and is suspended rather than fill the disk.
+
+use crate::retention::Trimmed;
+use pubsub::{Delivery, PubSub, SubscribeOptions};
+use pubsub_tests::{DEADLINE, Role, Sms, Stage, ear, play};
+use std::time::Duration;
+
+/// The end of the first partition.
+const END: i64 = 10_000_000;
+
+impl Trimmed {
+    /// As if everything so far had happened earlier.
+    async fn pass(&self, days: u32) {
+        let pass = format!(
+            "update pubsub.cursors set moved_at = moved_at - interval '{days} days';
+             update pubsub.db_events set published_at = published_at - interval '{days} days'"
+        );
+        self.stage.client.batch_execute(&pass).await.unwrap();
+    }
+
+    /// Who has been unread for more than a day, with the first event and the days.
+    async fn unread(&self) -> Vec<(String, i64, i64)> {
+        let unread = "select name, event_id, extract(day from unread_for)::bigint \
+                        from pubsub.unread_subscriptions('1 day') order by name";
+        let rows = self.stage.client.query(unread, &[]).await.unwrap();
+        rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
+    }
+
+    async fn suspended(&self) -> Vec<String> {
+        let suspend = "select name from pubsub.suspend_unread() order by name";
+        self.stage.client.query(suspend, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_is_judged_by_its_progress() {
+    let log = Trimmed::new().await;
+    for name in ["slow", "never_read", "has_read_all"] {
+        log.count(&format!("select pubsub.subscribe('sms', '{name}')::bigint")).await;
+    }
+    log.count("select count(pubsub.publish('sms', '{}')) from generate_series(1, 2000)").await;
+    log.claim(2).await;
+    assert_eq!(
+        (log.claim(4).await.len(), log.claim(4).await.len(), log.claim(4).await.len()),
+        (1000, 1000, 0)
+    );
+    log.pass(20).await;
+    assert_eq!(log.claim(1).await.len(), 1_000);
+    // Moved now, though it has been behind for weeks; and stuck since then, though its process runs.
+    assert_eq!(log.unread().await, [("never_read".into(), 1, 20), ("slow".into(), 1001, 20)]);
+    log.claim(2).await;
+    assert_eq!(log.unread().await, [("never_read".into(), 1, 20)]);
+    // An event is unread since it was published, however long its subscription had nothing to read before.
+    log.count("select pubsub.publish('sms', '{}')").await;
+    assert_eq!(log.unread().await, [("never_read".into(), 1, 20)]);
+    assert_eq!(log.suspended().await, ["never_read"]);
+    assert_eq!(log.suspended().await, [] as [&str; 0], "once");
+    log.pass(2).await;
+    assert_eq!(log.unread().await.len(), 3, "the suspended one is not reported any more");
+}
+
+#[tokio::test]
+async fn events_below_the_position_are_unread_too() {
+    let log = Trimmed::new().await;
+    let late = log.connect().await;
+    late.batch_execute("begin; select pubsub.publish('sms', '{}')").await.unwrap();
+    log.count("select pubsub.publish('sms', '{}')").await;
+    assert_eq!(log.claim(1).await, [2]);
+    late.batch_execute("commit").await.unwrap();
+    log.pass(3).await;
+    assert_eq!(log.unread().await, [("one".into(), 1, 3)]);
+    // In a window that was left in the middle, before and after the end of its stragglers.
+    late.batch_execute("begin; select pubsub.publish('sms', '{}'), pubsub.publish('sms', '{}')")
+        .await
+        .unwrap();
+    assert_eq!(log.claim(1).await, [1]);
+    log.count("select count(pubsub.publish('sms', '{}')) from generate_series(1, 2)").await;
+    assert_eq!(log.claim(1).await, [5, 6]);
+    late.batch_execute("commit").await.unwrap();
+    log.count("select pubsub.publish('sms', '{}')").await;
+    for (next, rest) in [(3, 4), (4, 7)] {
+        let claimed = log.count("select id from pubsub.claim(1, 1, 1)").await;
+        assert_eq!(claimed, next);
+        log.pass(3).await;
+        assert_eq!(log.unread().await, [("one".into(), rest, 3)]);
+    }
+    assert_eq!(log.claim(1).await, [7]);
+    log.pass(3).await;
+    assert_eq!(log.unread().await, []);
+}
+
+#[tokio::test]
+async fn a_suspended_subscription_holds_nothing_claims_nothing_and_says_what_it_missed() {
+    let log = Trimmed::new().await;
+    log.count("select pubsub.subscribe('sms', 'other')::bigint").await;
+    log.publish_across(END, 3, 2).await;
+    log.claim(2).await;
+    log.settle_all().await;
+    log.pass(15).await;
+    assert_eq!(log.trim().await, [0, END]);
+    assert_eq!(log.suspended().await, ["one"]);
+    assert_eq!(log.trim().await, [END]);
+    let refused = log.stage.client.query("select * from pubsub.claim(1, 1, 10)", &[]).await.unwrap_err();
+    let refused = refused.as_db_error().unwrap();
+    assert_eq!(refused.code().code(), "PB007");
+    assert!(
+        refused.message().starts_with("subscription \"one\" of channel \"sms\" is suspended since"),
+        "{refused}"
+    );
+    assert_eq!(refused.hint(), Some("Bring it back with pubsub.resume('sms', 'one')."));
+
+    assert_eq!(log.count("select pubsub.resume('sms', 'one')").await, 3);
+    assert_eq!(log.suspended().await, [] as [&str; 0], "it has time again");
+    assert_eq!(log.claim(1).await, [END, END + 1]);
+    assert_eq!(log.count("select pubsub.resume('sms', 'one')").await, 0, "it is not suspended");
+    log.settle_all().await;
+    log.publish_across(2 * END, 1, 1).await;
+    log.claim(2).await;
+    log.settle_all().await;
+    assert_eq!(log.trim().await, [END, 2 * END], "it is waited for again");
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_resumed_in_time_has_missed_nothing() {
+    let log = Trimmed::new().await;
+    log.publish_across(END, 3, 2).await;
+    log.pass(15).await;
+    log.suspended().await;
+    assert_eq!(log.count("select pubsub.resume('sms', 'one')").await, 0);
+    assert_eq!(log.claim(1).await.len(), 5);
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_out_counts_as_missed() {
+    let log = Trimmed::new().await;
+    log.publish_across(END, 3, 2).await;
+    log.pass(15).await;
+    log.suspended().await;
+    let remover = log.connect().await;
+    let detach: String = remover.query_one("select pubsub.next_removal()", &[]).await.unwrap().get(0);
+    let resume = "set lock_timeout = '10ms'; select pubsub.resume('sms', 'one')";
+    let refused = log.stage.client.batch_execute(resume).await.unwrap_err();
+    assert_eq!(refused.code().unwrap().code(), "55P03", "it waits until nothing is on its way: {refused:?}");
+    remover.batch_execute(&detach).await.unwrap();
+    drop(remover);
+    log.stage.until_count("select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())", 0).await;
+    assert_eq!(log.count("select pubsub.resume('sms', 'one')").await, 3);
+    assert_eq!(log.trim().await, [END]);
+    assert_eq!(log.count("select missed from pubsub.subscriptions").await, 0, "and is not counted twice");
+    assert_eq!(log.claim(1).await, [END, END + 1]);
+}
+
+#[tokio::test]
+async fn limits_and_retentions_are_checked() {
+    let log = Trimmed::new().await;
+    for (call, code) in [
+        ("set_retention('sms', '-1 day')", "22023"),
+        ("set_retention('smss', '1 day')", "PB001"),
+        ("set_unread_limit('sms', 'one', '-1 day')", "22023"),
+        ("set_unread_limit('sms', 'two', '1 day')", "PB004"),
+        ("resume('sms', 'two')", "PB004"),
+    ] {
+        let refused = log.stage.client.query(&format!("select pubsub.{call}"), &[]).await.unwrap_err();
+        assert_eq!(refused.code().unwrap().code(), code, "{call}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_suspended_subscription_misses_the_events_of_all_its_lanes() {
+    let log = Trimmed::new().await;
+    log.count("select pubsub.subscribe('sms', 'ordered', lanes => 4)::bigint").await;
+    let publish = "select count(pubsub.publish('sms', '{}', key => k::text)) from generate_series(1, 20) k";
+    log.count(publish).await;
+    log.publish_across(END, 3, 2).await;
+    while !log.claim(1).await.is_empty() {}
+    log.settle_all().await;
+    log.pass(15).await;
+    assert_eq!(log.suspended().await, ["ordered"]);
+    assert_eq!(log.trim().await, [END]);
+    log.stage.client.batch_execute("select pubsub.subscribe('sms', 'ordered', lanes => 2)").await.unwrap();
+    let refused = log.stage.client.query("select * from pubsub.claim(2, 1, 10)", &[]).await.unwrap_err();
+    assert_eq!(refused.code().unwrap().code(), "PB007", "also while its lanes are to change: {refused:?}");
+    assert_eq!(log.count("select pubsub.resume('sms', 'ordered')").await, 23);
+    // The change of its lanes puts what it has not read into the mailbox.
+    assert_eq!(log.claim(2).await, [] as [i64; 0]);
+    assert_eq!(log.count("select count(*) from pubsub.claim_mailbox(2, 1, 100)").await, 2);
+}
+
+/// A process that only looks after the database, and tells its log.
+#[actix::test]
+#[ignore = "a role, started by other tests"]
+async fn role_looks_after_the_log() {
+    let Some((url, tell)) = play() else { return };
+    crate::tracing_fields::log_to(tell);
+    let _pubsub = PubSub::builder(url)
+        .report_after(Duration::from_secs(60), Duration::from_millis(1))
+        .start()
+        .await
+        .unwrap();
+    std::future::pending::<()>().await;
+}
+
+/// Waits for a line of a role's log with all of these parts.
+pub(crate) async fn until_logged(role: &Role, parts: &[&str]) -> String {
+    loop {
+        let line = role.next().await;
+        if parts.iter().all(|part| line.contains(part)) {
+            return line;
+        }
+    }
+}
+
+#[actix::test]
+async fn a_subscription_that_nobody_reads_is_reported_by_name_and_age_and_then_suspended() {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let limited = |days: u64| SubscribeOptions::new().unread_limit(Some(Duration::from_secs(days * 86_400)));
+    let start = async |days| {
+        let tell = tell.clone();
+        let handle = move |sms: Delivery<Sms>| {
+            tell.tell(sms.msg.clone());
+            std::future::ready(Ok(()))
+        };
+        stage.pubsub().subscribe_fn_with("read", limited(days), handle).start().await.unwrap()
+    };
+    assert!(start(3).await.drain(DEADLINE).await);
+    stage.client.batch_execute("select pubsub.publish('sms', '{\"msg\": \"hello\"}')").await.unwrap();
+    let pass = "update pubsub.cursors set moved_at = moved_at - interval '2 days'; \
+                update pubsub.db_events set published_at = published_at - interval '2 days'";
+    stage.client.batch_execute(pass).await.unwrap();
+    let role = Role::start("unread::role_looks_after_the_log", stage.database.url());
+    let line = until_logged(&role, &["nobody reads this subscription's events"]).await;
+    for part in [
+        "WARN",
+        "channel=\"sms\"",
+        "subscription=\"read\"",
+        "event=1",
+        "unread_for=1728",
+        "suspended_after=Some(259200s)",
+    ] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    drop(role);
+    stage.client.batch_execute(pass).await.unwrap();
+    let role = Role::start("unread::role_looks_after_the_log", stage.database.url());
+    let line = until_logged(&role, &["suspended: nobody has read"]).await;
+    for part in ["ERROR", "channel=\"sms\"", "subscription=\"read\"", "event=1", "unread_for=3456"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+
+    let pubsub = start(3).await;
+    assert_eq!(pubsub.resume::<Sms>("read").await.unwrap(), 0);
+    assert_eq!(heard.next().await, "hello");
+    pubsub.resume::<Sms>("unread").await.unwrap_err();
+}

@@ -1,0 +1,298 @@
+//! A transaction that stays open, while events are published and claimed at a steady rate: a claim visits no more pages than
+//! before, and no small table grows by more than what was written to it.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use pubsub::{Channel, Delivery, PubSub};
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+use tokio_postgres::Client;
+
+use crate::database::{Database, Result};
+
+/// Events per second, over this many connections.
+const RATE: u32 = 2_000;
+const PUBLISHERS: u32 = 4;
+/// Published by the transaction that stays open.
+const LATE: u64 = 500;
+/// How long a consumer of its own waits between two claims.
+const PAUSE: Duration = Duration::from_millis(2);
+/// How many of its claims lie between two that are looked at.
+const LOOK_EVERY: usize = 20;
+
+/// What a table may take up: a ground, and bytes for each row version that was written to it, index entries included. A
+/// lease is as long as its batch, so events count too.
+const GROUND: i64 = 256 * 1024;
+const BOUNDS: &[(&str, i64, i64)] = &[
+    ("cursors", 300, 0),
+    ("leases", 300, 16),
+    ("waiters", 200, 0),
+    ("processes", 400, 0),
+    ("mailbox", 0, 0),
+    ("dead_letters", 0, 0),
+    ("subscriptions", 0, 0),
+    ("channels", 0, 0),
+    ("partitions", 0, 0),
+];
+
+/// What stays open.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Blocker {
+    /// A snapshot, and nothing else.
+    IdleSnapshot,
+    /// A transaction that has published, and commits at the end.
+    LongWrite,
+}
+
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("load")]
+struct Load {
+    n: u64,
+}
+
+/// A small table after the run.
+struct Table {
+    name: &'static str,
+    bytes: i64,
+    rows_written: i64,
+    bound: i64,
+}
+
+/// What a run came to.
+pub(crate) struct Report {
+    published: u64,
+    handled: u64,
+    claimed: u64,
+    /// When each claim was, and how many milliseconds it took.
+    claims: Vec<(Duration, f64)>,
+    /// When a claim was looked at, and how many pages it visited.
+    pages: Vec<(Duration, f64)>,
+    pinned_at: Duration,
+    tables: Vec<Table>,
+}
+
+impl Report {
+    /// Events that did not arrive at the runtime, and at the consumer that is timed.
+    pub(crate) fn missing(&self) -> (u64, u64) {
+        (self.published - self.handled, self.published - self.claimed)
+    }
+
+    /// Tables that are larger than they may be.
+    pub(crate) fn bloated(&self) -> Vec<&'static str> {
+        self.tables.iter().filter(|table| table.bytes > table.bound).map(|table| table.name).collect()
+    }
+
+    /// How many pages a claim visits at the end, compared to how many before.
+    pub(crate) fn growth(&self) -> f64 {
+        let (before, at_the_end) = self.before_and_at_the_end(&self.pages);
+        at_the_end / before
+    }
+
+    /// The medians of the time before the transaction began, and of as much time at the end.
+    fn before_and_at_the_end(&self, figures: &[(Duration, f64)]) -> (f64, f64) {
+        let end = self.end();
+        let at_the_end = end.saturating_sub(self.pinned_at)..end;
+        (median(figures, Duration::ZERO..self.pinned_at), median(figures, at_the_end))
+    }
+
+    fn end(&self) -> Duration {
+        self.claims.last().map_or(Duration::ZERO, |(at, _)| *at)
+    }
+}
+
+fn median(figures: &[(Duration, f64)], within: Range<Duration>) -> f64 {
+    let mut figures: Vec<_> =
+        figures.iter().filter(|(at, _)| within.contains(at)).map(|(_, figure)| *figure).collect();
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.end();
+        let (start, last) = self.before_and_at_the_end(&self.claims);
+        let (few, many) = self.before_and_at_the_end(&self.pages);
+        write!(
+            f,
+            "{} events, {} claims, {:.0} s\n  \
+             claim p50 {start:.2} ms before, {last:.2} ms at the end, ratio {:.2}\n  \
+             pages per claim {few} before, {many} at the end, ratio {:.2}",
+            self.published,
+            self.claims.len(),
+            end.as_secs_f64(),
+            last / start,
+            self.growth(),
+        )?;
+        let step = (end / 10).max(Duration::from_secs(1));
+        write!(f, "\n  claim p50 over time, ms:")?;
+        let mut from = Duration::ZERO;
+        while from < end {
+            write!(f, " {:.2}", median(&self.claims, from..from + step))?;
+            from += step;
+        }
+        for Table { name, bytes, rows_written, bound } in &self.tables {
+            write!(f, "\n  {name}: {} kB of {} kB, {rows_written} rows written", bytes / 1024, bound / 1024)?;
+        }
+        Ok(())
+    }
+}
+
+/// Loads the log for `duration` with the blocker open, after a tenth of it without.
+pub(crate) async fn run(blocker: Blocker, duration: Duration) -> Result<Report> {
+    let database = Database::create().await?;
+    let admin = database.connect().await?;
+    let handled = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&handled);
+    let pubsub = PubSub::builder(database.url())
+        .subscribe_fn("handled", move |_: Delivery<Load>| {
+            count.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(Ok(()))
+        })
+        .start()
+        .await?;
+    let timed: i32 = admin.query_one("select pubsub.subscribe('load', 'timed')", &[]).await?.get(0);
+    let process =
+        admin.query_one("select pubsub.register_process('localhost', 1, 'test')", &[]).await?.get(0);
+
+    let started = Instant::now();
+    let (over, published) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let mut publishers = JoinSet::new();
+    for _ in 0..PUBLISHERS {
+        publishers.spawn(publish(database.connect().await?, Arc::clone(&over), Arc::clone(&published)));
+    }
+    let timer = Timed { client: database.connect().await?, subscription: timed, process, started };
+    let all = Arc::new(AtomicU64::new(u64::MAX));
+    let timer = tokio::spawn(timer.run(Arc::clone(&all)));
+
+    let pinned_at = (duration / 10).max(Duration::from_secs(2));
+    tokio::time::sleep(pinned_at).await;
+    let blocking = database.connect().await?;
+    match blocker {
+        Blocker::IdleSnapshot => {
+            blocking
+                .batch_execute("begin isolation level repeatable read; select from pubsub.channels")
+                .await?;
+        }
+        Blocker::LongWrite => {
+            let publish = format!(
+                "begin; select count(pubsub.publish('load', '{{\"n\": 0}}')) from generate_series(1, {LATE})"
+            );
+            blocking.batch_execute(&publish).await?;
+            published.fetch_add(LATE, Ordering::Relaxed);
+        }
+    }
+    tokio::time::sleep(duration).await;
+    over.store(true, Ordering::Relaxed);
+    while let Some(publisher) = publishers.join_next().await {
+        publisher??;
+    }
+    let tables = tables(&admin).await?;
+    blocking.batch_execute("commit").await?;
+    let published = published.load(Ordering::Relaxed);
+    all.store(published, Ordering::Relaxed);
+    let Seen { claimed, claims, pages } = timer.await??;
+    while handled.load(Ordering::Relaxed) < published {
+        tokio::time::sleep(PAUSE).await;
+    }
+    pubsub.drain(Duration::from_secs(10)).await;
+    let handled = handled.load(Ordering::Relaxed);
+    Ok(Report { published, handled, claimed, claims, pages, pinned_at, tables })
+}
+
+/// Publishes its part of the rate, one event at a time. Behind schedule it hurries.
+async fn publish(client: Client, over: Arc<AtomicBool>, published: Arc<AtomicU64>) -> Result<()> {
+    let statement = client
+        .prepare("insert into pubsub.db_events (channel, payload) values ('load', '{\"n\": 1}')")
+        .await?;
+    let mut pace = tokio::time::interval(Duration::from_secs(1) * PUBLISHERS / RATE);
+    while !over.load(Ordering::Relaxed) {
+        pace.tick().await;
+        client.execute(&statement, &[]).await?;
+        published.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// A consumer that measures how long its claims take.
+struct Timed {
+    client: Client,
+    subscription: i32,
+    process: i64,
+    started: Instant,
+}
+
+/// What it has seen.
+#[derive(Default)]
+struct Seen {
+    claimed: u64,
+    claims: Vec<(Duration, f64)>,
+    pages: Vec<(Duration, f64)>,
+}
+
+impl Timed {
+    /// Claims until it has as many events as there are.
+    async fn run(self, all: Arc<AtomicU64>) -> Result<Seen> {
+        let claim = self.client.prepare("select token from pubsub.claim($1, $2, 100)").await?;
+        let settle = self.client.prepare("select pubsub.settle($1, $2)").await?;
+        let beat = self.client.prepare("select pubsub.beat($1, false)").await?;
+        let (mut seen, mut beat_at) = (Seen::default(), Instant::now());
+        while seen.claimed < all.load(Ordering::Relaxed) {
+            let begun = Instant::now();
+            let events = self.client.query(&claim, &[&self.subscription, &self.process]).await?;
+            if let Some(event) = events.first() {
+                seen.claims.push((begun - self.started, begun.elapsed().as_secs_f64() * 1e3));
+                seen.claimed += events.len() as u64;
+                self.client.query_one(&settle, &[&self.process, &event.get::<_, i64>(0)]).await?;
+                if seen.claims.len().is_multiple_of(LOOK_EVERY) {
+                    self.look(&mut seen).await?;
+                }
+            }
+            if beat_at.elapsed() > Duration::from_secs(1) {
+                beat_at = Instant::now();
+                self.client.query_one(&beat, &[&self.process]).await?;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(seen)
+    }
+
+    /// Looks at what a claim of one event does.
+    async fn look(&self, seen: &mut Seen) -> Result<()> {
+        let explain = format!(
+            "explain (analyze, buffers, timing off, format json) select from pubsub.claim({}, {}, 1)",
+            self.subscription, self.process
+        );
+        let plan: serde_json::Value = self.client.query_one(&explain, &[]).await?.get(0);
+        let figure = |name: &str| plan[0]["Plan"][name].as_f64().unwrap_or(f64::NAN);
+        if figure("Actual Rows") > 0.0 {
+            let pages = figure("Shared Hit Blocks") + figure("Shared Read Blocks");
+            seen.pages.push((self.started.elapsed(), pages));
+            seen.claimed += figure("Actual Rows") as u64;
+            let settle = "select pubsub.settle(l.process, l.token) from pubsub.leases l where l.process = $1";
+            self.client.query(settle, &[&self.process]).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The small tables, with what was written to them so far.
+async fn tables(admin: &Client) -> Result<Vec<Table>> {
+    // What was counted is visible a moment later.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let events: i64 = admin.query_one("select pubsub.log_sequence()", &[]).await?.get(0);
+    let mut tables = Vec::new();
+    for &(name, per_row, per_event) in BOUNDS {
+        let size = "select pg_total_relation_size(relid), n_tup_ins + n_tup_upd from pg_stat_user_tables \
+                     where schemaname = 'pubsub' and relname = $1";
+        let row = admin.query_one(size, &[&name]).await?;
+        let (bytes, rows_written) = (row.get(0), row.get::<_, i64>(1));
+        // Every event is leased twice, once per subscription.
+        let bound = GROUND + rows_written * per_row + 2 * events * per_event;
+        tables.push(Table { name, bytes, rows_written, bound });
+    }
+    Ok(tables)
+}

@@ -1,0 +1,256 @@
+//! Retention under load: partitions of a few hundred ids, removed as soon as they may be, while events are published late
+//! and rolled back, batches are held, deliveries fail and come again. Nothing may leave before everybody has had it.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use tokio::task::JoinSet;
+use tokio_postgres::Client;
+
+use crate::database::{Database, Result};
+use crate::variants::rewrite;
+
+const PUBLISHERS: u64 = 6;
+
+/// The subscriptions, the number of their lanes, and who claims from each.
+const SUBSCRIPTIONS: [(&str, i32, usize); 3] = [("alone", 0, 1), ("competing", 0, 3), ("ordered", 4, 2)];
+
+/// A log whose partitions are small, and which keeps nothing for longer than it must.
+const SMALL_PARTITIONS: &str = "
+    create or replace function pubsub.next_span() returns bigint language sql return 250;
+    select pubsub.declare_channel('observed'), pubsub.declare_channel('other'), pubsub.declare_channel('quiet');
+    select pubsub.set_retention('observed', '0'), pubsub.set_retention('other', '0'), pubsub.set_retention('quiet', '0');
+    select pubsub.register_process('localhost', 1, 'test'), pubsub.register_process('localhost', 2, 'test');
+    select setval('pubsub.db_events_id_seq', 39999900);
+    select pubsub.ensure_partitions(10000);
+    create table public.published (id bigint primary key);";
+
+/// What holds a partition, and is not asked in a broken variant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Trimming {
+    Sound,
+    /// A subscription is past what lies below its position, and nobody waits for the transactions in flight: late commits
+    /// are forgotten.
+    ByPosition,
+    /// Leases are not asked: what fails cannot come again.
+    WithoutLeases,
+}
+
+impl Trimming {
+    async fn install(self, client: &Client) -> Result<()> {
+        match self {
+            Self::Sound => Ok(()),
+            Self::ByPosition => {
+                let past = "create or replace function pubsub.is_past(c pubsub.cursors, partition pubsub.partitions) \
+                            returns boolean language sql \
+                            return greatest(c.window_position, c.read_sequence) >= partition.end_id - 1";
+                client.batch_execute(past).await?;
+                let ended = "p.fence <= pg_snapshot_xmin(pg_current_snapshot())";
+                rewrite(client, "pubsub.close_partitions()", &[(ended, "p.fence is not null")]).await
+            }
+            Self::WithoutLeases => {
+                let leases = "NOT l.from_mailbox";
+                rewrite(client, "pubsub.holders(pubsub.partitions)", &[(leases, "false")]).await
+            }
+        }
+    }
+}
+
+/// What a run came to.
+pub(crate) struct Report {
+    pub(crate) published: usize,
+    pub(crate) removed: i64,
+    /// Events that never came, by subscription.
+    pub(crate) lost: Vec<(&'static str, usize)>,
+}
+
+impl Report {
+    pub(crate) fn is_clean(&self) -> bool {
+        self.lost.iter().all(|(_, lost)| *lost == 0)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} events, {} partitions removed, lost {:?}", self.published, self.removed, self.lost)
+    }
+}
+
+/// How far the load has come.
+#[derive(Default)]
+struct Progress {
+    over: AtomicBool,
+    /// Consumers at work.
+    consuming: AtomicUsize,
+}
+
+pub(crate) async fn run(trimming: Trimming, seed: u64, duration: Duration) -> Result<Report> {
+    let database = Database::create().await?;
+    let admin = database.connect().await?;
+    admin.batch_execute(SMALL_PARTITIONS).await?;
+    trimming.install(&admin).await?;
+    admin.query_one("select pubsub.subscribe('quiet', 'idle')", &[]).await?;
+
+    let progress = Arc::new(Progress::default());
+    let (mut consumers, mut publishers) = (JoinSet::new(), JoinSet::new());
+    for (of, &(name, lanes, count)) in SUBSCRIPTIONS.iter().enumerate() {
+        let subscribe = "select pubsub.subscribe('observed', $1, lanes => $2)";
+        let subscription: i32 = admin.query_one(subscribe, &[&name, &lanes]).await?.get(0);
+        for nth in 0..count {
+            let consumer = Consumer {
+                client: database.connect().await?,
+                rng: Rng::with_seed(seed.wrapping_mul(31).wrapping_add((10 * of + nth) as u64)),
+                subscription,
+                // Of an ordered subscription, each process claims from its own lanes.
+                process: if lanes > 0 { 1 + nth as i64 } else { 1 },
+                progress: Arc::clone(&progress),
+                done: HashSet::new(),
+            };
+            progress.consuming.fetch_add(1, Ordering::Relaxed);
+            consumers.spawn(async move { consumer.run().await.map(|done| (of, done)) });
+        }
+    }
+    for number in 0..PUBLISHERS {
+        let rng = Rng::with_seed(seed.wrapping_add(number));
+        publishers.spawn(publish(database.connect().await?, rng, Arc::clone(&progress)));
+    }
+    let tidier = tokio::spawn(tidy(database.connect().await?, Arc::clone(&progress)));
+    let trimmer = tokio::spawn(trim(database.connect().await?, Arc::clone(&progress)));
+
+    tokio::time::sleep(duration).await;
+    progress.over.store(true, Ordering::Relaxed);
+    while let Some(publisher) = publishers.join_next().await {
+        publisher??;
+    }
+    let mut done = vec![HashSet::new(); SUBSCRIPTIONS.len()];
+    while let Some(consumer) = consumers.join_next().await {
+        let (of, ids) = consumer??;
+        done[of].extend(ids);
+    }
+    tidier.await??;
+    let removed = trimmer.await??;
+    let published = admin.query("select id from public.published", &[]).await?;
+    let lost = |of: &usize| published.iter().filter(|row| !done[*of].contains(&row.get::<_, i64>(0))).count();
+    let lost = (0..SUBSCRIPTIONS.len()).map(|of| (SUBSCRIPTIONS[of].0, lost(&of))).collect();
+    Ok(Report { published: published.len(), removed, lost })
+}
+
+/// Publishes, sometimes late, sometimes in vain, and writes down in the same transaction what it has published.
+async fn publish(client: Client, mut rng: Rng, progress: Arc<Progress>) -> Result<()> {
+    let insert = client
+        .prepare(
+            "with e as (
+                 insert into pubsub.db_events (channel, key, payload)
+                 select case when n % 10 = 0 then 'other' else 'observed' end, (random() * 300)::integer::text, '{}'
+                   from generate_series(1, $1) n
+                 returning id, channel
+             )
+             insert into public.published select id from e where channel = 'observed'",
+        )
+        .await?;
+    while !progress.over.load(Ordering::Relaxed) {
+        // No more than the consumers can take.
+        tokio::time::sleep(Duration::from_millis(rng.u64(0..40))).await;
+        client.batch_execute("begin").await?;
+        client.execute(&insert, &[&rng.i32(1..20)]).await?;
+        if rng.u8(..4) == 0 {
+            tokio::time::sleep(Duration::from_millis(rng.u64(0..60))).await;
+        }
+        client.batch_execute(if rng.u8(..10) == 0 { "rollback" } else { "commit" }).await?;
+    }
+    Ok(())
+}
+
+/// What the janitor does before it removes anything.
+async fn tidy(client: Client, progress: Arc<Progress>) -> Result<()> {
+    while progress.consuming.load(Ordering::Relaxed) > 0 {
+        for task in ["ensure_partitions(10000)", "close_partitions()", "advance_idle_cursors()"] {
+            client.query_one(&format!("select pubsub.{task}"), &[]).await?;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+/// Removes what can be removed. Returns how many partitions are gone.
+async fn trim(client: Client, progress: Arc<Progress>) -> Result<i64> {
+    client.batch_execute("set statement_timeout = '2s'").await?;
+    let mut removed = 0;
+    while progress.consuming.load(Ordering::Relaxed) > 0 {
+        while let Some(statement) =
+            client.query_one("select pubsub.next_removal('0')", &[]).await?.get::<_, Option<String>>(0)
+        {
+            match client.batch_execute(&statement).await {
+                Ok(()) => removed += i64::from(statement.starts_with("select")),
+                // A transaction was in the way.
+                Err(error) if ["57014", "55P03"].contains(&error.code().map_or("", |code| code.code())) => {
+                    break;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(removed)
+}
+
+struct Consumer {
+    client: Client,
+    rng: Rng,
+    subscription: i32,
+    process: i64,
+    progress: Arc<Progress>,
+    done: HashSet<i64>,
+}
+
+impl Consumer {
+    async fn run(mut self) -> Result<HashSet<i64>> {
+        // Since when nothing has come, after everything was published.
+        let mut quiet = None;
+        loop {
+            let over = self.progress.over.load(Ordering::Relaxed);
+            let batch = self.rng.i32(1..80);
+            let mut moved = self.take("select token, id from pubsub.claim($1, $2, $3)", batch).await?;
+            moved |= self.take("select token, id from pubsub.claim_mailbox($1, $2, $3)", batch).await?;
+            if moved || !over {
+                quiet = None;
+            } else if quiet.get_or_insert_with(Instant::now).elapsed() > Duration::from_millis(500) {
+                break;
+            }
+            if !moved {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+        self.progress.consuming.fetch_sub(1, Ordering::Relaxed);
+        Ok(self.done)
+    }
+
+    /// Claims, waits, and settles; some fail, and are to come again.
+    async fn take(&mut self, claim: &str, batch: i32) -> Result<bool> {
+        let rows = self.client.query(claim, &[&self.subscription, &self.process, &batch]).await?;
+        if self.rng.u8(..4) == 0 {
+            tokio::time::sleep(Duration::from_millis(self.rng.u64(0..40))).await;
+        }
+        let mut tokens: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+        tokens.dedup();
+        for token in tokens {
+            let ids = rows.iter().filter(|row| row.get::<_, i64>(0) == token).map(|row| row.get::<_, i64>(1));
+            let (failed, done): (Vec<_>, Vec<_>) = ids.partition(|_| self.rng.u8(..50) == 0);
+            let settle = "select pubsub.settle($1, $2, null, (
+                              select coalesce(jsonb_agg(jsonb_build_object('id', id, 'action', 'retry')), '[]')
+                                from unnest($3::bigint[]) id
+                          ))";
+            let settled: bool =
+                self.client.query_one(settle, &[&self.process, &token, &failed]).await?.get(0);
+            if !settled {
+                return Err(format!("lease {token} was lost").into());
+            }
+            self.done.extend(done);
+        }
+        Ok(!rows.is_empty())
+    }
+}
