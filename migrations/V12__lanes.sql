@@ -104,6 +104,110 @@ begin
 end
 $$;
 
+-- The lanes of a process that may have something to read, in order, so that two claims never wait for each other. If they are
+-- more than the events that are asked for, any of them, so that none starves.
+create function pubsub.ripe_lanes(subscription integer, lanes integer, process bigint, batch integer, sequence bigint)
+returns integer[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return array(
+        select r.lane
+          from (
+              select l.lane
+                from unnest(pubsub.lanes_of(subscription, lanes, process)) l (lane)
+               cross join lateral (
+                   select *
+                     from pubsub.cursors c
+                    where c.subscription = ripe_lanes.subscription and c.lane = l.lane
+                    order by c.subscription desc, c.lane desc, c.seq desc
+                    limit 1
+               ) c
+               where pubsub.is_ripe(c, sequence)
+               order by random()
+               limit batch
+          ) r
+         order by r.lane
+    );
+end
+$$;
+
+-- Of the next `share` events of a lane, parks those whose key has anything in the mailbox. Returns the parked ones. The caller
+-- holds the lane's claiming lock, and reads the same events by pubsub.claim.
+create function pubsub.park_ahead(
+    channel  text,
+    lanes    integer,
+    place    pubsub.cursors,
+    read_to  bigint,
+    share    integer,
+    passed   pg_snapshot,
+    until    bigint,
+    floor    bigint
+) returns bigint[]
+language plpgsql volatile
+set plan_cache_mode = force_generic_plan
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    parked bigint[];
+begin
+    -- The comparison of rows as in pubsub.first_of_key.
+    if not exists (
+        select
+          from (
+              select m.subscription
+                from pubsub.mailbox m
+               where (m.subscription, m.key) >= (place.subscription, '')
+                 and m.lane > 0
+                 and m.key is not null
+               order by m.subscription, m.key, m.event_id
+               limit 1
+          ) m
+         where m.subscription = place.subscription
+    ) then
+        return '{}';
+    end if;
+    with parked as (
+        insert into pubsub.mailbox (
+            subscription, lane, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes,
+            due_at, replay
+        )
+        select place.subscription, place.lane, e.id, e.channel, e.key, e.payload, e.headers, e.version, e.published_at, 0, 0, 0,
+               'infinity', pubsub.is_behind(e.xid, e.id, passed, until, floor)
+          from (
+              (
+                  select l.*
+                    from pubsub.late_events(
+                             place.window_stragglers, channel, place.window_position, place.read_sequence, lanes, place.lane,
+                             share
+                         ) l
+              )
+              union all
+              (
+                  select d.*
+                    from pubsub.db_events d
+                   where d.channel = park_ahead.channel
+                     and d.id > greatest(place.window_position, place.read_sequence)
+                     and d.id <= read_to
+                     and (d.id <= floor or pg_visible_in_snapshot(d.xid, place.window_snapshot))
+                     and not pg_visible_in_snapshot(d.xid, place.read_snapshot)
+                     and pubsub.lane_of(d.key, d.id, lanes) = place.lane
+                   order by d.channel, d.id
+                   limit share
+              )
+              order by id
+              limit share
+          ) e
+         where pubsub.first_of_key(place.subscription, e.key) is not null
+        on conflict on constraint mailbox_pkey do nothing
+        returning event_id
+    )
+    select coalesce(array_agg(p.event_id), '{}') into parked from parked p;
+    return parked;
+end
+$$;
+
 -- A process runs an ordered subscription from now on: it gets its share of the lanes. Claiming does this by itself.
 create function pubsub.start_running(subscription integer, process bigint) returns void
 language plpgsql volatile

@@ -217,11 +217,14 @@ end
 $$;
 
 -- Raises PB007 for a subscription that is suspended.
-create function pubsub.refuse_suspended(suspended pubsub.subscriptions) returns void
+create function pubsub.refuse_suspended(subscription integer) returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    suspended pubsub.subscriptions;
 begin
+    select * into suspended from pubsub.subscriptions s where s.id = refuse_suspended.subscription;
     raise exception using
         errcode = 'PB007',
         message = format(

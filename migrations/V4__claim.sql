@@ -36,21 +36,47 @@ $$;
 -- Whether a lane may have something to read: a look without a lock, a transaction id or a write, with which most claims of
 -- an idle subscription end.
 --   sequence  the log's, read before
-create function pubsub.lane_is_ripe(subscription integer, lane integer, sequence bigint) returns boolean
-language plpgsql volatile
+create function pubsub.is_ripe(c pubsub.cursors, sequence bigint) returns boolean
+language sql stable
+return c.window_snapshot is not null
+    or c.read_sequence < sequence
+    or pubsub.finished_stragglers(c.read_snapshot, c.read_fence, pg_current_snapshot()) is not null;
+
+-- Up to `most` events of `stragglers`, with ids above `above` and up to `upto`, in id order.
+create function pubsub.late_events(
+    stragglers xid8[],
+    channel    text,
+    above      bigint,
+    upto       bigint,
+    lanes      integer,
+    lane       integer,
+    most       integer
+) returns setof pubsub.db_events
+language plpgsql stable
+-- Most windows have none: without this, the planner prepares for a thousand.
+rows 1
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    position pubsub.cursors;
 begin
-    select * into position
-      from pubsub.cursors c
-     where c.subscription = lane_is_ripe.subscription and c.lane = lane_is_ripe.lane
-     order by c.subscription desc, c.lane desc, c.seq desc
-     limit 1;
-    return position.window_snapshot is not null
-        or position.read_sequence < sequence
-        or pubsub.finished_stragglers(position.read_snapshot, position.read_fence, pg_current_snapshot()) is not null;
+    if stragglers is null then
+        return;
+    end if;
+    return query
+    select d.*
+      from unnest(stragglers) straggler
+     cross join lateral (
+         select d.*
+           from pubsub.db_events d
+          where d.xid = straggler
+            and d.channel = late_events.channel
+            and d.id > above
+            and d.id <= upto
+            and (lanes = 0 or pubsub.lane_of(d.key, d.id, lanes) = lane)
+          order by d.xid, d.channel, d.id
+          limit most
+     ) d
+     order by d.id
+     limit most;
 end
 $$;
 
@@ -93,57 +119,88 @@ declare
     stretch     constant bigint := 100000;
     sequence   constant bigint := pubsub.log_sequence();
     fence      bigint;
-    reader     pubsub.subscriptions;
+    reader     record;
     floor      bigint;
     passed     record;
+    is_moved   boolean;
     ripe       integer[] := '{}';
     this_lane  integer;
     nth        integer := 0;
     missing    integer := claim.batch;
     share      integer;
     position   pubsub.cursors;
+    -- What is asked of every event, as variables: a field costs more.
+    lanes      integer;
+    lower      pg_snapshot;
+    upper      pg_snapshot;
+    read_after bigint;
     read_to    bigint;
     last_seq   bigint;
     opened     boolean;
+    parked     bigint[] := '{}';
     claimed    integer;
 begin
-    perform pubsub.require_batch(batch);
-    perform pubsub.require_first_in_transaction('pubsub.claim');
-    select * into reader from pubsub.subscriptions s where s.id = claim.subscription;
+    -- Here and below, what most claims need not is asked before a function is called for it.
+    if coalesce(batch, 0) < 1 then
+        perform pubsub.require_batch(batch);
+    end if;
+    if pg_current_xact_id_if_assigned() is not null or current_setting('transaction_isolation') <> 'read committed' then
+        perform pubsub.require_first_in_transaction('pubsub.claim');
+    end if;
+    -- One statement for what each claim asks, because each statement costs. The process by processes_beat_idx, from its end:
+    -- by the primary key it would read all versions of the row.
+    select s.channel,
+           s.lanes,
+           s.lanes_wanted,
+           s.suspended_at,
+           (select h.floor from pubsub.home h) as floor,
+           (
+               select p.id
+                 from pubsub.processes p
+                where (p.id, p.beat_at) <= (claim.process, 'infinity')
+                order by p.id desc, p.beat_at desc
+                limit 1
+           ) as registered,
+           (
+               select pubsub.is_ripe(c, sequence)
+                 from pubsub.cursors c
+                where c.subscription = s.id and c.lane = 0
+                order by c.subscription desc, c.lane desc, c.seq desc
+                limit 1
+           ) as is_ripe
+      into reader
+      from pubsub.subscriptions s
+     where s.id = claim.subscription;
     if not found then
         raise exception using errcode = 'PB004', message = format('subscription %s does not exist', claim.subscription);
     end if;
     if reader.suspended_at is not null then
-        perform pubsub.refuse_suspended(reader);
+        perform pubsub.refuse_suspended(subscription);
     end if;
     if reader.lanes > 0 or reader.lanes_wanted is not null then
         if not pubsub.prepare_lanes(subscription, process, sequence) then
             return;
         end if;
-        select * into reader from pubsub.subscriptions s where s.id = claim.subscription;
+        reader.lanes := (select s.lanes from pubsub.subscriptions s where s.id = claim.subscription);
+        ripe := pubsub.ripe_lanes(subscription, reader.lanes, process, batch, sequence);
+    elsif reader.is_ripe then
+        ripe := '{0}';
     end if;
-    foreach this_lane in array pubsub.lanes_of(subscription, reader.lanes, process) loop
-        if pubsub.lane_is_ripe(subscription, this_lane, sequence) then
-            ripe := ripe || this_lane;
-        end if;
-    end loop;
     if ripe = '{}' then
         return;
     end if;
-    -- Fewer events than lanes: any of them, so that none starves. In order, so that two claims never wait for each other.
-    if cardinality(ripe) > batch then
-        ripe := array(
-            select r.lane from (select l as lane from unnest(ripe) l order by random() limit claim.batch) r order by r.lane
-        );
-    end if;
     -- After the sequence is read: it may draw the transaction id.
-    perform pubsub.require_registered(process);
-    -- As pubsub.log_floor, to spare each claim the call.
-    select h.floor into floor from pubsub.home h;
+    if reader.registered is distinct from process
+        or current_setting('pubsub.home', true) is distinct from 'pubsub.witness'::regclass::oid::text
+    then
+        perform pubsub.require_registered(process);
+    end if;
     fence := pg_current_xact_id()::text::bigint;
-    if reader.lanes > 0 then
+    lanes := reader.lanes;
+    floor := reader.floor;
+    if lanes > 0 then
         perform pg_advisory_xact_lock_shared(pubsub.lanes_lock_class(), subscription);
-        if not exists (select from pubsub.subscriptions s where s.id = reader.id and s.lanes = reader.lanes) then
+        if not exists (select from pubsub.subscriptions s where s.id = claim.subscription and s.lanes = reader.lanes) then
             return;
         end if;
     end if;
@@ -151,11 +208,16 @@ begin
     foreach this_lane in array ripe loop
         share := ceil(missing::numeric / (cardinality(ripe) - nth));
         nth := nth + 1;
-        continue when not pubsub.enter_lane(subscription, this_lane, process);
+        if lanes > 0 then
+            continue when not pubsub.enter_lane(subscription, this_lane, process);
+        else
+            perform pg_advisory_xact_lock(pubsub.claiming_lock_class(), subscription);
+        end if;
         last_seq := null;
         select p.snapshot, p.until into passed
           from pubsub.replays p
          where p.subscription = claim.subscription and p.lane = this_lane;
+        is_moved := found;
         -- More than once: an open window may end on a batch's last event, too.
         for attempt in 1 .. most_rounds loop
             select c.* into position
@@ -190,41 +252,37 @@ begin
                 end;
             end if;
 
+            lower := position.read_snapshot;
+            upper := position.window_snapshot;
+            read_after := greatest(position.window_position, position.read_sequence);
             read_to := case
-                when reader.lanes = 0 then position.window_end
-                else least(position.window_end, greatest(position.window_position, position.read_sequence) + stretch)
+                when lanes = 0 then position.window_end
+                else least(position.window_end, read_after + stretch)
             end;
+            if lanes > 0 then
+                parked := pubsub.park_ahead(reader.channel, lanes, position, read_to, share, passed.snapshot, passed.until, floor);
+            end if;
             return query
             with events as materialized (
                 select e.*
                   from (
                       (
-                          select e.id, e.key, e.payload, e.headers, e.version, e.published_at, e.xid
-                            from unnest(position.window_stragglers) straggler
-                           cross join lateral (
-                               select d.*
-                                 from pubsub.db_events d
-                                where d.xid = straggler
-                                  and d.channel = reader.channel
-                                  and d.id > position.window_position
-                                  and d.id <= position.read_sequence
-                                  and (reader.lanes = 0 or pubsub.lane_of(d.key, d.id, reader.lanes) = this_lane)
-                                order by d.xid, d.channel, d.id
-                                limit share
-                           ) e
-                           order by e.id
-                           limit share
+                          select l.id, l.key, l.payload, l.headers, l.version, l.published_at, l.xid
+                            from pubsub.late_events(
+                                     position.window_stragglers, reader.channel, position.window_position,
+                                     position.read_sequence, lanes, this_lane, share
+                                 ) l
                       )
                       union all
                       (
                           select d.id, d.key, d.payload, d.headers, d.version, d.published_at, d.xid
                             from pubsub.db_events d
                            where d.channel = reader.channel
-                             and d.id > greatest(position.window_position, position.read_sequence)
+                             and d.id > read_after
                              and d.id <= read_to
-                             and (d.id <= floor or pg_visible_in_snapshot(d.xid, position.window_snapshot))
-                             and not pg_visible_in_snapshot(d.xid, position.read_snapshot)
-                             and (reader.lanes = 0 or pubsub.lane_of(d.key, d.id, reader.lanes) = this_lane)
+                             and (d.id <= floor or pg_visible_in_snapshot(d.xid, upper))
+                             and not pg_visible_in_snapshot(d.xid, lower)
+                             and (lanes = 0 or pubsub.lane_of(d.key, d.id, lanes) = this_lane)
                            order by d.channel, d.id
                            limit share
                       )
@@ -232,25 +290,11 @@ begin
                  order by e.id
                  limit share
             ),
-            parked as (
-                insert into pubsub.mailbox (
-                    subscription, lane, event_id, channel, key, payload, headers, version, published_at, attempt, panics,
-                    crashes, due_at, replay
-                )
-                select claim.subscription, this_lane, e.id, reader.channel, e.key, e.payload, e.headers, e.version,
-                       e.published_at, 0, 0, 0, 'infinity', pubsub.is_behind(e.xid, e.id, passed.snapshot, passed.until, floor)
-                  from events e
-                 where reader.lanes > 0
-                   and pubsub.first_of_key(claim.subscription, e.key) is not null
-                on conflict on constraint mailbox_pkey do nothing
-                returning event_id
-            ),
             batch_taken as materialized (
                 select count(*) as size,
                        max(e.id) as last_id,
-                       array_agg(e.id order by e.id) filter (where p.event_id is null) as event_ids
+                       array_agg(e.id) filter (where lanes = 0 or e.id <> all (parked)) as event_ids
                   from events e
-                  left join parked p on p.event_id = e.id
             ),
             lease as (
                 insert into pubsub.leases (subscription, lane, process, event_ids, from_mailbox, begins)
@@ -283,10 +327,9 @@ begin
                  where b.size > 0 or not ends or not opened or position.window_stragglers is not null
             )
             select lease.token, e.id, e.key, e.payload, e.headers, e.version, e.published_at,
-                   pubsub.is_behind(e.xid, e.id, passed.snapshot, passed.until, floor)
+                   is_moved and pubsub.is_behind(e.xid, e.id, passed.snapshot, passed.until, floor)
               from lease, events e
-              left join parked p on p.event_id = e.id
-             where p.event_id is null
+             where (lanes = 0 or e.id <> all (parked))
              order by e.id;
 
             get diagnostics claimed = row_count;

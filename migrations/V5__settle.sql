@@ -158,6 +158,14 @@ declare
     remaining bigint[] := '{}';
     done      text[];
 begin
+    -- Most leases are from the log, and end with everything done.
+    if acknowledged is null and dispositions is null then
+        delete from pubsub.leases l
+         where l.token = settle.token and l.process = settle.process and not l.from_mailbox;
+        if found then
+            return true;
+        end if;
+    end if;
     select * into lease
       from pubsub.leases l
      where l.token = settle.token and l.process = settle.process

@@ -49,13 +49,14 @@ function is_behind
 function is_complete
 function is_past
 function is_replay
+function is_ripe
 function is_unread
 function keep_partitions
 function known_life
-function lane_is_ripe
 function lane_of
 function lanes_lock_class
 function lanes_of
+function late_events
 function leap
 function leave                       owner's | subscriber: execute
 function leaving_partitions
@@ -73,6 +74,7 @@ function origin_fence
 function orphan_leases
 function own_snapshot
 function park
+function park_ahead
 function partition_name
 function partition_term
 function passed
@@ -107,6 +109,7 @@ function resume                      owner's | subscriber: execute
 function return_unknown              owner's | subscriber: execute
 function revoke_rights
 function ring
+function ripe_lanes
 function seek
 function seek_to_beginning           owner's | subscriber: execute
 function seek_to_event               owner's | subscriber: execute

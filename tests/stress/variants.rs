@@ -47,8 +47,8 @@ impl Hole {
             }
             // The batch is handed out by transaction id, as in designs that sort by (xid, id).
             Self::TransactionOrder => {
-                let order = "where p.event_id is null\n             order by e.id";
-                let broken = "where p.event_id is null order by e.xid, e.id";
+                let order = "e.id <> all (parked))\n             order by e.id";
+                let broken = "e.id <> all (parked)) order by e.xid, e.id";
                 rewrite(client, CLAIM, &[(order, broken)]).await
             }
             Self::LateCommit => Ok(client.batch_execute(HIGHEST_ID_CLAIM).await?),

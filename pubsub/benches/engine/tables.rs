@@ -66,15 +66,26 @@ pub(crate) const WITHOUT_AUTOVACUUM: &str = "
     end
     $$";
 
-/// Two ways to hand out events.
+/// Ways to hand out events.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Design {
     Log,
+    /// Its claims are on the disk before they count, as those of the libraries with such a queue are.
     Queue,
+    /// Its claims are not waited for, as ours are not.
+    AsyncQueue,
 }
 
 impl Design {
-    pub(crate) const ALL: [Self; 2] = [Self::Log, Self::Queue];
+    pub(crate) const ALL: [Self; 3] = [Self::Log, Self::Queue, Self::AsyncQueue];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Log => "drain",
+            Self::Queue => "queue_drain",
+            Self::AsyncQueue => "async_queue_drain",
+        }
+    }
 
     /// Publishes a backlog in one statement.
     pub(crate) fn load(self, events: u64, subscriptions: i32) -> String {
@@ -84,7 +95,7 @@ impl Design {
                  select 'bench', (n % 1000)::text, '{PAYLOAD}' from generate_series(1, {events}) n"
             ),
             // With more than one subscription the payload would be kept once, elsewhere: the rows go without it.
-            Self::Queue => format!(
+            Self::Queue | Self::AsyncQueue => format!(
                 "insert into queue (subscription, key, payload)
                  select s, (n % 1000)::text, {}
                    from generate_series(1, {events}) n, generate_series(1, {subscriptions}) s",
@@ -93,17 +104,14 @@ impl Design {
         }
     }
 
-    /// Takes the next hundred, and need not wait for the disk.
-    pub(crate) fn claim(self) -> &'static str {
-        match self {
-            Self::Log => {
-                "select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at
-                   from set_config('synchronous_commit', 'off', true), pubsub.claim($1, $2, 100) c"
-            }
-            Self::Queue => {
+    /// Takes the next hundred.
+    pub(crate) fn claim(self) -> String {
+        let asynchronous = "set_config('synchronous_commit', 'off', true)";
+        let queue = |commit: &str| {
+            format!(
                 "with due as materialized (
                      select q.id
-                       from set_config('synchronous_commit', 'off', true), lateral (
+                       from {commit}, lateral (
                            select q.id
                              from queue q
                             where q.subscription = $1 and q.state = 0
@@ -120,7 +128,15 @@ impl Design {
                    from due
                   where q.id = due.id
                  returning q.id, q.key, q.payload, q.headers, q.version, q.published_at"
-            }
+            )
+        };
+        match self {
+            Self::Log => format!(
+                "select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at
+                   from {asynchronous}, pubsub.claim($1, $2, 100) c"
+            ),
+            Self::Queue => queue("(select) as_the_server_says"),
+            Self::AsyncQueue => queue(asynchronous),
         }
     }
 
@@ -128,7 +144,7 @@ impl Design {
     pub(crate) fn acknowledge(self) -> &'static str {
         match self {
             Self::Log => "select pubsub.settle($1, $2)",
-            Self::Queue => "delete from queue q where q.id = any ($1)",
+            Self::Queue | Self::AsyncQueue => "delete from queue q where q.id = any ($1)",
         }
     }
 }
