@@ -21,6 +21,8 @@ pub(crate) struct Lease {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Word {
     Done,
+    /// The same, event by event.
+    EachDone,
     Failed,
     Rejected,
 }
@@ -166,7 +168,7 @@ impl Account {
                 Word::Rejected => {
                     self.dead_letters.insert(*event);
                 }
-                Word::Done => {
+                Word::Done | Word::EachDone => {
                     let done = self.done.entry(*event).or_default();
                     *done += 1;
                     if *done > 1 + self.seeks {

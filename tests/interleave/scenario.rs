@@ -2,7 +2,7 @@
 
 use Step::{
     Beat, Claim, ClaimMailbox, ClaimSuspect, Commit, Leave, Open, Publish, Reclaim, Redrive, Reject, Retry,
-    Rollback, Seek, Settle, Silence, Strays,
+    Rollback, Seek, Settle, SettleNamed, Silence, Strays,
 };
 
 /// One of the two processes of a schedule. It is no session: several may act in its name.
@@ -26,8 +26,10 @@ pub(crate) enum Step {
     ClaimMailbox(Process),
     /// Claims a suspect.
     ClaimSuspect(Process),
-    /// Acknowledges the events of the process's oldest lease; nothing, if it holds none.
+    /// Acknowledges the process's oldest lease; nothing, if it holds none.
     Settle(Process),
+    /// The same, with each of its events named.
+    SettleNamed(Process),
     /// Says that they failed.
     Retry(Process),
     /// Says that no attempt can succeed.
@@ -74,7 +76,7 @@ impl Touch {
             Publish | Seek => Self::LOG,
             Claim(process) => Self::LOG | Self::leases(process),
             ClaimMailbox(process) | ClaimSuspect(process) => Self::MAILBOX | Self::leases(process),
-            Settle(process) | Retry(process) | Reject(process) => {
+            Settle(process) | SettleNamed(process) | Retry(process) | Reject(process) => {
                 Self::leases(process) | Self::MAILBOX | Self::DEAD_LETTERS
             }
             Beat(process) | Silence(process) => Self::row(process),
@@ -144,7 +146,7 @@ pub(crate) const SETTLEMENT: Scenario = Scenario {
     every: 3,
     prologue: &[Publish, Claim(ONE)],
     sessions: [
-        &[Open(&Settle(ONE)), Commit, Claim(ONE), Settle(ONE)],
+        &[Open(&SettleNamed(ONE)), Commit, Claim(ONE), Settle(ONE)],
         &[Silence(ONE), Open(&Reclaim), Commit, Strays],
         &[Publish, Open(&ClaimSuspect(TWO)), Commit, Settle(TWO)],
     ],

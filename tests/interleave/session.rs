@@ -164,6 +164,7 @@ impl Call {
             Step::ClaimMailbox(process) => claim(FROM_MAILBOX, process),
             Step::ClaimSuspect(process) => claim(OF_SUSPECTS, process),
             Step::Settle(process) => settle(process, Word::Done),
+            Step::SettleNamed(process) => settle(process, Word::EachDone),
             Step::Retry(process) => settle(process, Word::Failed),
             Step::Reject(process) => settle(process, Word::Rejected),
             Step::Beat(process) => {
@@ -202,9 +203,14 @@ const OF_SUSPECTS: usize = 2;
 
 /// How a lease is settled whose events all ended as `$4` says.
 const SETTLE: &str = "
-    select pubsub.settle($1, $2, null, case when $4 <> 'done' then (
-        select jsonb_agg(jsonb_build_object('id', id, 'action', $4::text)) from unnest($3::bigint[]) id
-    ) end)";
+    select pubsub.settle(
+               $1,
+               $2,
+               case when $4 = 'each done' then $3::bigint[] end,
+               case when $4 not in ('done', 'each done') then (
+                   select jsonb_agg(jsonb_build_object('id', id, 'action', $4::text)) from unnest($3) id
+               ) end
+           )";
 
 impl Connection {
     async fn new(client: Client) -> Self {
@@ -268,6 +274,7 @@ impl Connection {
                 let events: Vec<i64> = lease.events.iter().map(|(event, _)| *event).collect();
                 let action = match word {
                     Word::Done => "done",
+                    Word::EachDone => "each done",
                     Word::Failed => "retry",
                     Word::Rejected => "reject",
                 };
