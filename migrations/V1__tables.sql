@@ -13,7 +13,6 @@ create schema if not exists pubsub;
 comment on schema pubsub is 'Durable publish/subscribe. Private, but for inserts into db_events and the functions.';
 
 -- Declared channels.
---   id                 what waiter rows name it by
 --   version            newest shape of the payload that any binary has declared
 --   max_payload_bytes  longest payload, as JSON text
 --   asleep_until       no waiter row of the channel counts for longer: past it, publishers need not look for one
@@ -272,17 +271,18 @@ create table pubsub.dead_letters (
     )
 );
 
--- Who sleeps on which channel: publishers ring the bell only for them. Unlogged: after a crash of the server everybody
--- has been disconnected and looks again anyway.
+-- Who sleeps, and who is awake and would notice what is published: publishers ring the bell for a subscription only if
+-- somebody sleeps and nobody is awake. Unlogged: after a crash of the server everybody has been disconnected and looks again
+-- anyway.
 --   until  past this the row counts no longer: its process died without removing it
 --
 -- No row is like one before it, and what is looked for are rows whose time is not over. So a look walks over the sleeps of
 -- the last moments at most, even if an old snapshot keeps the removed rows of many hours.
 create unlogged table pubsub.waiters (
-    channel      integer not null,
     subscription integer not null,
     process      bigint not null,
+    is_awake     boolean not null,
     until        timestamptz not null
 );
 
-create index waiters_until_idx on pubsub.waiters (channel, until);
+create index waiters_until_idx on pubsub.waiters (subscription, is_awake, until);

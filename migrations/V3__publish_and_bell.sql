@@ -13,7 +13,13 @@
 -- The channel's own row, which every publisher reads anyway, says until when there may be waiters at all. Whoever writes a
 -- waiter row moves that time ahead in the same transaction, so who sees the one sees the other.
 --
--- The topic is `pubsub`. Its payload is a channel's name, or nothing at all: then the mailbox is worth a look.
+-- Many processes may sleep on one subscription, and one is enough to read it. So a publisher wakes one, and that one says
+-- that it is awake; from then on nobody is rung for, until it sleeps again, by the same protocol: a publisher that has seen
+-- it awake holds the lock that it tries. When it has no room for more, it passes the bell on. An ordered subscription, whose
+-- lanes belong to different processes, is woken as a whole.
+--
+-- The topic is `pubsub`. Its payload is a channel's name, for all that sleep on it; a name, a space and a process, for that
+-- one; or nothing at all: then the mailbox is worth a look.
 
 -- Raises PB002 for a payload over its channel's limit.
 create function pubsub.refuse_too_large(channel text, bytes bigint, max_bytes integer) returns void
@@ -45,15 +51,17 @@ begin
 end
 $$;
 
--- Rings the bell of a channel if somebody sleeps on it. Looks for waiters in a snapshot of its own, so call it after taking
--- the channel's publishing lock.
-create function pubsub.ring(channel_id integer, channel text) returns void
+-- Rings the bell for those subscriptions of a channel of which somebody sleeps and nobody is awake. Looks for them in a
+-- snapshot of its own, so call it after taking the channel's publishing lock.
+create function pubsub.ring(channel text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     -- A variable, because an index cannot be searched by a volatile function.
     begun_at constant timestamptz := clock_timestamp();
+    reader   record;
+    sleeper  bigint;
 begin
     -- A two-phase commit cannot PREPARE after a NOTIFY: such a publisher sets pubsub.bell to off, and the subscribers'
     -- poll finds its events.
@@ -65,14 +73,31 @@ begin
         perform pg_notify('pubsub', ring.channel);
         return;
     end if;
-    -- Its order keeps it on the index, whatever the statistics say.
-    perform from pubsub.waiters w
-      where w.channel = ring.channel_id and w.until > begun_at
-      order by w.channel, w.until
-      limit 1;
-    if found then
-        perform pg_notify('pubsub', ring.channel);
-    end if;
+    for reader in
+        select s.id, s.lanes from pubsub.subscriptions s where s.channel = ring.channel order by s.channel, s.name
+    loop
+        -- Who fell asleep last: one that hangs does not renew its row. Here and below, the order keeps it on the index,
+        -- whatever the statistics say.
+        sleeper := (
+            select w.process
+              from pubsub.waiters w
+             where w.subscription = reader.id and not w.is_awake and w.until > begun_at
+             order by w.subscription desc, w.is_awake desc, w.until desc
+             limit 1
+        );
+        continue when sleeper is null;
+        if reader.lanes > 0 then
+            perform pg_notify('pubsub', ring.channel);
+            return;
+        end if;
+        perform from pubsub.waiters w
+          where w.subscription = reader.id and w.is_awake and w.until > begun_at
+          order by w.subscription, w.is_awake, w.until
+          limit 1;
+        if not found then
+            perform pg_notify('pubsub', ring.channel || ' ' || sleeper);
+        end if;
+    end loop;
 end
 $$;
 
@@ -101,13 +126,13 @@ begin
         locked := pg_advisory_xact_lock_shared(pubsub.publishing_lock_class(), hashtext(published.channel)) is null;
         -- A new statement after the lock, so a new snapshot, unless the isolation is stricter.
         -- Stored sizes are cheap to ask for but compressed, at most 255-fold: a small one is surely below the limit.
-        select c.id, c.asleep_until > clock_timestamp() as may_have_waiters
+        select c.asleep_until > clock_timestamp() as may_have_waiters
           into declared
           from pubsub.channels c
          where c.name = published.channel and published.size <= c.max_payload_bytes / 256;
         if found then
             if declared.may_have_waiters or current_setting('transaction_isolation') <> 'read committed' then
-                perform pubsub.ring(declared.id, published.channel);
+                perform pubsub.ring(published.channel);
             end if;
             return null;
         end if;
@@ -144,7 +169,7 @@ begin
             end if;
         end if;
         locked := pg_advisory_xact_lock_shared(pubsub.publishing_lock_class(), hashtext(published.channel)) is null;
-        perform pubsub.ring(published.id, published.channel);
+        perform pubsub.ring(published.channel);
     end loop;
     return null;
 end
@@ -177,23 +202,14 @@ create function pubsub.start_waiting(subscription integer, process bigint, ttl i
 language sql volatile
 set search_path = pg_catalog, pg_temp
 begin atomic
-    with sleeper as (
-        select c.id as channel, s.id as subscription
-          from pubsub.subscriptions s
-          join pubsub.channels c on c.name = s.channel
-         where s.id = start_waiting.subscription
-    ),
-    renewed as (
-        delete from pubsub.waiters w
-         using sleeper s
-         where w.channel = s.channel
-           and w.until > statement_timestamp()
-           and w.subscription = s.subscription
-           and w.process = start_waiting.process
-    )
-    insert into pubsub.waiters (channel, subscription, process, until)
-    select s.channel, s.subscription, start_waiting.process, clock_timestamp() + start_waiting.ttl
-      from sleeper s;
+    delete from pubsub.waiters w
+     where w.subscription = start_waiting.subscription
+       and w.process = start_waiting.process
+       and w.until > statement_timestamp();
+    insert into pubsub.waiters (subscription, process, is_awake, until)
+    select s.id, start_waiting.process, false, clock_timestamp() + start_waiting.ttl
+      from pubsub.subscriptions s
+     where s.id = start_waiting.subscription;
     -- Twice as far as it must be, so that the channel's row is written once per ttl, however many fall asleep.
     update pubsub.channels c
        set asleep_until = clock_timestamp() + 2 * start_waiting.ttl
@@ -214,22 +230,53 @@ begin atomic
      where s.id = channel_is_quiet.subscription;
 end;
 
--- Waking up: publishers need not ring any more. A row whose time is over counts no longer anyway.
-create function pubsub.stop_waiting(subscription integer, process bigint) returns void
+-- Awake: takes the waiter row away, and for `ttl` publishers need not ring for the subscription at all. Who has said so must go
+-- to sleep by start_waiting and its second half, or pass the bell on by stop_waiting, once it has no room for more events.
+create function pubsub.stay_awake(subscription integer, process bigint, ttl interval) returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
 begin atomic
     delete from pubsub.waiters w
-     where w.channel = (
-               select c.id
-                 from pubsub.subscriptions s
-                 join pubsub.channels c on c.name = s.channel
-                where s.id = stop_waiting.subscription
-           )
-       and w.until > statement_timestamp()
-       and w.subscription = stop_waiting.subscription
-       and w.process = stop_waiting.process;
+     where w.subscription = stay_awake.subscription
+       and w.process = stay_awake.process
+       and w.until > statement_timestamp();
+    -- In an ordered one nobody reads for the others.
+    insert into pubsub.waiters (subscription, process, is_awake, until)
+    select s.id, stay_awake.process, true, clock_timestamp() + stay_awake.ttl
+      from pubsub.subscriptions s
+     where s.id = stay_awake.subscription and s.lanes = 0;
 end;
+
+-- Neither asleep nor awake: takes the process's row away, and passes the bell on to another, should it have rung for this one.
+-- A row whose time is over counts no longer anyway.
+create function pubsub.stop_waiting(subscription integer, process bigint) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    delete from pubsub.waiters w
+     where w.subscription = stop_waiting.subscription
+       and w.process = stop_waiting.process
+       and w.until > statement_timestamp();
+    perform pubsub.ring(s.channel) from pubsub.subscriptions s where s.id = stop_waiting.subscription;
+end
+$$;
+
+-- The same for all subscriptions of a process that is no more.
+create function pubsub.leave_watch(process bigint) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    left_behind integer[];
+begin
+    with gone as (
+        delete from pubsub.waiters w where w.process = leave_watch.process returning w.subscription
+    )
+    select array_agg(distinct g.subscription) into left_behind from gone g;
+    perform pubsub.ring(s.channel) from pubsub.subscriptions s where s.id = any (left_behind);
+end
+$$;
 
 -- Removes waiter rows whose process died without waking up. Returns how many.
 create function pubsub.remove_expired_waiters() returns bigint

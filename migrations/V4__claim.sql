@@ -85,13 +85,21 @@ $$;
 --   begins  the caller's promise to begin an event only once fewer than this many of those that it has claimed for the
 --           subscription before it are not settled. When it dies, the others have not begun: they are handed out again as
 --           if they had never been claimed. Null promises nothing, and then all of them are suspects.
+--   polling  the caller sleeps, and looks in case its bell was lost: nothing is claimed if somebody else is awake or claims at
+--           this moment, who will find what there is
 --   replay  the subscription had read past the event before, and was moved back
 --
 -- Must come first in a READ COMMITTED transaction (PB003). Claims of one lane wait for each other. Losing the commit of a
 -- claim only makes its events come again, so the caller may commit it asynchronously.
 --
 -- Of an ordered subscription it reads the lanes that are the process's, and parks what must wait for the mailbox.
-create function pubsub.claim(subscription integer, process bigint, batch integer, begins integer default null)
+create function pubsub.claim(
+    subscription integer,
+    process      bigint,
+    batch        integer,
+    begins       integer default null,
+    polling      boolean default false
+)
 returns table (
     token        bigint,
     id           bigint,
@@ -118,6 +126,7 @@ declare
     most_rounds constant integer := 20;
     stretch     constant bigint := 100000;
     sequence   constant bigint := pubsub.log_sequence();
+    begun_at   timestamptz;
     fence      bigint;
     reader     record;
     floor      bigint;
@@ -189,6 +198,14 @@ begin
     if ripe = '{}' then
         return;
     end if;
+    begun_at := clock_timestamp();
+    if polling and exists (
+        select
+          from pubsub.waiters w
+         where w.subscription = claim.subscription and w.is_awake and w.until > begun_at and w.process <> claim.process
+    ) then
+        return;
+    end if;
     -- After the sequence is read: it may draw the transaction id.
     if reader.registered is distinct from process
         or current_setting('pubsub.home', true) is distinct from 'pubsub.witness'::regclass::oid::text
@@ -210,8 +227,10 @@ begin
         nth := nth + 1;
         if lanes > 0 then
             continue when not pubsub.enter_lane(subscription, this_lane, process);
-        else
+        elsif not polling then
             perform pg_advisory_xact_lock(pubsub.claiming_lock_class(), subscription);
+        elsif not pg_try_advisory_xact_lock(pubsub.claiming_lock_class(), subscription) then
+            return;
         end if;
         last_seq := null;
         select p.snapshot, p.until into passed

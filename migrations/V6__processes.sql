@@ -121,6 +121,12 @@ begin
 end
 $$;
 
+-- How many processes are registered: they share the looks for dead ones.
+create function pubsub.count_processes() returns bigint
+language sql volatile
+set search_path = pg_catalog, pg_temp
+return (select count(*) from pubsub.processes);
+
 -- Declares processes dead that have been silent for longer than `silence`, and those of `absent` that still are, and makes
 -- orphans of what they held. Returns the dead that this call took over from. Any process may call it at any time; two
 -- callers never take the same one.
@@ -155,7 +161,7 @@ begin
             dead.id, 'crash', format('process %s on %s (pid %s) died', dead.id, dead.host, dead.os_pid)
         );
         perform pubsub.stop_running_all(dead.id);
-        delete from pubsub.waiters w where w.process = dead.id;
+        perform pubsub.leave_watch(dead.id);
         delete from pubsub.processes p where p.id = dead.id;
         process := dead.id;
         host := dead.host;
@@ -204,7 +210,7 @@ declare
 begin
     returned := pubsub.orphan_leases(leave.process, 'retry', 'its process stopped before it was done');
     perform pubsub.stop_running_all(leave.process);
-    delete from pubsub.waiters w where w.process = leave.process;
+    perform pubsub.leave_watch(leave.process);
     delete from pubsub.processes p where p.id = leave.process;
     if returned > 0 then
         perform pg_notify('pubsub', '');

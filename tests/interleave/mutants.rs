@@ -41,7 +41,7 @@ pub(crate) const ALL: [Mutant; 7] = [
     },
     Mutant {
         name: "a claim forgets the transactions in flight",
-        function: "pubsub.claim(integer, bigint, integer, integer)",
+        function: "pubsub.claim(integer, bigint, integer, integer, boolean)",
         piece: "position.window_stragglers := pubsub.finished_stragglers(\n                    position.read_snapshot, position.read_fence, position.window_snapshot\n                );",
         replacement: "position.window_stragglers := null;",
         seen_as: "is lost",

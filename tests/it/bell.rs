@@ -1,7 +1,11 @@
 //! The bell rings for those who sleep, for nobody else, and can be silenced.
 
-use pubsub::{Delivery, PubSub, publish};
+use pubsub::{Delivery, PubSub, SubscribeOptions, publish};
 use pubsub_tests::{BellListener, Role, Sms, Stage, play};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// How often a process is killed until it had a waiter row when it died.
 const KILLS: usize = 50;
@@ -51,10 +55,111 @@ async fn publishers_ring_for_sleepers_and_for_nobody_else() {
     publish("email").await;
     assert_eq!(listener.rung().await, [] as [String; 0], "nobody sleeps on that channel");
     publish("sms").await;
-    assert_eq!(listener.rung().await, ["sms"]);
+    assert_eq!(listener.rung().await, ["sms 1"]);
     client.batch_execute("select pubsub.stop_waiting(1, 1)").await.unwrap();
     publish("sms").await;
     assert_eq!(listener.rung().await, [] as [String; 0], "it is awake");
+}
+
+#[actix::test]
+async fn of_many_sleepers_one_is_rung_for_and_none_while_one_is_awake() {
+    let stage = Stage::new().await;
+    let mut listener = BellListener::new(stage.database.url()).await;
+    let client = &stage.client;
+    let run = async |sql: &str| client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
+    for sql in ["declare_channel('sms')", "subscribe('sms', 'one')", "subscribe('sms', 'two')"] {
+        run(sql).await;
+    }
+    for sleeper in 1..=3 {
+        run(&format!("start_waiting(1, {sleeper}, '1 minute')")).await;
+    }
+    run("publish('sms', '{}')").await;
+    assert_eq!(listener.rung().await, ["sms 3"], "who fell asleep last");
+    run("stay_awake(1, 3, '1 minute')").await;
+    run("publish('sms', '{}')").await;
+    assert_eq!(listener.rung().await, [] as [String; 0], "it will find what is published");
+    run("start_waiting(2, 4, '1 minute')").await;
+    run("publish('sms', '{}')").await;
+    assert_eq!(listener.rung().await, ["sms 4"], "of another subscription nobody is awake");
+    run("stop_waiting(2, 4)").await;
+    assert_eq!(listener.rung().await, [] as [String; 0], "there is nobody else to read that one");
+
+    run("stop_waiting(1, 3)").await;
+    assert_eq!(listener.rung().await, ["sms 2"], "the bell is passed on");
+    run("stay_awake(1, 2, '1 minute')").await;
+    run("leave(2)").await;
+    assert_eq!(listener.rung().await, ["sms 1"], "and by who is gone, too");
+    run("start_waiting(1, 2, '1 minute')").await;
+    run("stay_awake(1, 1, '1 minute')").await;
+    client.batch_execute("update pubsub.waiters set until = 'epoch' where is_awake").await.unwrap();
+    run("publish('sms', '{}')").await;
+    assert_eq!(listener.rung().await, ["sms 2"], "who was awake is dead, or hangs");
+
+    run("subscribe('sms', 'one', lanes => 4)").await;
+    run("register_process('localhost', 1, 'test')").await;
+    run("claim(1, 1, 10)").await;
+    listener.rung().await;
+    run("stay_awake(1, 1, '1 minute')").await;
+    run("publish('sms', '{}')").await;
+    assert_eq!(listener.rung().await, ["sms"], "the lanes of an ordered one are everybody's");
+}
+
+/// A runtime that hears the bell or nothing, with a handler that does one thing at a time and waits for a permit to end.
+async fn start_deaf_without_the_bell(
+    stage: &Stage,
+    begun: &UnboundedSender<String>,
+    may_end: &Arc<Semaphore>,
+) -> PubSub {
+    let (begun, may_end) = (begun.clone(), Arc::clone(may_end));
+    let one_at_a_time = SubscribeOptions::default().concurrency(1);
+    stage
+        .pubsub()
+        .poll_interval(Duration::from_secs(3_600))
+        .subscribe_fn_with("one", one_at_a_time, move |sms: Delivery<Sms>| {
+            let (begun, may_end) = (begun.clone(), Arc::clone(&may_end));
+            async move {
+                begun.send(sms.msg.clone()).unwrap();
+                may_end.acquire().await.unwrap().forget();
+                // So slow that its dispatcher never claims one ahead.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                Ok(())
+            }
+        })
+        .start()
+        .await
+        .unwrap()
+}
+
+#[actix::test]
+async fn a_process_that_has_no_room_passes_the_bell_on() {
+    let stage = Stage::new().await;
+    let (begun, mut has_begun) = unbounded_channel();
+    let may_end = Arc::new(Semaphore::new(0));
+    let mut processes = Vec::new();
+    for _ in 0..3 {
+        processes.push(start_deaf_without_the_bell(&stage, &begun, &may_end).await);
+    }
+    // Whoever is woken for the first has no room for the second, and whoever publishes that relies on him. Again and again,
+    // for each looks around once by himself after his listener has connected.
+    for round in 0..10 {
+        stage.until_count("select count(*) from pubsub.waiters where not is_awake", 3).await;
+        let mut msgs = ["first", "second", "third"].map(|msg| format!("{msg} of round {round}"));
+        for msg in &msgs {
+            publish(&stage.client, &Sms::new(msg)).await.unwrap();
+        }
+        let mut begun = Vec::new();
+        for _ in &msgs {
+            let next = tokio::time::timeout(Duration::from_secs(30), has_begun.recv()).await;
+            begun.push(next.unwrap_or_else(|_| panic!("nobody was woken, but for {begun:?}")).unwrap());
+        }
+        msgs.sort();
+        begun.sort();
+        assert_eq!(begun, msgs);
+        may_end.add_permits(msgs.len());
+    }
+    for process in processes {
+        assert!(process.drain(Duration::from_secs(10)).await);
+    }
 }
 
 #[actix::test]

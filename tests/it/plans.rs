@@ -179,6 +179,7 @@ async fn a_day(session: &Explained, when: &str) {
         }
         run(&format!("select count(pubsub.start_waiting({subscription}, 1, '10 s'))")).await;
         run(&format!("select pubsub.channel_is_quiet({subscription})::int")).await;
+        run(&format!("select count(pubsub.stay_awake({subscription}, 1, '10 s'))")).await;
         run(&format!("select count(pubsub.stop_waiting({subscription}, 1))")).await;
         run(&format!("select token from pubsub.claim({subscription}, 1, {BATCH})")).await;
         run(&format!("select pubsub.return_unknown({subscription}, 1, '{{}}')")).await;

@@ -23,6 +23,7 @@ function claiming_lock_class
 function clock_slack
 function close_partitions            owner's | subscriber: execute
 function count_missed
+function count_processes             owner's | subscriber: execute | observer: execute
 function count_seek
 function count_unread                owner's | observer: execute
 function declare_channel             owner's | subscriber: execute
@@ -59,6 +60,7 @@ function lanes_of
 function late_events
 function leap
 function leave                       owner's | subscriber: execute
+function leave_watch
 function leaving_partitions
 function list_dead_letters           owner's | subscriber: execute
 function log_floor
@@ -122,6 +124,7 @@ function settle                      owner's | subscriber: execute
 function skip_ids                    owner's | subscriber: execute
 function start_running
 function start_waiting               owner's | subscriber: execute
+function stay_awake                  owner's | subscriber: execute
 function stop_running                owner's | subscriber: execute
 function stop_running_all
 function stop_waiting                owner's | subscriber: execute

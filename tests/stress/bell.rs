@@ -36,6 +36,8 @@ pub(crate) enum BellVariant {
     Sound,
     /// Sleepers look only once.
     NaiveSleeper,
+    /// Sleepers are still said to be awake.
+    Sleepwalker,
     /// Publishers do not hold the publishing lock, so a channel always seems quiet.
     WithoutLock,
     /// Publishers of every isolation level believe what they see of the waiters.
@@ -48,7 +50,7 @@ impl BellVariant {
     async fn install(self, client: &Client) -> Result<()> {
         let after_publish = "pubsub.after_publish()";
         match self {
-            Self::Sound | Self::NaiveSleeper => Ok(()),
+            Self::Sound | Self::NaiveSleeper | Self::Sleepwalker => Ok(()),
             Self::WithoutLock => {
                 let lock = "pg_advisory_xact_lock_shared(pubsub.publishing_lock_class(), hashtext(published.channel))";
                 rewrite(client, after_publish, &[(lock, "null")]).await
@@ -56,7 +58,7 @@ impl BellVariant {
             Self::OldSnapshot => {
                 let strict = "current_setting('transaction_isolation') <> 'read committed'";
                 rewrite(client, after_publish, &[(strict, "false")]).await?;
-                rewrite(client, "pubsub.ring(integer, text)", &[(strict, "false")]).await
+                rewrite(client, "pubsub.ring(text)", &[(strict, "false")]).await
             }
             Self::UntoldChannel => Ok(client
                 .batch_execute(
@@ -70,7 +72,11 @@ impl BellVariant {
     }
 
     fn protocol(self) -> Protocol {
-        if self == Self::NaiveSleeper { Protocol::Naive } else { Protocol::Exact }
+        match self {
+            Self::NaiveSleeper => Protocol::Naive,
+            Self::Sleepwalker => Protocol::Sleepwalking,
+            _ => Protocol::Exact,
+        }
     }
 }
 
@@ -130,7 +136,10 @@ pub(crate) async fn play_one_sleeper_after_the_other() -> Result<i64> {
     {
         let sql = format!("select pubsub.start_waiting(1, $1, '{ttl}')");
         client.execute(&sql, &[&process]).await?;
-        let sql = "select count(*) from pubsub.waiters w join pubsub.channels c on c.id = w.channel
+        let sql = "select count(*)
+                     from pubsub.waiters w
+                     join pubsub.subscriptions s on s.id = w.subscription
+                     join pubsub.channels c on c.name = s.channel
                     where w.until > c.asleep_until";
         outlasting += client.query_one(sql, &[]).await?.get::<_, i64>(0);
     }
@@ -272,8 +281,12 @@ async fn publish_now_and_then(client: Client, channel: &str, mut rng: Rng, night
 async fn sleep_and_wake(mut sleeper: Sleeper, mut rng: Rng, night: Arc<Night>) -> Result<()> {
     let counts = &night.counts;
     while !night.is_over() {
+        // Nobody rings for who is awake: whatever comes meanwhile is found by the look.
+        if rng.bool() {
+            sleeper.stay_awake().await?;
+        }
         while sleeper.claim().await? {}
-        // A handler at work, with no waiter row meanwhile.
+        // A handler at work.
         tokio::time::sleep(Duration::from_millis(rng.u64(0..25))).await;
         sleeper.start_waiting().await?;
         let look = loop {
@@ -294,7 +307,9 @@ async fn sleep_and_wake(mut sleeper: Sleeper, mut rng: Rng, night: Arc<Night>) -
             count.fetch_add(1, Ordering::Relaxed);
             counts.sleeps.fetch_add(1, Ordering::Relaxed);
         }
-        sleeper.stop_waiting().await?;
+        if rng.bool() {
+            sleeper.stop_waiting().await?;
+        }
     }
     Ok(())
 }

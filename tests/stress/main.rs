@@ -187,6 +187,11 @@ async fn no_waiter_row_counts_for_longer_than_its_channel_says() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_sleeper_that_is_said_to_be_awake_is_not_woken() -> Result<()> {
+    loses_a_wake_up(BellVariant::Sleepwalker).await
+}
+
+#[tokio::test]
 async fn a_sleeper_that_looks_only_once_is_not_woken() -> Result<()> {
     let broken = BellVariant::NaiveSleeper;
     assert_eq!(within_deadline(bell::play_insert_before_waiter(broken)).await?, Waking::Lost);

@@ -20,6 +20,8 @@ pub(crate) enum Protocol {
     Exact,
     /// Waiter row; then look once. Broken: who publishes at this moment has not seen the row, and commits later.
     Naive,
+    /// As `Exact`, but still said to be awake. Broken: nobody rings.
+    Sleepwalking,
 }
 
 /// What a look after the waiter row showed.
@@ -92,6 +94,16 @@ impl Sleeper {
     pub(crate) async fn start_waiting(&self) -> Result<()> {
         let start = "select pubsub.start_waiting($1, $2, '1 minute')";
         self.client.execute(start, &[&self.subscription, &self.process]).await?;
+        if self.protocol == Protocol::Sleepwalking {
+            let awake = "insert into pubsub.waiters values ($1, $2, true, clock_timestamp() + '1 minute')";
+            self.client.execute(awake, &[&self.subscription, &self.process]).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn stay_awake(&self) -> Result<()> {
+        let awake = "select pubsub.stay_awake($1, $2, '1 minute')";
+        self.client.execute(awake, &[&self.subscription, &self.process]).await?;
         Ok(())
     }
 
@@ -99,7 +111,7 @@ impl Sleeper {
         // Forgotten before the claim, not after: a bell that rings from here on is about events it may not find.
         while self.notifications.try_recv().is_ok() {}
         let quiet = match self.protocol {
-            Protocol::Exact => self
+            Protocol::Exact | Protocol::Sleepwalking => self
                 .client
                 .query_one("select pubsub.channel_is_quiet($1)", &[&self.subscription])
                 .await?
@@ -138,11 +150,15 @@ impl Sleeper {
         self.hear_bell_before(Some(&own)).await
     }
 
+    fn is_for_us(&self, payload: &str) -> bool {
+        payload == self.channel || payload == format!("{} {}", self.channel, self.process)
+    }
+
     /// Waits for the bell of our channel, true, or for this probe, false.
     async fn hear_bell_before(&mut self, probe: Option<&str>) -> Result<bool> {
         while let Some(notification) = self.notifications.recv().await {
             match notification.channel() {
-                BELL if notification.payload() == self.channel => return Ok(true),
+                BELL if self.is_for_us(notification.payload()) => return Ok(true),
                 PROBE if Some(notification.payload()) == probe => return Ok(false),
                 _ => {}
             }

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use crate::checker::Report;
 use crate::database::Result;
 
-const CLAIM: &str = "pubsub.claim(integer, bigint, integer, integer)";
+const CLAIM: &str = "pubsub.claim(integer, bigint, integer, integer, boolean)";
 
 /// A way to lose events or their order.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +75,7 @@ create table public.highest_ids (subscription integer primary key, id bigint not
 insert into public.highest_ids select s.id, 0 from pubsub.subscriptions s;
 
 create or replace function pubsub.claim(
-    subscription integer, process bigint, batch integer, begins integer default null
+    subscription integer, process bigint, batch integer, begins integer default null, polling boolean default false
 )
 returns table (
     token        bigint,

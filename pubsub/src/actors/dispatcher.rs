@@ -8,6 +8,7 @@ mod delivering;
 mod intake;
 mod settling;
 mod suspicion;
+mod watch;
 mod workplace;
 
 use crate::actors::line::{Assignment, Line};
@@ -32,6 +33,7 @@ use intake::Intake;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use watch::Row;
 use workplace::Workplace;
 
 /// Starts a handler's cell on an arbiter.
@@ -136,11 +138,12 @@ impl Dispatcher {
 
     /// Ends the drain once nothing is held and nothing is under way: then the handler may stop.
     fn finish_drain(&mut self, context: &mut Context<Self>) {
-        if !self.draining() || !self.leases.is_empty() || self.intake.is_working() {
+        let held_up = self.intake.is_working() || self.intake.watch.leaving;
+        if !self.draining() || !self.leases.is_empty() || held_up {
             return;
         }
-        if self.intake.is_waiting() {
-            self.stop_waiting(context);
+        if !matches!(self.intake.watch.row, Row::None) {
+            self.leave_watch(context);
             return;
         }
         // A cell that takes no command any more has stopped already: dropping the senders tells it as well.

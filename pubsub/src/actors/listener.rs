@@ -5,6 +5,7 @@
 
 use crate::actors::message::{LookIntoMailbox, Wake};
 use crate::error::{Error, error_chain};
+use crate::model::process::ProcessId;
 use crate::policy::backoff::Backoff;
 use crate::store::Target;
 use crate::store::listen::{Ears, Heard, Hearing};
@@ -30,6 +31,8 @@ const SECOND_LOOK: Duration = Duration::from_millis(200);
 pub(crate) struct Listener {
     target: Target,
     deadline: Duration,
+    /// Whom a bell for one process is for, if it is for us.
+    process: ProcessId,
     dispatchers: HashMap<String, Vec<Recipient<Wake>>>,
     scheduler: Recipient<LookIntoMailbox>,
     listening: Option<Listening>,
@@ -48,10 +51,11 @@ impl Listener {
     pub(crate) fn new(
         target: Target,
         deadline: Duration,
+        process: ProcessId,
         dispatchers: HashMap<String, Vec<Recipient<Wake>>>,
         scheduler: Recipient<LookIntoMailbox>,
     ) -> Self {
-        Self { target, deadline, dispatchers, scheduler, listening: None, attempts: 0 }
+        Self { target, deadline, process, dispatchers, scheduler, listening: None, attempts: 0 }
     }
 
     fn connect(&mut self, context: &mut Context<Self>) {
@@ -138,7 +142,8 @@ impl Supervised for Listener {
 impl StreamHandler<Result<Heard, Error>> for Listener {
     fn handle(&mut self, heard: Result<Heard, Error>, context: &mut Self::Context) {
         match heard {
-            Ok(Heard::Bell(channel)) => {
+            Ok(Heard::Bell { process: Some(process), .. }) if process != self.process.get() => {}
+            Ok(Heard::Bell { channel, .. }) => {
                 // A name that nobody here subscribes to, or a forged one, wakes nobody.
                 for dispatcher in self.dispatchers.get(&channel).into_iter().flatten() {
                     dispatcher.do_send(Wake);

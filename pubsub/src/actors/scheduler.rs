@@ -7,7 +7,7 @@
 use crate::actors::message::{LookIntoMailbox, MailboxDue};
 use crate::error::{Error, error_chain};
 use crate::model::process::ProcessId;
-use crate::policy::absence::Absences;
+use crate::policy::absence::{Absences, next_look};
 use crate::store::Store;
 use crate::store::claim::Due;
 use crate::store::process::DeadProcess;
@@ -16,9 +16,6 @@ use actix::{
 };
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
-
-/// How often to look for processes whose session is gone.
-const ABSENCE_LOOK: Duration = Duration::from_millis(200);
 
 pub(crate) struct Scheduler {
     store: Store,
@@ -31,6 +28,7 @@ pub(crate) struct Scheduler {
     silence_limit: Duration,
     silence_due: Instant,
     absences: Absences,
+    next_look: Duration,
     planned: Option<(Instant, SpawnHandle)>,
     looking: bool,
 }
@@ -53,6 +51,7 @@ impl Scheduler {
             silence_limit,
             silence_due: Instant::now(),
             absences: Absences::default(),
+            next_look: next_look(1, false, 0.0),
             planned: None,
             looking: false,
         }
@@ -115,9 +114,10 @@ impl Scheduler {
     fn reclaim(&self, context: &mut Context<Self>) {
         let store = self.store.clone();
         let looking = async move { store.absent_processes().await };
-        context.spawn(looking.into_actor(self).map(|absent, actor, context| match absent {
-            Ok(absent) => {
+        context.spawn(looking.into_actor(self).map(|looked, actor, context| match looked {
+            Ok((absent, processes)) => {
                 let now = Instant::now();
+                actor.next_look = next_look(processes, !absent.is_empty(), fastrand::f64());
                 let dead = actor.absences.dead(&absent, now);
                 if dead.is_empty() && now < actor.silence_due {
                     return actor.reclaim_later(context);
@@ -161,7 +161,7 @@ impl Scheduler {
     }
 
     fn reclaim_later(&self, context: &mut Context<Self>) {
-        context.run_later(ABSENCE_LOOK, |actor, context| actor.reclaim(context));
+        context.run_later(self.next_look, |actor, context| actor.reclaim(context));
     }
 }
 

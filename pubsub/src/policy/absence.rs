@@ -6,6 +6,23 @@ use std::time::{Duration, Instant};
 /// How long a process may be without a session: time to notice, to connect and to beat again.
 pub(crate) const GRACE: Duration = Duration::from_millis(500);
 
+/// Between two looks for processes without a session while one is, or while there are few processes.
+const SHORTEST_LOOK: Duration = Duration::from_millis(200);
+
+/// All processes look for each other, and one that sees is enough: so many looks per second all together.
+const LOOKS_PER_SECOND: f64 = 20.0;
+
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
+
+/// When a process looks again, one of so many; `jitter` from 0 to 1 keeps them apart.
+pub(crate) fn next_look(processes: i64, somebody_is_absent: bool, jitter: f64) -> Duration {
+    if somebody_is_absent {
+        return SHORTEST_LOOK;
+    }
+    let share = processes.max(1) as f64 / LOOKS_PER_SECOND;
+    Duration::from_secs_f64(share * (0.75 + jitter / 2.0)).clamp(SHORTEST_LOOK, LONGEST_LOOK)
+}
+
 /// Who is without a session, and since when we know.
 #[derive(Debug, Default)]
 pub(crate) struct Absences {
@@ -36,6 +53,14 @@ mod tests {
         assert!(absences.dead(&[7], now).is_empty());
         assert!(absences.dead(&[7], now + GRACE / 2).is_empty());
         assert_eq!(absences.dead(&[7], now + GRACE), [7]);
+    }
+
+    #[test]
+    fn many_processes_share_the_looks_and_whoever_sees_an_absence_looks_often() {
+        assert_eq!(next_look(3, false, 0.5), SHORTEST_LOOK);
+        assert_eq!(next_look(40, false, 0.5), Duration::from_secs(2));
+        assert_eq!(next_look(1_000_000, false, 1.0), LONGEST_LOOK);
+        assert_eq!(next_look(40, true, 0.5), SHORTEST_LOOK);
     }
 
     #[test]

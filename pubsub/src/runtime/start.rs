@@ -153,13 +153,14 @@ impl Wiring {
             .iter()
             .map(|Served { dispatcher, .. }| (dispatcher.clone().recipient(), dispatcher.clone().recipient()))
             .unzip();
+        let process = registered.process.clone();
         Seat::new().start(
             "heartbeat",
             Heartbeat::new(target.clone(), config.deadline, registered, config.heartbeat, dispatchers),
         );
         Seat::new().start(
             "listener",
-            Listener::new(target.clone(), config.deadline, sleepers, scheduler.recipient()),
+            Listener::new(target.clone(), config.deadline, process, sleepers, scheduler.recipient()),
         );
         Seat::new()
             .start("janitor", Janitor::new(store, target, config.unread_after, config.transaction_after));

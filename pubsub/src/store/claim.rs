@@ -1,6 +1,7 @@
 //! Claiming events: from the log, and from the mailbox.
 
-use super::{JsonText, Parameters, Store};
+use super::wait::{AWAKE_TTL, STAY_AWAKE};
+use super::{JsonText, Parameters, Store, seconds};
 use crate::error::Error;
 use crate::model::event::{ClaimedEvent, EventId, Token};
 use jiff::Timestamp;
@@ -12,6 +13,11 @@ const CLAIM: &str = "
     select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at,
            1 as attempt, 0 as panics, 0 as crashes, c.replay
       from set_config('synchronous_commit', 'off', true), pubsub.claim($1, $2, $3, $4) c";
+
+const POLL: &str = "
+    select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at,
+           1 as attempt, 0 as panics, 0 as crashes, c.replay
+      from set_config('synchronous_commit', 'off', true), pubsub.claim($1, $2, $3, $4, polling => true) c";
 
 // An attempt is on the disk before its handler starts: an event that kills the whole machine is bounded too.
 const CLAIM_MAILBOX: &str = "
@@ -27,9 +33,6 @@ const CLAIM_SUSPECT: &str = "
       from set_config('synchronous_commit', 'off', true), pubsub.claim_mailbox($1, $2, 1, suspect => true) c";
 
 pub(super) const CHANNEL_IS_QUIET: &str = "select pubsub.channel_is_quiet($1)";
-
-pub(super) const STOP_WAITING: &str = "
-    select pubsub.stop_waiting($1, $2) from set_config('synchronous_commit', 'off', true)";
 
 const NEXT_DUE: &str = "
     select d.subscription,
@@ -76,7 +79,19 @@ impl Store {
         events(&rows, process)
     }
 
-    /// Claims, and takes the waiter row away: publishers need not ring for a while.
+    /// Claims, unless another process sees to it: in case a bell was lost.
+    pub(crate) async fn poll(
+        &self,
+        subscription: i32,
+        process: i64,
+        claim: Size,
+    ) -> Result<Vec<ClaimedEvent>, Error> {
+        let rows =
+            self.query("claim events", POLL, &[&subscription, &process, &claim.batch, &claim.begins]).await?;
+        events(&rows, process)
+    }
+
+    /// Claims, and says that this process is awake: publishers need not ring for a while.
     pub(crate) async fn claim_awake(
         &self,
         subscription: i32,
@@ -87,7 +102,7 @@ impl Store {
             .query_both(
                 "claim events",
                 (CLAIM, &[&subscription, &process, &claim.batch, &claim.begins]),
-                (STOP_WAITING, &[&subscription, &process]),
+                (STAY_AWAKE, &[&subscription, &process, &seconds(AWAKE_TTL)]),
             )
             .await?;
         events(&rows, process)

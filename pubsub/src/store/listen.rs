@@ -20,8 +20,8 @@ const PROBE_MARK: char = '?';
 /// Something that the listening connection heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Heard {
-    /// Events may be waiting on this channel.
-    Bell(String),
+    /// Events may be waiting on this channel: for a process that sleeps, or for all that do.
+    Bell { channel: String, process: Option<i64> },
     /// Deliveries may be waiting in the mailbox.
     Mailbox,
     /// A listener, this one or another, tests its connection.
@@ -100,6 +100,11 @@ fn interpret(payload: &str) -> Heard {
     // A forged probe is a bell for a channel that nobody has.
     match payload.strip_prefix(PROBE_MARK).and_then(|nonce| nonce.parse().ok()) {
         Some(nonce) => Heard::Probe(nonce),
-        None => Heard::Bell(payload.to_owned()),
+        None => match payload.split_once(' ') {
+            Some((channel, process)) => {
+                Heard::Bell { channel: channel.to_owned(), process: process.parse().ok() }
+            }
+            None => Heard::Bell { channel: payload.to_owned(), process: None },
+        },
     }
 }

@@ -23,6 +23,9 @@ pub(crate) struct DeadProcess {
     pub(crate) orphans: i64,
 }
 
+const ABSENT_PROCESSES: &str = "
+    select array(select pubsub.absent_processes()), pubsub.count_processes()";
+
 impl Store {
     /// Registers this process; returns its id.
     pub(crate) async fn register_process(&self, host: &str) -> Result<i64, Error> {
@@ -30,10 +33,11 @@ impl Store {
             .await
     }
 
-    /// Processes whose session is gone: dead, or back in a moment.
-    pub(crate) async fn absent_processes(&self) -> Result<Vec<i64>, Error> {
-        let rows = self.query("look for absent processes", "select pubsub.absent_processes()", &[]).await?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+    /// Processes whose session is gone: dead, or back in a moment. And how many there are in all.
+    pub(crate) async fn absent_processes(&self) -> Result<(Vec<i64>, i64), Error> {
+        const DOING: &str = "look for absent processes";
+        let rows = self.query(DOING, ABSENT_PROCESSES, &[]).await?;
+        Ok(rows.first().map_or((Vec::new(), 0), |row| (row.get(0), row.get(1))))
     }
 
     /// Declares processes dead that were silent for longer than `silence`, and those of `absent` that still are, and makes

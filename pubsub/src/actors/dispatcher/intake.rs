@@ -2,6 +2,7 @@
 
 use super::Dispatcher;
 use super::suspicion::Suspicion;
+use super::watch::{Row, Watch};
 use crate::error::{Error, error_chain};
 use crate::model::event::ClaimedEvent;
 use crate::policy::backoff::Backoff;
@@ -18,8 +19,8 @@ const DATABASE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), 2.0, D
 /// Answers that may wait for the database before nothing more is claimed.
 const MAX_UNSETTLED: usize = 4 * MAX_OUTSTANDING;
 
-/// How long to let events gather after a claim found several, but not a full batch: publishers are busy, and ringing for
-/// each of their events would cost them more than this costs us.
+/// How long to let events gather after a claim found some, but not a full batch: publishers may be busy, and ringing for
+/// each of their events would cost them more than one more look costs us.
 const GATHER: Duration = Duration::from_millis(2);
 
 /// First and longest pause between two looks while somebody is mid-publish.
@@ -41,8 +42,7 @@ pub(super) struct Intake {
     mailbox_was_last: bool,
     /// What was promised with the claim that is under way, or was last: see [`Demand::begins`](crate::policy::demand::Demand).
     pub(super) promise: usize,
-    /// Since when the waiter row stands. Publishers ring while it does.
-    waiting: Option<Instant>,
+    pub(super) watch: Watch,
     /// The pause before the next look, while somebody is mid-publish: those who began before the waiter row do not ring.
     restless: Option<Duration>,
     /// The timer of that pause.
@@ -64,7 +64,7 @@ impl Default for Intake {
             suspicion: Suspicion::default(),
             mailbox_was_last: false,
             promise: 0,
-            waiting: None,
+            watch: Watch::default(),
             restless: None,
             nap: None,
             poll: false,
@@ -96,7 +96,7 @@ impl Intake {
 
     /// The process has a new id: the waiter row stands under the old one.
     pub(super) fn rejoined(&mut self) {
-        self.waiting = None;
+        self.watch.lost();
         self.restless = None;
         self.log_ripe = true;
         self.mailbox_ripe = true;
@@ -105,7 +105,7 @@ impl Intake {
 
     /// The database may have forgotten what we know, and the waiter row with it.
     pub(super) fn life_ended(&mut self) {
-        self.waiting = None;
+        self.watch.lost();
         self.restless = None;
         self.doubt = true;
         self.log_ripe = true;
@@ -125,12 +125,12 @@ impl Intake {
         self.poll = true;
     }
 
-    pub(super) fn is_working(&self) -> bool {
-        self.working
+    pub(super) fn is_log_ripe(&self) -> bool {
+        self.log_ripe
     }
 
-    pub(super) fn is_waiting(&self) -> bool {
-        self.waiting.is_some()
+    pub(super) fn is_working(&self) -> bool {
+        self.working
     }
 }
 
@@ -144,14 +144,14 @@ impl Dispatcher {
             self.finish_drain(context);
             return;
         }
-        let room = self.demand.claim_size(self.leases.outstanding());
-        if self.suspended || room == 0 || self.leases.unsettled() > MAX_UNSETTLED {
-            return;
-        }
-        if self.intake.doubt {
+        let room = self.room();
+        if room == 0 {
+            self.cannot_look(context);
+        } else if self.intake.doubt {
             self.resolve_doubt(context);
         } else if self.sees_to_suspects(context) {
             // Nothing else is claimed meanwhile.
+            self.cannot_look(context);
         } else if self.intake.mailbox_ripe && !(self.intake.mailbox_was_last && self.intake.log_ripe) {
             self.claim_mailbox(room, context);
         } else if self.intake.log_ripe {
@@ -159,6 +159,14 @@ impl Dispatcher {
         } else {
             self.rest(room, context);
         }
+    }
+
+    /// How many events may be claimed now.
+    pub(super) fn room(&self) -> usize {
+        if self.suspended || self.leases.unsettled() > MAX_UNSETTLED {
+            return 0;
+        }
+        self.demand.claim_size(self.leases.outstanding())
     }
 
     fn resolve_doubt(&mut self, context: &mut Context<Self>) {
@@ -185,16 +193,20 @@ impl Dispatcher {
     fn claim_log(&mut self, room: usize, context: &mut Context<Self>) {
         let (store, subscription, process) = self.speaker();
         let size = self.promise(room);
+        self.can_look(context);
         self.intake.log_ripe = false;
         self.intake.mailbox_was_last = false;
         self.intake.restless = None;
         if let Some(nap) = self.intake.nap.take() {
             context.cancel_future(nap);
         }
-        let was_waiting = self.intake.waiting.take().is_some();
+        let says_awake = self.intake.watch.must_say_awake() && !self.intake.watch.leaving;
+        if says_awake {
+            self.intake.watch.row = Row::Awake(Instant::now());
+        }
         let began = Instant::now();
         self.work(context, async move {
-            let events = if was_waiting {
+            let events = if says_awake {
                 store.claim_awake(subscription, process, size).await?
             } else {
                 store.claim(subscription, process, size).await?
@@ -205,17 +217,19 @@ impl Dispatcher {
 
     /// The log is read to its end: goes to sleep, or looks around while it sleeps.
     fn rest(&mut self, room: usize, context: &mut Context<Self>) {
+        self.can_look(context);
         let (store, subscription, process) = self.speaker();
         let size = self.promise(room);
         let intake = &mut self.intake;
-        match intake.waiting {
+        match intake.watch.row {
+            Row::None if intake.watch.leaving => {}
             // Registered before the look: whoever publishes after the look sees the row, and rings.
-            None => self.work(context, async move {
+            Row::None | Row::Awake(_) => self.work(context, async move {
                 store.start_waiting(subscription, process).await?;
                 let (quiet, events) = store.claim_if_quiet(subscription, process, size).await?;
                 Ok(Step::Looked { events, quiet })
             }),
-            Some(_) if intake.restless.is_some() => {
+            Row::Asleep(_) if intake.restless.is_some() => {
                 if intake.nap.is_none() {
                     self.work(context, async move {
                         let (quiet, events) = store.claim_if_quiet(subscription, process, size).await?;
@@ -223,18 +237,18 @@ impl Dispatcher {
                     });
                 }
             }
-            Some(since) if intake.poll => {
+            Row::Asleep(since) if intake.poll => {
                 intake.poll = false;
                 let renewed = since.elapsed() > WAITER_TTL / 2;
                 self.work(context, async move {
                     if renewed {
                         store.start_waiting(subscription, process).await?;
                     }
-                    let events = store.claim(subscription, process, size).await?;
+                    let events = store.poll(subscription, process, size).await?;
                     Ok(Step::Polled { events, renewed })
                 });
             }
-            Some(_) => {}
+            Row::Asleep(_) => {}
         }
     }
 
@@ -247,22 +261,6 @@ impl Dispatcher {
     /// Whom a step speaks to, and as whom.
     pub(super) fn speaker(&self) -> (Store, i32, i64) {
         (self.brief.store.clone(), self.brief.subscription, self.brief.assignment.process.get())
-    }
-
-    /// Takes the waiter row away, for good.
-    pub(super) fn stop_waiting(&mut self, context: &mut Context<Self>) {
-        let (store, subscription, process) = self.speaker();
-        self.intake.waiting = None;
-        self.intake.working = true;
-        let stopping = async move { store.stop_waiting(subscription, process).await };
-        context.spawn(stopping.into_actor(self).map(|stopped, actor, context| {
-            if let Err(error) = stopped {
-                // The row expires by itself.
-                tracing::debug!(error = error_chain(&error), "the waiter row stays until it expires");
-            }
-            actor.intake.working = false;
-            actor.advance(context);
-        }));
     }
 
     pub(super) fn work(
@@ -298,7 +296,7 @@ impl Dispatcher {
                 self.demand.observe_claim(took);
                 if events.len() == asked {
                     intake.log_ripe = true;
-                } else if events.len() > 1 && !intake.log_ripe {
+                } else if !events.is_empty() && !intake.log_ripe {
                     intake.log_ripe = true;
                     self.advance_later(GATHER, context);
                 }
@@ -310,7 +308,9 @@ impl Dispatcher {
                 self.deliver(event, true);
             }
             Step::Looked { events, quiet } => {
-                intake.waiting.get_or_insert_with(Instant::now);
+                if !matches!(intake.watch.row, Row::Asleep(_)) {
+                    intake.watch.row = Row::Asleep(Instant::now());
+                }
                 intake.log_ripe |= !events.is_empty();
                 if quiet || !events.is_empty() {
                     intake.restless = None;
@@ -326,7 +326,7 @@ impl Dispatcher {
             }
             Step::Polled { events, renewed } => {
                 if renewed {
-                    intake.waiting = Some(Instant::now());
+                    intake.watch.row = Row::Asleep(Instant::now());
                 }
                 intake.log_ripe |= !events.is_empty();
                 self.deliver(events, false);

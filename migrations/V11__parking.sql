@@ -1,0 +1,140 @@
+-- Parking: what waits in the mailbox behind an earlier event of its key.
+--
+-- Locks: none that matter, functions only. Whoever parks or unparks holds the lane's claiming lock (the next migration says
+-- why that keeps the order of a key).
+
+-- The first event of a key in the mailbox of an ordered subscription, or null.
+--
+-- The comparison of rows leaves the planner no index but the one on keys: with equalities any index on the subscription would
+-- give the order too, and read all of it.
+create function pubsub.first_of_key(subscription integer, key text) returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    least_id constant bigint := -9223372036854775808;
+    first    record;
+begin
+    select m.subscription, m.key, m.event_id into first
+      from pubsub.mailbox m
+     where (m.subscription, m.key, m.event_id) >= (first_of_key.subscription, first_of_key.key, least_id)
+       and m.lane > 0
+       and m.key is not null
+     order by m.subscription, m.key, m.event_id
+     limit 1;
+    if first.subscription = subscription and first.key = key then
+        return first.event_id;
+    end if;
+    return null;
+end
+$$;
+
+-- Of the next `share` events of a lane, parks those whose key has anything in the mailbox. Returns the parked ones. The caller
+-- holds the lane's claiming lock, and reads the same events by pubsub.claim.
+create function pubsub.park_ahead(
+    channel  text,
+    lanes    integer,
+    place    pubsub.cursors,
+    read_to  bigint,
+    share    integer,
+    passed   pg_snapshot,
+    until    bigint,
+    floor    bigint
+) returns bigint[]
+language plpgsql volatile
+set plan_cache_mode = force_generic_plan
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    parked bigint[];
+begin
+    -- The comparison of rows as in pubsub.first_of_key.
+    if not exists (
+        select
+          from (
+              select m.subscription
+                from pubsub.mailbox m
+               where (m.subscription, m.key) >= (place.subscription, '')
+                 and m.lane > 0
+                 and m.key is not null
+               order by m.subscription, m.key, m.event_id
+               limit 1
+          ) m
+         where m.subscription = place.subscription
+    ) then
+        return '{}';
+    end if;
+    with parked as (
+        insert into pubsub.mailbox (
+            subscription, lane, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes,
+            due_at, replay
+        )
+        select place.subscription, place.lane, e.id, e.channel, e.key, e.payload, e.headers, e.version, e.published_at, 0, 0, 0,
+               'infinity', pubsub.is_behind(e.xid, e.id, passed, until, floor)
+          from (
+              (
+                  select l.*
+                    from pubsub.late_events(
+                             place.window_stragglers, channel, place.window_position, place.read_sequence, lanes, place.lane,
+                             share
+                         ) l
+              )
+              union all
+              (
+                  select d.*
+                    from pubsub.db_events d
+                   where d.channel = park_ahead.channel
+                     and d.id > greatest(place.window_position, place.read_sequence)
+                     and d.id <= read_to
+                     and (d.id <= floor or pg_visible_in_snapshot(d.xid, place.window_snapshot))
+                     and not pg_visible_in_snapshot(d.xid, place.read_snapshot)
+                     and pubsub.lane_of(d.key, d.id, lanes) = place.lane
+                   order by d.channel, d.id
+                   limit share
+              )
+              order by id
+              limit share
+          ) e
+         where pubsub.first_of_key(place.subscription, e.key) is not null
+        on conflict on constraint mailbox_pkey do nothing
+        returning event_id
+    )
+    select coalesce(array_agg(p.event_id), '{}') into parked from parked p;
+    return parked;
+end
+$$;
+
+-- Parks those of the given events of an ordered subscription's mailbox that have an earlier one of their key
+-- before them.
+create function pubsub.park(subscription integer, event_ids bigint[]) returns void
+language plpgsql volatile
+-- A generic plan that was made while the mailbox was small reads all of it once it is large.
+set plan_cache_mode = force_custom_plan
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update pubsub.mailbox m
+       set due_at = 'infinity'
+     where m.subscription = park.subscription
+       and m.event_id = any (park.event_ids)
+       and m.lane > 0
+       and m.token is null
+       and pubsub.first_of_key(m.subscription, m.key) < m.event_id;
+end
+$$;
+
+-- Makes the first event of each key due, if it was parked: what it waited for has left the mailbox.
+create function pubsub.unpark(subscription integer, keys text[]) returns void
+language plpgsql volatile
+set plan_cache_mode = force_custom_plan
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update pubsub.mailbox m
+       set due_at = clock_timestamp()
+     where m.subscription = unpark.subscription
+       and m.event_id = any (array(select pubsub.first_of_key(unpark.subscription, k) from unnest(keys) k))
+       and m.token is null
+       and m.due_at = 'infinity';
+end
+$$;

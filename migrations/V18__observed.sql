@@ -1,0 +1,130 @@
+-- What observers see: everything but what was published, its key and its headers.
+--
+-- Locks: none, views and a function.
+
+-- How many events a subscription has not claimed, counted up to 10,000 in each lane, and when the first of them was
+-- published. The few that were published by transactions in flight when it last read are left out.
+create function pubsub.count_unread(subscription integer) returns table (unread bigint, oldest_unread_at timestamptz)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+begin
+    return query
+    select sum(ahead.events)::bigint, min(ahead.oldest)
+      from (
+          select distinct on (c.lane)
+                 s.channel, s.lanes, c.lane, c.read_snapshot, coalesce(c.window_position, c.read_sequence) as position
+            from pubsub.subscriptions s
+            join pubsub.cursors c on c.subscription = s.id
+           where s.id = count_unread.subscription
+           order by c.lane, c.seq desc
+      ) at
+     cross join lateral (
+         select count(*) as events, min(e.published_at) as oldest
+           from (
+               select d.published_at
+                 from pubsub.db_events d
+                where d.channel = at.channel
+                  and d.id > at.position
+                  and not pg_visible_in_snapshot(d.xid, at.read_snapshot)
+                  and pubsub.lane_of(d.key, d.id, at.lanes) = at.lane
+                order by d.channel, d.id
+                limit 10000
+           ) e
+     ) ahead;
+end
+$$;
+
+-- Subscriptions, and how far behind each is.
+--   lanes             0 if it is unordered
+--   unread            and oldest_unread_at: see pubsub.count_unread
+--   leased            events at work; oldest_lease_at since when the longest
+--   waiting           deliveries in the mailbox that nobody works at; overdue those that are due
+--   suspects          deliveries in the mailbox whose process has died
+create view pubsub.observed_subscriptions as
+select s.id,
+       s.channel,
+       s.name as subscription,
+       s.lanes,
+       s.subscribed_at,
+       s.suspended_at,
+       ahead.unread,
+       ahead.oldest_unread_at,
+       held.leased,
+       held.oldest_lease_at,
+       post.waiting,
+       post.overdue,
+       post.next_due_at,
+       post.suspects,
+       (select count(*) from pubsub.dead_letters d where d.subscription = s.id) as dead_letters
+  from pubsub.subscriptions s
+ cross join lateral pubsub.count_unread(s.id) ahead
+ cross join lateral (
+     select coalesce(sum(cardinality(l.event_ids)), 0) as leased, min(l.claimed_at) as oldest_lease_at
+       from pubsub.leases l
+      where l.subscription = s.id
+ ) held
+ cross join lateral (
+     select count(*) filter (where m.token is null) as waiting,
+            count(*) filter (where m.token is null and m.due_at <= clock_timestamp()) as overdue,
+            min(m.due_at) filter (where m.token is null) as next_due_at,
+            count(*) filter (where m.crashes > 0) as suspects
+       from pubsub.mailbox m
+      where m.subscription = s.id
+ ) post;
+
+-- The lanes of ordered subscriptions, and which process claims from each.
+--   parked  deliveries that wait behind an earlier event of their key
+create view pubsub.observed_lanes as
+select s.channel, s.name as subscription, l.lane, l.process,
+       (
+           select count(*)
+             from pubsub.mailbox m
+            where m.subscription = l.subscription and m.lane = l.lane and m.due_at = 'infinity'
+       ) as parked
+  from pubsub.lanes l
+  join pubsub.subscriptions s on s.id = l.subscription;
+
+-- Running processes.
+--   silent_for  since its last beat
+--   absent      its session is gone: it is dead, or will be back in a moment
+create view pubsub.observed_processes as
+select p.id,
+       p.host,
+       p.os_pid,
+       p.version,
+       p.started_at,
+       p.beat_at,
+       clock_timestamp() - p.beat_at as silent_for,
+       p.id in (select pubsub.absent_processes()) as absent,
+       (select coalesce(sum(cardinality(l.event_ids)), 0) from pubsub.leases l where l.process = p.id) as leased
+  from pubsub.processes p;
+
+-- Claimed batches that are not settled.
+create view pubsub.observed_leases as
+select l.token, s.channel, s.name as subscription, l.process, cardinality(l.event_ids) as events, l.from_mailbox,
+       l.claimed_at
+  from pubsub.leases l
+  join pubsub.subscriptions s on s.id = l.subscription;
+
+-- Deliveries with a state of their own. `last_error` is in the words of the handler's error.
+create view pubsub.observed_mailbox as
+select s.channel, s.name as subscription, m.event_id, m.published_at, m.attempt, m.panics, m.crashes, m.due_at,
+       m.token is not null as leased, m.last_error
+  from pubsub.mailbox m
+  join pubsub.subscriptions s on s.id = m.subscription;
+
+-- Deliveries given up. `error` is in the words of the handler's error.
+create view pubsub.observed_dead_letters as
+select s.channel, s.name as subscription, d.event_id, d.published_at, d.attempt, d.panics, d.crashes, d.reason, d.error,
+       d.died_at
+  from pubsub.dead_letters d
+  join pubsub.subscriptions s on s.id = d.subscription;
+
+-- Who sleeps and who is awake: publishers ring for subscriptions of which somebody sleeps and nobody is awake. Not on a
+-- standby, which has no unlogged tables.
+create view pubsub.observed_waiters as
+select s.channel, s.name as subscription, w.process, w.is_awake, w.until
+  from pubsub.waiters w
+  join pubsub.subscriptions s on s.id = w.subscription;
