@@ -4,13 +4,13 @@
 
 use crate::errors::Errors;
 use crate::item::{self, Item};
+use crate::keys::KeysAttr;
 use crate::suggest;
 use crate::value::{Entry, Given, Setting};
 use crate::{docs, name};
 use proc_macro2::TokenStream;
 use syn::{
-    Attribute, Data, DeriveInput, Expr, ExprLit, Ident, Lit, LitStr, MacroDelimiter, Meta, MetaNameValue,
-    Path,
+    Attribute, DeriveInput, Expr, ExprLit, Ident, Lit, LitStr, MacroDelimiter, Meta, MetaNameValue, Path,
 };
 
 /// Everything the attributes of a type say.
@@ -23,6 +23,8 @@ pub(crate) struct ChannelAttr {
     pub(crate) backoff: Setting<BackoffAttr>,
     pub(crate) max_panics: Setting<Given<i128>>,
     pub(crate) timeout: Setting<Given<String>>,
+    pub(crate) retention: Setting<Given<String>>,
+    pub(crate) keys: KeysAttr,
     pub(crate) krate: Setting<Path>,
 }
 
@@ -64,6 +66,26 @@ const CHANNEL_KEYS: &[Key<ChannelAttr>] = &[
         name: "timeout",
         example: "timeout = \"30s\"",
         read: |attr, entry, errors| attr.timeout = entry.duration(errors),
+    },
+    Key {
+        name: "retention",
+        example: "retention = \"7d\"",
+        read: |attr, entry, errors| attr.retention = entry.duration(errors),
+    },
+    Key {
+        name: "key",
+        example: "key = order_id",
+        read: |attr, entry, errors| attr.keys.key = entry.field(errors),
+    },
+    Key {
+        name: "ordered",
+        example: "ordered",
+        read: |attr, entry, errors| attr.keys.ordered = entry.flag(errors),
+    },
+    Key {
+        name: "dedupe",
+        example: "dedupe = \"{order_id}\"",
+        read: |attr, entry, errors| attr.keys.dedupe = entry.text(errors),
     },
     Key {
         name: "version",
@@ -121,36 +143,21 @@ pub(crate) fn read(input: &DeriveInput, errors: &mut Errors) -> ChannelAttr {
             "second `#[channel(..)]`: a type has one channel\nmove the keys into the first `#[channel(..)]`",
         );
     }
-    refuse_inside(&input.data, errors);
     read
 }
 
-fn channel_attrs(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
+pub(crate) fn channel_attrs(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
     attrs.iter().filter(|attr| attr.path().is_ident("channel"))
+}
+
+/// Whether the attribute of a type takes this key.
+pub(crate) fn is_key(word: &str) -> bool {
+    CHANNEL_KEYS.iter().any(|key| key.name == word)
 }
 
 /// The attribute to offer for the type `of`.
 fn line_for(of: &Ident) -> String {
     format!("#[channel(\"{}\")]", name::for_type(of))
-}
-
-/// Reports every `#[channel]` inside of the type, where it would be ignored in silence.
-fn refuse_inside(data: &Data, errors: &mut Errors) {
-    let inside: Vec<&Vec<Attribute>> = match data {
-        Data::Struct(data) => data.fields.iter().map(|field| &field.attrs).collect(),
-        Data::Union(data) => data.fields.named.iter().map(|field| &field.attrs).collect(),
-        Data::Enum(data) => {
-            let variants = data.variants.iter();
-            variants
-                .flat_map(|variant| {
-                    std::iter::once(&variant.attrs).chain(variant.fields.iter().map(|field| &field.attrs))
-                })
-                .collect()
-        }
-    };
-    for attr in inside.into_iter().flat_map(|attrs| channel_attrs(attrs)) {
-        errors.push(attr, "`#[channel(..)]` describes the whole type\nmove it above the `struct` or `enum`");
-    }
 }
 
 /// Reads `#[channel ..]` in whatever form it is written.

@@ -4,9 +4,9 @@
 //!
 //! | stage | module | from → to |
 //! |---|---|---|
-//! | read | `attr`, with `item`, `value` and `docs` | tokens → typed attributes |
-//! | check | `check`, with `name` and `duration`; `shape` for the type itself | typed attributes → a channel |
-//! | write | `expand` | a channel → `impl Channel` |
+//! | read | `attr`, with `item`, `value`, `field`, `template` and `docs`; `redact` on fields | tokens → typed attributes |
+//! | check | `check`, with `name`, `duration`, `horizon` and `keys`; `shape` for the type itself | typed attributes → a channel |
+//! | write | `expand`, with `methods` | a channel → `impl Channel` |
 //!
 //! No stage stops at a mistake: `errors` collects them, and what is left is still expanded, so that a mistake shows up
 //! once, on the tokens that hold it, and not again wherever the channel is used.
@@ -17,15 +17,23 @@ mod docs;
 mod duration;
 mod errors;
 mod expand;
+mod field;
+mod fields;
+mod horizon;
 mod item;
+mod keys;
+mod methods;
 mod name;
+mod redact;
 mod shape;
 mod suggest;
+mod template;
 mod value;
 
 use errors::Errors;
+use fields::Fields;
 use proc_macro2::TokenStream;
-use syn::DeriveInput;
+use syn::{Data, DeriveInput};
 
 /// Implements `pubsub::Channel` for a struct or an enum.
 ///
@@ -67,7 +75,9 @@ pub fn derive_channel(input: proc_macro::TokenStream) -> proc_macro::TokenStream
 fn expand_channel(input: &DeriveInput) -> TokenStream {
     let mut errors = Errors::default();
     let attr = attr::read(input, &mut errors);
-    let channel = check::check(attr, &input.ident, &mut errors);
+    // A union has none that could be named: it is refused as a whole.
+    let fields = (!matches!(input.data, Data::Union(_))).then(|| Fields::new(input));
+    let channel = check::check(attr, &input.ident, fields.as_ref(), &mut errors);
     let mut unfit = shape::check(input);
     let mut tokens = expand::expand(input, &channel, unfit.take_first().as_ref());
     tokens.extend(errors.into_compile_errors());
