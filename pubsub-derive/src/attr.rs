@@ -187,10 +187,12 @@ fn read_attribute(attribute: &Attribute, of: &Ident, attr: &mut ChannelAttr, err
 /// Reads the inside of `#[channel(..)]`: the name, then keys.
 fn read_channel(tokens: TokenStream, of: &Ident, attr: &mut ChannelAttr, errors: &mut Errors) {
     let mut items = item::split(tokens, errors).into_iter().peekable();
-    // `#[channel(sms)]`: a lone word in first place is a name without quotes, unless it is a key or nearly one.
+    // `#[channel(sms)]`: a lone word in first place is a name without quotes, unless it is a key, or nearly one that takes a
+    // value.
     let unquoted = items.next_if(|item| {
         let Item::Keyed(word, item::Value::Missing) = item else { return false };
-        suggest::nearest(&word.to_string(), CHANNEL_KEYS.iter().map(|key| key.name)).is_none()
+        let takes_value = CHANNEL_KEYS.iter().map(|key| key.name).filter(|key| *key != "ordered");
+        !is_key(&word.to_string()) && suggest::nearest(&word.to_string(), takes_value).is_none()
     });
     if let Some(Item::Keyed(word, _)) = unquoted {
         errors.push(&word, format!("the name of a channel is a string literal\nwrite `\"{word}\"`"));
@@ -291,6 +293,7 @@ fn unknown<T>(key: &Ident, table: &[Key<T>]) -> String {
     let outside = CHANNEL_KEYS.iter().any(|known| key == known.name);
     let advice = match here {
         _ if inside_backoff => format!("; it belongs inside: `backoff({key} = ..)`"),
+        _ if key == "redact" => "; it stands before a field: `#[channel(redact)]`".to_owned(),
         _ if outside => "; it belongs outside of `backoff(..)`".to_owned(),
         Some(meant) => format!("; did you mean `{meant}`?"),
         None => String::new(),

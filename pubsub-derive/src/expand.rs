@@ -30,8 +30,12 @@ pub(crate) fn expand(input: &DeriveInput, channel: &Channel<'_>, unfit: Option<&
     let (impl_generics, _, where_clause) = generics.split_for_impl();
     let import = import(channel.krate.as_ref());
     let consts = consts(channel);
-    let keys = methods::keys(&channel.keys);
-    let redacted = methods::redacted(of, &channel.redactions);
+    // What looks into a type that is unfit would only repeat that it is.
+    let methods = unfit.is_none().then(|| {
+        let keys = methods::keys(&channel.keys);
+        let redacted = methods::redacted(of, &channel.redactions);
+        quote!(#keys #redacted)
+    });
     quote! {
         const _: () = {
             #import
@@ -39,8 +43,7 @@ pub(crate) fn expand(input: &DeriveInput, channel: &Channel<'_>, unfit: Option<&
             #[automatically_derived]
             impl #impl_generics __pubsub::Channel for #ty #where_clause {
                 #consts
-                #keys
-                #redacted
+                #methods
             }
         };
     }

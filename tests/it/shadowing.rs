@@ -178,7 +178,7 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("publish_once", "pubsub.publish_once('smz', '{}', 'a')", Some("PB001")),
     ("publish_once", "pubsub.publish_once('sms', '{}', 'a'), pubsub.publish_once('sms', '{}', 'a')", None),
     ("publish_once", "pubsub.publish_once('sms', '{}', null)", None),
-    ("publish_all_once", "pubsub.publish_all_once('sms', array['{}', '{}']::jsonb[], '{a,b}')", None),
+    ("publish_all_once", r#"pubsub.publish_all_once('sms', '{"{}", "{}"}', '{a,b}')"#, None),
     ("publish_all_once", "pubsub.publish_all_once('sms', '{}', '{a}')", Some("22023")),
     ("forget_dedupe_keys", "pubsub.forget_dedupe_keys()", None),
     ("stop_running", "pubsub.stop_running(2, 3)", None),
