@@ -58,14 +58,24 @@ use syn::{Data, DeriveInput};
 /// | `backoff(..)` | the delays between attempts: `initial = "1s"`, `factor = 2.0` (1 to 1,000,000), `max = "15m"` (at most 24h), `jitter = 0.2` (0 to 1); each one left out is as in `Backoff::DEFAULT` |
 /// | `max_panics = 3` | from 1: how often an event's handler panics before the event becomes a dead letter, even if attempts remain |
 /// | `timeout = "30s"` | above 0, at most 24h: how long a handler may take for one delivery; left out, as long as it likes |
+/// | `key = order_id` | a field, or a path to one, that implements `Display`, or an `Option` of such: what the event belongs to; `None` is no key |
+/// | `ordered` | subscriptions handle the events of one key one after another, unless they say otherwise; needs `key` |
+/// | `dedupe = "{user_id}:{kind}"` | fields in braces, as for `key`: an event is not published if one with the same dedupe key was within the channel's window, a day unless set by `pubsub.set_dedupe_window`; a `None` in it is no dedupe key |
+/// | `retention = "30d"` | how long events stay in the log after everybody has read them, or `"forever"`; not shorter than retries may take |
 /// | `version = 2` | from 1: the version of the payload's shape |
 /// | `crate = ::path` | where `pubsub` is, if not at `::pubsub` |
 ///
 /// A duration is a number and a unit: `"500ms"`, `"1.5s"`, `"15m"`, `"2h"`, `"1d"`.
 ///
+/// Before a field, `#[channel(redact)]` keeps its value out of logs, of the `Debug` of a delivery, and of stored errors.
+///
 /// # The type
 /// It implements `Serialize` and `Deserialize` and owns its data: no lifetimes, no references. A type parameter has to
 /// be a payload itself, and every instance of the type is on the same channel.
+///
+/// It may be an enum, however serde tags it: `key` and `dedupe` then name fields that every variant has. A tuple's fields
+/// are `0`, `1`, and so on. Fields have the names that they have in Rust, whatever serde calls them, and one that is
+/// `#[serde(skip)]` can be no part of a key.
 #[proc_macro_derive(Channel, attributes(channel))]
 pub fn derive_channel(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     let input = syn::parse_macro_input!(input as DeriveInput);
