@@ -27,13 +27,30 @@ fn login() -> Login {
     Login { user: "ada".to_owned(), password: SECRET.to_owned() }
 }
 
+/// Tells what the driver logs.
+struct Driver<F>(F);
+
+impl<F: Fn(&str) + Send + Sync> log::Log for Driver<F> {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        (self.0)(&format!("DRIVER {}", record.args().to_string().replace('\n', " ")));
+    }
+
+    fn flush(&self) {}
+}
+
 /// A process that logs all it is told, and whose handlers fail.
 #[actix::test]
 #[ignore = "a role, started by other tests"]
 async fn role_logs_deliveries() {
     let Some((url, tell)) = play() else { return };
-    crate::tracing_fields::log_to(tell);
-    let _pubsub = PubSub::builder(url)
+    crate::tracing_fields::log_to(tell.clone());
+    log::set_logger(Box::leak(Box::new(Driver(tell)))).unwrap();
+    log::set_max_level(log::LevelFilter::Trace);
+    let pubsub = PubSub::builder(url)
         .subscribe_fn("one", |login: Delivery<Login>| async move {
             tracing::warn!(?login, "the handler's own words");
             Err("no such user".into())
@@ -45,6 +62,9 @@ async fn role_logs_deliveries() {
         .start()
         .await
         .unwrap();
+    pubsub.publish(&login()).await.unwrap();
+    let Login { user, password } = login();
+    pubsub.publish(&Open { user, password }).await.unwrap();
     tracing::info!("ready");
     std::future::pending::<()>().await;
 }
@@ -64,9 +84,6 @@ async fn what_is_redacted_is_in_no_log_and_in_no_error_that_is_stored() {
     while !log.last().unwrap().contains("ready") {
         log.push(role.next().await);
     }
-    publish(&stage.client, &login()).await.unwrap();
-    let Login { user, password } = login();
-    publish(&stage.client, &Open { user, password }).await.unwrap();
     for channel in ["login", "open"] {
         for payload in UNREADABLE {
             let sql = "insert into pubsub.db_events (channel, payload) values ($1, $2::text::jsonb)";
@@ -100,6 +117,14 @@ async fn what_is_redacted_is_in_no_log_and_in_no_error_that_is_stored() {
         of_channel("login")
     );
     assert!(of_channel("open").matches(SECRET).count() >= 2, "or this test would notice nothing: {log:?}");
+
+    let with_secret = |channel: &str| {
+        let named = format!("\"{channel}\"");
+        log.iter()
+            .filter(|line| line.contains("DRIVER") && line.contains(&named) && line.contains(SECRET))
+            .count()
+    };
+    assert_eq!((with_secret("login"), with_secret("open")), (0, 1), "the driver logs parameters");
 
     stage.until_count("select count(*) from pubsub.dead_letters", 7).await;
     let errors = "select coalesce(string_agg(error, '; ' order by event_id), '')

@@ -1,6 +1,6 @@
 //! Publishing: in the caller's transaction, through whatever he talks to PostgreSQL with.
 
-use super::{Parameters, Store};
+use super::Store;
 use crate::error::{Error, from_database};
 use crate::model::channel::Channel;
 use crate::model::event::{EventId, Headers};
@@ -153,19 +153,8 @@ pub async fn publish_with<C: Channel>(
     options: &PublishOptions,
 ) -> Result<EventId, Error> {
     let row = Written::new(event, options)?;
-    let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
-        (&row.channel, Type::TEXT),
-        (&row.payload, Type::TEXT),
-        (&row.version, Type::INT4),
-        (&row.key, Type::TEXT),
-        (&row.headers, Type::TEXT),
-        (&row.dedupe_key, Type::TEXT),
-    ];
-    let rows = match row.dedupe_key {
-        None => within_deadline::<C>(session.run(PUBLISH, &parameters[..5])).await?,
-        Some(_) => within_deadline::<C>(session.run(PUBLISH_ONCE, &parameters)).await?,
-    };
-    Ok(EventId(rows.first().expect("an insert returns its row").get(0)))
+    let (sql, parameters) = row.statement();
+    published(&within_deadline::<C>(session.run(sql, &parameters)).await?)
 }
 
 /// Publishes many events of one channel, a thousand to a statement: several times as many per second as one by one.
@@ -220,13 +209,14 @@ impl Store {
         options: &PublishOptions,
     ) -> Result<EventId, Error> {
         let row = Written::new(event, options)?;
-        let parameters: Parameters<'_> =
-            &[&row.channel, &row.payload, &row.version, &row.key, &row.headers, &row.dedupe_key];
-        let published = match row.dedupe_key {
-            None => self.query_value(DOING, PUBLISH, &parameters[..5]).await,
-            Some(_) => self.query_value(DOING, PUBLISH_ONCE, parameters).await,
+        let (sql, parameters) = row.statement();
+        let rows = if C::REDACTED.is_empty() {
+            let values: Vec<_> = parameters.iter().map(|(value, _)| *value).collect();
+            self.query(DOING, sql, &values).await
+        } else {
+            self.query_unlogged(DOING, sql, &parameters).await
         };
-        published.map(EventId).map_err(discreet::<C>)
+        published(&rows.map_err(discreet::<C>)?)
     }
 }
 
@@ -253,6 +243,28 @@ impl<'a> Written<'a> {
             dedupe_key: key(options.dedupe_key.as_deref(), || event.dedupe_key()).map_err(invalid)?,
         })
     }
+
+    /// What publishes it. Without a dedupe key it is a plain insert.
+    fn statement(&self) -> (&'static str, Vec<(&(dyn ToSql + Sync), Type)>) {
+        let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = vec![
+            (&self.channel, Type::TEXT),
+            (&self.payload, Type::TEXT),
+            (&self.version, Type::INT4),
+            (&self.key, Type::TEXT),
+            (&self.headers, Type::TEXT),
+        ];
+        if self.dedupe_key.is_none() {
+            return (PUBLISH, parameters);
+        }
+        parameters.push((&self.dedupe_key, Type::TEXT));
+        (PUBLISH_ONCE, parameters)
+    }
+}
+
+/// The id in the row that publishing returned.
+fn published(rows: &[Row]) -> Result<EventId, Error> {
+    let row = rows.first().expect("whatever publishes an event returns its id");
+    row.try_get(0).map(EventId).map_err(|source| Error::Database { doing: DOING, source })
 }
 
 /// Many events as the columns of their rows.
