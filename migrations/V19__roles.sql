@@ -23,7 +23,8 @@ create table pubsub.audiences (
 
 insert into pubsub.audiences (object, audience)
 values
-    ('publish',                'publisher'),
+    ('publish',                'publisher'), ('publish_once', 'publisher'), ('publish_all_once', 'publisher'),
+    ('set_dedupe_window', 'subscriber'), ('forget_dedupe_keys', 'subscriber'),
     ('declare_channel',        'subscriber'),
     ('subscribe',              'subscriber'),
     ('register_process',       'subscriber'),
@@ -52,12 +53,9 @@ values
     ('unread_subscriptions', 'subscriber'), ('unread_subscriptions', 'observer'), ('resume', 'subscriber'),
     ('removals', 'subscriber'), ('next_removal', 'subscriber'), ('detach_partition', 'subscriber'),
     ('drop_partition', 'subscriber'), ('next_xid', 'subscriber'), ('pins', 'subscriber'), ('pins', 'observer'),
-    ('stop_running',           'subscriber'),
-    ('recognize',              'subscriber'),
-    ('seek_to_event',          'subscriber'),
-    ('seek_to_time',           'subscriber'),
-    ('seek_to_beginning',      'subscriber'),
-    ('seek_to_now',            'subscriber'),
+    ('stop_running', 'subscriber'), ('recognize', 'subscriber'),
+    ('seek_to_event', 'subscriber'), ('seek_to_time', 'subscriber'), ('seek_to_beginning', 'subscriber'),
+    ('seek_to_now', 'subscriber'),
     ('reclaim_strays',         'subscriber'),
     ('count_unread',           'observer'),
     ('observed_lanes',         'observer'),

@@ -4,13 +4,13 @@
 
 use crate::errors::Errors;
 use crate::item::{self, Item};
+use crate::keys::KeysAttr;
 use crate::suggest;
 use crate::value::{Entry, Given, Setting};
 use crate::{docs, name};
 use proc_macro2::TokenStream;
 use syn::{
-    Attribute, Data, DeriveInput, Expr, ExprLit, Ident, Lit, LitStr, MacroDelimiter, Meta, MetaNameValue,
-    Path,
+    Attribute, DeriveInput, Expr, ExprLit, Ident, Lit, LitStr, MacroDelimiter, Meta, MetaNameValue, Path,
 };
 
 /// Everything the attributes of a type say.
@@ -23,6 +23,8 @@ pub(crate) struct ChannelAttr {
     pub(crate) backoff: Setting<BackoffAttr>,
     pub(crate) max_panics: Setting<Given<i128>>,
     pub(crate) timeout: Setting<Given<String>>,
+    pub(crate) retention: Setting<Given<String>>,
+    pub(crate) keys: KeysAttr,
     pub(crate) krate: Setting<Path>,
 }
 
@@ -64,6 +66,26 @@ const CHANNEL_KEYS: &[Key<ChannelAttr>] = &[
         name: "timeout",
         example: "timeout = \"30s\"",
         read: |attr, entry, errors| attr.timeout = entry.duration(errors),
+    },
+    Key {
+        name: "retention",
+        example: "retention = \"7d\"",
+        read: |attr, entry, errors| attr.retention = entry.duration(errors),
+    },
+    Key {
+        name: "key",
+        example: "key = order_id",
+        read: |attr, entry, errors| attr.keys.key = entry.field(errors),
+    },
+    Key {
+        name: "ordered",
+        example: "ordered",
+        read: |attr, entry, errors| attr.keys.ordered = entry.flag(errors),
+    },
+    Key {
+        name: "dedupe",
+        example: "dedupe = \"{order_id}\"",
+        read: |attr, entry, errors| attr.keys.dedupe = entry.text(errors),
     },
     Key {
         name: "version",
@@ -121,36 +143,21 @@ pub(crate) fn read(input: &DeriveInput, errors: &mut Errors) -> ChannelAttr {
             "second `#[channel(..)]`: a type has one channel\nmove the keys into the first `#[channel(..)]`",
         );
     }
-    refuse_inside(&input.data, errors);
     read
 }
 
-fn channel_attrs(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
+pub(crate) fn channel_attrs(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
     attrs.iter().filter(|attr| attr.path().is_ident("channel"))
+}
+
+/// Whether the attribute of a type takes this key.
+pub(crate) fn is_key(word: &str) -> bool {
+    CHANNEL_KEYS.iter().any(|key| key.name == word)
 }
 
 /// The attribute to offer for the type `of`.
 fn line_for(of: &Ident) -> String {
     format!("#[channel(\"{}\")]", name::for_type(of))
-}
-
-/// Reports every `#[channel]` inside of the type, where it would be ignored in silence.
-fn refuse_inside(data: &Data, errors: &mut Errors) {
-    let inside: Vec<&Vec<Attribute>> = match data {
-        Data::Struct(data) => data.fields.iter().map(|field| &field.attrs).collect(),
-        Data::Union(data) => data.fields.named.iter().map(|field| &field.attrs).collect(),
-        Data::Enum(data) => {
-            let variants = data.variants.iter();
-            variants
-                .flat_map(|variant| {
-                    std::iter::once(&variant.attrs).chain(variant.fields.iter().map(|field| &field.attrs))
-                })
-                .collect()
-        }
-    };
-    for attr in inside.into_iter().flat_map(|attrs| channel_attrs(attrs)) {
-        errors.push(attr, "`#[channel(..)]` describes the whole type\nmove it above the `struct` or `enum`");
-    }
 }
 
 /// Reads `#[channel ..]` in whatever form it is written.
@@ -180,10 +187,12 @@ fn read_attribute(attribute: &Attribute, of: &Ident, attr: &mut ChannelAttr, err
 /// Reads the inside of `#[channel(..)]`: the name, then keys.
 fn read_channel(tokens: TokenStream, of: &Ident, attr: &mut ChannelAttr, errors: &mut Errors) {
     let mut items = item::split(tokens, errors).into_iter().peekable();
-    // `#[channel(sms)]`: a lone word in first place is a name without quotes, unless it is a key or nearly one.
+    // `#[channel(sms)]`: a lone word in first place is a name without quotes, unless it is a key, or nearly one that takes a
+    // value.
     let unquoted = items.next_if(|item| {
         let Item::Keyed(word, item::Value::Missing) = item else { return false };
-        suggest::nearest(&word.to_string(), CHANNEL_KEYS.iter().map(|key| key.name)).is_none()
+        let takes_value = CHANNEL_KEYS.iter().map(|key| key.name).filter(|key| *key != "ordered");
+        !is_key(&word.to_string()) && suggest::nearest(&word.to_string(), takes_value).is_none()
     });
     if let Some(Item::Keyed(word, _)) = unquoted {
         errors.push(&word, format!("the name of a channel is a string literal\nwrite `\"{word}\"`"));
@@ -284,6 +293,7 @@ fn unknown<T>(key: &Ident, table: &[Key<T>]) -> String {
     let outside = CHANNEL_KEYS.iter().any(|known| key == known.name);
     let advice = match here {
         _ if inside_backoff => format!("; it belongs inside: `backoff({key} = ..)`"),
+        _ if key == "redact" => "; it stands before a field: `#[channel(redact)]`".to_owned(),
         _ if outside => "; it belongs outside of `backoff(..)`".to_owned(),
         Some(meant) => format!("; did you mean `{meant}`?"),
         None => String::new(),

@@ -2,13 +2,16 @@
 
 use crate::attr::{BackoffAttr, ChannelAttr};
 use crate::errors::Errors;
+use crate::fields::Fields;
+use crate::keys::{self, Keys};
+use crate::redact::{self, Redaction};
 use crate::value::{Given, Setting};
-use crate::{duration, name};
+use crate::{duration, horizon, name};
 use std::time::Duration;
 use syn::{Ident, LitStr, Path, PathSegment};
 
 /// A channel that keeps every rule, but for a name, which it may lack after an error.
-pub(crate) struct Channel {
+pub(crate) struct Channel<'a> {
     pub(crate) name: Option<LitStr>,
     pub(crate) description: String,
     pub(crate) version: Option<u32>,
@@ -16,6 +19,11 @@ pub(crate) struct Channel {
     pub(crate) backoff: Option<Backoff>,
     pub(crate) max_panics: Option<u32>,
     pub(crate) timeout: Option<Duration>,
+    /// `Some(None)` is for ever.
+    pub(crate) retention: Option<Option<Duration>>,
+    pub(crate) keys: Keys<'a>,
+    /// Empty if nothing is redacted.
+    pub(crate) redactions: Vec<Redaction<'a>>,
     pub(crate) krate: Option<Path>,
 }
 
@@ -29,14 +37,19 @@ pub(crate) struct Backoff {
 
 // `pubsub::Backoff::DEFAULT`, which a derive cannot read. Only compared with, never written into the user's crate;
 // `tests/ui/pass/full_surface.rs` holds them against the original.
-const DEFAULT_INITIAL: Duration = Duration::from_secs(1);
-const DEFAULT_MAX: Duration = Duration::from_secs(15 * 60);
+pub(crate) const DEFAULT_INITIAL: Duration = Duration::from_secs(1);
+pub(crate) const DEFAULT_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// `pubsub::Backoff::LONGEST`, and the longest timeout as well.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Checks the attributes of the type `of`.
-pub(crate) fn check(attr: ChannelAttr, of: &Ident, errors: &mut Errors) -> Channel {
+/// Checks the attributes of the type `of`, which has these fields.
+pub(crate) fn check<'a>(
+    attr: ChannelAttr,
+    of: &Ident,
+    fields: Option<&Fields<'a>>,
+    errors: &mut Errors,
+) -> Channel<'a> {
     let name = attr.name.and_then(|literal| match name::check(&literal.value(), of) {
         Ok(()) => Some(literal),
         Err(message) => {
@@ -47,14 +60,20 @@ pub(crate) fn check(attr: ChannelAttr, of: &Ident, errors: &mut Errors) -> Chann
     if let Setting::Set(path) = &attr.krate {
         absolute(path, errors);
     }
+    let max_attempts = attr.max_attempts.and_then(|given| from_one("max_attempts", &given, errors));
+    let backoff = attr.backoff.and_then(|backoff| check_backoff(backoff, errors));
+    let retention = attr.retention.and_then(|given| check_retention(given, &max_attempts, &backoff, errors));
     Channel {
         name: name.set(),
         description: attr.description,
         version: attr.version.and_then(|given| from_one("version", &given, errors)).set(),
-        max_attempts: attr.max_attempts.and_then(|given| from_one("max_attempts", &given, errors)).set(),
-        backoff: attr.backoff.set().and_then(|backoff| check_backoff(backoff, errors)),
+        max_attempts: max_attempts.set(),
+        backoff: backoff.set(),
         max_panics: attr.max_panics.and_then(|given| from_one("max_panics", &given, errors)).set(),
         timeout: attr.timeout.and_then(|given| check_timeout(given, errors)).set(),
+        retention: retention.set(),
+        keys: keys::check(attr.keys, fields, errors),
+        redactions: fields.map(|fields| redact::read(fields, errors)).unwrap_or_default(),
         krate: attr.krate.set(),
     }
 }
@@ -114,6 +133,42 @@ fn check_timeout(given: Given<String>, errors: &mut Errors) -> Option<Duration> 
         return None;
     }
     at_most_longest("timeout", given, no_timeout, errors).map(|given| given.value)
+}
+
+/// How long events stay in the log. `Some(None)` is for ever.
+fn check_retention(
+    given: Given<String>,
+    max_attempts: &Setting<u32>,
+    backoff: &Setting<Backoff>,
+    errors: &mut Errors,
+) -> Option<Option<Duration>> {
+    match given.value.trim().to_lowercase().as_str() {
+        "forever" if given.value == "forever" => return Some(None),
+        "forever" | "for ever" | "never" | "none" | "infinite" | "infinity" | "unlimited" => {
+            let message =
+                format!("`{}` is no duration\nto keep events for ever, write `\"forever\"`", given.value);
+            errors.push(&given.tokens, message);
+            return None;
+        }
+        _ => {}
+    }
+    let given = read_duration(given, errors)?;
+    // What is broken would only be told twice.
+    let max_attempts = match max_attempts {
+        Setting::Broken => return None,
+        Setting::Unset => None,
+        Setting::Set(attempts) => Some(*attempts),
+    };
+    let backoff = match backoff {
+        Setting::Broken => return None,
+        Setting::Unset => None,
+        Setting::Set(backoff) => Some(backoff),
+    };
+    if let Some(message) = horizon::refuse(given.value, horizon::horizon(max_attempts, backoff)) {
+        errors.push(&given.tokens, message);
+        return None;
+    }
+    Some(Some(given.value))
 }
 
 fn check_backoff(attr: BackoffAttr, errors: &mut Errors) -> Option<Backoff> {

@@ -1,6 +1,7 @@
 //! Writes the implementation of `Channel`, also after an error: then as a fallback that keeps the error alone.
 
 use crate::check::{Backoff, Channel};
+use crate::methods;
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use syn::{DeriveInput, Path, parse_quote};
 const FALLBACK_NAME: &str = "invalid";
 
 /// The implementation for `input`. `unfit` is the error that says that the type cannot be a payload at all.
-pub(crate) fn expand(input: &DeriveInput, channel: &Channel, unfit: Option<&TokenStream>) -> TokenStream {
+pub(crate) fn expand(input: &DeriveInput, channel: &Channel<'_>, unfit: Option<&TokenStream>) -> TokenStream {
     let of = &input.ident;
     let (_, ty_generics, _) = input.generics.split_for_impl();
     // The type as the user wrote it, so that what is wrong with it is reported there.
@@ -29,6 +30,12 @@ pub(crate) fn expand(input: &DeriveInput, channel: &Channel, unfit: Option<&Toke
     let (impl_generics, _, where_clause) = generics.split_for_impl();
     let import = import(channel.krate.as_ref());
     let consts = consts(channel);
+    // What looks into a type that is unfit would only repeat that it is.
+    let methods = unfit.is_none().then(|| {
+        let keys = methods::keys(&channel.keys);
+        let redacted = methods::redacted(of, &channel.redactions);
+        quote!(#keys #redacted)
+    });
     quote! {
         const _: () = {
             #import
@@ -36,6 +43,7 @@ pub(crate) fn expand(input: &DeriveInput, channel: &Channel, unfit: Option<&Toke
             #[automatically_derived]
             impl #impl_generics __pubsub::Channel for #ty #where_clause {
                 #consts
+                #methods
             }
         };
     }
@@ -66,7 +74,7 @@ fn import(krate: Option<&Path>) -> TokenStream {
 }
 
 /// The constants that the attributes set; the trait has a default for every other.
-fn consts(channel: &Channel) -> TokenStream {
+fn consts(channel: &Channel<'_>) -> TokenStream {
     let name = match &channel.name {
         Some(name) => quote!(#name),
         None => quote!(#FALLBACK_NAME),
@@ -91,6 +99,21 @@ fn consts(channel: &Channel) -> TokenStream {
                 ::core::option::Option::Some(#value);
         }
     });
+    let retention = channel.retention.map(|retention| {
+        let value = match retention.map(duration_value) {
+            Some(value) => quote!(::core::option::Option::Some(#value)),
+            None => quote!(::core::option::Option::None),
+        };
+        quote! {
+            const RETENTION: ::core::option::Option<::core::option::Option<__pubsub::__private::Duration>> =
+                ::core::option::Option::Some(#value);
+        }
+    });
+    let ordered = channel.keys.ordered.then(|| {
+        quote!(
+            const ORDERED: ::core::primitive::bool = true;
+        )
+    });
     quote! {
         const NAME: &'static ::core::primitive::str = #name;
         #description
@@ -99,6 +122,8 @@ fn consts(channel: &Channel) -> TokenStream {
         #backoff
         #max_panics
         #timeout
+        #retention
+        #ordered
     }
 }
 
@@ -113,6 +138,6 @@ fn backoff_value(backoff: &Backoff) -> TokenStream {
 }
 
 fn duration_value(value: Duration) -> TokenStream {
-    let nanos = u64::try_from(value.as_nanos()).expect("a checked duration is at most 24 hours");
+    let nanos = u64::try_from(value.as_nanos()).expect("a duration is at most 500 years");
     quote!(__pubsub::__private::Duration::from_nanos(#nanos))
 }

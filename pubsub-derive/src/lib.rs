@@ -4,9 +4,9 @@
 //!
 //! | stage | module | from → to |
 //! |---|---|---|
-//! | read | `attr`, with `item`, `value` and `docs` | tokens → typed attributes |
-//! | check | `check`, with `name` and `duration`; `shape` for the type itself | typed attributes → a channel |
-//! | write | `expand` | a channel → `impl Channel` |
+//! | read | `attr`, with `item`, `value`, `field`, `template` and `docs`; `redact` on fields | tokens → typed attributes |
+//! | check | `check`, with `name`, `duration`, `horizon` and `keys`; `shape` for the type itself | typed attributes → a channel |
+//! | write | `expand`, with `methods` | a channel → `impl Channel` |
 //!
 //! No stage stops at a mistake: `errors` collects them, and what is left is still expanded, so that a mistake shows up
 //! once, on the tokens that hold it, and not again wherever the channel is used.
@@ -17,15 +17,23 @@ mod docs;
 mod duration;
 mod errors;
 mod expand;
+mod field;
+mod fields;
+mod horizon;
 mod item;
+mod keys;
+mod methods;
 mod name;
+mod redact;
 mod shape;
 mod suggest;
+mod template;
 mod value;
 
 use errors::Errors;
+use fields::Fields;
 use proc_macro2::TokenStream;
-use syn::DeriveInput;
+use syn::{Data, DeriveInput};
 
 /// Implements `pubsub::Channel` for a struct or an enum.
 ///
@@ -50,14 +58,24 @@ use syn::DeriveInput;
 /// | `backoff(..)` | the delays between attempts: `initial = "1s"`, `factor = 2.0` (1 to 1,000,000), `max = "15m"` (at most 24h), `jitter = 0.2` (0 to 1); each one left out is as in `Backoff::DEFAULT` |
 /// | `max_panics = 3` | from 1: how often an event's handler panics before the event becomes a dead letter, even if attempts remain |
 /// | `timeout = "30s"` | above 0, at most 24h: how long a handler may take for one delivery; left out, as long as it likes |
+/// | `key = order_id` | a field, or a path to one, that implements `Display`, or an `Option` of such: what the event belongs to; `None` is no key |
+/// | `ordered` | subscriptions handle the events of one key one after another, unless they say otherwise; needs `key` |
+/// | `dedupe = "{user_id}:{kind}"` | fields in braces, as for `key`: an event is not published if one with the same dedupe key was within the channel's window, a day unless set by `pubsub.set_dedupe_window`; a `None` in it is no dedupe key |
+/// | `retention = "30d"` | how long events stay in the log after everybody has read them, or `"forever"`; not shorter than retries may take |
 /// | `version = 2` | from 1: the version of the payload's shape |
 /// | `crate = ::path` | where `pubsub` is, if not at `::pubsub` |
 ///
 /// A duration is a number and a unit: `"500ms"`, `"1.5s"`, `"15m"`, `"2h"`, `"1d"`.
 ///
+/// Before a field, `#[channel(redact)]` keeps its value out of logs, of the `Debug` of a delivery, and of stored errors.
+///
 /// # The type
 /// It implements `Serialize` and `Deserialize` and owns its data: no lifetimes, no references. A type parameter has to
 /// be a payload itself, and every instance of the type is on the same channel.
+///
+/// It may be an enum, however serde tags it: `key` and `dedupe` then name fields that every variant has. A tuple's fields
+/// are `0`, `1`, and so on. Fields have the names that they have in Rust, whatever serde calls them, and one that is
+/// `#[serde(skip)]` can be no part of a key.
 #[proc_macro_derive(Channel, attributes(channel))]
 pub fn derive_channel(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     let input = syn::parse_macro_input!(input as DeriveInput);
@@ -67,7 +85,9 @@ pub fn derive_channel(input: proc_macro::TokenStream) -> proc_macro::TokenStream
 fn expand_channel(input: &DeriveInput) -> TokenStream {
     let mut errors = Errors::default();
     let attr = attr::read(input, &mut errors);
-    let channel = check::check(attr, &input.ident, &mut errors);
+    // A union has none that could be named: it is refused as a whole.
+    let fields = (!matches!(input.data, Data::Union(_))).then(|| Fields::new(input));
+    let channel = check::check(attr, &input.ident, fields.as_ref(), &mut errors);
     let mut unfit = shape::check(input);
     let mut tokens = expand::expand(input, &channel, unfit.take_first().as_ref());
     tokens.extend(errors.into_compile_errors());

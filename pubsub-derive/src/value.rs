@@ -4,10 +4,12 @@
 
 use crate::duration;
 use crate::errors::Errors;
+use crate::field::FieldPath;
 use crate::item::Value;
 use proc_macro2::TokenStream;
+use quote::ToTokens as _;
 use syn::parse::{ParseStream, Parser as _};
-use syn::{Ident, Lit, Path, Token};
+use syn::{Ident, Lit, LitStr, Path, Token};
 
 /// What the user said about one key.
 #[derive(Default)]
@@ -125,6 +127,43 @@ impl Entry {
         drop(entry.refuse::<Path>("a path, without quotes", Some(&text), errors));
         // Good enough to find the crate, so that this one mistake is the only error.
         Setting::Set(path)
+    }
+
+    /// `key`, without a value; what is set is the word itself.
+    pub(crate) fn flag(self, errors: &mut Errors) -> Setting<TokenStream> {
+        match self.value {
+            Value::Missing => Setting::Set(self.key.into_token_stream()),
+            _ => self.refuse("no value", None, errors),
+        }
+    }
+
+    /// `key = "text"`.
+    pub(crate) fn text(self, errors: &mut Errors) -> Setting<LitStr> {
+        let takes = "text in quotes, with fields in braces";
+        let Value::Assigned(tokens) = &self.value else { return self.refuse(takes, None, errors) };
+        match syn::parse2::<LitStr>(tokens.clone()) {
+            Ok(text) if text.suffix().is_empty() => Setting::Set(text),
+            _ => {
+                let is_field = FieldPath::from_tokens(tokens).is_some();
+                let spelled = tokens.to_string().replace(' ', "");
+                let meant = is_field.then(|| format!("\"{{{spelled}}}\""));
+                self.refuse(takes, meant.as_deref(), errors)
+            }
+        }
+    }
+
+    /// `key = a_field` or `key = a.path`.
+    pub(crate) fn field(self, errors: &mut Errors) -> Setting<Given<FieldPath>> {
+        let Value::Assigned(tokens) = &self.value else { return self.refuse("a field", None, errors) };
+        if let Some(value) = FieldPath::from_tokens(tokens) {
+            return Setting::Set(Given { value, tokens: tokens.clone() });
+        }
+        let quoted = syn::parse2::<LitStr>(tokens.clone()).ok().map(|quoted| quoted.value());
+        match quoted.filter(|text| text.parse().is_ok_and(|tokens| FieldPath::from_tokens(&tokens).is_some()))
+        {
+            Some(text) => self.refuse("a field, without quotes", Some(&text), errors),
+            None => self.refuse("a field, or a path to one", None, errors),
+        }
     }
 
     /// `key(..)`.

@@ -48,6 +48,9 @@ pub use store::publish::{PublishOptions, Session, publish, publish_all, publish_
 /// What `#[derive(Channel)]` writes code against. Not part of the public interface.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::model::derived::{AsKey, Beside, Hidden, Redacted, joined, text};
+    pub use std::borrow::Cow;
+    pub use std::fmt;
     pub use std::time::Duration;
 }
 

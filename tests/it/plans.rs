@@ -99,7 +99,7 @@ fn inspect(node: &Value, tell: &dyn Fn(&Value, u64)) {
 }
 
 /// Three subscriptions: one with everything, one that has read all, and an ordered one with a key that fails.
-const SUBSCRIPTIONS: [&str; 10] = [
+const SUBSCRIPTIONS: [&str; 11] = [
     "select pubsub.declare_channel('sms')",
     "select pubsub.declare_channel('email')",
     "select pubsub.subscribe('sms', 'full')",
@@ -109,6 +109,7 @@ const SUBSCRIPTIONS: [&str; 10] = [
     "select pubsub.register_process('host', 2, 'test')",
     "alter table pubsub.mailbox set (autovacuum_enabled = false)",
     "alter table pubsub.dead_letters set (autovacuum_enabled = false)",
+    "alter table pubsub.dedupe_keys set (autovacuum_enabled = false)",
     "do $$
      declare partition regclass;
      begin
@@ -144,6 +145,11 @@ async fn load(client: &Client) {
                 case when n = {rows} then now() else 'infinity' end, 'no'
            from pubsub.subscriptions s, generate_series(1, {rows}) n where s.name = 'ordered';
 
+         insert into pubsub.dedupe_keys (channel, key, event_id, published_at)
+         select c.id, 'key' || n, n, now() - n % 2 * interval '2 days'
+           from pubsub.channels c, generate_series(1, {rows}) n where c.name = 'sms'
+         on conflict do nothing;
+
          insert into pubsub.dead_letters (subscription, event_id, channel, payload, version, published_at, attempt, panics,
                                           crashes, reason)
          select s.id, -n - {rows}, 'sms', '{{}}', 1, now(), 20, 0, 0, 'exhausted'
@@ -158,6 +164,12 @@ async fn a_day(session: &Explained, when: &str) {
     run("select pubsub.beat(1)::int").await;
     run("select pubsub.beat(2)::int").await;
     run("select pubsub.publish('sms', '{}', 'key1')").await;
+    for key in ["'key1'", "'key2'", "gen_random_uuid()::text"] {
+        run(&format!("select pubsub.publish_once('sms', '{{}}', {key})")).await;
+    }
+    let keys = format!("'{{}}'), array_agg('key' || n % 30)) from generate_series(1, {BATCH}) n");
+    run(&format!("select pubsub.publish_all_once('sms', array_agg(jsonb {keys}")).await;
+    run(&format!("select pubsub.forget_dedupe_keys({BATCH})")).await;
     for subscription in [1, 2, 3] {
         let claim = format!("select token from pubsub.claim({subscription}, 1, {BATCH}, begins => 10)");
         let mut tokens = run(&claim).await;

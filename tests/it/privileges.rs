@@ -27,6 +27,7 @@ function count_processes             owner's | subscriber: execute | observer: e
 function count_seek
 function count_unread                owner's | observer: execute
 function declare_channel             owner's | subscriber: execute
+function dedupe_since
 function detach_partition            owner's | subscriber: execute
 function dispose
 function drop_partition              owner's | subscriber: execute
@@ -39,6 +40,7 @@ function finished_stragglers
 function first_event_since
 function first_of_key
 function first_unread
+function forget_dedupe_keys          owner's | subscriber: execute
 function forget_fences
 function grant_audience
 function grant_observer
@@ -85,6 +87,8 @@ function place_cursor
 function positions
 function prepare_lanes
 function publish                     owner's | publisher: execute
+function publish_all_once            owner's | publisher: execute
+function publish_once                owner's | publisher: execute
 function publishing_lock_class
 function reason_of_death
 function rebalance
@@ -118,6 +122,7 @@ function seek_to_event               owner's | subscriber: execute
 function seek_to_now                 owner's | subscriber: execute
 function seek_to_time                owner's | subscriber: execute
 function sessions_began_at
+function set_dedupe_window           owner's | subscriber: execute
 function set_retention               owner's | subscriber: execute
 function set_unread_limit            owner's | subscriber: execute
 function settle                      owner's | subscriber: execute
@@ -149,6 +154,7 @@ table channels
 table cursors
 table db_events                      | publisher: insert (channel, headers, key, payload, version), select (id)
 table dead_letters
+table dedupe_keys
 table home
 table lanes
 table leases

@@ -14,6 +14,8 @@ pub(crate) enum Transaction {
     Held,
     /// Transaction id first, then a wait, then the key's row lock: ids, transaction ids and commits in three orders.
     Keyed,
+    /// Under dedupe keys that others are publishing at the same moment.
+    Once,
     /// Savepoints, some of them rolled back.
     Savepoints,
     /// A snapshot that is old by the time of the insert.
@@ -42,9 +44,10 @@ pub(crate) struct Load {
 
 /// Everything that publishers do.
 pub(crate) const BROAD: &[(Transaction, u32)] = &[
-    (Transaction::Autocommit, 38),
+    (Transaction::Autocommit, 32),
     (Transaction::Held, 6),
     (Transaction::Keyed, 25),
+    (Transaction::Once, 6),
     (Transaction::Savepoints, 12),
     (Transaction::RepeatableRead, 8),
     (Transaction::TwoPhase, 6),

@@ -65,6 +65,7 @@ impl Publisher {
             Transaction::Autocommit => self.autocommit().await,
             Transaction::Held => self.held().await,
             Transaction::Keyed => self.keyed().await,
+            Transaction::Once => self.once().await,
             Transaction::Savepoints => self.savepoints().await,
             Transaction::RepeatableRead => self.repeatable_read().await,
             Transaction::TwoPhase => self.two_phase().await,
@@ -119,6 +120,26 @@ impl Publisher {
             ))
             .await?;
         Ok(usize::from(committed))
+    }
+
+    async fn once(&mut self) -> Result<usize> {
+        // The same for all publishers for three milliseconds, so most are published by several at once.
+        let moment = "(extract(epoch from clock_timestamp()) * 300)::bigint";
+        let publish = if self.rng.bool() {
+            format!("pubsub.publish_once('{OBSERVED}', '{{}}', {moment}::text)")
+        } else {
+            let keys = format!("array(select ({moment} + g)::text from generate_series(0, 2) g)");
+            format!("pubsub.publish_all_once('{OBSERVED}', '{{\"{{}}\", \"{{}}\", \"{{}}\"}}', {keys})")
+        };
+        let (wait, (end, committed)) = (self.short_wait(), self.commit_or_rollback(0.8));
+        self.client.batch_execute(&format!("begin; select {publish}; select pg_sleep({wait})")).await?;
+        let own = format!(
+            "select count(*) from pubsub.db_events e
+              where e.xid = pg_current_xact_id_if_assigned() and e.channel = '{OBSERVED}'"
+        );
+        let published: i64 = self.client.query_one(&own, &[]).await?.get(0);
+        self.client.batch_execute(end).await?;
+        Ok(if committed { usize::try_from(published).unwrap_or_default() } else { 0 })
     }
 
     async fn savepoints(&mut self) -> Result<usize> {

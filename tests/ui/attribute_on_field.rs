@@ -1,4 +1,4 @@
-//! The attribute describes the type, not a field.
+//! A name belongs above the type, not before a field.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

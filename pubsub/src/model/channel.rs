@@ -3,6 +3,8 @@
 use crate::policy::backoff::Backoff;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
 /// What can travel as an event: owned data that serde can write and read back.
@@ -81,6 +83,39 @@ pub trait Channel: Payload {
 
     /// How long a delivery waits between two attempts.
     const BACKOFF: Backoff = Backoff::DEFAULT;
+
+    /// How long an event stays in the log after every subscription has handled it: `Some(None)` is for ever, and `None`
+    /// leaves it as the database has it, 7 days unless set there. Set whenever a process that declares the channel starts.
+    const RETENTION: Option<Option<Duration>> = None;
+
+    /// Whether subscriptions handle the events of one key one after another, unless they say otherwise:
+    /// [`SubscribeOptions::ordered`](crate::SubscribeOptions::ordered).
+    const ORDERED: bool = false;
+
+    /// The fields whose values appear in no log, in no `Debug` of a [`Delivery`](crate::Delivery), and in no error text
+    /// that is stored.
+    const REDACTED: &'static [&'static str] = &[];
+
+    /// What the event belongs to: an order, a customer. Publishing takes it, unless
+    /// [`PublishOptions::key`](crate::PublishOptions::key) says another.
+    fn key(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    /// What makes an event the same as another: one whose dedupe key was published on the channel within its window, a
+    /// day unless set by `pubsub.set_dedupe_window`, is not published again. At most 1,024 bytes.
+    fn dedupe_key(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    /// For the `Debug` of a delivery: without the redacted fields.
+    #[doc(hidden)]
+    fn fmt_payload(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result
+    where
+        Self: fmt::Debug,
+    {
+        fmt::Debug::fmt(self, f)
+    }
 }
 
 /// The panics of a channel that says nothing else.

@@ -1,11 +1,12 @@
 //! A delivery given up.
 
+use crate::model::derived::Redacted;
 use crate::model::event::EventId;
 use jiff::Timestamp;
 use std::fmt;
 
 /// A delivery given up, kept until somebody redrives it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetter {
     /// The event.
@@ -22,6 +23,28 @@ pub struct DeadLetter {
     pub published_at: Timestamp,
     /// When it was given up, by the database's clock.
     pub died_at: Timestamp,
+    /// Whether the payload has a redacted field.
+    pub(crate) redacted: bool,
+}
+
+/// Without the payload, if one of its fields is redacted.
+impl fmt::Debug for DeadLetter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { event_id, payload, reason, attempts, error, published_at, died_at, redacted } = self;
+        let mut shown = f.debug_struct("DeadLetter");
+        shown.field("event_id", event_id);
+        match redacted {
+            true => shown.field("payload", &Redacted),
+            false => shown.field("payload", payload),
+        };
+        shown
+            .field("reason", reason)
+            .field("attempts", attempts)
+            .field("error", error)
+            .field("published_at", published_at)
+            .field("died_at", died_at)
+            .finish()
+    }
 }
 
 /// Why a delivery was given up.

@@ -7,6 +7,7 @@ use crate::model::process::ProcessId;
 use crate::panics::{Testimony, Witness};
 use actix::Message;
 use jiff::Timestamp;
+use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 use tracing::Span;
@@ -34,7 +35,6 @@ use tracing::Span;
 ///     }
 /// }
 /// ```
-#[derive(Debug)]
 pub struct Delivery<C> {
     payload: C,
     event: ClaimedEvent,
@@ -134,6 +134,28 @@ impl<C: Channel> Delivery<C> {
     #[must_use]
     pub fn into_payload(self) -> C {
         self.payload
+    }
+}
+
+/// Shows the payload as its own `Debug` does, but for the redacted fields.
+impl<C: Channel + fmt::Debug> fmt::Debug for Delivery<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("channel", &C::NAME)
+            .field("subscription", &self.subscription)
+            .field("event_id", &self.event.id.0)
+            .field("attempt", &self.event.attempt)
+            .field("payload", &Shown(&self.payload))
+            .finish_non_exhaustive()
+    }
+}
+
+/// A payload without its redacted fields.
+struct Shown<'a, C>(&'a C);
+
+impl<C: Channel + fmt::Debug> fmt::Debug for Shown<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt_payload(f)
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) struct Start {
 }
 
 /// An event as it was claimed: its payload not yet decoded, for the type is known only where the handler is.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct ClaimedEvent {
     /// Where it stands in the log.
     pub id: EventId,
@@ -64,6 +64,17 @@ pub(crate) struct ClaimedEvent {
     pub published_at: Timestamp,
     /// The subscription had passed it before, and was moved back.
     pub(crate) replay: bool,
+}
+
+/// Without what was published: its payload, its key and its headers.
+impl fmt::Debug for ClaimedEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClaimedEvent")
+            .field("id", &self.id.0)
+            .field("token", &self.token.0)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ClaimedEvent {

@@ -3,6 +3,7 @@
 pub(crate) mod channel;
 pub(crate) mod dead_letter;
 pub(crate) mod delivery;
+pub(crate) mod derived;
 pub(crate) mod event;
 pub(crate) mod failure;
 pub(crate) mod outcome;

@@ -1,11 +1,15 @@
 //! Writing and reading payloads, and refusing what could not be stored or read back.
 
-use crate::model::channel::Payload;
+use crate::model::channel::{Channel, Payload};
+use serde::ser::Error as _;
 
 /// Deepest nesting of a payload that is published. serde_json reads 128 levels; the rest is room for whoever wraps it.
 pub(crate) const MAX_DEPTH: usize = 64;
 
-/// Why a payload cannot be published.
+/// Longest key or dedupe key of an event, in bytes. The indexes that hold one take no more than twice that.
+pub(crate) const MAX_KEY_BYTES: usize = 1024;
+
+/// Why an event cannot be published.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PayloadError {
@@ -21,6 +25,66 @@ pub enum PayloadError {
     /// It nests too deep for its readers.
     #[error("it nests deeper than {MAX_DEPTH} levels")]
     TooDeep,
+    /// Its key, or its dedupe key, has a NUL character, which PostgreSQL's text cannot store.
+    #[error("its key contains a NUL character at byte {at}, which PostgreSQL cannot store")]
+    NulInKey {
+        /// Where, in the key.
+        at: usize,
+    },
+    /// Its key, or its dedupe key, is too long to be indexed.
+    #[error("its key has {bytes} bytes, and the limit is {MAX_KEY_BYTES}")]
+    KeyTooLong {
+        /// How long it is.
+        bytes: usize,
+    },
+    /// The database refused it, in words that quote it. Only for channels with redacted fields; for others the words are
+    /// in [`Error::Database`](crate::Error::Database).
+    #[error(
+        "the database refused it (SQLSTATE {sqlstate}); its words are withheld, because they may quote a redacted field"
+    )]
+    Refused {
+        /// What the database calls the error.
+        sqlstate: String,
+    },
+}
+
+/// Refuses a key that could not be stored, or not be indexed.
+pub(crate) fn check_key(key: &str) -> Result<(), PayloadError> {
+    if let Some(at) = key.bytes().position(|byte| byte == 0) {
+        return Err(PayloadError::NulInKey { at });
+    }
+    match key.len() {
+        bytes if bytes > MAX_KEY_BYTES => Err(PayloadError::KeyTooLong { bytes }),
+        _ => Ok(()),
+    }
+}
+
+/// Why a payload cannot be decoded, in words that may be stored and logged. serde's own quote the payload, so a channel with
+/// redacted fields only tells where it was.
+pub(crate) fn undecodable<C: Channel>(error: &serde_json::Error) -> String {
+    if C::REDACTED.is_empty() {
+        return error.to_string();
+    }
+    format!("not readable at line {} column {}; {}", error.line(), error.column(), withheld::<C>())
+}
+
+fn withheld<C: Channel>() -> String {
+    let fields: Vec<String> = C::REDACTED.iter().map(|field| format!("`{field}`")).collect();
+    let are = if fields.len() == 1 { "is" } else { "are" };
+    format!("what serde says is withheld, because {} {are} redacted", fields.join(", "))
+}
+
+/// The JSON text of an event's payload.
+///
+/// # Errors
+/// As [`encode`], without serde's words if the channel has redacted fields.
+pub(crate) fn encode_event<C: Channel>(event: &C) -> Result<String, PayloadError> {
+    encode(event).map_err(|error| match error {
+        PayloadError::Unserializable(_) if !C::REDACTED.is_empty() => {
+            PayloadError::Unserializable(serde_json::Error::custom(withheld::<C>()))
+        }
+        other => other,
+    })
 }
 
 /// The JSON text of a payload.

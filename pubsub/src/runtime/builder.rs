@@ -29,6 +29,7 @@ pub struct Builder {
 pub(super) struct Declaration {
     pub(super) version: u32,
     pub(super) description: &'static str,
+    pub(super) retention: Option<Option<Duration>>,
 }
 
 impl Builder {
@@ -44,12 +45,14 @@ impl Builder {
 
     /// Declares a channel that this process publishes on but does not subscribe to. Subscribing declares it too.
     pub fn declare<C: Channel>(mut self) -> Self {
-        self.declarations.insert(C::NAME, Declaration { version: C::VERSION, description: C::DESCRIPTION });
+        let declaration =
+            Declaration { version: C::VERSION, description: C::DESCRIPTION, retention: C::RETENTION };
+        self.declarations.insert(C::NAME, declaration);
         self
     }
 
     /// Declares a channel and sets how long its events stay in the log after every subscription has handled them; `None`
-    /// keeps them for ever. Unless it is set, here or by `pubsub.set_retention`, it is 7 days.
+    /// keeps them for ever. Unless it is set, here, by the channel's `retention`, or by `pubsub.set_retention`, it is 7 days.
     ///
     /// The log is trimmed in pieces, so events leave up to an eighth of the longest retention later (or up to an hour, if
     /// that is more), and not before those of other channels in the same piece.

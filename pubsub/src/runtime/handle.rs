@@ -120,7 +120,7 @@ impl PubSub {
         limit: usize,
     ) -> Result<Vec<DeadLetter>, Error> {
         let after = after.map_or(i64::MIN, |id| id.0);
-        self.store()?.dead_letters(C::NAME, subscription, after, limit).await
+        self.store()?.dead_letters::<C>(subscription, after, limit).await
     }
 
     /// Puts all dead letters of a subscription back to work, their attempts reset. Returns how many.

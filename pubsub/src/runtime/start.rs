@@ -22,6 +22,7 @@ use crate::store::{Store, Target};
 use actix::{Arbiter, Recipient, System};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -44,10 +45,7 @@ pub(super) async fn start(builder: Builder) -> Result<PubSub, Error> {
     let system = Thread::start()?;
     let home = runtime_of(&system).await?;
     let store = target.store(&home, config.connections, config.deadline);
-    declare(&store, &declarations).await?;
-    for (channel, retention) in retentions {
-        store.set_retention(channel, retention).await?;
-    }
+    declare(&store, &declarations, &retentions).await?;
     let mut posts = Vec::with_capacity(subscriptions.len());
     for subscription in subscriptions {
         let Subscription {
@@ -168,9 +166,17 @@ impl Wiring {
     }
 }
 
-async fn declare(store: &Store, declarations: &BTreeMap<&'static str, Declaration>) -> Result<(), Error> {
-    for (name, Declaration { version, description }) in declarations {
+/// Declares the channels. What the builder was told of a retention counts more than what the channel says.
+async fn declare(
+    store: &Store,
+    declarations: &BTreeMap<&'static str, Declaration>,
+    retentions: &BTreeMap<&'static str, Option<Duration>>,
+) -> Result<(), Error> {
+    for (name, Declaration { version, description, retention }) in declarations {
         store.declare_channel(name, *version, description).await?;
+        if let Some(retention) = retentions.get(name).or(retention.as_ref()) {
+            store.set_retention(name, *retention).await?;
+        }
     }
     Ok(())
 }

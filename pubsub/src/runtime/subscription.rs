@@ -93,15 +93,22 @@ impl SubscribeOptions {
         self
     }
 
-    /// Handles the events of one key one after another, in publish order, across processes, retries and crashes. Default:
-    /// unordered.
+    /// Handles the events of one key one after another, in publish order, across processes, retries and crashes. The default
+    /// of channels declared `ordered`, and of no others.
     ///
     /// An event that is retried holds up the later ones of its key, and no others; once it is done or a dead letter they go
-    /// on. The key is what [`PublishOptions::key`](crate::PublishOptions::key) said; events without one are in no order.
+    /// on. The key is the channel's, or what [`PublishOptions::key`](crate::PublishOptions::key) said; events without one are in no order.
     /// Publish order is the order of commits, so let publishers of one key wait for each other, by a row lock for instance.
     #[must_use]
     pub fn ordered(mut self) -> Self {
-        self.lanes.get_or_insert(DEFAULT_LANES);
+        self.lanes = self.lanes.filter(|&lanes| lanes > 0).or(Some(DEFAULT_LANES));
+        self
+    }
+
+    /// Handles events in no order, although the channel is declared `ordered`. The default of all other channels.
+    #[must_use]
+    pub fn unordered(mut self) -> Self {
+        self.lanes = Some(0);
         self
     }
 
@@ -163,7 +170,7 @@ impl Subscription {
             timeout: options.timeout.unwrap_or(C::TIMEOUT),
             backoff: options.backoff.unwrap_or(C::BACKOFF),
             concurrency: options.concurrency.unwrap_or(DEFAULT_CONCURRENCY),
-            lanes: options.lanes.unwrap_or(0),
+            lanes: options.lanes.unwrap_or(if C::ORDERED { DEFAULT_LANES } else { 0 }),
             from_beginning: options.from_beginning,
             unread_limit: options.unread_limit,
             start_cell: {

@@ -2,6 +2,7 @@
 
 use super::Store;
 use crate::error::Error;
+use crate::model::channel::Channel;
 use crate::model::dead_letter::{DeadLetter, Reason};
 use crate::model::event::EventId;
 use tokio_postgres::Row;
@@ -17,17 +18,16 @@ const REDRIVE_BATCH: i32 = 1_000;
 
 impl Store {
     /// Up to `limit` dead letters of a subscription with event ids above `after`, in their order.
-    pub(crate) async fn dead_letters(
+    pub(crate) async fn dead_letters<C: Channel>(
         &self,
-        channel: &str,
         subscription: &str,
         after: i64,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, Error> {
         const DOING: &str = "list dead letters";
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
-        let rows = self.query(DOING, DEAD_LETTERS, &[&channel, &subscription, &after, &limit]).await?;
-        let letters: Result<_, _> = rows.iter().map(dead_letter).collect();
+        let rows = self.query(DOING, DEAD_LETTERS, &[&C::NAME, &subscription, &after, &limit]).await?;
+        let letters: Result<_, _> = rows.iter().map(dead_letter::<C>).collect();
         letters.map_err(|source| Error::Database { doing: DOING, source })
     }
 
@@ -55,7 +55,7 @@ impl Store {
     }
 }
 
-fn dead_letter(row: &Row) -> Result<DeadLetter, tokio_postgres::Error> {
+fn dead_letter<C: Channel>(row: &Row) -> Result<DeadLetter, tokio_postgres::Error> {
     Ok(DeadLetter {
         event_id: EventId(row.try_get(0)?),
         payload: row.try_get(1)?,
@@ -64,5 +64,6 @@ fn dead_letter(row: &Row) -> Result<DeadLetter, tokio_postgres::Error> {
         error: row.try_get(4)?,
         published_at: row.try_get(5)?,
         died_at: row.try_get(6)?,
+        redacted: !C::REDACTED.is_empty(),
     })
 }

@@ -59,6 +59,23 @@ impl Store {
         .await
     }
 
+    /// Runs one statement that is not prepared, and so not logged: of a prepared one, the driver tells the `log` crate the
+    /// parameters, at level debug.
+    async fn query_unlogged(
+        &self,
+        doing: &'static str,
+        sql: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, Error> {
+        self.within_deadline(doing, async {
+            let session = self.session(doing).await?;
+            let rows = session.query_typed(sql, parameters).await;
+            session.give_back(rows.as_ref().err());
+            rows.map_err(|source| from_database(doing, source))
+        })
+        .await
+    }
+
     /// Runs two statements on one connection, each as a transaction of its own, sent together: the second starts when the
     /// first has committed, without waiting for us in between.
     async fn query_both(

@@ -4,9 +4,11 @@ use super::Store;
 use crate::error::{Error, from_database};
 use crate::model::channel::Channel;
 use crate::model::event::{EventId, Headers};
-use crate::model::payload;
+use crate::model::payload::{self, PayloadError};
+use std::borrow::Cow;
 use std::time::Duration;
 use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
 const PUBLISH: &str = "
@@ -14,9 +16,18 @@ const PUBLISH: &str = "
     values ($1, $2::text::jsonb, $3, $4, $5::text::jsonb)
     returning id";
 
+const PUBLISH_ONCE: &str = "select pubsub.publish_once($1, $2::text::jsonb, $6, $4, $5::text::jsonb, $3)";
+
 const PUBLISH_ALL: &str = "
     insert into pubsub.db_events (channel, payload, version)
     select $1, p.payload::jsonb, $3 from unnest($2::text[]) p (payload)";
+
+const PUBLISH_ALL_KEYED: &str = "
+    insert into pubsub.db_events (channel, payload, version, key)
+    select $1, p.payload::jsonb, $3, p.key from unnest($2::text[], $4::text[]) p (payload, key)";
+
+const PUBLISH_ALL_ONCE: &str =
+    "select pubsub.publish_all_once($1, $2::text[]::jsonb[], $5, $4, version => $3)";
 
 const DOING: &str = "publish";
 
@@ -37,6 +48,7 @@ const EVENTS_PER_STATEMENT: usize = 1_000;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PublishOptions {
     key: Option<String>,
+    dedupe_key: Option<String>,
     headers: Headers,
 }
 
@@ -47,10 +59,19 @@ impl PublishOptions {
         Self::default()
     }
 
-    /// What the event belongs to: an order, a customer.
+    /// What the event belongs to: an order, a customer. Unless it is said here, it is the channel's
+    /// ([`Channel::key`]). At most 1,024 bytes.
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
+        self
+    }
+
+    /// What makes the event the same as another: if one was published on the channel under this key a short while ago,
+    /// nothing is published. Unless it is said here, it is the channel's ([`Channel::dedupe_key`]). At most 1,024 bytes.
+    #[must_use]
+    pub fn dedupe_key(mut self, key: impl Into<String>) -> Self {
+        self.dedupe_key = Some(key.into());
         self
     }
 
@@ -108,6 +129,9 @@ sessions!(
 ///
 /// With a client instead of a transaction the event is a transaction of its own.
 ///
+/// If the event has a dedupe key that was published on the channel a short while ago, nothing is published, and the id is
+/// that of the first. A transaction that is publishing the same key at this moment is waited for.
+///
 /// # Errors
 /// [`Error::UndeclaredChannel`] if nobody has declared the channel in this database, [`Error::PayloadTooLarge`],
 /// [`Error::InvalidPayload`], or the database's own errors. After an error from the database the caller's transaction can
@@ -119,7 +143,7 @@ pub async fn publish<C: Channel>(session: &impl Session, event: &C) -> Result<Ev
     publish_with(session, event, &PublishOptions::default()).await
 }
 
-/// Publishes an event with a key or headers. Otherwise [`publish`].
+/// Publishes an event with a key, a dedupe key or headers. Otherwise [`publish`].
 ///
 /// # Errors
 /// As [`publish`].
@@ -129,19 +153,15 @@ pub async fn publish_with<C: Channel>(
     options: &PublishOptions,
 ) -> Result<EventId, Error> {
     let row = Written::new(event, options)?;
-    let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
-        (&row.channel, Type::TEXT),
-        (&row.payload, Type::TEXT),
-        (&row.version, Type::INT4),
-        (&row.key, Type::TEXT),
-        (&row.headers, Type::TEXT),
-    ];
-    let rows = within_deadline(session.run(PUBLISH, &parameters)).await?;
-    Ok(EventId(rows.first().expect("an insert returns its row").get(0)))
+    let (sql, parameters) = row.statement();
+    published(&within_deadline::<C>(session.run(sql, &parameters)).await?)
 }
 
 /// Publishes many events of one channel, a thousand to a statement: several times as many per second as one by one.
-/// Returns how many.
+/// Returns how many were published: all of them, but for those whose dedupe key was published before.
+///
+/// Transactions that publish many dedupe keys in different orders may deadlock, and one of them is then aborted by the
+/// database (SQLSTATE 40P01). Inside one call of up to a thousand events the order is always the same.
 ///
 /// # Errors
 /// As [`publish`]. With a client instead of a transaction, the statements before the failing one stay.
@@ -153,12 +173,30 @@ pub async fn publish_all<'a, C: Channel>(
     let mut published = 0;
     let mut events = events.into_iter().peekable();
     while events.peek().is_some() {
-        let payloads =
-            events.by_ref().take(EVENTS_PER_STATEMENT).map(encode).collect::<Result<Vec<String>, Error>>()?;
-        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
-            [(&channel, Type::TEXT), (&payloads, Type::TEXT_ARRAY), (&version, Type::INT4)];
-        within_deadline(session.run(PUBLISH_ALL, &parameters)).await?;
-        published += payloads.len() as u64;
+        let mut rows = Columns::default();
+        for event in events.by_ref().take(EVENTS_PER_STATEMENT) {
+            rows.push(event)?;
+        }
+        let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
+            (&channel, Type::TEXT),
+            (&rows.payloads, Type::TEXT_ARRAY),
+            (&version, Type::INT4),
+            (&rows.keys, Type::TEXT_ARRAY),
+            (&rows.dedupe_keys, Type::TEXT_ARRAY),
+        ];
+        let is_some = Option::<Cow<'_, str>>::is_some;
+        published += if rows.dedupe_keys.iter().any(is_some) {
+            let rows = within_deadline::<C>(session.run(PUBLISH_ALL_ONCE, &parameters)).await?;
+            let count: i64 = rows.first().expect("a function returns its value").get(0);
+            count.unsigned_abs()
+        } else {
+            let (sql, parameters) = match rows.keys.iter().any(is_some) {
+                true => (PUBLISH_ALL_KEYED, &parameters[..4]),
+                false => (PUBLISH_ALL, &parameters[..3]),
+            };
+            within_deadline::<C>(session.run(sql, parameters)).await?;
+            rows.payloads.len() as u64
+        };
     }
     Ok(published)
 }
@@ -171,10 +209,14 @@ impl Store {
         options: &PublishOptions,
     ) -> Result<EventId, Error> {
         let row = Written::new(event, options)?;
-        let id = self
-            .query_value(DOING, PUBLISH, &[&row.channel, &row.payload, &row.version, &row.key, &row.headers])
-            .await?;
-        Ok(EventId(id))
+        let (sql, parameters) = row.statement();
+        let rows = if C::REDACTED.is_empty() {
+            let values: Vec<_> = parameters.iter().map(|(value, _)| *value).collect();
+            self.query(DOING, sql, &values).await
+        } else {
+            self.query_unlogged(DOING, sql, &parameters).await
+        };
+        published(&rows.map_err(discreet::<C>)?)
     }
 }
 
@@ -183,37 +225,100 @@ struct Written<'a> {
     channel: &'static str,
     payload: String,
     version: i32,
-    key: Option<&'a str>,
+    key: Option<Cow<'a, str>>,
     headers: Option<String>,
+    dedupe_key: Option<Cow<'a, str>>,
 }
 
 impl<'a> Written<'a> {
-    fn new<C: Channel>(event: &C, options: &'a PublishOptions) -> Result<Self, Error> {
+    fn new<C: Channel>(event: &'a C, options: &'a PublishOptions) -> Result<Self, Error> {
         let invalid = |source| Error::InvalidPayload { channel: C::NAME, source };
         let headers = (!options.headers.is_empty()).then(|| payload::encode(&options.headers)).transpose();
         Ok(Self {
             channel: C::NAME,
-            payload: encode(event)?,
+            payload: payload::encode_event(event).map_err(invalid)?,
             version: version::<C>(),
-            key: options.key.as_deref(),
+            key: key(options.key.as_deref(), || event.key()).map_err(invalid)?,
             headers: headers.map_err(invalid)?,
+            dedupe_key: key(options.dedupe_key.as_deref(), || event.dedupe_key()).map_err(invalid)?,
         })
+    }
+
+    /// What publishes it. Without a dedupe key it is a plain insert.
+    fn statement(&self) -> (&'static str, Vec<(&(dyn ToSql + Sync), Type)>) {
+        let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = vec![
+            (&self.channel, Type::TEXT),
+            (&self.payload, Type::TEXT),
+            (&self.version, Type::INT4),
+            (&self.key, Type::TEXT),
+            (&self.headers, Type::TEXT),
+        ];
+        if self.dedupe_key.is_none() {
+            return (PUBLISH, parameters);
+        }
+        parameters.push((&self.dedupe_key, Type::TEXT));
+        (PUBLISH_ONCE, parameters)
     }
 }
 
-fn encode<C: Channel>(event: &C) -> Result<String, Error> {
-    payload::encode(event).map_err(|source| Error::InvalidPayload { channel: C::NAME, source })
+/// The id in the row that publishing returned.
+fn published(rows: &[Row]) -> Result<EventId, Error> {
+    let row = rows.first().expect("whatever publishes an event returns its id");
+    row.try_get(0).map(EventId).map_err(|source| Error::Database { doing: DOING, source })
+}
+
+/// Many events as the columns of their rows.
+#[derive(Default)]
+struct Columns<'a> {
+    payloads: Vec<String>,
+    keys: Vec<Option<Cow<'a, str>>>,
+    dedupe_keys: Vec<Option<Cow<'a, str>>>,
+}
+
+impl<'a> Columns<'a> {
+    fn push<C: Channel>(&mut self, event: &'a C) -> Result<(), Error> {
+        let invalid = |source| Error::InvalidPayload { channel: C::NAME, source };
+        self.payloads.push(payload::encode_event(event).map_err(invalid)?);
+        self.keys.push(key(None, || event.key()).map_err(invalid)?);
+        self.dedupe_keys.push(key(None, || event.dedupe_key()).map_err(invalid)?);
+        Ok(())
+    }
+}
+
+/// The key that the publisher said, or else the event's own, if it can be stored.
+fn key<'a>(
+    said: Option<&'a str>,
+    own: impl FnOnce() -> Option<Cow<'a, str>>,
+) -> Result<Option<Cow<'a, str>>, PayloadError> {
+    let key = said.map(Cow::Borrowed).or_else(own);
+    key.iter().try_for_each(|key| payload::check_key(key))?;
+    Ok(key)
 }
 
 fn version<C: Channel>() -> i32 {
     i32::try_from(C::VERSION).unwrap_or(i32::MAX)
 }
 
-async fn within_deadline(
+async fn within_deadline<C: Channel>(
     publishing: impl Future<Output = Result<Vec<Row>, tokio_postgres::Error>>,
 ) -> Result<Vec<Row>, Error> {
     tokio::time::timeout(DEADLINE, publishing)
         .await
         .map_err(|_| Error::Timeout { doing: DOING, after: DEADLINE })?
-        .map_err(|source| from_database(DOING, source))
+        .map_err(|source| discreet::<C>(from_database(DOING, source)))
+}
+
+/// The database's error. It may quote the values that it refused, so that of a channel with redacted fields goes without
+/// its words.
+fn discreet<C: Channel>(error: Error) -> Error {
+    let Error::Database { source, .. } = &error else { return error };
+    // Class 22 is about values, and 23 about rows that break a constraint.
+    let refused = source.code().map(SqlState::code).filter(|code| ["22", "23"].contains(&&code[..2]));
+    match refused {
+        Some(code) if !C::REDACTED.is_empty() => {
+            let source = PayloadError::Refused { sqlstate: code.to_owned() };
+            Error::InvalidPayload { channel: C::NAME, source }
+        }
+        _ => error,
+    }
 }

@@ -32,6 +32,10 @@ const SLACK: Duration = Duration::from_secs(5);
 /// Steps in one go; a partition takes two.
 const MOST_STEPS: usize = 100;
 
+/// Dedupe keys that are forgotten in one transaction, and transactions in one go: more than anybody publishes meanwhile.
+const DEDUPE_BATCH: i32 = 10_000;
+const MOST_DEDUPE_BATCHES: usize = 50;
+
 /// A subscription whose events lie unread.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Unread {
@@ -74,6 +78,20 @@ impl Store {
     pub(crate) async fn advance_idle_cursors(&self) -> Result<i64, Error> {
         let sql = "select pubsub.advance_idle_cursors()::bigint";
         self.query_value("move idle cursors on", sql, &[]).await
+    }
+
+    /// Forgets dedupe keys whose window is over. Returns how many.
+    pub(crate) async fn forget_dedupe_keys(&self) -> Result<i64, Error> {
+        let mut total = 0;
+        for _ in 0..MOST_DEDUPE_BATCHES {
+            let sql = "select pubsub.forget_dedupe_keys($1)";
+            let forgotten: i64 = self.query_value("forget dedupe keys", sql, &[&DEDUPE_BATCH]).await?;
+            total += forgotten;
+            if forgotten < i64::from(DEDUPE_BATCH) {
+                break;
+            }
+        }
+        Ok(total)
     }
 
     /// Subscriptions whose events have lain unread for longer than this.

@@ -16,10 +16,15 @@ use std::time::Duration;
     max_attempts = 8,
     backoff(initial = "1.5s", factor = 3, max = "1h", jitter = 0.25),
     max_panics = 5,
-    timeout = "1.5s"
+    timeout = "1.5s",
+    retention = "30d",
+    key = customer,
+    ordered,
+    dedupe = "{{{id}}}:{customer}"
 )]
 struct OrderPaid {
     id: i64,
+    #[channel(redact)]
     customer: String,
     total: Option<u64>,
 }
@@ -42,6 +47,91 @@ pub(crate) struct Heartbeat;
 enum Payment {
     Card { number: String },
     Cash,
+}
+
+/// Every kind of enum that serde knows can have keys and redacted fields.
+mod enums {
+    use super::{Channel, Deserialize, Serialize};
+
+    #[derive(Debug, Serialize, Deserialize, Channel)]
+    #[channel("externally", key = id, dedupe = "{id}", retention = "forever")]
+    pub enum Externally {
+        Card {
+            id: u64,
+            #[channel(redact)]
+            number: String,
+        },
+        Cash {
+            id: u64,
+        },
+    }
+
+    #[derive(Debug, Serialize, Deserialize, Channel)]
+    #[channel("internally", key = r#type, dedupe = "{type}")]
+    #[serde(tag = "kind", rename_all_fields = "camelCase")]
+    pub enum Internally {
+        Card {
+            r#type: char,
+            #[channel(redact)]
+            #[serde(rename = "secret")]
+            number: String,
+        },
+        Cash {
+            r#type: char,
+        },
+    }
+
+    #[derive(Debug, Serialize, Deserialize, Channel)]
+    #[channel("adjacently", key = 0, ordered)]
+    #[serde(tag = "kind", content = "of")]
+    pub enum Adjacently {
+        Card(u64, #[channel(redact)] String),
+        Cash(Option<u64>),
+    }
+
+    #[derive(Debug, Serialize, Deserialize, Channel)]
+    #[channel("untagged", key = order.id.0, dedupe = "{order.id.0}/{order.part}")]
+    #[serde(untagged)]
+    pub enum Untagged {
+        Card {
+            order: Order,
+            #[channel(redact)]
+            number: String,
+        },
+        Cash {
+            order: Order,
+        },
+    }
+
+    #[derive(Debug, Serialize, Deserialize)]
+    pub struct Order {
+        pub id: (u64, u8),
+        pub part: Option<String>,
+    }
+
+    /// Nothing is ever published here.
+    #[derive(Debug, Serialize, Deserialize, Channel)]
+    #[channel("never")]
+    pub enum Never {}
+}
+
+/// A key may be generic, if it can be shown.
+#[derive(Debug, Serialize, Deserialize, Channel)]
+#[channel("generic", key = 0, dedupe = "{0}")]
+struct Generic<T: std::fmt::Display>(T, #[channel(redact)] Opaque);
+
+/// What cannot be shown need not be shown, not even beside a redacted field.
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("unshown", key = 0)]
+struct Unshown(#[channel(redact)] u8, Opaque);
+
+#[derive(Serialize, Deserialize)]
+struct Opaque;
+
+impl std::fmt::Debug for Opaque {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("a redacted field is not even asked")
+    }
 }
 
 #[derive(Serialize, Deserialize, Channel)]
@@ -70,14 +160,27 @@ mod shadowed {
     struct u32;
     struct Option;
     struct Some;
+    struct None;
+    struct Cow;
     struct Backoff;
     struct Duration;
     trait Channel {}
 
     #[derive(::serde::Serialize, ::serde::Deserialize, ::pubsub::Channel)]
-    #[channel("shadowed", version = 2, max_attempts = 1, backoff(initial = "1s", jitter = 0))]
+    #[channel(
+        "shadowed",
+        version = 2,
+        max_attempts = 1,
+        backoff(initial = "1s", jitter = 0),
+        retention = "0s",
+        key = id,
+        ordered,
+        dedupe = "{id}-{r}"
+    )]
     pub struct Shadowed {
         pub id: i64,
+        #[channel(redact)]
+        pub r: i64,
     }
 
     #[derive(::serde::Serialize, ::serde::Deserialize, ::pubsub::Channel)]
@@ -103,6 +206,15 @@ mod from_macro {
             #[channel($name, max_attempts = $attempts, timeout = $timeout, crate = $path)]
             pub struct $type;
         };
+        ($type:ident, $field:ident) => {
+            #[derive(serde::Serialize, serde::Deserialize, pubsub::Channel)]
+            #[channel("keyed", key = $field, dedupe = "{id}")]
+            pub struct $type {
+                pub id: u8,
+                #[channel(redact)]
+                pub $field: u8,
+            }
+        };
         ($type:ident) => {
             #[derive(serde::Serialize, serde::Deserialize, pubsub::Channel)]
             #[channel("dollar", crate = $crate::from_macro::pubsub)]
@@ -112,6 +224,7 @@ mod from_macro {
 
     channel!(Generated, "generated", 4, "2m", ::pubsub);
     channel!(Dollar);
+    channel!(Keyed, other);
 }
 
 fn main() {
@@ -123,6 +236,12 @@ fn main() {
     assert_eq!(OrderPaid::BACKOFF, backoff);
     assert_eq!(OrderPaid::MAX_PANICS, 5);
     assert_eq!(OrderPaid::TIMEOUT, Some(Duration::from_millis(1_500)));
+    assert_eq!(OrderPaid::RETENTION, Some(Some(Duration::from_secs(30 * 24 * 60 * 60))));
+    const { assert!(OrderPaid::ORDERED) };
+    assert_eq!(OrderPaid::REDACTED, ["customer"]);
+    let paid = OrderPaid { id: 17, customer: "Ada".to_owned(), total: None };
+    assert_eq!(paid.key().as_deref(), Some("Ada"));
+    assert_eq!(paid.dedupe_key().as_deref(), Some("{17}:Ada"));
 
     assert_eq!(Sms::NAME, "sms");
     assert_eq!(Sms::DESCRIPTION, "Only a name: every default holds.");
@@ -131,6 +250,11 @@ fn main() {
     assert_eq!(Sms::BACKOFF, Backoff::DEFAULT);
     assert_eq!(Sms::MAX_PANICS, 3);
     assert_eq!(Sms::TIMEOUT, None);
+    assert_eq!(Sms::RETENTION, None);
+    const { assert!(!Sms::ORDERED) };
+    assert_eq!(Sms::REDACTED, [""; 0]);
+    assert_eq!(Sms(String::new()).key(), None);
+    assert_eq!(Sms(String::new()).dedupe_key(), None);
 
     assert_eq!(Heartbeat::DESCRIPTION, "");
     assert_eq!(Heartbeat::BACKOFF, Backoff::DEFAULT);
@@ -152,6 +276,13 @@ fn main() {
     assert_eq!(from_macro::Generated::TIMEOUT, Some(Duration::from_secs(120)));
     assert_eq!(from_macro::Dollar::NAME, "dollar");
 
+    assert_eq!(shadowed::Shadowed { id: 1, r: 2 }.dedupe_key().as_deref(), Some("1-2"));
+    assert_eq!(shadowed::Shadowed::RETENTION, Some(Some(Duration::ZERO)));
+    assert_eq!(from_macro::Keyed { id: 1, other: 2 }.key().as_deref(), Some("2"));
+    assert_eq!(from_macro::Keyed { id: 1, other: 2 }.dedupe_key().as_deref(), Some("1"));
+
+    enums_have_keys();
+    what_is_redacted_is_not_shown();
     what_backoff_leaves_out_is_as_in_the_default();
     a_type_inside_a_function_can_be_a_channel();
 }
@@ -159,11 +290,56 @@ fn main() {
 #[derive(Serialize, Deserialize, Clone)]
 struct OrderPaidId(i64);
 
+fn enums_have_keys() {
+    use enums::{Adjacently, Externally, Internally, Order, Untagged};
+    fn of<C: Channel>(event: &C) -> [Option<String>; 2] {
+        [event.key().map(Into::into), event.dedupe_key().map(Into::into)]
+    }
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(of(&Externally::Card { id: 1, number: String::new() }), [some("1"), some("1")]);
+    assert_eq!(of(&Externally::Cash { id: 2 }), [some("2"), some("2")]);
+    assert_eq!(Externally::RETENTION, Some(None));
+    assert_eq!(Externally::REDACTED, ["Card.number"]);
+    assert_eq!(of(&Internally::Card { r#type: 'a', number: String::new() }), [some("a"), some("a")]);
+    assert_eq!(of(&Internally::Cash { r#type: 'b' }), [some("b"), some("b")]);
+    assert_eq!(of(&Adjacently::Card(1, String::new())), [some("1"), None]);
+    assert_eq!(of(&Adjacently::Cash(Some(2))), [some("2"), None]);
+    assert_eq!(of(&Adjacently::Cash(None)), [None, None]);
+    assert_eq!(Adjacently::REDACTED, ["Card.1"]);
+    let order = |part: Option<&str>| Order { id: (7, 0), part: part.map(str::to_owned) };
+    let card = Untagged::Card { order: order(Some("a")), number: String::new() };
+    assert_eq!(of(&card), [some("7"), some("7/a")]);
+    assert_eq!(of(&Untagged::Cash { order: order(None) }), [some("7"), None]);
+    assert_eq!(enums::Never::NAME, "never");
+    assert_eq!(of(&Generic(3, Opaque)), [some("3"), some("3")]);
+    assert_eq!(of(&Unshown(3, Opaque)), [some("3"), None]);
+}
+
+fn what_is_redacted_is_not_shown() {
+    struct Shown<C>(C);
+    impl<C: Channel + std::fmt::Debug> std::fmt::Debug for Shown<C> {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            self.0.fmt_payload(f)
+        }
+    }
+    let secret = || "secret".to_owned();
+    let card = enums::Externally::Card { id: 1, number: secret() };
+    assert_eq!(format!("{:?}", Shown(card)), "Card { id: 1, number: <redacted> }");
+    assert_eq!(format!("{:?}", Shown(enums::Externally::Cash { id: 1 })), "Cash { id: 1 }");
+    let card = enums::Internally::Card { r#type: 'a', number: secret() };
+    assert_eq!(format!("{:?}", Shown(card)), "Card { type: 'a', number: <redacted> }");
+    let card = enums::Adjacently::Card(1, secret());
+    assert_eq!(format!("{:?}", Shown(card)), "Card(1, <redacted>)");
+    // Whether a type parameter can be shown is not known where the derive writes.
+    assert_eq!(format!("{:?}", Shown(Generic(1, Opaque))), "Generic(_, <redacted>)");
+}
+
 /// The derive compares with these numbers, and cannot read them itself.
 fn what_backoff_leaves_out_is_as_in_the_default() {
     let default = Backoff::DEFAULT;
     assert_eq!(default.initial(), Duration::from_secs(1));
     assert_eq!(default.max(), Duration::from_secs(15 * 60));
+    assert_eq!((default.factor(), default.jitter(), Sms::MAX_ATTEMPTS), (2.0, 0.2, 20));
     assert_eq!(Backoff::LONGEST, Duration::from_secs(24 * 60 * 60));
 
     let only_initial =

@@ -10,6 +10,7 @@ use crate::model::channel::Channel;
 use crate::model::delivery::Delivery;
 use crate::model::event::ClaimedEvent;
 use crate::model::outcome::Outcome;
+use crate::model::payload::undecodable;
 use crate::panics::{self, Panic};
 use actix::dev::MessageResponse;
 use actix::fut::ActorFuture;
@@ -112,7 +113,7 @@ impl<C: Channel> Pump<C> {
             }
             (Ok(Ok(_)), None) => unreachable!("a delivery that was handled was decoded"),
             (Ok(Err(error)), _) => {
-                bench.answer(token, id, Outcome::Undecodable { error: error.to_string() });
+                bench.answer(token, id, Outcome::Undecodable { error: undecodable::<C>(&error) });
             }
             (Err(payload), testimony) => {
                 let panic = testimony

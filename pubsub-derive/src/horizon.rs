@@ -1,0 +1,85 @@
+//! Compares a channel's retention with how long its events may be retried.
+
+use crate::check::{Backoff, DEFAULT_INITIAL, DEFAULT_MAX};
+use crate::duration;
+use std::time::Duration;
+
+// The rest of `pubsub::Backoff::DEFAULT`, and the attempts of a channel that sets none; see `check`.
+const DEFAULT_FACTOR: f64 = 2.0;
+const DEFAULT_JITTER: f64 = 0.2;
+const DEFAULT_ATTEMPTS: u32 = 20;
+
+/// The longest time from an event's first attempt to its last, if each fails at once: the delays, with their jitter.
+pub(crate) fn horizon(max_attempts: Option<u32>, backoff: Option<&Backoff>) -> Duration {
+    let initial = backoff.and_then(|backoff| backoff.initial).unwrap_or(DEFAULT_INITIAL).as_secs_f64();
+    let factor = backoff.and_then(|backoff| backoff.factor).unwrap_or(DEFAULT_FACTOR);
+    let max = backoff.and_then(|backoff| backoff.max).unwrap_or(DEFAULT_MAX).as_secs_f64();
+    let jitter = backoff.and_then(|backoff| backoff.jitter).unwrap_or(DEFAULT_JITTER);
+    let delays = f64::from(max_attempts.unwrap_or(DEFAULT_ATTEMPTS) - 1);
+    // The delays that are shorter than the longest, a geometric series; all that follow are the longest.
+    let growing = match (initial > 0.0, factor > 1.0) {
+        (true, true) => ((max / initial).ln() / factor.ln()).ceil().clamp(0.0, delays),
+        _ => delays,
+    };
+    let series = match factor > 1.0 {
+        true => initial * (growing * factor.ln()).exp_m1() / (factor - 1.0),
+        false => initial * growing,
+    };
+    Duration::from_secs_f64((series + max * (delays - growing)) * (1.0 + jitter))
+}
+
+/// What to say of a retention that is shorter than the retries of an event may take; `None` if it is long enough.
+pub(crate) fn refuse(retention: Duration, horizon: Duration) -> Option<String> {
+    if retention >= horizon {
+        return None;
+    }
+    let (shown, enough) = (duration::display(retention), duration::display(rounded_up(horizon)));
+    Some(format!(
+        "`retention` is {shown}, but an event may be retried for up to {enough}\n\
+         the log would have lost an event that is still being tried, and no seek could find it again\n\
+         write `retention = \"{enough}\"` or longer, or lower `max_attempts` or the `max` of the backoff"
+    ))
+}
+
+/// The next whole number of the longest unit that fits.
+fn rounded_up(duration: Duration) -> Duration {
+    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    let unit = [86_400, 3_600, 60].into_iter().find(|unit| seconds >= 2 * unit).unwrap_or(1);
+    Duration::from_secs(seconds.div_ceil(unit) * unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backoff(initial: u64, factor: f64, max: u64, jitter: f64) -> Backoff {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        Backoff { initial: seconds(initial), factor: Some(factor), max: seconds(max), jitter: Some(jitter) }
+    }
+
+    #[test]
+    fn the_horizon_is_the_sum_of_all_delays() {
+        let cases = [
+            (Some(1), Some(backoff(1, 2.0, 60, 0.0)), 0),
+            (Some(4), Some(backoff(1, 2.0, 60, 0.0)), 1 + 2 + 4),
+            (Some(5), Some(backoff(1, 2.0, 3, 0.0)), 1 + 2 + 3 + 3),
+            (Some(5), Some(backoff(10, 1.0, 60, 0.5)), 60),
+            // 1 + 2 + .. + 512, then nine times fifteen minutes, and a fifth on top.
+            (None, None, (1_023 + 9 * 900) * 6 / 5),
+        ];
+        for (attempts, backoff, seconds) in cases {
+            let horizon = horizon(attempts, backoff.as_ref()).as_secs_f64();
+            assert!((horizon - f64::from(seconds)).abs() < 1.0, "{horizon} is not {seconds}");
+        }
+        assert!(horizon(Some(u32::MAX), None) > Duration::from_secs(u64::from(u32::MAX)), "and it ends");
+    }
+
+    #[test]
+    fn what_is_offered_is_enough() {
+        for seconds in [1, 59, 119, 120, 7_199, 7_201, 172_799, 172_801, 900_000] {
+            let horizon = Duration::from_secs(seconds);
+            assert!(refuse(rounded_up(horizon), horizon).is_none());
+            assert!(refuse(Duration::from_secs(seconds - 1), horizon).is_some());
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Reads the template of a dedupe key, such as `"{user_id}:{kind}"`.
+
+use crate::field::FieldPath;
+use proc_macro2::Span;
+
+/// A piece of a template.
+pub(crate) enum Piece {
+    Text(String),
+    Field(FieldPath),
+}
+
+/// The pieces of `template`, or what is wrong with it. `example` is a field of the type, if it has any.
+pub(crate) fn parse(template: &str, at: Span, example: Option<&str>) -> Result<Vec<Piece>, String> {
+    let mut pieces = Vec::new();
+    let mut text = String::new();
+    let mut letters = template.char_indices().peekable();
+    while let Some((start, letter)) = letters.next() {
+        match letter {
+            '{' | '}' if letters.next_if(|(_, next)| *next == letter).is_some() => text.push(letter),
+            '}' => {
+                return Err(fault(
+                    template,
+                    start,
+                    "`}` closes nothing",
+                    "write `}}` for the character itself",
+                ));
+            }
+            '{' => {
+                let rest = &template[start + 1..];
+                let Some(end) = rest.find(['{', '}']).filter(|end| rest[*end..].starts_with('}')) else {
+                    let hint = "write `{{` for the character itself";
+                    return Err(fault(template, start, "`{` is never closed", hint));
+                };
+                if !text.is_empty() {
+                    pieces.push(Piece::Text(std::mem::take(&mut text)));
+                }
+                pieces.push(Piece::Field(field(template, start, &rest[..end], at, example)?));
+                while letters.next_if(|(next, _)| *next <= start + 1 + end).is_some() {}
+            }
+            other => text.push(other),
+        }
+    }
+    if !pieces.iter().any(|piece| matches!(piece, Piece::Field(_))) {
+        return Err(constant(template, example));
+    }
+    if !text.is_empty() {
+        pieces.push(Piece::Text(text));
+    }
+    Ok(pieces)
+}
+
+/// Reads `inside`, which stands in braces at `start`.
+fn field(
+    template: &str,
+    start: usize,
+    inside: &str,
+    at: Span,
+    example: Option<&str>,
+) -> Result<FieldPath, String> {
+    let example = example.unwrap_or("id");
+    if inside.trim().is_empty() {
+        return Err(fault(template, start, "`{}` names no field", &format!("write `{{{example}}}`")));
+    }
+    if let Some((name, _)) = inside.split_once(':') {
+        let what = format!("`{{{inside}}}` asks for a format, and a dedupe key has none");
+        return Err(fault(template, start + 1 + name.len(), &what, &format!("write `{{{}}}`", name.trim())));
+    }
+    FieldPath::from_text(inside, at).ok_or_else(|| {
+        let tight: String = inside.split_whitespace().collect();
+        let write = if FieldPath::from_text(&tight, at).is_some() { &tight } else { example };
+        let what = format!("`{{{inside}}}` is not the name of a field");
+        fault(template, start, &what, &format!("write `{{{write}}}`"))
+    })
+}
+
+/// What to say of a template without a field.
+fn constant(template: &str, example: Option<&str>) -> String {
+    let write = match example {
+        // `dedupe = "user_id"`: the braces were forgotten.
+        Some(_) if FieldPath::from_text(template, Span::call_site()).is_some() => {
+            format!("write a field in braces, such as `\"{{{template}}}\"`")
+        }
+        Some(example) => format!("write a field in braces, such as `\"{{{example}}}\"`"),
+        None => "a type without fields cannot have one: leave `dedupe` out".to_owned(),
+    };
+    format!("the dedupe key is the same for every event, so only the first would be published\n{write}")
+}
+
+/// A message that points into the template: on stable Rust, no span can.
+fn fault(template: &str, at: usize, what: &str, hint: &str) -> String {
+    let position = template[..at].chars().count();
+    let is_plain = template.chars().all(|c| c == ' ' || c.is_ascii_graphic());
+    let picture = match is_plain {
+        true => format!("    {template}\n    {}^\n", " ".repeat(position)),
+        false => String::new(),
+    };
+    format!("{what}, at position {}\n{picture}{hint}", position + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::spelled;
+
+    fn shown(template: &str) -> Result<Vec<String>, String> {
+        let pieces = parse(template, Span::call_site(), Some("id"))?;
+        let shown = pieces.iter().map(|piece| match piece {
+            Piece::Text(text) => format!("{text:?}"),
+            Piece::Field(path) => {
+                let members = std::iter::once(&path.first).chain(&path.rest);
+                members.map(spelled).collect::<Vec<_>>().join(".")
+            }
+        });
+        Ok(shown.collect())
+    }
+
+    #[test]
+    fn fields_stand_in_braces_and_braces_are_doubled() {
+        assert_eq!(shown("{user_id}:{kind}").unwrap(), ["user_id", "\":\"", "kind"]);
+        assert_eq!(shown("{{{id}}}").unwrap(), ["\"{\"", "id", "\"}\""]);
+        assert_eq!(shown("ö{a.b}{0}x").unwrap(), ["\"ö\"", "a.b", "0", "\"x\""]);
+    }
+
+    #[test]
+    fn a_malformed_template_points_at_the_brace() {
+        let cases = [
+            (
+                "{id}:{kind",
+                "`{` is never closed, at position 6\n    {id}:{kind\n         ^\nwrite `{{` for the character itself",
+            ),
+            (
+                "{a{b}",
+                "`{` is never closed, at position 1\n    {a{b}\n    ^\nwrite `{{` for the character itself",
+            ),
+            (
+                "id}",
+                "`}` closes nothing, at position 3\n    id}\n      ^\nwrite `}}` for the character itself",
+            ),
+            ("x{}", "`{}` names no field, at position 2\n    x{}\n     ^\nwrite `{id}`"),
+            (
+                "{id:>5}",
+                "`{id:>5}` asks for a format, and a dedupe key has none, at position 4\n    {id:>5}\n       ^\nwrite `{id}`",
+            ),
+            ("{ id }", "`{ id }` is not the name of a field, at position 1\n    { id }\n    ^\nwrite `{id}`"),
+            ("ö}", "`}` closes nothing, at position 2\nwrite `}}` for the character itself"),
+        ];
+        for (template, message) in cases {
+            assert_eq!(shown(template), Err(message.to_owned()), "{template}");
+        }
+    }
+
+    #[test]
+    fn a_template_without_a_field_is_refused() {
+        for (template, write) in [("user_id", "{user_id}"), ("", "{id}"), ("a b", "{id}"), ("{{id}}", "{id}")]
+        {
+            let message = shown(template).unwrap_err();
+            assert!(message.ends_with(&format!("such as `\"{write}\"`")), "{message}");
+        }
+    }
+}

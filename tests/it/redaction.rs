@@ -1,0 +1,172 @@
+//! The values of redacted fields are in no log, in no `Debug`, and in no error text that is stored.
+
+use pubsub::{Channel, Delivery, Error, PubSub, publish};
+use pubsub_tests::{Role, Stage, play};
+use serde::{Deserialize, Serialize};
+
+const SECRET: &str = "hunter2";
+
+/// A login, with the password that was tried.
+#[derive(Debug, Serialize, Deserialize, Channel)]
+#[channel("login", max_attempts = 1)]
+struct Login {
+    user: String,
+    #[channel(redact)]
+    password: String,
+}
+
+/// The same without a word about it: what would be told.
+#[derive(Debug, Serialize, Deserialize, Channel)]
+#[channel("open", max_attempts = 1)]
+struct Open {
+    user: String,
+    password: String,
+}
+
+fn login() -> Login {
+    Login { user: "ada".to_owned(), password: SECRET.to_owned() }
+}
+
+/// Tells what the driver logs.
+struct Driver<F>(F);
+
+impl<F: Fn(&str) + Send + Sync> log::Log for Driver<F> {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        (self.0)(&format!("DRIVER {}", record.args().to_string().replace('\n', " ")));
+    }
+
+    fn flush(&self) {}
+}
+
+/// A process that logs all it is told, and whose handlers fail.
+#[actix::test]
+#[ignore = "a role, started by other tests"]
+async fn role_logs_deliveries() {
+    let Some((url, tell)) = play() else { return };
+    crate::tracing_fields::log_to(tell.clone());
+    log::set_logger(Box::leak(Box::new(Driver(tell)))).unwrap();
+    log::set_max_level(log::LevelFilter::Trace);
+    let pubsub = PubSub::builder(url)
+        .subscribe_fn("one", |login: Delivery<Login>| async move {
+            tracing::warn!(?login, "the handler's own words");
+            Err("no such user".into())
+        })
+        .subscribe_fn("one", |open: Delivery<Open>| async move {
+            tracing::warn!(?open, "the handler's own words");
+            Ok(())
+        })
+        .start()
+        .await
+        .unwrap();
+    pubsub.publish(&login()).await.unwrap();
+    let Login { user, password } = login();
+    pubsub.publish(&Open { user, password }).await.unwrap();
+    tracing::info!("ready");
+    std::future::pending::<()>().await;
+}
+
+/// Payloads of which serde quotes something that is not where it belongs.
+const UNREADABLE: [&str; 3] = [
+    r#"{"user": {"hunter2": 1}, "password": "hunter2"}"#,
+    r#"{"user": "ada", "password": ["hunter2"]}"#,
+    r#""hunter2""#,
+];
+
+#[actix::test]
+async fn what_is_redacted_is_in_no_log_and_in_no_error_that_is_stored() {
+    let stage = Stage::new().await;
+    let role = Role::start("redaction::role_logs_deliveries", stage.database.url());
+    let mut log = vec![role.next().await];
+    while !log.last().unwrap().contains("ready") {
+        log.push(role.next().await);
+    }
+    for channel in ["login", "open"] {
+        for payload in UNREADABLE {
+            let sql = "insert into pubsub.db_events (channel, payload) values ($1, $2::text::jsonb)";
+            stage.client.execute(sql, &[&channel, &payload]).await.unwrap();
+        }
+    }
+    // Of each channel three that cannot be decoded; and one login fails, while an open one is done.
+    let of = |log: &[String], channel: &str, what: &str| {
+        log.iter()
+            .filter(|line| line.contains(&format!("channel=\"{channel}\"")) && line.contains(what))
+            .count()
+    };
+    while of(&log, "login", "given up") < 4
+        || of(&log, "open", "given up") < 3
+        || of(&log, "open", "handled") < 1
+    {
+        log.push(role.next().await);
+    }
+    let of_channel = |channel: &str| {
+        let named = format!("channel=\"{channel}\"");
+        log.iter()
+            .filter(move |line| line.contains(&named))
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    assert!(!of_channel("login").contains(SECRET), "{}", of_channel("login"));
+    assert!(
+        of_channel("login").contains("Login { user: \"ada\", password: <redacted> }"),
+        "{}",
+        of_channel("login")
+    );
+    assert!(of_channel("open").matches(SECRET).count() >= 2, "or this test would notice nothing: {log:?}");
+
+    let with_secret = |channel: &str| {
+        let named = format!("\"{channel}\"");
+        log.iter()
+            .filter(|line| line.contains("DRIVER") && line.contains(&named) && line.contains(SECRET))
+            .count()
+    };
+    assert_eq!((with_secret("login"), with_secret("open")), (0, 1), "the driver logs parameters");
+
+    stage.until_count("select count(*) from pubsub.dead_letters", 7).await;
+    let errors = "select coalesce(string_agg(error, '; ' order by event_id), '')
+                    from pubsub.observed_dead_letters where channel = $1";
+    let errors = |channel: &'static str| {
+        let client = &stage.client;
+        async move { client.query_one(errors, &[&channel]).await.unwrap().get::<_, String>(0) }
+    };
+    let said = errors("login").await;
+    assert!(!said.contains(SECRET) && said.contains("not readable at line 1 column"), "{said}");
+    assert!(said.contains("what serde says is withheld, because `password` is redacted"), "{said}");
+    assert!(said.contains("no such user"), "a handler's words are its own: {said}");
+    assert!(errors("open").await.contains(SECRET), "or this test would notice nothing");
+
+    let pubsub = stage.pubsub().start().await.unwrap();
+    let letters = pubsub.dead_letters::<Login>("one", None, 10).await.unwrap();
+    assert!(letters[0].payload.contains(SECRET), "whoever asks for the payload gets it");
+    assert!(!format!("{letters:?}").contains(SECRET), "{letters:?}");
+    let letters = pubsub.dead_letters::<Open>("one", None, 10).await.unwrap();
+    assert!(format!("{letters:?}").contains(SECRET), "{letters:?}");
+}
+
+#[actix::test]
+async fn a_database_that_refuses_an_event_is_not_quoted_with_its_redacted_fields() {
+    let stage = Stage::new().await;
+    let pubsub = stage.pubsub().declare::<Login>().declare::<Open>().start().await.unwrap();
+    let strict = "alter table pubsub.db_events add constraint strict check (payload ->> 'user' <> 'ada')";
+    stage.client.batch_execute(strict).await.unwrap();
+    let said = |error: &Error| {
+        let chain = std::iter::successors(std::error::Error::source(error), |error| error.source());
+        format!("{error} {error:?} {:?}", chain.map(ToString::to_string).collect::<Vec<_>>())
+    };
+    for refused in [
+        publish(&stage.client, &login()).await.unwrap_err(),
+        pubsub.publish(&login()).await.unwrap_err(),
+        pubsub::publish_all(&stage.client, &[login()]).await.unwrap_err(),
+    ] {
+        assert!(matches!(refused, Error::InvalidPayload { channel: "login", .. }), "{refused:?}");
+        assert!(said(&refused).contains("SQLSTATE 23514"), "{}", said(&refused));
+        assert!(!said(&refused).contains(SECRET), "{}", said(&refused));
+    }
+    let Login { user, password } = login();
+    let refused = publish(&stage.client, &Open { user, password }).await.unwrap_err();
+    assert!(said(&refused).contains(SECRET), "or this test would notice nothing: {}", said(&refused));
+}

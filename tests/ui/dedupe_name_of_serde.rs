@@ -1,0 +1,18 @@
+//! The template names a field by its name in the payload.
+
+use pubsub::Channel;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("order.paid", dedupe = "{customerName}")]
+struct OrderPaid {
+    order_id: i64,
+    #[serde(rename = "customerName")]
+    customer: String,
+}
+
+fn is_channel<C: Channel>() {}
+
+fn main() {
+    is_channel::<OrderPaid>();
+}

@@ -1,0 +1,22 @@
+//! An option of what cannot be shown is no key either.
+
+use pubsub::Channel;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize)]
+enum Kind {
+    Card,
+    Cash,
+}
+
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("order.paid", key = kind)]
+struct OrderPaid {
+    kind: Option<Kind>,
+}
+
+fn is_channel<C: Channel>() {}
+
+fn main() {
+    is_channel::<OrderPaid>();
+}

@@ -1,0 +1,16 @@
+//! A key that is generic has to say that it can be shown.
+
+use pubsub::Channel;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("order.paid", key = id)]
+struct OrderPaid<T> {
+    id: T,
+}
+
+fn is_channel<C: Channel>() {}
+
+fn main() {
+    is_channel::<OrderPaid<i64>>();
+}

@@ -1,0 +1,22 @@
+//! The key is of a type that is not text, nor can be shown as text.
+
+use pubsub::Channel;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize)]
+enum Kind {
+    Card,
+    Cash,
+}
+
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("order.paid", key = kind)]
+struct OrderPaid {
+    kind: Kind,
+}
+
+fn is_channel<C: Channel>() {}
+
+fn main() {
+    is_channel::<OrderPaid>();
+}

@@ -1,0 +1,18 @@
+//! A flag takes no value.
+
+use pubsub::Channel;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("order.paid", key = order_id)]
+struct OrderPaid {
+    order_id: i64,
+    #[channel(redact = true)]
+    customer: String,
+}
+
+fn is_channel<C: Channel>() {}
+
+fn main() {
+    is_channel::<OrderPaid>();
+}

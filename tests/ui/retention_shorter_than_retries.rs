@@ -1,0 +1,17 @@
+//! An event may not leave the log while it is still being tried.
+
+use pubsub::Channel;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("order.paid", max_attempts = 5, backoff(initial = "1m", factor = 2, max = "1h"), retention = "10m")]
+struct OrderPaid {
+    order_id: i64,
+    customer: String,
+}
+
+fn is_channel<C: Channel>() {}
+
+fn main() {
+    is_channel::<OrderPaid>();
+}

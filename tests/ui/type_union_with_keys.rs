@@ -1,0 +1,16 @@
+//! A union is refused once, whatever is said of its fields.
+
+use pubsub::Channel;
+
+#[derive(Channel)]
+#[channel("order.paid", key = id, ordered, dedupe = "{nothing}")]
+union OrderPaid {
+    id: i64,
+    number: u32,
+}
+
+fn is_channel<C: Channel>() {}
+
+fn main() {
+    is_channel::<OrderPaid>();
+}
