@@ -24,7 +24,7 @@ create table pubsub.audiences (
 insert into pubsub.audiences (object, audience)
 values
     ('publish',                'publisher'),
-    ('declare_channel',        'subscriber'),
+    ('declare_channel',        'subscriber'), ('declare_version', 'subscriber'),
     ('subscribe',              'subscriber'),
     ('register_process',       'subscriber'),
     ('beat',                   'subscriber'),
@@ -32,10 +32,7 @@ values
     ('absent_processes',       'subscriber'),
     ('absent_processes',       'observer'),
     ('reclaim',                'subscriber'),
-    ('claim',                  'subscriber'),
-    ('claim_mailbox',          'subscriber'),
-    ('next_due',               'subscriber'),
-    ('settle',                 'subscriber'),
+    ('claim', 'subscriber'), ('claim_mailbox', 'subscriber'), ('next_due', 'subscriber'), ('settle', 'subscriber'),
     ('return_unknown',         'subscriber'),
     ('start_waiting',          'subscriber'),
     ('channel_is_quiet',       'subscriber'),
@@ -51,9 +48,7 @@ values
     ('drop_partition', 'subscriber'), ('next_xid', 'subscriber'), ('pins', 'subscriber'), ('pins', 'observer'),
     ('stop_running',           'subscriber'),
     ('recognize',              'subscriber'),
-    ('seek_to_event',          'subscriber'),
-    ('seek_to_time',           'subscriber'),
-    ('seek_to_beginning',      'subscriber'),
+    ('seek_to_event', 'subscriber'), ('seek_to_time', 'subscriber'), ('seek_to_beginning', 'subscriber'),
     ('seek_to_now',            'subscriber'),
     ('reclaim_strays',         'subscriber'),
     ('count_unread',           'observer'),
@@ -140,7 +135,8 @@ $$;
 --   lanes             0 if it is unordered
 --   unread            and oldest_unread_at: see pubsub.count_unread
 --   leased            events at work; oldest_lease_at since when the longest
---   waiting           deliveries in the mailbox that nobody works at; overdue those that are due
+--   waiting           deliveries in the mailbox that nobody works at; overdue those that are due, but for those that
+--                     are too_new: some process did not know their version
 --   suspects          deliveries in the mailbox whose process has died
 create view pubsub.observed_subscriptions as
 select s.id,
@@ -157,7 +153,8 @@ select s.id,
        post.overdue,
        post.next_due_at,
        post.suspects,
-       (select count(*) from pubsub.dead_letters d where d.subscription = s.id) as dead_letters
+       (select count(*) from pubsub.dead_letters d where d.subscription = s.id) as dead_letters,
+       post.too_new
   from pubsub.subscriptions s
  cross join lateral pubsub.count_unread(s.id) ahead
  cross join lateral (
@@ -167,9 +164,10 @@ select s.id,
  ) held
  cross join lateral (
      select count(*) filter (where m.token is null) as waiting,
-            count(*) filter (where m.token is null and m.due_at <= clock_timestamp()) as overdue,
+            count(*) filter (where m.token is null and m.needs is null and m.due_at <= clock_timestamp()) as overdue,
             min(m.due_at) filter (where m.token is null) as next_due_at,
-            count(*) filter (where m.crashes > 0) as suspects
+            count(*) filter (where m.crashes > 0) as suspects,
+            count(*) filter (where m.token is null and m.needs is not null) as too_new
        from pubsub.mailbox m
       where m.subscription = s.id
  ) post;
@@ -208,10 +206,11 @@ select l.token, s.channel, s.name as subscription, l.process, cardinality(l.even
   from pubsub.leases l
   join pubsub.subscriptions s on s.id = l.subscription;
 
--- Deliveries with a state of their own. `last_error` is in the words of the handler's error.
+-- Deliveries with a state of their own. `last_error` is in the words of the handler's error; `needs` is the version that
+-- a process must know to be given it, if one that does not has refused it.
 create view pubsub.observed_mailbox as
 select s.channel, s.name as subscription, m.event_id, m.published_at, m.attempt, m.panics, m.crashes, m.due_at,
-       m.token is not null as leased, m.last_error
+       m.token is not null as leased, m.last_error, m.version, m.needs
   from pubsub.mailbox m
   join pubsub.subscriptions s on s.id = m.subscription;
 
@@ -263,7 +262,7 @@ begin
     end loop;
     if audience = 'publisher' then
         -- Neither xid nor id nor published_at: whoever could choose them could make cursors skip events.
-        execute format('grant insert (channel, key, payload, headers, version) on pubsub.db_events to %I', role);
+        execute format('grant insert (channel, key, payload, headers, version, fingerprint) on pubsub.db_events to %I', role);
         execute format('grant select (id) on pubsub.db_events to %I', role);
         execute format('grant usage on sequence pubsub.db_events_id_seq to %I', role);
     elsif to_regclass('pubsub.schema_history') is not null then

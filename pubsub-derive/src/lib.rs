@@ -18,10 +18,14 @@ mod duration;
 mod errors;
 mod expand;
 mod item;
+mod layout;
 mod name;
+mod node;
+mod older;
 mod shape;
 mod suggest;
 mod value;
+mod wire;
 
 use errors::Errors;
 use proc_macro2::TokenStream;
@@ -51,6 +55,7 @@ use syn::DeriveInput;
 /// | `max_panics = 3` | from 1: how often an event's handler panics before the event becomes a dead letter, even if attempts remain |
 /// | `timeout = "30s"` | above 0, at most 24h: how long a handler may take for one delivery; left out, as long as it likes |
 /// | `version = 2` | from 1: the version of the payload's shape |
+/// | `upcast_from = EmailV1` | what the payload was in the version before: a type with `Deserialize` from which this one is made by `From`; needed from version 2 on, or `none` if there are no older events |
 /// | `crate = ::path` | where `pubsub` is, if not at `::pubsub` |
 ///
 /// A duration is a number and a unit: `"500ms"`, `"1.5s"`, `"15m"`, `"2h"`, `"1d"`.
@@ -69,8 +74,35 @@ fn expand_channel(input: &DeriveInput) -> TokenStream {
     let attr = attr::read(input, &mut errors);
     let channel = check::check(attr, &input.ident, &mut errors);
     let mut unfit = shape::check(input);
-    let mut tokens = expand::expand(input, &channel, unfit.take_first().as_ref());
+    let layout = if unfit.is_empty() { layout::Layout::of(input) } else { None };
+    let mut tokens = expand::expand(input, &channel, unfit.take_first().as_ref(), layout.as_ref());
     tokens.extend(errors.into_compile_errors());
     tokens.extend(unfit.into_compile_errors());
     tokens
+}
+
+/// Implements `pubsub::Shape` for a type that payloads are made of, so that a change of it is noticed. `#[derive(Channel)]`
+/// does it for payloads themselves.
+///
+/// ```ignore
+/// #[derive(Serialize, Deserialize, Shape)]
+/// struct Address {
+///     street: String,
+///     city: String,
+/// }
+/// ```
+#[proc_macro_derive(Shape)]
+pub fn derive_shape(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    let input = syn::parse_macro_input!(input as DeriveInput);
+    older::expand_shape(&input).into()
+}
+
+/// Implements `pubsub::OlderVersion` for what a channel's payload was before: `#[channel("email", version = 1)]`, with
+/// `upcast_from = ..` if there is a version before that one too.
+///
+/// It derives `Deserialize` as well, and nothing publishes it.
+#[proc_macro_derive(OlderVersion, attributes(channel))]
+pub fn derive_older_version(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    let input = syn::parse_macro_input!(input as DeriveInput);
+    older::expand_older(&input).into()
 }

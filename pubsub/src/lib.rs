@@ -35,11 +35,13 @@ pub use model::dead_letter::{DeadLetter, Reason};
 pub use model::delivery::Delivery;
 pub use model::event::{EventId, Headers, Token};
 pub use model::failure::{Failure, Handled};
+pub use model::older::OlderVersion;
 pub use model::payload::PayloadError;
 pub use model::seek::{Seek, Sought};
+pub use model::shape::Shape;
 pub use observe::{HandlerState, HandlerStatus};
 pub use policy::backoff::Backoff;
-pub use pubsub_derive::Channel;
+pub use pubsub_derive::{Channel, OlderVersion, Shape};
 pub use runtime::{Builder, PubSub, SubscribeOptions};
 pub use store::home::rebase;
 pub use store::migrate::migrate;
@@ -48,6 +50,9 @@ pub use store::publish::{PublishOptions, Session, publish, publish_all, publish_
 /// What `#[derive(Channel)]` writes code against. Not part of the public interface.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::model::older::{Before, PlainBefore, Unreadable, check_older};
+    pub use crate::model::shape::{Node, Opaque, Part, Probe, fingerprint, identity, reads};
+    pub use serde_json::from_slice as from_json;
     pub use std::time::Duration;
 }
 

@@ -41,3 +41,4 @@ mod tracing_fields;
 mod troubled_actors;
 mod unread;
 mod upgrade;
+mod versions;

@@ -1,5 +1,6 @@
 //! A typed, named stream of events.
 
+use crate::model::older::{self, Unreadable};
 use crate::policy::backoff::Backoff;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -69,6 +70,10 @@ pub trait Channel: Payload {
     /// Version of the payload's shape, from 1. Stored with every event.
     const VERSION: u32 = 1;
 
+    /// Fingerprint of the payload's shape, as it is written: names of fields, types and serde attributes, through nested
+    /// types that have a [`Shape`](crate::Shape). 0 is not known; the derive computes it.
+    const FINGERPRINT: u64 = 0;
+
     /// How often a delivery is started at most before it becomes a dead letter, from 1.
     const MAX_ATTEMPTS: u32 = DEFAULT_MAX_ATTEMPTS;
 
@@ -81,6 +86,15 @@ pub trait Channel: Payload {
 
     /// How long a delivery waits between two attempts.
     const BACKOFF: Backoff = Backoff::DEFAULT;
+
+    /// Reads the payload of an event of some version. The derive reads older ones by `upcast_from`.
+    ///
+    /// # Errors
+    /// If the payload is not what its version says, or nothing here can read that version.
+    #[doc(hidden)]
+    fn decode(version: u32, json: &[u8]) -> Result<Self, Unreadable> {
+        older::read_this(version, Self::VERSION, || Self::from_json(json))
+    }
 }
 
 /// The panics of a channel that says nothing else.

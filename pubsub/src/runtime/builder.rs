@@ -29,6 +29,7 @@ pub struct Builder {
 pub(super) struct Declaration {
     pub(super) version: u32,
     pub(super) description: &'static str,
+    pub(super) fingerprint: u64,
 }
 
 impl Builder {
@@ -44,7 +45,9 @@ impl Builder {
 
     /// Declares a channel that this process publishes on but does not subscribe to. Subscribing declares it too.
     pub fn declare<C: Channel>(mut self) -> Self {
-        self.declarations.insert(C::NAME, Declaration { version: C::VERSION, description: C::DESCRIPTION });
+        let declaration =
+            Declaration { version: C::VERSION, description: C::DESCRIPTION, fingerprint: C::FINGERPRINT };
+        self.declarations.insert(C::NAME, declaration);
         self
     }
 

@@ -1,6 +1,6 @@
 //! Publishing: in the caller's transaction, through whatever he talks to PostgreSQL with.
 
-use super::Store;
+use super::{Parameters, Store};
 use crate::error::{Error, from_database};
 use crate::model::channel::Channel;
 use crate::model::event::{EventId, Headers};
@@ -10,13 +10,13 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 const PUBLISH: &str = "
-    insert into pubsub.db_events (channel, payload, version, key, headers)
-    values ($1, $2::text::jsonb, $3, $4, $5::text::jsonb)
+    insert into pubsub.db_events (channel, payload, version, key, headers, fingerprint)
+    values ($1, $2::text::jsonb, $3, $4, $5::text::jsonb, $6)
     returning id";
 
 const PUBLISH_ALL: &str = "
-    insert into pubsub.db_events (channel, payload, version)
-    select $1, p.payload::jsonb, $3 from unnest($2::text[]) p (payload)";
+    insert into pubsub.db_events (channel, payload, version, fingerprint)
+    select $1, p.payload::jsonb, $3, $4 from unnest($2::text[]) p (payload)";
 
 const DOING: &str = "publish";
 
@@ -129,12 +129,13 @@ pub async fn publish_with<C: Channel>(
     options: &PublishOptions,
 ) -> Result<EventId, Error> {
     let row = Written::new(event, options)?;
-    let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
+    let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
         (&row.channel, Type::TEXT),
         (&row.payload, Type::TEXT),
         (&row.version, Type::INT4),
         (&row.key, Type::TEXT),
         (&row.headers, Type::TEXT),
+        (&row.fingerprint, Type::INT8),
     ];
     let rows = within_deadline(session.run(PUBLISH, &parameters)).await?;
     Ok(EventId(rows.first().expect("an insert returns its row").get(0)))
@@ -149,14 +150,18 @@ pub async fn publish_all<'a, C: Channel>(
     session: &impl Session,
     events: impl IntoIterator<Item = &'a C>,
 ) -> Result<u64, Error> {
-    let (channel, version) = (C::NAME, version::<C>());
+    let (channel, version, fingerprint) = (C::NAME, version::<C>(), stored(C::FINGERPRINT));
     let mut published = 0;
     let mut events = events.into_iter().peekable();
     while events.peek().is_some() {
         let payloads =
             events.by_ref().take(EVENTS_PER_STATEMENT).map(encode).collect::<Result<Vec<String>, Error>>()?;
-        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
-            [(&channel, Type::TEXT), (&payloads, Type::TEXT_ARRAY), (&version, Type::INT4)];
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+            (&channel, Type::TEXT),
+            (&payloads, Type::TEXT_ARRAY),
+            (&version, Type::INT4),
+            (&fingerprint, Type::INT8),
+        ];
         within_deadline(session.run(PUBLISH_ALL, &parameters)).await?;
         published += payloads.len() as u64;
     }
@@ -171,10 +176,9 @@ impl Store {
         options: &PublishOptions,
     ) -> Result<EventId, Error> {
         let row = Written::new(event, options)?;
-        let id = self
-            .query_value(DOING, PUBLISH, &[&row.channel, &row.payload, &row.version, &row.key, &row.headers])
-            .await?;
-        Ok(EventId(id))
+        let parameters: Parameters<'_> =
+            &[&row.channel, &row.payload, &row.version, &row.key, &row.headers, &row.fingerprint];
+        Ok(EventId(self.query_value(DOING, PUBLISH, parameters).await?))
     }
 }
 
@@ -185,6 +189,7 @@ struct Written<'a> {
     version: i32,
     key: Option<&'a str>,
     headers: Option<String>,
+    fingerprint: Option<i64>,
 }
 
 impl<'a> Written<'a> {
@@ -197,6 +202,7 @@ impl<'a> Written<'a> {
             version: version::<C>(),
             key: options.key.as_deref(),
             headers: headers.map_err(invalid)?,
+            fingerprint: stored(C::FINGERPRINT),
         })
     }
 }
@@ -207,6 +213,11 @@ fn encode<C: Channel>(event: &C) -> Result<String, Error> {
 
 fn version<C: Channel>() -> i32 {
     i32::try_from(C::VERSION).unwrap_or(i32::MAX)
+}
+
+/// A fingerprint as the column of a row: the same 64 bits; `None` if it is not known.
+pub(super) fn stored(fingerprint: u64) -> Option<i64> {
+    (fingerprint != 0).then_some(fingerprint.cast_signed())
 }
 
 async fn within_deadline(

@@ -6,9 +6,11 @@
 use super::at_work::{AtWork, Limit};
 use super::bench::{Bench, Broken};
 use crate::actors::line::Assignment;
+use crate::error::error_chain;
 use crate::model::channel::Channel;
 use crate::model::delivery::Delivery;
 use crate::model::event::ClaimedEvent;
+use crate::model::older::Unreadable;
 use crate::model::outcome::Outcome;
 use crate::panics::{self, Panic};
 use actix::dev::MessageResponse;
@@ -103,7 +105,7 @@ impl<C: Channel> Pump<C> {
                     None
                 }
             };
-            Ok::<_, serde_json::Error>((answered, limit))
+            Ok::<_, Unreadable>((answered, limit))
         }));
         let mut bench = self.bench.borrow_mut();
         match (begun, testimony) {
@@ -112,7 +114,7 @@ impl<C: Channel> Pump<C> {
             }
             (Ok(Ok(_)), None) => unreachable!("a delivery that was handled was decoded"),
             (Ok(Err(error)), _) => {
-                bench.answer(token, id, Outcome::Undecodable { error: error.to_string() });
+                bench.answer(token, id, Outcome::Undecodable { error: error_chain(&error) });
             }
             (Err(payload), testimony) => {
                 let panic = testimony

@@ -1,0 +1,66 @@
+//! The derives beside `Channel`: `Shape`, and `OlderVersion`.
+
+use crate::check::{self, Channel};
+use crate::errors::Errors;
+use crate::layout::Layout;
+use crate::{attr, expand, node};
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::DeriveInput;
+
+pub(crate) fn expand_shape(input: &DeriveInput) -> TokenStream {
+    let Some(layout) = Layout::of(input) else {
+        return syn::Error::new_spanned(
+            &input.ident,
+            "a union has no shape, because nothing says which field to write",
+        )
+        .into_compile_error();
+    };
+    let (import, shape) = (expand::import(None), node::implement(input, &layout));
+    quote! {
+        const _: () = {
+            #import
+            #shape
+        };
+    }
+}
+
+pub(crate) fn expand_older(input: &DeriveInput) -> TokenStream {
+    let mut errors = Errors::default();
+    let attr = attr::read(input, &mut errors);
+    attr.refuse_delivery(&mut errors);
+    if matches!(attr.version, crate::value::Setting::Unset) {
+        errors.push(&input.ident, "nothing says which version this was\nadd `version = 1` after the name");
+    }
+    let channel = check::check(attr, &input.ident, &mut errors);
+    let implementation = implement(input, &channel);
+    let errors = errors.into_compile_errors();
+    quote!(#implementation #errors)
+}
+
+fn implement(input: &DeriveInput, channel: &Channel) -> TokenStream {
+    let of = &input.ident;
+    let (impl_generics, ty_generics, where_clause) = input.generics.split_for_impl();
+    let import = expand::import(channel.krate.as_ref());
+    let shape = Layout::of(input).map(|layout| node::implement(input, &layout));
+    let check = expand::check_upcast(channel);
+    let name = expand::name(channel);
+    let version = channel.version.unwrap_or(1);
+    let decode = expand::decode(
+        channel,
+        quote!(__pubsub::__private::from_json(json).map_err(__pubsub::__private::Unreadable::Json)),
+    );
+    quote! {
+        const _: () = {
+            #import
+            #shape
+            #check
+            #[automatically_derived]
+            impl #impl_generics __pubsub::OlderVersion for #of #ty_generics #where_clause {
+                const NAME: &'static ::core::primitive::str = #name;
+                const VERSION: ::core::primitive::u32 = #version;
+                #decode
+            }
+        };
+    }
+}

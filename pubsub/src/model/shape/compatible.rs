@@ -1,0 +1,172 @@
+//! Whether events of one shape can be read by a type of another, both ways: by who is deployed next to what is in the log,
+//! and by who still runs to what is published next.
+
+use super::{Node, Part, same};
+
+/// Pairs of types that are compared; what is beyond counts as the same.
+const MAX_PAIRS: usize = 256;
+
+/// Whether each of two shapes reads what the other writes: they are the same, but for what was added and has a default.
+#[must_use]
+pub const fn reads(old: &Node, new: &Node) -> bool {
+    Comparison { seen: [(0, 0); MAX_PAIRS], count: 0, same: true }.nodes(old, new).same
+}
+
+/// A walk through two shapes. A pair of types that it has been at counts as the same: it has been looked at, or is just being.
+struct Comparison {
+    seen: [(u64, u64); MAX_PAIRS],
+    count: usize,
+    same: bool,
+}
+
+impl Comparison {
+    const fn require(mut self, holds: bool) -> Self {
+        self.same &= holds;
+        self
+    }
+
+    const fn nodes(mut self, old: &Node, new: &Node) -> Self {
+        if !self.same {
+            return self;
+        }
+        if old.id != 0 {
+            let mut at = 0;
+            while at < self.count {
+                if self.seen[at].0 == old.id && self.seen[at].1 == new.id {
+                    return self;
+                }
+                at += 1;
+            }
+            if self.count == MAX_PAIRS {
+                return self;
+            }
+            self.seen[self.count] = (old.id, new.id);
+            self.count += 1;
+        }
+        self = self.require(is(old.kind, new.kind) && may_become(old.serde, new.serde, true));
+        if is(old.kind, "struct") || is(old.kind, "enum") {
+            return self.named(old, new);
+        }
+        self = self.require(old.parts.len() == new.parts.len());
+        let mut at = 0;
+        while at < old.parts.len() && self.same {
+            self = self.parts(&old.parts[at], &new.parts[at]);
+            at += 1;
+        }
+        self
+    }
+
+    /// Fields or variants: all that were there are, and what was added does no harm.
+    const fn named(mut self, old: &Node, new: &Node) -> Self {
+        let mut at = 0;
+        while at < old.parts.len() {
+            self = match find(new.parts, old.parts[at].name) {
+                Some(part) => self.parts(&old.parts[at], part),
+                None => self.require(false),
+            };
+            at += 1;
+        }
+        let mut at = 0;
+        while at < new.parts.len() {
+            if find(old.parts, new.parts[at].name).is_none() {
+                self = self.require(may_be_added(&new.parts[at], old, new));
+            }
+            at += 1;
+        }
+        self
+    }
+
+    const fn parts(mut self, old: &Part, new: &Part) -> Self {
+        let is_optional = match old.node {
+            Some(node) => is(node.kind, "option"),
+            None => false,
+        };
+        self = self.require(may_become(old.serde, new.serde, is_optional || has(old.serde, "default")));
+        match (old.node, new.node) {
+            (Some(old), Some(new)) => self.nodes(old, new),
+            (None, None) => self.require(is(old.written, new.written)),
+            // Only one of them has a shape: nothing can be told, and nothing is claimed.
+            _ => self.require(false),
+        }
+    }
+}
+
+/// Whether a field or a variant may be added.
+const fn may_be_added(part: &Part, old: &Node, new: &Node) -> bool {
+    if is(new.kind, "enum") {
+        // Whoever knows the old ones alone cannot read it, unless he takes any.
+        let mut at = 0;
+        while at < old.parts.len() {
+            if has(old.parts[at].serde, "other") {
+                return true;
+            }
+            at += 1;
+        }
+        return false;
+    }
+    let is_option = match part.node {
+        Some(node) => is(node.kind, "option"),
+        None => false,
+    };
+    // serde takes a missing `Option` for `None`, unless a function of the user's reads it.
+    let by_itself = is_option && !has(part.serde, "with=") && !has(part.serde, "deserialize_with=");
+    let optional = by_itself || has(part.serde, "default") || has(new.serde, "default");
+    optional && !has(old.serde, "deny_unknown_fields")
+}
+
+/// Whether attributes may change like this: all stay, and what is added only makes a reader more patient. `optional`: a
+/// reader of the old ones does not miss what is left out.
+const fn may_become(old: &[&str], new: &[&str], optional: bool) -> bool {
+    let mut at = 0;
+    while at < old.len() {
+        if !has(new, old[at]) {
+            return false;
+        }
+        at += 1;
+    }
+    let mut at = 0;
+    while at < new.len() {
+        let added = !has(old, new[at]);
+        let patient = is(new[at], "default")
+            || starts(new[at], "alias=")
+            || (is(new[at], "skip_serializing_if") && optional);
+        if added && !patient {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+const fn find<'a>(parts: &'a [Part], name: &str) -> Option<&'a Part> {
+    let mut at = 0;
+    while at < parts.len() {
+        if is(parts[at].name, name) {
+            return Some(&parts[at]);
+        }
+        at += 1;
+    }
+    None
+}
+
+/// Whether an attribute is among these, or one that starts like this, if it ends with a `=`.
+const fn has(attributes: &[&str], wanted: &str) -> bool {
+    let prefix = !wanted.is_empty() && wanted.as_bytes()[wanted.len() - 1] == b'=';
+    let mut at = 0;
+    while at < attributes.len() {
+        if is(attributes[at], wanted) || prefix && starts(attributes[at], wanted) {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+const fn starts(text: &str, prefix: &str) -> bool {
+    let text = text.as_bytes();
+    text.len() >= prefix.len() && same(text.split_at(prefix.len()).0, prefix.as_bytes())
+}
+
+const fn is(a: &str, b: &str) -> bool {
+    same(a.as_bytes(), b.as_bytes())
+}
