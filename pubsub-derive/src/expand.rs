@@ -1,8 +1,6 @@
 //! Writes the implementation of `Channel`, also after an error: then as a fallback that keeps the error alone.
 
 use crate::check::{Backoff, Channel, Upcast};
-use crate::layout::Layout;
-use crate::node;
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use std::time::Duration;
@@ -17,7 +15,7 @@ pub(crate) fn expand(
     input: &DeriveInput,
     channel: &Channel,
     unfit: Option<&TokenStream>,
-    layout: Option<&Layout>,
+    shape: Option<TokenStream>,
 ) -> TokenStream {
     let of = &input.ident;
     let (_, ty_generics, _) = input.generics.split_for_impl();
@@ -37,7 +35,6 @@ pub(crate) fn expand(
     let import = import(channel.krate.as_ref());
     let consts = consts(channel);
     let check = check_upcast(channel);
-    let shape = layout.map(|layout| node::implement(input, layout));
     let (fingerprint, decode) = (
         shape.as_ref().map(|_| fingerprint()),
         decode(

@@ -19,6 +19,7 @@ mod errors;
 mod expand;
 mod item;
 mod layout;
+mod lock;
 mod name;
 mod node;
 mod older;
@@ -75,7 +76,14 @@ fn expand_channel(input: &DeriveInput) -> TokenStream {
     let channel = check::check(attr, &input.ident, &mut errors);
     let mut unfit = shape::check(input);
     let layout = if unfit.is_empty() { layout::Layout::of(input) } else { None };
-    let mut tokens = expand::expand(input, &channel, unfit.take_first().as_ref(), layout.as_ref());
+    let lock =
+        layout.as_ref().map(|layout| lock::lock(input, &channel, layout, &mut errors)).unwrap_or_default();
+    let shape = layout.map(|layout| node::implement(input, &layout)).map(|shape| {
+        let inside = &lock.inside;
+        quote::quote!(#shape #inside)
+    });
+    let mut tokens = expand::expand(input, &channel, unfit.take_first().as_ref(), shape);
+    tokens.extend(lock.outside);
     tokens.extend(errors.into_compile_errors());
     tokens.extend(unfit.into_compile_errors());
     tokens

@@ -14,9 +14,12 @@ pub(crate) fn implement(input: &DeriveInput, layout: &Layout) -> TokenStream {
     // A static may lead back to itself, by way of its address, and a constant may not. But a static is of one type only, so
     // of a generic one nothing is looked into that depends on its parameters.
     let (definition, value) = if input.generics.params.is_empty() {
-        (quote!(static __SHAPE: __pubsub::__private::Node = #node;), quote!(&__SHAPE))
+        (
+            quote!(static __SHAPE: __pubsub::__private::Node = #node;),
+            quote!(__pubsub::__private::Link::to(&__SHAPE)),
+        )
     } else {
-        (TokenStream::new(), quote!(&#node))
+        (TokenStream::new(), quote!(__pubsub::__private::Link::to(&#node)))
     };
     quote! {
         #[allow(unused_imports)]
@@ -24,7 +27,7 @@ pub(crate) fn implement(input: &DeriveInput, layout: &Layout) -> TokenStream {
         #definition
         #[automatically_derived]
         impl #impl_generics __pubsub::Shape for #of #ty_generics #where_clause {
-            const NODE: &'static __pubsub::__private::Node = #value;
+            const NODE: __pubsub::__private::Link = #value;
         }
     }
 }
@@ -53,7 +56,7 @@ fn part(part: &Part) -> TokenStream {
         }
         Content::Variant(layout) => {
             let node = node(layout, None);
-            (quote!(::core::option::Option::Some(&#node)), String::new())
+            (quote!(::core::option::Option::Some(__pubsub::__private::Link::to(&#node))), String::new())
         }
     };
     quote!(__pubsub::__private::Part { name: #name, serde: &[#(#serde),*], node: #node, written: #written })

@@ -3,7 +3,7 @@
 use crate::check::{self, Channel};
 use crate::errors::Errors;
 use crate::layout::Layout;
-use crate::{attr, expand, node};
+use crate::{attr, expand, lock, node};
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::DeriveInput;
@@ -33,16 +33,24 @@ pub(crate) fn expand_older(input: &DeriveInput) -> TokenStream {
         errors.push(&input.ident, "nothing says which version this was\nadd `version = 1` after the name");
     }
     let channel = check::check(attr, &input.ident, &mut errors);
-    let implementation = implement(input, &channel);
-    let errors = errors.into_compile_errors();
-    quote!(#implementation #errors)
+    let layout = Layout::of(input);
+    let lock =
+        layout.as_ref().map(|layout| lock::lock(input, &channel, layout, &mut errors)).unwrap_or_default();
+    let implementation = implement(input, &channel, layout.as_ref(), &lock.inside);
+    let (test, errors) = (lock.outside, errors.into_compile_errors());
+    quote!(#implementation #test #errors)
 }
 
-fn implement(input: &DeriveInput, channel: &Channel) -> TokenStream {
+fn implement(
+    input: &DeriveInput,
+    channel: &Channel,
+    layout: Option<&Layout>,
+    lock: &TokenStream,
+) -> TokenStream {
     let of = &input.ident;
     let (impl_generics, ty_generics, where_clause) = input.generics.split_for_impl();
     let import = expand::import(channel.krate.as_ref());
-    let shape = Layout::of(input).map(|layout| node::implement(input, &layout));
+    let shape = layout.map(|layout| node::implement(input, layout));
     let check = expand::check_upcast(channel);
     let name = expand::name(channel);
     let version = channel.version.unwrap_or(1);
@@ -54,6 +62,7 @@ fn implement(input: &DeriveInput, channel: &Channel) -> TokenStream {
         const _: () = {
             #import
             #shape
+            #lock
             #check
             #[automatically_derived]
             impl #impl_generics __pubsub::OlderVersion for #of #ty_generics #where_clause {

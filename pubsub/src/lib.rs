@@ -20,6 +20,7 @@
 mod actors;
 mod config;
 mod error;
+mod lock;
 mod model;
 mod observe;
 mod panics;
@@ -50,8 +51,11 @@ pub use store::publish::{PublishOptions, Session, publish, publish_all, publish_
 /// What `#[derive(Channel)]` writes code against. Not part of the public interface.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::lock::visit as visit_lock;
     pub use crate::model::older::{Before, PlainBefore, Unreadable, check_older};
-    pub use crate::model::shape::{Node, Opaque, Part, Probe, fingerprint, identity, reads};
+    pub use crate::model::shape::{
+        Link, Node, Opaque, Part, Probe, fingerprint, identity, part_holds, same_kind,
+    };
     pub use serde_json::from_slice as from_json;
     pub use std::time::Duration;
 }

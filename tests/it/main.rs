@@ -32,6 +32,7 @@ mod roles;
 mod seek;
 mod seek_under_load;
 mod shadowing;
+mod shapes;
 mod starting;
 mod storms;
 mod supervision;

@@ -4,9 +4,12 @@
 mod compatible;
 mod std_types;
 
-pub use compatible::reads;
+pub(crate) use compatible::reads;
+pub use compatible::{part_holds, same_kind};
 
+use std::fmt;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
 /// A type whose shape is known: its fields, their types and serde attributes. Part of a channel's fingerprint, where a
 /// payload has a field of it.
@@ -34,7 +37,34 @@ use std::marker::PhantomData;
 pub trait Shape {
     /// The shape.
     #[doc(hidden)]
-    const NODE: &'static Node;
+    const NODE: Link;
+}
+
+/// Where a type is described. A type may come back to itself, so the compiler must not look behind this when it makes a
+/// constant of one: it looks behind references, and not into what may be uninitialized.
+#[derive(Clone, Copy)]
+pub struct Link(MaybeUninit<&'static Node>);
+
+impl Link {
+    /// To this description.
+    #[must_use]
+    pub const fn to(node: &'static Node) -> Self {
+        Self(MaybeUninit::new(node))
+    }
+
+    /// The description.
+    #[must_use]
+    pub const fn node(self) -> &'static Node {
+        // SAFETY: `to` is the only way to make one, and initializes it.
+        unsafe { self.0.assume_init() }
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not what is behind it, which may never end.
+        f.debug_tuple("Link").field(&self.node().kind).finish()
+    }
 }
 
 /// A type, in the shape of a payload.
@@ -58,7 +88,7 @@ pub struct Part {
     /// serde's attributes, as far as they change what is written or read.
     pub serde: &'static [&'static str],
     /// The type, if it has a shape.
-    pub node: Option<&'static Node>,
+    pub node: Option<Link>,
     /// The type as it is written, if not.
     pub written: &'static str,
 }
@@ -69,13 +99,13 @@ pub struct Probe<T: ?Sized>(PhantomData<T>);
 
 impl<T: Shape + ?Sized> Probe<T> {
     /// The shape.
-    pub const NODE: Option<&'static Node> = Some(T::NODE);
+    pub const NODE: Option<Link> = Some(T::NODE);
 }
 
 /// The rest: see [`Probe`].
 pub trait Opaque {
     /// There is none.
-    const NODE: Option<&'static Node> = None;
+    const NODE: Option<Link> = None;
 }
 
 impl<T: ?Sized> Opaque for Probe<T> {}
@@ -85,8 +115,8 @@ const MAX_TYPES: usize = 256;
 
 /// The fingerprint of a shape; never 0.
 #[must_use]
-pub const fn fingerprint(node: &Node) -> u64 {
-    let walk = Walk { hash: FNV_OFFSET, seen: [0; MAX_TYPES], count: 0 }.node(node);
+pub const fn fingerprint(shape: Link) -> u64 {
+    let walk = Walk { hash: FNV_OFFSET, seen: [0; MAX_TYPES], count: 0 }.node(shape.node());
     if walk.hash == 0 { 1 } else { walk.hash }
 }
 
@@ -154,7 +184,7 @@ impl Walk {
             let part = &node.parts[at];
             self = self.text(part.name).texts(part.serde);
             self = match part.node {
-                Some(node) => self.node(node),
+                Some(link) => self.node(link.node()),
                 None => self.text("opaque").text(part.written),
             };
             at += 1;

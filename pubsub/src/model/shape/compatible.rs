@@ -7,8 +7,7 @@ use super::{Node, Part, same};
 const MAX_PAIRS: usize = 256;
 
 /// Whether each of two shapes reads what the other writes: they are the same, but for what was added and has a default.
-#[must_use]
-pub const fn reads(old: &Node, new: &Node) -> bool {
+pub(crate) const fn reads(old: &Node, new: &Node) -> bool {
     Comparison { seen: [(0, 0); MAX_PAIRS], count: 0, same: true }.nodes(old, new).same
 }
 
@@ -17,6 +16,27 @@ struct Comparison {
     seen: [(u64, u64); MAX_PAIRS],
     count: usize,
     same: bool,
+}
+
+/// Whether two shapes are of one kind, and serde is told the same of both; whatever their parts are.
+#[must_use]
+pub const fn same_kind(old: &Node, new: &Node) -> bool {
+    is(old.kind, new.kind) && may_become(old.serde, new.serde, true)
+}
+
+/// Whether a field or a variant of the new shape is what it was in the old one, or may be added.
+#[must_use]
+pub const fn part_holds(old: &Node, new: &Node, name: &str) -> bool {
+    match (find(old.parts, name), find(new.parts, name)) {
+        (Some(was), Some(part)) => {
+            let mut comparison = Comparison { seen: [(0, 0); MAX_PAIRS], count: 1, same: true };
+            // Its type may come back to this one, which is being looked at.
+            comparison.seen[0] = (old.id, new.id);
+            comparison.parts(was, part).same
+        }
+        (None, Some(part)) => may_be_added(part, old, new),
+        (_, None) => true,
+    }
 }
 
 impl Comparison {
@@ -78,12 +98,12 @@ impl Comparison {
 
     const fn parts(mut self, old: &Part, new: &Part) -> Self {
         let is_optional = match old.node {
-            Some(node) => is(node.kind, "option"),
+            Some(link) => is(link.node().kind, "option"),
             None => false,
         };
         self = self.require(may_become(old.serde, new.serde, is_optional || has(old.serde, "default")));
         match (old.node, new.node) {
-            (Some(old), Some(new)) => self.nodes(old, new),
+            (Some(old), Some(new)) => self.nodes(old.node(), new.node()),
             (None, None) => self.require(is(old.written, new.written)),
             // Only one of them has a shape: nothing can be told, and nothing is claimed.
             _ => self.require(false),
@@ -93,6 +113,9 @@ impl Comparison {
 
 /// Whether a field or a variant may be added.
 const fn may_be_added(part: &Part, old: &Node, new: &Node) -> bool {
+    if !is(new.kind, "struct") && !is(new.kind, "enum") {
+        return false;
+    }
     if is(new.kind, "enum") {
         // Whoever knows the old ones alone cannot read it, unless he takes any.
         let mut at = 0;
@@ -105,7 +128,7 @@ const fn may_be_added(part: &Part, old: &Node, new: &Node) -> bool {
         return false;
     }
     let is_option = match part.node {
-        Some(node) => is(node.kind, "option"),
+        Some(link) => is(link.node().kind, "option"),
         None => false,
     };
     // serde takes a missing `Option` for `None`, unless a function of the user's reads it.

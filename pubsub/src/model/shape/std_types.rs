@@ -1,6 +1,6 @@
 //! The shapes of the standard library's types, as serde writes them.
 
-use super::{Node, Part, Shape};
+use super::{Link, Node, Part, Shape};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, LinkedList, VecDeque};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 macro_rules! leaves {
     ($($kind:literal: $($ty:ty),+;)*) => {$($(
         impl Shape for $ty {
-            const NODE: &'static Node = &Node { id: 0, kind: $kind, serde: &[], parts: &[] };
+            const NODE: Link = Link::to(&Node { id: 0, kind: $kind, serde: &[], parts: &[] });
         }
     )+)*};
 }
@@ -31,19 +31,19 @@ leaves! {
 /// The shape of a container of `$parts`.
 macro_rules! container {
     ($kind:expr, $($part:ty),*) => {
-        &Node {
+        Link::to(&Node {
             id: 0,
             kind: $kind,
             serde: &[],
             parts: &[$(Part { name: "", serde: &[], node: Some(<$part as Shape>::NODE), written: "" }),*],
-        }
+        })
     };
 }
 
 macro_rules! containers {
     ($($kind:literal: $([$($generics:tt)*] $ty:ty => $($part:ty),+;)+)*) => {$($(
         impl<$($generics)*> Shape for $ty {
-            const NODE: &'static Node = container!($kind, $($part),+);
+            const NODE: Link = container!($kind, $($part),+);
         }
     )+)*};
 }
@@ -70,7 +70,7 @@ containers! {
 macro_rules! transparent {
     ($([$($generics:tt)*] $ty:ty => $inside:ty;)*) => {$(
         impl<$($generics)*> Shape for $ty {
-            const NODE: &'static Node = <$inside as Shape>::NODE;
+            const NODE: Link = <$inside as Shape>::NODE;
         }
     )*};
 }
@@ -96,12 +96,12 @@ transparent! {
 }
 
 impl<T: Shape, const N: usize> Shape for [T; N] {
-    const NODE: &'static Node = &Node {
+    const NODE: Link = Link::to(&Node {
         id: 0,
         kind: "array",
         serde: &[],
         parts: &[Part { name: Length::<N>::TEXT, serde: &[], node: Some(T::NODE), written: "" }],
-    };
+    });
 }
 
 /// A number as text, at compile time.
@@ -127,7 +127,7 @@ impl<const N: usize> Length<N> {
 macro_rules! tuples {
     ($($($name:ident)+;)*) => {$(
         impl<$($name: Shape),+> Shape for ($($name,)+) {
-            const NODE: &'static Node = container!("tuple", $($name),+);
+            const NODE: Link = container!("tuple", $($name),+);
         }
     )*};
 }
