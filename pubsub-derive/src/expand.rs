@@ -1,8 +1,9 @@
 //! Writes the implementation of `Channel`, also after an error: then as a fallback that keeps the error alone.
 
 use crate::check::{Backoff, Channel, Upcast};
+use crate::wire;
 use proc_macro2::{Span, TokenStream};
-use quote::{quote, quote_spanned};
+use quote::{ToTokens as _, quote, quote_spanned};
 use std::time::Duration;
 use syn::spanned::Spanned as _;
 use syn::{DeriveInput, Path, parse_quote};
@@ -15,7 +16,7 @@ pub(crate) fn expand(
     input: &DeriveInput,
     channel: &Channel,
     unfit: Option<&TokenStream>,
-    shape: Option<TokenStream>,
+    shape: Option<&TokenStream>,
 ) -> TokenStream {
     let of = &input.ident;
     let (_, ty_generics, _) = input.generics.split_for_impl();
@@ -36,10 +37,10 @@ pub(crate) fn expand(
     let consts = consts(channel);
     let check = check_upcast(channel);
     let (fingerprint, decode) = (
-        shape.as_ref().map(|_| fingerprint()),
+        shape.map(|_| fingerprint()),
         decode(
             channel,
-            quote!(__pubsub::Payload::from_json(json).map_err(__pubsub::__private::Unreadable::Json)),
+            &quote!(__pubsub::Payload::from_json(json).map_err(__pubsub::__private::Unreadable::Json)),
         ),
     );
     quote! {
@@ -132,7 +133,7 @@ fn fingerprint() -> TokenStream {
 }
 
 /// Reads older versions, where the type says how; `own` reads its own.
-pub(crate) fn decode(channel: &Channel, own: TokenStream) -> Option<TokenStream> {
+pub(crate) fn decode(channel: &Channel, own: &TokenStream) -> Option<TokenStream> {
     let Upcast::From(before) = &channel.upcast else { return None };
     let version = channel.version.unwrap_or(2);
     let from = upcast(before, version);
@@ -153,12 +154,20 @@ pub(crate) fn decode(channel: &Channel, own: TokenStream) -> Option<TokenStream>
 pub(crate) fn check_upcast(channel: &Channel) -> Option<TokenStream> {
     let Upcast::From(before) = &channel.upcast else { return None };
     let (name, version) = (name(channel), channel.version.unwrap_or(2));
+    let written = wire::written(before.to_token_stream());
+    let another = format!("`{written}` is an older version of another channel");
+    let newer = format!(
+        "`{written}` is not older than version {version}\nname what the payload was before that, with a lower `version`"
+    );
     let span = Span::call_site().located_at(before.span());
     Some(quote_spanned! {span=>
         const _: () = {
             #[allow(unused_imports)]
             use __pubsub::__private::PlainBefore as _;
-            __pubsub::__private::check_older(<__pubsub::__private::Before<#before>>::OLDER, #name, #version)
+            const __OLDER: ::core::option::Option<(&::core::primitive::str, ::core::primitive::u32)> =
+                <__pubsub::__private::Before<#before>>::OLDER;
+            ::core::assert!(__pubsub::__private::is_same_channel(__OLDER, #name), #another);
+            ::core::assert!(__pubsub::__private::is_older(__OLDER, #version), #newer);
         };
     })
 }
@@ -170,7 +179,7 @@ fn upcast(before: &Path, version: u32) -> TokenStream {
         #[allow(unused_imports)]
         use __pubsub::__private::PlainBefore as _;
         let read = <__pubsub::__private::Before<#before>>::decode(version, json, #version)?;
-        return ::core::result::Result::Ok(<Self as ::core::convert::From<#before>>::from(read));
+        return ::core::result::Result::Ok(<Self as __pubsub::__private::UpcastFrom<#before>>::upcast(read));
     }
 }
 

@@ -82,7 +82,7 @@ fn expand_channel(input: &DeriveInput) -> TokenStream {
         let inside = &lock.inside;
         quote::quote!(#shape #inside)
     });
-    let mut tokens = expand::expand(input, &channel, unfit.take_first().as_ref(), shape);
+    let mut tokens = expand::expand(input, &channel, unfit.take_first().as_ref(), shape.as_ref());
     tokens.extend(lock.outside);
     tokens.extend(errors.into_compile_errors());
     tokens.extend(unfit.into_compile_errors());

@@ -56,7 +56,9 @@ fn implement(
     let version = channel.version.unwrap_or(1);
     let decode = expand::decode(
         channel,
-        quote!(__pubsub::__private::from_json(json).map_err(__pubsub::__private::Unreadable::Json)),
+        &quote!(
+            __pubsub::__private::Readable::from_json(json).map_err(__pubsub::__private::Unreadable::Json)
+        ),
     );
     quote! {
         const _: () = {

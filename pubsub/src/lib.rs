@@ -10,11 +10,13 @@
 //! - [`publish`] and [`publish_all`] publish in a transaction of yours; [`PubSub::publish`] in one of its own.
 //! - A handler is an actix actor with `impl Handler<Delivery<C>>`. It is given a [`Delivery`] and answers [`Handled`]: done,
 //!   or a [`Failure`] that says what should happen instead.
+//! - A payload changes by a new version: `upcast_from` in [`#[derive(Channel)]`](derive@Channel), [`OlderVersion`], [`Shape`].
 //! - [`PubSub::drain`] ends it: finishes what has begun, gives back the rest.
 //!
 //! The README shows it in one program; `examples/quickstart` is a whole web application.
 //!
 //! # Features
+//! - `cli`: the command line, `pubsub schema lock` and `pubsub schema check`.
 //! - `testing`: `pubsub::testing`, a throwaway PostgreSQL server and a database per test. For tests and examples.
 
 mod actors;
@@ -52,11 +54,12 @@ pub use store::publish::{PublishOptions, Session, publish, publish_all, publish_
 #[doc(hidden)]
 pub mod __private {
     pub use crate::lock::visit as visit_lock;
-    pub use crate::model::older::{Before, PlainBefore, Unreadable, check_older};
+    pub use crate::model::older::{
+        Before, PlainBefore, Readable, Unreadable, UpcastFrom, is_older, is_same_channel,
+    };
     pub use crate::model::shape::{
         Link, Node, Opaque, Part, Probe, fingerprint, identity, part_holds, same_kind,
     };
-    pub use serde_json::from_slice as from_json;
     pub use std::time::Duration;
 }
 

@@ -43,3 +43,4 @@ mod troubled_actors;
 mod unread;
 mod upgrade;
 mod versions;
+mod versions_killed;

@@ -81,7 +81,7 @@ fn what_does_not_change_the_json_does_not_change_the_fingerprint() {
         { one_two: i64, b: std::string::String }
         { one_two: Box<i64>, b: Box<str> }
         { #[serde(rename = "one_two")] a: i64, b: String }
-        { one_two: i64, b: String, #[serde(skip)] c: u8 }
+        { one_two: i64, b: String, #[serde(skip)] _c: u8 }
         #[serde(rename_all = "camelCase")] { #[serde(rename = "one_two")] a: i64, b: String }
         #[serde(rename = "Other")] { one_two: i64, b: String }
     };

@@ -3,12 +3,12 @@
 use pubsub::{
     Channel, Delivery, Failure, OlderVersion, PubSub, PublishOptions, SubscribeOptions, publish, publish_with,
 };
-use pubsub_tests::{ByHand, DEADLINE, Heard, Role, Stage, ear, play};
+use pubsub_tests::{ByHand, DEADLINE, Heard, Stage, ear};
 use serde::{Deserialize, Serialize};
 
 /// What the old binary knows. Not derived: no two types of one crate may derive the same channel, and these two stand for
 /// two binaries.
-mod old {
+pub(crate) mod old {
     use pubsub::{Backoff, Channel};
     use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ mod old {
 }
 
 /// What the new one knows.
-mod new {
+pub(crate) mod new {
     use super::old;
     use pubsub::Channel;
     use serde::{Deserialize, Serialize};
@@ -55,7 +55,7 @@ async fn old_binary(stage: &Stage, options: SubscribeOptions) -> (PubSub, Heard<
 }
 
 /// A runtime of the new binary, and what it hears.
-async fn new_binary(stage: &Stage, options: SubscribeOptions) -> (PubSub, Heard<(String, u32)>) {
+pub(crate) async fn new_binary(stage: &Stage, options: SubscribeOptions) -> (PubSub, Heard<(String, u32)>) {
     let (tell, heard) = ear();
     let handle = move |note: Delivery<new::Note>| {
         tell.tell((note.msg.clone(), note.attempt()));
@@ -69,9 +69,10 @@ fn told(msg: &str) -> (String, u32) {
 }
 
 /// How many wait in the mailbox for one who knows their version.
-const TOO_NEW: &str = "select count(*) from pubsub.mailbox where needs = 2 and attempt = 0 and token is null";
+pub(crate) const TOO_NEW: &str =
+    "select count(*) from pubsub.mailbox where needs = 2 and attempt = 0 and token is null";
 
-async fn publish_new(stage: &Stage, msg: &str) {
+pub(crate) async fn publish_new(stage: &Stage, msg: &str) {
     publish(&stage.client, &new::Note { msg: msg.to_owned() }).await.unwrap();
 }
 
@@ -315,81 +316,6 @@ async fn a_key_whose_lane_is_the_old_binarys_goes_on_at_the_new_one() {
     }
     stage.until_settled().await;
     assert!(heard_by_old.rest().is_empty());
-}
-
-/// An old binary in a process of its own.
-#[actix::test]
-#[ignore = "a role, started by other tests"]
-async fn role_of_an_old_binary() {
-    let Some((url, tell)) = play() else { return };
-    let _pubsub = PubSub::builder(url)
-        .subscribe_fn("one", move |note: Delivery<old::Note>| {
-            tell(&note.0);
-            std::future::ready(Ok(()))
-        })
-        .start()
-        .await
-        .unwrap();
-    std::future::pending::<()>().await;
-}
-
-/// A new binary in a process of its own, which begins every delivery and ends none.
-#[actix::test]
-#[ignore = "a role, started by other tests"]
-async fn role_of_a_new_binary_that_never_ends() {
-    let Some((url, tell)) = play() else { return };
-    let _pubsub = PubSub::builder(url)
-        .subscribe_fn("one", move |note: Delivery<new::Note>| {
-            tell(&note.msg);
-            std::future::pending()
-        })
-        .start()
-        .await
-        .unwrap();
-    std::future::pending::<()>().await;
-}
-
-#[actix::test]
-async fn what_a_killed_new_binary_held_waits_for_another_one_beside_an_old_one() {
-    let stage = Stage::new().await;
-    let old = Role::start("versions::role_of_an_old_binary", stage.database.url());
-    stage.until_count("select count(*) from pubsub.processes", 1).await;
-    publish(&stage.client, &old::Note("it lives".to_owned())).await.unwrap();
-    assert_eq!(old.next().await, "it lives");
-    publish_new(&stage, "new").await;
-    stage.until_count(TOO_NEW, 1).await;
-    let mut killed = Role::start("versions::role_of_a_new_binary_that_never_ends", stage.database.url());
-    assert_eq!(killed.next().await, "new");
-    killed.signal("KILL");
-    killed.ended().await;
-    // The old one takes over from the dead, and not what it does not know.
-    stage
-        .until_count(
-            "select count(*) from pubsub.mailbox where token is null and crashes = 1 and needs = 2",
-            1,
-        )
-        .await;
-    old.signal("KILL");
-    let (_new, mut heard) = new_binary(&stage, SubscribeOptions::new()).await;
-    assert_eq!(heard.next().await, ("new".to_owned(), 2), "the lost attempt counts");
-    stage.until_settled().await;
-}
-
-#[actix::test]
-async fn a_killed_old_binary_takes_no_future_version_with_it() {
-    let stage = Stage::new().await;
-    let old = Role::start("versions::role_of_an_old_binary", stage.database.url());
-    stage.until_count("select count(*) from pubsub.subscriptions", 1).await;
-    for n in 0..50 {
-        publish_new(&stage, &n.to_string()).await;
-    }
-    old.signal("KILL");
-    let (_new, mut heard) = new_binary(&stage, SubscribeOptions::new()).await;
-    let mut ids: Vec<usize> = heard.take(50).await.iter().map(|(msg, _)| msg.parse().unwrap()).collect();
-    ids.sort_unstable();
-    assert_eq!(ids, (0..50).collect::<Vec<_>>());
-    stage.until_settled().await;
-    assert_eq!(stage.count("select count(*) from pubsub.dead_letters").await, 0);
 }
 
 #[actix::test]

@@ -43,7 +43,7 @@ use std::marker::PhantomData;
     message = "`{Self}` is not the older version of a channel",
     note = "add `#[derive(pubsub::OlderVersion)]` and `#[channel(\"some.name\", version = 1)]` to `{Self}`"
 )]
-pub trait OlderVersion: DeserializeOwned {
+pub trait OlderVersion: Readable {
     /// The channel's name.
     const NAME: &'static str;
 
@@ -56,7 +56,44 @@ pub trait OlderVersion: DeserializeOwned {
     /// If the payload is not what its version says, or nothing here can read that version.
     #[doc(hidden)]
     fn decode(version: u32, json: &[u8]) -> Result<Self, Unreadable> {
-        read_this(version, Self::VERSION, || serde_json::from_slice(json))
+        read_this(version, Self::VERSION, || Self::from_json(json))
+    }
+}
+
+/// What an older version has to be: owned data that serde can read.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be read as an older version",
+    label = "needs `Deserialize`, without borrowed data",
+    note = "add `#[derive(serde::Deserialize)]` to `{Self}`"
+)]
+pub trait Readable: Sized {
+    /// From JSON text.
+    #[doc(hidden)]
+    fn from_json(json: &[u8]) -> serde_json::Result<Self>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: DeserializeOwned> Readable for T {
+    fn from_json(json: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(json)
+    }
+}
+
+/// What makes a newer version of an older one.
+#[diagnostic::on_unimplemented(
+    message = "nothing makes a `{Self}` of its older version `{Old}`",
+    label = "`{Self}` is not made of this",
+    note = "write `impl From<{Old}> for {Self}`"
+)]
+pub trait UpcastFrom<Old>: Sized {
+    /// The newer version.
+    fn upcast(old: Old) -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<Old, New: From<Old>> UpcastFrom<Old> for New {
+    fn upcast(old: Old) -> Self {
+        old.into()
     }
 }
 
@@ -110,14 +147,21 @@ impl<T: OlderVersion> Before<T> {
     }
 }
 
-/// Fails the build if an older version is another channel's, or not older than `version`.
-pub const fn check_older(older: Option<(&str, u32)>, name: &str, version: u32) {
-    if let Some((older_name, older)) = older {
-        assert!(
-            same(older_name.as_bytes(), name.as_bytes()),
-            "`upcast_from` names an older version of another channel"
-        );
-        assert!(older < version, "`upcast_from` names a version that is not older");
+/// Whether an older version is the same channel's.
+#[must_use]
+pub const fn is_same_channel(older: Option<(&str, u32)>, name: &str) -> bool {
+    match older {
+        Some((older, _)) => same(older.as_bytes(), name.as_bytes()),
+        None => true,
+    }
+}
+
+/// Whether an older version is older.
+#[must_use]
+pub const fn is_older(older: Option<(&str, u32)>, version: u32) -> bool {
+    match older {
+        Some((_, older)) => older < version,
+        None => true,
     }
 }
 
@@ -130,11 +174,12 @@ pub trait PlainBefore<T> {
     ///
     /// # Errors
     /// As [`OlderVersion::decode`].
-    fn decode(version: u32, json: &[u8], newer: u32) -> Result<T, Unreadable>;
-}
-
-impl<T: DeserializeOwned> PlainBefore<T> for Before<T> {
-    fn decode(version: u32, json: &[u8], newer: u32) -> Result<T, Unreadable> {
-        read_this(version, newer - 1, || serde_json::from_slice(json))
+    fn decode(version: u32, json: &[u8], newer: u32) -> Result<T, Unreadable>
+    where
+        T: Readable,
+    {
+        read_this(version, newer - 1, || T::from_json(json))
     }
 }
+
+impl<T> PlainBefore<T> for Before<T> {}
