@@ -185,6 +185,7 @@ begin
     perform
        from pubsub.mailbox m
       where m.subscription = lanes_to_take.subscription and m.token is null and m.needs is not null
+      order by m.subscription, m.lane, m.needs
       limit 1;
     if not found then
         return '{}';

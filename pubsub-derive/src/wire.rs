@@ -196,3 +196,65 @@ fn first(word: &str, change: fn(char) -> String) -> String {
     let mut letters = word.chars();
     letters.next().map(|letter| change(letter) + letters.as_str()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quote::quote;
+    use syn::DeriveInput;
+
+    fn read(attrs: &TokenStream) -> Wire {
+        let input: DeriveInput = syn::parse2(quote!(#attrs struct S;)).unwrap();
+        Wire::read(&input.attrs)
+    }
+
+    #[test]
+    fn names_are_those_that_serde_writes() {
+        let fields = [
+            ("lowercase", "one_two"),
+            ("UPPERCASE", "ONE_TWO"),
+            ("PascalCase", "OneTwo"),
+            ("camelCase", "oneTwo"),
+            ("snake_case", "one_two"),
+            ("SCREAMING_SNAKE_CASE", "ONE_TWO"),
+            ("kebab-case", "one-two"),
+            ("SCREAMING-KEBAB-CASE", "ONE-TWO"),
+        ];
+        for (rule, name) in fields {
+            assert_eq!(field(rule, "one_two"), name, "{rule}");
+        }
+        let variants = [
+            ("lowercase", "onetwo"),
+            ("UPPERCASE", "ONETWO"),
+            ("PascalCase", "OneTwo"),
+            ("camelCase", "oneTwo"),
+            ("snake_case", "one_two"),
+            ("SCREAMING_SNAKE_CASE", "ONE_TWO"),
+            ("kebab-case", "one-two"),
+            ("SCREAMING-KEBAB-CASE", "ONE-TWO"),
+        ];
+        for (rule, name) in variants {
+            assert_eq!(variant(rule, "OneTwo"), name, "{rule}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_its_own_goes_before_the_rule_and_both_directions_count() {
+        let rules = read(&quote!(#[serde(rename_all = "camelCase")])).rename_all;
+        let name = |attrs: &TokenStream| read(attrs).name("a_b", &rules, field);
+        assert_eq!(name(&quote!()), "aB");
+        assert_eq!(name(&quote!(#[serde(rename = "x")])), "x");
+        assert_eq!(name(&quote!(#[serde(rename(serialize = "x"))])), "aB|x");
+        assert_eq!(name(&quote!(#[serde(rename(serialize = "x", deserialize = "y"))])), "y|x");
+    }
+
+    #[test]
+    fn attributes_are_sorted_and_what_changes_nothing_is_left_out() {
+        let wire = read(&quote! {
+            #[serde(tag = "t", rename = "x", bound = "T: X")]
+            #[serde(default = "path::to")]
+            #[serde(with = "a::b", skip_serializing_if = "f", crate = "serde")]
+        });
+        assert_eq!(wire.attributes, ["default", "skip_serializing_if", "tag=\"t\"", "with=\"a::b\""]);
+    }
+}

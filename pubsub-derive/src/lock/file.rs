@@ -140,3 +140,42 @@ fn one(tokens: &mut impl Iterator<Item = TokenTree>) -> Read<Value> {
         _ => Err("it is not JSON of the kind that `pubsub schema lock` writes".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Read<Vec<(String, Value)>> {
+        object(one(&mut text.parse::<TokenStream>().unwrap().into_iter())?)
+    }
+
+    #[test]
+    fn what_the_command_line_writes_is_read() {
+        let read = parse(
+            r#"{"fingerprint": -9223372036854775808, "types": [{"kind": "enum", "serde": ["tag=\"t\""], "parts": [
+                {"name": "a", "type": 1}, {"name": "b", "type": "u8"}, {"name": "c", "opaque": "x::Y"},
+                {"name": "d", "type": {"kind": "list", "parts": [{"type": "string"}]}}]}]}"#,
+        );
+        let Ok(mut read) = read else { panic!("it is read") };
+        let Ok(types) = list(read.remove(1).1) else { panic!("a list") };
+        let Ok(node) = node(types.into_iter().next().unwrap()) else { panic!("a node") };
+        assert_eq!(
+            (node.kind.as_str(), node.serde.as_slice()),
+            ("enum", ["tag=\"t\"".to_owned()].as_slice())
+        );
+        let names: Vec<&str> = node.parts.iter().map(|part| part.name.as_str()).collect();
+        assert_eq!(names, ["a", "b", "c", "d"]);
+        assert!(matches!(node.parts[0].content, Content::Type(1)));
+        assert!(matches!(&node.parts[1].content, Content::Node(node) if node.kind == "u8"));
+        assert!(matches!(&node.parts[2].content, Content::Opaque(written) if written == "x::Y"));
+        assert!(matches!(&node.parts[3].content, Content::Node(node) if node.parts.len() == 1));
+    }
+
+    #[test]
+    fn what_is_no_lock_is_refused() {
+        for text in ["", "[]", "{1: 2}", r#"{"a" "b"}"#, r#"{"a": true}"#, r#"{"a": }"#] {
+            let read = parse(text);
+            assert!(read.is_err() || text.is_empty(), "{text}");
+        }
+    }
+}

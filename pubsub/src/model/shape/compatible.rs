@@ -193,3 +193,70 @@ const fn starts(text: &str, prefix: &str) -> bool {
 const fn is(a: &str, b: &str) -> bool {
     same(a.as_bytes(), b.as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::shape::Link;
+
+    const fn node(kind: &'static str, serde: &'static [&'static str], parts: &'static [Part]) -> Node {
+        Node { id: 0, kind, serde, parts }
+    }
+
+    const fn part(name: &'static str, serde: &'static [&'static str], node: &'static Node) -> Part {
+        Part { name, serde, node: Some(Link::to(node)), written: "" }
+    }
+
+    static TEXT: Node = node("string", &[], &[]);
+    static NUMBER: Node = node("u8", &[], &[]);
+    static OPTION: Node = node("option", &[], &[part("", &[], &TEXT)]);
+    const FOREIGN: Part = Part { name: "a", serde: &[], node: None, written: "x::Y" };
+
+    /// Whether a struct with these fields may become one with those.
+    fn fields<const OLD: usize, const NEW: usize>(old: [Part; OLD], new: [Part; NEW]) -> bool {
+        becomes("struct", &[], old, new)
+    }
+
+    fn becomes<const OLD: usize, const NEW: usize>(
+        kind: &'static str,
+        serde: &'static [&'static str],
+        old: [Part; OLD],
+        new: [Part; NEW],
+    ) -> bool {
+        reads(&node(kind, serde, Vec::from(old).leak()), &node(kind, serde, Vec::from(new).leak()))
+    }
+
+    #[test]
+    fn what_may_be_missing_may_be_added() {
+        const A: Part = part("a", &[], &TEXT);
+        assert!(fields([A], [A]));
+        assert!(fields([A], [A, part("b", &[], &OPTION)]));
+        assert!(fields([A], [A, part("b", &["default"], &NUMBER)]));
+        assert!(!fields([A], [A, part("b", &[], &NUMBER)]));
+        assert!(!fields([A], [A, part("b", &["with=\"f\""], &OPTION)]));
+        assert!(!fields([A, part("b", &[], &OPTION)], [A]), "an old one may need it");
+        let strict = becomes("struct", &["deny_unknown_fields"], [A], [A, part("b", &[], &OPTION)]);
+        assert!(!strict, "an old one would refuse it");
+    }
+
+    #[test]
+    fn a_field_keeps_its_type_and_may_only_become_more_patient() {
+        assert!(!fields([part("a", &[], &TEXT)], [part("a", &[], &NUMBER)]));
+        assert!(!fields([part("a", &[], &TEXT)], [part("a", &[], &OPTION)]));
+        assert!(fields([part("a", &[], &TEXT)], [part("a", &["alias=\"b\"", "default"], &TEXT)]));
+        assert!(!fields([part("a", &["default"], &TEXT)], [part("a", &[], &TEXT)]));
+        assert!(!fields([part("a", &[], &TEXT)], [part("a", &["skip_serializing_if"], &TEXT)]));
+        assert!(fields([part("a", &[], &OPTION)], [part("a", &["skip_serializing_if"], &OPTION)]));
+        assert!(fields([FOREIGN], [FOREIGN]));
+        assert!(!fields([FOREIGN], [part("a", &[], &TEXT)]), "nothing can be told");
+    }
+
+    #[test]
+    fn a_variant_may_be_added_where_whoever_does_not_know_it_takes_it_for_another() {
+        const A: Part = part("A", &[], &TEXT);
+        const OTHER: Part = part("Other", &["other"], &TEXT);
+        assert!(!becomes("enum", &[], [A], [A, part("B", &[], &TEXT)]));
+        assert!(becomes("enum", &[], [A, OTHER], [A, OTHER, part("B", &[], &TEXT)]));
+        assert!(!becomes("enum", &[], [A, OTHER], [OTHER]));
+    }
+}
