@@ -70,6 +70,8 @@ impl Comparison {
         self = self.require(old.parts.len() == new.parts.len());
         let mut at = 0;
         while at < old.parts.len() && self.same {
+            // The name of an array's part is its length.
+            self = self.require(is(old.parts[at].name, new.parts[at].name));
             self = self.parts(&old.parts[at], &new.parts[at]);
             at += 1;
         }

@@ -118,7 +118,16 @@ impl<const N: usize> Length<N> {
         digits
     };
 
-    const TEXT: &'static str = match std::str::from_utf8(Self::DIGITS) {
+    /// How many zeros go before it.
+    const LEADING: usize = {
+        let mut at = 0;
+        while at < 19 && Self::DIGITS[at] == b'0' {
+            at += 1;
+        }
+        at
+    };
+
+    const TEXT: &'static str = match std::str::from_utf8(Self::DIGITS.split_at(Self::LEADING).1) {
         Ok(text) => text,
         Err(_) => unreachable!(),
     };
