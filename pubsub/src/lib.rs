@@ -10,7 +10,7 @@
 //! - [`publish`] and [`publish_all`] publish in a transaction of yours; [`PubSub::publish`] in one of its own.
 //! - A handler is an actix actor with `impl Handler<Delivery<C>>`. It is given a [`Delivery`] and answers [`Handled`]: done,
 //!   or a [`Failure`] that says what should happen instead.
-//! - A payload changes by a new version: `upcast_from` in [`#[derive(Channel)]`](derive@Channel), [`OlderVersion`], [`Shape`].
+//! - A payload changes by a new version: `upcast_from` in [`#[derive(Channel)]`](derive@Channel), [`OlderVersion`](trait@OlderVersion), [`Shape`](trait@Shape).
 //! - [`PubSub::drain`] ends it: finishes what has begun, gives back the rest.
 //!
 //! The README shows it in one program; `examples/quickstart` is a whole web application.

@@ -71,7 +71,7 @@ pub trait Channel: Payload {
     const VERSION: u32 = 1;
 
     /// Fingerprint of the payload's shape, as it is written: names of fields, types and serde attributes, through nested
-    /// types that have a [`Shape`](crate::Shape). 0 is not known; the derive computes it.
+    /// types that have a [`Shape`](trait@crate::Shape). 0 is not known; the derive computes it.
     const FINGERPRINT: u64 = 0;
 
     /// How often a delivery is started at most before it becomes a dead letter, from 1.
