@@ -9,13 +9,15 @@
 --
 -- Suspects, deliveries whose process died, are left alone unless `suspect` asks for one: then it comes alone, and the
 -- caller should handle nothing else of the subscription beside it. So whatever dies with it again is to blame.
---   begins  as for pubsub.claim
+--   begins   as for pubsub.claim
+--   knows    newest version of the payload that the caller knows: what is newer is left to others. Null: any
 create function pubsub.claim_mailbox(
     subscription integer,
     process      bigint,
     batch        integer,
     suspect      boolean default false,
-    begins       integer default null
+    begins       integer default null,
+    knows        integer default null
 )
 returns table (
     token        bigint,
@@ -50,15 +52,20 @@ begin
         return;
     end if;
 
+    -- It has taken lanes over: without a claim, so that whoever waits for their rows does not wait for those of a lane.
+    if of_lanes > 0 and pubsub.take_lanes(subscription, of_lanes, process, claim_mailbox.knows) then
+        return;
+    end if;
+
     foreach this_lane in array pubsub.lanes_of(subscription, of_lanes, process) loop
         exit when missing = 0;
         -- Lane 0 needs neither the look before nor the lock: its rows' own locks are enough.
         continue when this_lane > 0
             and (
-                pubsub.due_of_lane(subscription, this_lane, 1, suspect) = '{}'
+                pubsub.due_for(subscription, this_lane, 1, suspect, claim_mailbox.knows) = '{}'
                 or not pubsub.enter_lane(subscription, this_lane, process)
             );
-        due := pubsub.due_of_lane(subscription, this_lane, missing, suspect);
+        due := pubsub.due_for(subscription, this_lane, missing, suspect, claim_mailbox.knows);
         continue when due = '{}';
         perform pubsub.require_registered(process);
         missing := missing - cardinality(due);
@@ -86,7 +93,7 @@ end
 $$;
 
 -- Locks up to `batch` due deliveries of a lane's mailbox, or suspects, and returns their events, in the order in which they
--- fell due.
+-- fell due. Those that need a version are apart (pubsub.due_of_version).
 create function pubsub.due_of_lane(subscription integer, lane integer, batch integer, suspect boolean) returns bigint[]
 language plpgsql volatile
 set plan_cache_mode = force_generic_plan
@@ -105,6 +112,7 @@ begin
                and m.lane = due_of_lane.lane
                and m.token is null
                and m.crashes > 0
+               and m.needs is null
                and m.due_at <= due_by
                and (m.lane = 0 or m.key is null or m.event_id = pubsub.first_of_key(m.subscription, m.key))
              order by m.subscription, m.lane, m.due_at, m.event_id
@@ -119,6 +127,7 @@ begin
            and m.lane = due_of_lane.lane
            and m.token is null
            and m.crashes = 0
+           and m.needs is null
            and m.due_at <= due_by
            and (m.lane = 0 or m.key is null or m.event_id = pubsub.first_of_key(m.subscription, m.key))
          order by m.subscription, m.lane, m.due_at, m.event_id
@@ -127,43 +136,3 @@ begin
     );
 end
 $$;
-
--- How long until the earliest waiting delivery of each given subscription is due, suspects apart; negative when it is
--- overdue, null when there is none. Subscriptions with an empty mailbox are left out.
---   process  of ordered subscriptions, only its lanes count
-create function pubsub.next_due(subscriptions integer[], process bigint default null)
-returns table (subscription integer, due_in interval, suspect_due_in interval)
-language sql volatile
-set search_path = pg_catalog, pg_temp
-begin atomic
-    select s.id, min(ordinary.due_at) - clock_timestamp(), min(suspect.due_at) - clock_timestamp()
-      from pubsub.subscriptions s
-     cross join lateral unnest(pubsub.lanes_of(s.id, s.lanes, next_due.process)) lane
-      left join lateral (
-          select m.due_at
-            from pubsub.mailbox m
-           where m.subscription = s.id
-             and m.lane = lane
-             and m.token is null
-             and m.crashes = 0
-             and m.due_at < 'infinity'
-             and (m.lane = 0 or m.key is null or m.event_id = pubsub.first_of_key(m.subscription, m.key))
-           order by m.subscription, m.lane, m.due_at, m.event_id
-           limit 1
-      ) ordinary on true
-      left join lateral (
-          select m.due_at
-            from pubsub.mailbox m
-           where m.subscription = s.id
-             and m.lane = lane
-             and m.token is null
-             and m.crashes > 0
-             and m.due_at < 'infinity'
-             and (m.lane = 0 or m.key is null or m.event_id = pubsub.first_of_key(m.subscription, m.key))
-           order by m.subscription, m.lane, m.due_at, m.event_id
-           limit 1
-      ) suspect on true
-     where s.id = any (next_due.subscriptions)
-     group by s.id
-    having min(ordinary.due_at) is not null or min(suspect.due_at) is not null;
-end;

@@ -49,12 +49,13 @@ $$;
 -- if an event with this dedupe key was published on the channel within the channel's window. Null: publishes in any case.
 -- Waits for a transaction that is publishing the same key.
 create function pubsub.publish_once(
-    channel text,
-    payload jsonb,
-    dedupe  text,
-    key     text default null,
-    headers jsonb default null,
-    version integer default 1
+    channel     text,
+    payload     jsonb,
+    dedupe      text,
+    key         text default null,
+    headers     jsonb default null,
+    version     integer default 1,
+    fingerprint bigint default null
 ) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -65,7 +66,13 @@ declare
     xid    xid8;
 begin
     if dedupe is null then
-        return pubsub.publish(channel, payload, publish_once.key, headers, version);
+        insert into pubsub.db_events (channel, key, payload, headers, version, fingerprint)
+        values (
+            publish_once.channel, publish_once.key, publish_once.payload, publish_once.headers, publish_once.version,
+            publish_once.fingerprint
+        )
+        returning id into target.event_id;
+        return target.event_id;
     end if;
     select s.channel_id, s.since into target.channel, since from pubsub.dedupe_since(publish_once.channel) s;
     -- Looked up first: this takes no lock, so duplicates of what is committed wait for nobody.
@@ -92,10 +99,10 @@ begin
              where d.channel = target.channel and d.key = publish_once.dedupe
         );
     end if;
-    insert into pubsub.db_events (xid, id, channel, key, payload, headers, version)
+    insert into pubsub.db_events (xid, id, channel, key, payload, headers, version, fingerprint)
     values (
         xid, target.event_id, publish_once.channel, publish_once.key, publish_once.payload, publish_once.headers,
-        publish_once.version
+        publish_once.version, publish_once.fingerprint
     );
     return target.event_id;
 end
@@ -108,12 +115,13 @@ $$;
 -- The keys are written in their order, so that two calls at once do not wait for each other in a circle. The ids are drawn
 -- before, in the order of the payloads, which is the order of the log.
 create function pubsub.publish_all_once(
-    channel  text,
-    payloads jsonb[],
-    dedupes  text[],
-    keys     text[] default null,
-    headers  jsonb default null,
-    version  integer default 1
+    channel     text,
+    payloads    jsonb[],
+    dedupes     text[],
+    keys        text[] default null,
+    headers     jsonb default null,
+    version     integer default 1,
+    fingerprint bigint default null
 ) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -164,8 +172,9 @@ begin
          where d.published_at <= target.since
         returning d.event_id
     )
-    insert into pubsub.db_events (xid, id, channel, key, payload, headers, version)
-    select xid, n.id, publish_all_once.channel, n.key, n.payload, publish_all_once.headers, publish_all_once.version
+    insert into pubsub.db_events (xid, id, channel, key, payload, headers, version, fingerprint)
+    select xid, n.id, publish_all_once.channel, n.key, n.payload, publish_all_once.headers, publish_all_once.version,
+           publish_all_once.fingerprint
       from drawn n
      -- Behind an `or` this is hashed, whatever the planner believes of the number of rows; a join might be a loop.
      where n.dedupe is null or n.id in (select w.event_id from noted w)

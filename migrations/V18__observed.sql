@@ -40,7 +40,8 @@ $$;
 --   lanes             0 if it is unordered
 --   unread            and oldest_unread_at: see pubsub.count_unread
 --   leased            events at work; oldest_lease_at since when the longest
---   waiting           deliveries in the mailbox that nobody works at; overdue those that are due
+--   waiting           deliveries in the mailbox that nobody works at; overdue those that are due, but for those that
+--                     are too_new: some process did not know their version
 --   suspects          deliveries in the mailbox whose process has died
 create view pubsub.observed_subscriptions as
 select s.id,
@@ -57,7 +58,8 @@ select s.id,
        post.overdue,
        post.next_due_at,
        post.suspects,
-       (select count(*) from pubsub.dead_letters d where d.subscription = s.id) as dead_letters
+       (select count(*) from pubsub.dead_letters d where d.subscription = s.id) as dead_letters,
+       post.too_new
   from pubsub.subscriptions s
  cross join lateral pubsub.count_unread(s.id) ahead
  cross join lateral (
@@ -67,9 +69,10 @@ select s.id,
  ) held
  cross join lateral (
      select count(*) filter (where m.token is null) as waiting,
-            count(*) filter (where m.token is null and m.due_at <= clock_timestamp()) as overdue,
+            count(*) filter (where m.token is null and m.needs is null and m.due_at <= clock_timestamp()) as overdue,
             min(m.due_at) filter (where m.token is null) as next_due_at,
-            count(*) filter (where m.crashes > 0) as suspects
+            count(*) filter (where m.crashes > 0) as suspects,
+           count(*) filter (where m.token is null and m.needs is not null) as too_new
        from pubsub.mailbox m
       where m.subscription = s.id
  ) post;
@@ -108,10 +111,11 @@ select l.token, s.channel, s.name as subscription, l.process, cardinality(l.even
   from pubsub.leases l
   join pubsub.subscriptions s on s.id = l.subscription;
 
--- Deliveries with a state of their own. `last_error` is in the words of the handler's error.
+-- Deliveries with a state of their own. `last_error` is in the words of the handler's error; `needs` is the version that
+-- a process must know to be given it, if one that does not has refused it.
 create view pubsub.observed_mailbox as
 select s.channel, s.name as subscription, m.event_id, m.published_at, m.attempt, m.panics, m.crashes, m.due_at,
-       m.token is not null as leased, m.last_error
+       m.token is not null as leased, m.last_error, m.version, m.needs
   from pubsub.mailbox m
   join pubsub.subscriptions s on s.id = m.subscription;
 

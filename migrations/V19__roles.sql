@@ -25,7 +25,7 @@ insert into pubsub.audiences (object, audience)
 values
     ('publish',                'publisher'), ('publish_once', 'publisher'), ('publish_all_once', 'publisher'),
     ('set_dedupe_window', 'subscriber'), ('forget_dedupe_keys', 'subscriber'),
-    ('declare_channel',        'subscriber'),
+    ('declare_channel',        'subscriber'), ('declare_version', 'subscriber'),
     ('subscribe',              'subscriber'),
     ('register_process',       'subscriber'),
     ('beat',                   'subscriber'),
@@ -35,10 +35,7 @@ values
     ('count_processes',        'subscriber'),
     ('count_processes',        'observer'),
     ('reclaim',                'subscriber'),
-    ('claim',                  'subscriber'),
-    ('claim_mailbox',          'subscriber'),
-    ('next_due',               'subscriber'),
-    ('settle',                 'subscriber'),
+    ('claim', 'subscriber'), ('claim_mailbox', 'subscriber'), ('next_due', 'subscriber'), ('settle', 'subscriber'),
     ('return_unknown',         'subscriber'),
     ('start_waiting',          'subscriber'),
     ('stay_awake',             'subscriber'),
@@ -136,7 +133,7 @@ begin
     end loop;
     if audience = 'publisher' then
         -- Neither xid nor id nor published_at: whoever could choose them could make cursors skip events.
-        execute format('grant insert (channel, key, payload, headers, version) on pubsub.db_events to %I', role);
+        execute format('grant insert (channel, key, payload, headers, version, fingerprint) on pubsub.db_events to %I', role);
         execute format('grant select (id) on pubsub.db_events to %I', role);
         execute format('grant usage on sequence pubsub.db_events_id_seq to %I', role);
     elsif to_regclass('pubsub.schema_history') is not null then

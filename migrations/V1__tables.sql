@@ -37,6 +37,7 @@ create table pubsub.channels (
 -- The log: insert-only, read in id order by every subscription's cursor.
 -- Column order matters: `xid` stands before `id`, so that a row's transaction id is assigned before its id is drawn. The
 -- cursor's proof rests on that (pubsub.claim). The sequence must keep its cache of 1.
+-- The fingerprint is that of the payload's shape in its publisher, where that knows it. Only for people.
 -- Without check constraints: the server parses them anew for every statement, which costs more than all that the trigger
 -- asks of one event. So the trigger checks (pubsub.after_publish).
 create sequence pubsub.db_events_id_seq as bigint;
@@ -50,6 +51,7 @@ create table pubsub.db_events (
     headers      jsonb,
     version      integer not null default 1,
     published_at timestamptz not null default clock_timestamp(),
+    fingerprint  bigint,
     constraint db_events_pkey primary key (channel, id)
 ) partition by range (id);
 
@@ -164,11 +166,13 @@ create table pubsub.processes (
 -- every claim looks for it (pubsub.require_registered).
 create index processes_beat_idx on pubsub.processes (id, beat_at);
 
--- Which processes run an ordered subscription, and which of them claims from which lane. This only spreads the work: that
+-- Which processes run an ordered subscription, up to which version of the payload each knows (null: it has not said), and
+-- which of them claims from which lane. This only spreads the work: that
 -- no two processes at a time have events of one lane is seen to by the leases.
 create table pubsub.runners (
     subscription integer not null,
     process      bigint not null,
+    version      integer,
     constraint runners_pkey primary key (subscription, process)
 );
 
@@ -213,6 +217,7 @@ create index leases_lane_idx on pubsub.leases (subscription, lane) where lane > 
 --   due_at      infinity: parked behind an earlier event of its key, in an ordered subscription
 --   token       the lease that holds it, or null while it waits for due_at
 --   last_error  why the last attempt did not succeed
+--   needs       the version that a process must know to be given it: one who knows less has refused it. Null: nobody has
 --   replay      the subscription had read past the event before, and was moved back (pubsub.seek)
 create table pubsub.mailbox (
     subscription integer not null,
@@ -231,14 +236,19 @@ create table pubsub.mailbox (
     token        bigint,
     last_error   text,
     replay       boolean not null default false,
+    needs        integer,
     constraint mailbox_pkey primary key (subscription, event_id)
 );
 
 create index mailbox_due_idx on pubsub.mailbox (subscription, lane, due_at, event_id)
-    where token is null and crashes = 0;
+    where token is null and crashes = 0 and needs is null;
 
 create index mailbox_suspects_idx on pubsub.mailbox (subscription, lane, due_at, event_id)
-    where token is null and crashes > 0;
+    where token is null and crashes > 0 and needs is null;
+
+-- Apart, so that those who do not know them do not even walk over them.
+create index mailbox_needs_idx on pubsub.mailbox (subscription, lane, needs, (crashes > 0), due_at, event_id)
+    where token is null and needs is not null;
 
 -- What waits for what, in ordered subscriptions.
 create index mailbox_key_idx on pubsub.mailbox (subscription, key, event_id) where lane > 0 and key is not null;

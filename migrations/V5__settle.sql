@@ -11,6 +11,7 @@
 --   return       never started: again at once, the attempt does not count
 --   reject       no attempt can succeed: dead (rejected)
 --   undecodable  not readable as the subscriber's type: dead (undecodable)
+--   too_new      of a version that the subscriber does not know: for one who does, the attempt does not count
 --   crash        its process died: again after `delay`, or dead (crashed) when it was one death too many or the last
 --                attempt
 
@@ -48,14 +49,14 @@ begin
     select d ->> 'action' into unknown
       from jsonb_array_elements(dispositions) d
      where coalesce(d ->> 'action', '') not in (
-         'retry', 'panic', 'snooze', 'return', 'reject', 'undecodable', 'crash'
+         'retry', 'panic', 'snooze', 'return', 'reject', 'undecodable', 'too_new', 'crash'
      )
      limit 1;
     if found then
         raise exception using
             errcode = 'invalid_parameter_value',
             message = format('"%s" is not an action of a disposition', unknown),
-            hint = 'The actions are retry, panic, snooze, return, reject, undecodable and crash.';
+            hint = 'The actions are retry, panic, snooze, return, reject, undecodable, too_new and crash.';
     end if;
     select * into of_subscription from pubsub.subscriptions s where s.id = lease.subscription;
 
@@ -67,7 +68,8 @@ begin
     ),
     delivered as (
         select e.id, e.key, e.payload, e.headers, e.version, e.published_at, 1 as attempt, 0 as panics, 0 as crashes,
-               d.action, d.delay, d.error, pubsub.is_replay(lease.subscription, lease.lane, e.xid, e.id) as replay
+               d.action, d.delay, d.error, pubsub.is_replay(lease.subscription, lease.lane, e.xid, e.id) as replay,
+               null::integer as needs
           from described d
          cross join lateral (
              select * from pubsub.db_events e where e.channel = of_subscription.channel and e.id = d.id limit 1
@@ -75,7 +77,7 @@ begin
          where not lease.from_mailbox
         union all
         select m.event_id, m.key, m.payload, m.headers, m.version, m.published_at, m.attempt, m.panics, m.crashes,
-               d.action, d.delay, coalesce(d.error, m.last_error), m.replay
+               d.action, d.delay, coalesce(d.error, m.last_error), m.replay, m.needs
           from described d
          cross join lateral (
              select * from pubsub.mailbox m where m.subscription = lease.subscription and m.event_id = d.id limit 1
@@ -85,7 +87,7 @@ begin
     ),
     counted as (
         select d.*,
-               d.attempt - case when d.action in ('snooze', 'return') then 1 else 0 end as attempts,
+               d.attempt - case when d.action in ('snooze', 'return', 'too_new') then 1 else 0 end as attempts,
                d.panics + case when d.action = 'panic' then 1 else 0 end as panicked,
                d.crashes + case when d.action = 'crash' then 1 else 0 end as crashed
           from delivered d
@@ -114,11 +116,11 @@ begin
     revived as (
         insert into pubsub.mailbox as m (
             subscription, lane, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes,
-            due_at, last_error, replay
+            due_at, last_error, replay, needs
         )
         select lease.subscription, pubsub.lane_of(j.key, j.id, of_subscription.lanes), j.id, of_subscription.channel,
                j.key, j.payload, j.headers, j.version, j.published_at, j.attempts, j.panicked, j.crashed,
-               now_here + j.delay, j.error, j.replay
+               now_here + j.delay, j.error, j.replay, case when j.action = 'too_new' then j.version else j.needs end
           from judged j
          where j.reason is null
         on conflict on constraint mailbox_pkey do update
@@ -127,6 +129,7 @@ begin
                crashes = excluded.crashes,
                due_at = excluded.due_at,
                last_error = excluded.last_error,
+               needs = coalesce(excluded.needs, m.needs),
                token = null
     )
     select array_agg(b.key) into buried from buried b;

@@ -19,6 +19,7 @@ pub(crate) struct ChannelAttr {
     pub(crate) name: Setting<LitStr>,
     pub(crate) description: String,
     pub(crate) version: Setting<Given<i128>>,
+    pub(crate) upcast_from: Setting<Path>,
     pub(crate) max_attempts: Setting<Given<i128>>,
     pub(crate) backoff: Setting<BackoffAttr>,
     pub(crate) max_panics: Setting<Given<i128>>,
@@ -93,6 +94,11 @@ const CHANNEL_KEYS: &[Key<ChannelAttr>] = &[
         read: |attr, entry, errors| attr.version = entry.integer(errors),
     },
     Key {
+        name: "upcast_from",
+        example: "upcast_from = EmailV1",
+        read: |attr, entry, errors| attr.upcast_from = entry.path(errors),
+    },
+    Key {
         name: "crate",
         example: "crate = ::pubsub",
         read: |attr, entry, errors| attr.krate = entry.path(errors),
@@ -121,6 +127,26 @@ const BACKOFF_KEYS: &[Key<BackoffAttr>] = &[
         read: |attr, entry, errors| attr.jitter = entry.decimal(errors),
     },
 ];
+
+impl ChannelAttr {
+    /// Reports the keys that say how to deliver: an older version is only read.
+    pub(crate) fn refuse_delivery(&self, errors: &mut Errors) {
+        let given = [&self.max_attempts, &self.max_panics].into_iter().filter_map(|setting| match setting {
+            Setting::Set(given) => Some(&given.tokens),
+            _ => None,
+        });
+        let timeout = match &self.timeout {
+            Setting::Set(given) => Some(&given.tokens),
+            _ => None,
+        };
+        for tokens in given.chain(timeout) {
+            errors.push(
+                tokens,
+                "an older version is only read, so nothing says how it is delivered\nremove this key",
+            );
+        }
+    }
+}
 
 /// Reads the attributes of the type in `input`.
 pub(crate) fn read(input: &DeriveInput, errors: &mut Errors) -> ChannelAttr {

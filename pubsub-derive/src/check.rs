@@ -15,6 +15,7 @@ pub(crate) struct Channel<'a> {
     pub(crate) name: Option<LitStr>,
     pub(crate) description: String,
     pub(crate) version: Option<u32>,
+    pub(crate) upcast: Upcast,
     pub(crate) max_attempts: Option<u32>,
     pub(crate) backoff: Option<Backoff>,
     pub(crate) max_panics: Option<u32>,
@@ -25,6 +26,14 @@ pub(crate) struct Channel<'a> {
     /// Empty if nothing is redacted.
     pub(crate) redactions: Vec<Redaction<'a>>,
     pub(crate) krate: Option<Path>,
+}
+
+/// How events of the version before are read.
+pub(crate) enum Upcast {
+    /// Not at all: there are none.
+    None,
+    /// As this type, which is then converted.
+    From(Path),
 }
 
 /// What `backoff(..)` sets; the rest is as in `pubsub::Backoff::DEFAULT`.
@@ -63,10 +72,16 @@ pub(crate) fn check<'a>(
     let max_attempts = attr.max_attempts.and_then(|given| from_one("max_attempts", &given, errors));
     let backoff = attr.backoff.and_then(|backoff| check_backoff(backoff, errors));
     let retention = attr.retention.and_then(|given| check_retention(given, &max_attempts, &backoff, errors));
+    let version = attr.version.and_then(|given| {
+        let value = from_one("version", &given, errors)?;
+        Some(Given { value, tokens: given.tokens })
+    });
+    let upcast = check_upcast(&version, attr.upcast_from, of, errors);
     Channel {
         name: name.set(),
         description: attr.description,
-        version: attr.version.and_then(|given| from_one("version", &given, errors)).set(),
+        version: version.set().map(|given| given.value),
+        upcast,
         max_attempts: max_attempts.set(),
         backoff: backoff.set(),
         max_panics: attr.max_panics.and_then(|given| from_one("max_panics", &given, errors)).set(),
@@ -76,6 +91,41 @@ pub(crate) fn check<'a>(
         redactions: fields.map(|fields| redact::read(fields, errors)).unwrap_or_default(),
         krate: attr.krate.set(),
     }
+}
+
+/// Reports a version whose older ones cannot be read, without a word about that.
+fn check_upcast(
+    version: &Setting<Given<u32>>,
+    upcast_from: Setting<Path>,
+    of: &Ident,
+    errors: &mut Errors,
+) -> Upcast {
+    match (version, upcast_from) {
+        (Setting::Set(Given { value: 1, .. }) | Setting::Unset, Setting::Set(path))
+            if !path.is_ident("none") =>
+        {
+            errors.push(
+                &path,
+                "`upcast_from` is for events of an older version, and this is version 1\n\
+                 write `version = 2` beside it, or remove it",
+            );
+        }
+        (_, Setting::Set(path)) if !path.is_ident("none") => return Upcast::From(path),
+        (Setting::Set(given), Setting::Unset) if given.value > 1 => {
+            let (version, before) = (given.value, given.value - 1);
+            errors.push(
+                &given.tokens,
+                format!(
+                    "nothing says how an event of version {before} is read as version {version}\n\
+                     write `upcast_from = {of}V{before}`, where `{of}V{before}` is what `{of}` was in version {before}, with `#[derive(Deserialize)]`, \
+                     and `impl From<{of}V{before}> for {of}`\n\
+                     or write `upcast_from = none`, if there are no such events"
+                ),
+            );
+        }
+        _ => {}
+    }
+    Upcast::None
 }
 
 /// Reports a path that means something else in another module.

@@ -22,6 +22,10 @@ impl Errors {
         first
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     fn extend(&mut self, errors: impl IntoIterator<Item = syn::Error>) {
         for error in errors {
             match &mut self.0 {

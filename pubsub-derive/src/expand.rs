@@ -1,9 +1,10 @@
 //! Writes the implementation of `Channel`, also after an error: then as a fallback that keeps the error alone.
 
-use crate::check::{Backoff, Channel};
+use crate::check::{Backoff, Channel, Upcast};
 use crate::methods;
+use crate::wire;
 use proc_macro2::{Span, TokenStream};
-use quote::{quote, quote_spanned};
+use quote::{ToTokens as _, quote, quote_spanned};
 use std::time::Duration;
 use syn::spanned::Spanned as _;
 use syn::{DeriveInput, Path, parse_quote};
@@ -12,7 +13,12 @@ use syn::{DeriveInput, Path, parse_quote};
 const FALLBACK_NAME: &str = "invalid";
 
 /// The implementation for `input`. `unfit` is the error that says that the type cannot be a payload at all.
-pub(crate) fn expand(input: &DeriveInput, channel: &Channel<'_>, unfit: Option<&TokenStream>) -> TokenStream {
+pub(crate) fn expand(
+    input: &DeriveInput,
+    channel: &Channel<'_>,
+    unfit: Option<&TokenStream>,
+    shape: Option<&TokenStream>,
+) -> TokenStream {
     let of = &input.ident;
     let (_, ty_generics, _) = input.generics.split_for_impl();
     // The type as the user wrote it, so that what is wrong with it is reported there.
@@ -36,14 +42,26 @@ pub(crate) fn expand(input: &DeriveInput, channel: &Channel<'_>, unfit: Option<&
         let redacted = methods::redacted(of, &channel.redactions);
         quote!(#keys #redacted)
     });
+    let check = check_upcast(channel);
+    let (fingerprint, decode) = (
+        shape.map(|_| fingerprint()),
+        decode(
+            channel,
+            &quote!(__pubsub::Payload::from_json(json).map_err(__pubsub::__private::Unreadable::Json)),
+        ),
+    );
     quote! {
         const _: () = {
             #import
             #silence
+            #shape
+            #check
             #[automatically_derived]
             impl #impl_generics __pubsub::Channel for #ty #where_clause {
                 #consts
                 #methods
+                #fingerprint
+                #decode
             }
         };
     }
@@ -61,7 +79,7 @@ fn silence(unfit: &TokenStream) -> TokenStream {
 }
 
 /// `pubsub` under the name the implementation uses. One import, so that a wrong path is one error, on the path.
-fn import(krate: Option<&Path>) -> TokenStream {
+pub(crate) fn import(krate: Option<&Path>) -> TokenStream {
     match krate {
         None => quote!(
             use ::pubsub as __pubsub;
@@ -73,12 +91,17 @@ fn import(krate: Option<&Path>) -> TokenStream {
     }
 }
 
-/// The constants that the attributes set; the trait has a default for every other.
-fn consts(channel: &Channel<'_>) -> TokenStream {
-    let name = match &channel.name {
+/// The channel's name.
+pub(crate) fn name(channel: &Channel<'_>) -> TokenStream {
+    match &channel.name {
         Some(name) => quote!(#name),
         None => quote!(#FALLBACK_NAME),
-    };
+    }
+}
+
+/// The constants that the attributes set; the trait has a default for every other.
+fn consts(channel: &Channel<'_>) -> TokenStream {
+    let name = name(channel);
     let description = (!channel.description.is_empty()).then(|| {
         let text = &channel.description;
         quote!(const DESCRIPTION: &'static ::core::primitive::str = #text;)
@@ -124,6 +147,64 @@ fn consts(channel: &Channel<'_>) -> TokenStream {
         #timeout
         #retention
         #ordered
+    }
+}
+
+fn fingerprint() -> TokenStream {
+    quote! {
+        const FINGERPRINT: ::core::primitive::u64 =
+            __pubsub::__private::fingerprint(<Self as __pubsub::Shape>::NODE);
+    }
+}
+
+/// Reads older versions, where the type says how; `own` reads its own.
+pub(crate) fn decode(channel: &Channel<'_>, own: &TokenStream) -> Option<TokenStream> {
+    let Upcast::From(before) = &channel.upcast else { return None };
+    let version = channel.version.unwrap_or(2);
+    let from = upcast(before, version);
+    Some(quote! {
+        fn decode(
+            version: ::core::primitive::u32,
+            json: &[::core::primitive::u8],
+        ) -> ::core::result::Result<Self, __pubsub::__private::Unreadable> {
+            if version < #version {
+                #from
+            }
+            #own
+        }
+    })
+}
+
+/// Fails the build if what `upcast_from` names is of another channel, or not older.
+pub(crate) fn check_upcast(channel: &Channel<'_>) -> Option<TokenStream> {
+    let Upcast::From(before) = &channel.upcast else { return None };
+    let (name, version) = (name(channel), channel.version.unwrap_or(2));
+    let written = wire::written(before.to_token_stream());
+    let another = format!("`{written}` is an older version of another channel");
+    let newer = format!(
+        "`{written}` is not older than version {version}\nname what the payload was before that, with a lower `version`"
+    );
+    let span = Span::call_site().located_at(before.span());
+    Some(quote_spanned! {span=>
+        const _: () = {
+            #[allow(unused_imports)]
+            use __pubsub::__private::PlainBefore as _;
+            const __OLDER: ::core::option::Option<(&::core::primitive::str, ::core::primitive::u32)> =
+                <__pubsub::__private::Before<#before>>::OLDER;
+            ::core::assert!(__pubsub::__private::is_same_channel(__OLDER, #name), #another);
+            ::core::assert!(__pubsub::__private::is_older(__OLDER, #version), #newer);
+        };
+    })
+}
+
+/// Returns what is read as the version `before` `version`. What is missing of it is reported on its name.
+fn upcast(before: &Path, version: u32) -> TokenStream {
+    let span = Span::call_site().located_at(before.span());
+    quote_spanned! {span=>
+        #[allow(unused_imports)]
+        use __pubsub::__private::PlainBefore as _;
+        let read = <__pubsub::__private::Before<#before>>::decode(version, json, #version)?;
+        return ::core::result::Result::Ok(<Self as __pubsub::__private::UpcastFrom<#before>>::upcast(read));
     }
 }
 

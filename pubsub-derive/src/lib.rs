@@ -22,13 +22,18 @@ mod fields;
 mod horizon;
 mod item;
 mod keys;
+mod layout;
+mod lock;
 mod methods;
 mod name;
+mod node;
+mod older;
 mod redact;
 mod shape;
 mod suggest;
 mod template;
 mod value;
+mod wire;
 
 use errors::Errors;
 use fields::Fields;
@@ -63,6 +68,7 @@ use syn::{Data, DeriveInput};
 /// | `dedupe = "{user_id}:{kind}"` | fields in braces, as for `key`: an event is not published if one with the same dedupe key was within the channel's window, a day unless set by `pubsub.set_dedupe_window`; a `None` in it is no dedupe key |
 /// | `retention = "30d"` | how long events stay in the log after everybody has read them, or `"forever"`; not shorter than retries may take |
 /// | `version = 2` | from 1: the version of the payload's shape |
+/// | `upcast_from = EmailV1` | what the payload was in the version before: a type with `Deserialize` from which this one is made by `From`; needed from version 2 on, or `none` if there are no older events |
 /// | `crate = ::path` | where `pubsub` is, if not at `::pubsub` |
 ///
 /// A duration is a number and a unit: `"500ms"`, `"1.5s"`, `"15m"`, `"2h"`, `"1d"`.
@@ -89,8 +95,42 @@ fn expand_channel(input: &DeriveInput) -> TokenStream {
     let fields = (!matches!(input.data, Data::Union(_))).then(|| Fields::new(input));
     let channel = check::check(attr, &input.ident, fields.as_ref(), &mut errors);
     let mut unfit = shape::check(input);
-    let mut tokens = expand::expand(input, &channel, unfit.take_first().as_ref());
+    let layout = if unfit.is_empty() { layout::Layout::of(input) } else { None };
+    let lock =
+        layout.as_ref().map(|layout| lock::lock(input, &channel, layout, &mut errors)).unwrap_or_default();
+    let shape = layout.map(|layout| node::implement(input, &layout)).map(|shape| {
+        let inside = &lock.inside;
+        quote::quote!(#shape #inside)
+    });
+    let mut tokens = expand::expand(input, &channel, unfit.take_first().as_ref(), shape.as_ref());
+    tokens.extend(lock.outside);
     tokens.extend(errors.into_compile_errors());
     tokens.extend(unfit.into_compile_errors());
     tokens
+}
+
+/// Implements `pubsub::Shape` for a type that payloads are made of, so that a change of it is noticed. `#[derive(Channel)]`
+/// does it for payloads themselves.
+///
+/// ```ignore
+/// #[derive(Serialize, Deserialize, Shape)]
+/// struct Address {
+///     street: String,
+///     city: String,
+/// }
+/// ```
+#[proc_macro_derive(Shape)]
+pub fn derive_shape(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    let input = syn::parse_macro_input!(input as DeriveInput);
+    older::expand_shape(&input).into()
+}
+
+/// Implements `pubsub::OlderVersion` for what a channel's payload was before: `#[channel("email", version = 1)]`, with
+/// `upcast_from = ..` if there is a version before that one too.
+///
+/// It derives `Deserialize` as well, and nothing publishes it.
+#[proc_macro_derive(OlderVersion, attributes(channel))]
+pub fn derive_older_version(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    let input = syn::parse_macro_input!(input as DeriveInput);
+    older::expand_older(&input).into()
 }

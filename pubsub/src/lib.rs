@@ -10,16 +10,19 @@
 //! - [`publish`] and [`publish_all`] publish in a transaction of yours; [`PubSub::publish`] in one of its own.
 //! - A handler is an actix actor with `impl Handler<Delivery<C>>`. It is given a [`Delivery`] and answers [`Handled`]: done,
 //!   or a [`Failure`] that says what should happen instead.
+//! - A payload changes by a new version: `upcast_from` in [`#[derive(Channel)]`](derive@Channel), [`OlderVersion`](trait@OlderVersion), [`Shape`](trait@Shape).
 //! - [`PubSub::drain`] ends it: finishes what has begun, gives back the rest.
 //!
 //! The README shows it in one program; `examples/quickstart` is a whole web application.
 //!
 //! # Features
+//! - `cli`: the command line, `pubsub schema lock` and `pubsub schema check`.
 //! - `testing`: `pubsub::testing`, a throwaway PostgreSQL server and a database per test. For tests and examples.
 
 mod actors;
 mod config;
 mod error;
+mod lock;
 mod model;
 mod observe;
 mod panics;
@@ -35,11 +38,13 @@ pub use model::dead_letter::{DeadLetter, Reason};
 pub use model::delivery::Delivery;
 pub use model::event::{EventId, Headers, Token};
 pub use model::failure::{Failure, Handled};
+pub use model::older::OlderVersion;
 pub use model::payload::PayloadError;
 pub use model::seek::{Seek, Sought};
+pub use model::shape::Shape;
 pub use observe::{HandlerState, HandlerStatus};
 pub use policy::backoff::Backoff;
-pub use pubsub_derive::Channel;
+pub use pubsub_derive::{Channel, OlderVersion, Shape};
 pub use runtime::{Builder, PubSub, SubscribeOptions};
 pub use store::home::rebase;
 pub use store::migrate::migrate;
@@ -48,7 +53,14 @@ pub use store::publish::{PublishOptions, Session, publish, publish_all, publish_
 /// What `#[derive(Channel)]` writes code against. Not part of the public interface.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::lock::visit as visit_lock;
     pub use crate::model::derived::{AsKey, Beside, Hidden, Redacted, joined, text};
+    pub use crate::model::older::{
+        Before, PlainBefore, Readable, Unreadable, UpcastFrom, is_older, is_same_channel,
+    };
+    pub use crate::model::shape::{
+        Link, Node, Opaque, Part, Probe, fingerprint, identity, part_holds, same_kind,
+    };
     pub use std::borrow::Cow;
     pub use std::fmt;
     pub use std::time::Duration;

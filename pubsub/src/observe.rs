@@ -59,6 +59,7 @@ impl Gauges {
             Outcome::Snoozed(_)
             | Outcome::Rejected { .. }
             | Outcome::Undecodable { .. }
+            | Outcome::TooNew { .. }
             | Outcome::Returned => 0,
         };
     }

@@ -149,6 +149,17 @@ async fn load(client: &Client) {
          select c.id, 'key' || n, n, now() - n % 2 * interval '2 days'
            from pubsub.channels c, generate_series(1, {rows}) n where c.name = 'sms'
          on conflict do nothing;
+         insert into pubsub.mailbox (subscription, lane, event_id, channel, payload, version, published_at, attempt, panics,
+                                     crashes, due_at, needs)
+         select s.id, 0, -n - {rows}, 'sms', '{{}}', 2 + n % 2, now(), 0, 0, case when n % 100 = 0 then 1 else 0 end,
+                now() + (n - {rows} / 2) * interval '1 second', 2 + n % 2
+           from pubsub.subscriptions s, generate_series(1, {rows}) n where s.name = 'full';
+
+         insert into pubsub.mailbox (subscription, lane, event_id, channel, key, payload, version, published_at, attempt, panics,
+                                     crashes, due_at, needs)
+         select s.id, pubsub.lane_of('new', -n, s.lanes), -n - {rows}, 'sms', 'new', '{{}}', 2, now(), 0, 0, 0,
+                case when n = {rows} then now() else 'infinity' end, 2
+           from pubsub.subscriptions s, generate_series(1, {rows}) n where s.name = 'ordered';
 
          insert into pubsub.dead_letters (subscription, event_id, channel, payload, version, published_at, attempt, panics,
                                           crashes, reason)
@@ -184,9 +195,12 @@ async fn a_day(session: &Explained, when: &str) {
         }
         for suspect in ["false", "true"] {
             let claim =
-                format!("select token from pubsub.claim_mailbox({subscription}, 1, {BATCH}, {suspect}, 10)");
-            for token in run(&claim).await.iter().take(1) {
-                run(&format!("select pubsub.settle(1, {token})::int")).await;
+                format!("select token from pubsub.claim_mailbox({subscription}, 1, {BATCH}, {suspect}, 10");
+            // What it knows: any version, none of those that wait, some of them.
+            for knows in [")", ", 1)", ", 2)"] {
+                for token in run(&format!("{claim}{knows}")).await.iter().take(1) {
+                    run(&format!("select pubsub.settle(1, {token})::int")).await;
+                }
             }
         }
         run(&format!("select count(pubsub.start_waiting({subscription}, 1, '10 s'))")).await;
@@ -198,6 +212,8 @@ async fn a_day(session: &Explained, when: &str) {
         run(&format!("select token from pubsub.claim({subscription}, 2, {BATCH}, begins => 10)")).await;
     }
     run("select extract(epoch from due_in) from pubsub.next_due('{1, 2, 3}', 1)").await;
+    run("select extract(epoch from due_in) from pubsub.next_due('{1, 2, 3}', 1, '{1, 1, 1}')").await;
+    run("select extract(epoch from due_in) from pubsub.next_due('{1, 2, 3}', 2, '{3, 3, 3}')").await;
     run("select count(*) from pubsub.absent_processes()").await;
     run("select count(*) from pubsub.list_dead_letters('sms', 'full')").await;
     run(&format!("select pubsub.redrive('sms', 'full', batch => {BATCH})")).await;

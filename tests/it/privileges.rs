@@ -11,6 +11,7 @@ const MATRIX: &str = "
 function absent_processes            owner's | subscriber: execute | observer: execute
 function advance_idle_cursors        owner's | subscriber: execute
 function after_publish               owner's
+function any_version
 function apply_audiences
 function bear_witness
 function beat                        owner's | subscriber: execute
@@ -27,11 +28,15 @@ function count_processes             owner's | subscriber: execute | observer: e
 function count_seek
 function count_unread                owner's | observer: execute
 function declare_channel             owner's | subscriber: execute
+function declare_version             owner's | subscriber: execute
 function dedupe_since
 function detach_partition            owner's | subscriber: execute
 function dispose
 function drop_partition              owner's | subscriber: execute
+function due_for
 function due_of_lane
+function due_of_version
+function due_time_of_version
 function edit_distance
 function ensure_partitions           owner's | subscriber: execute
 function enter_lane
@@ -59,6 +64,7 @@ function known_life
 function lane_of
 function lanes_lock_class
 function lanes_of
+function lanes_to_take
 function late_events
 function leap
 function leave                       owner's | subscriber: execute
@@ -68,6 +74,7 @@ function list_dead_letters           owner's | subscriber: execute
 function log_floor
 function log_sequence
 function maintenance_lock_class
+function needs_of_lane
 function next_due                    owner's | subscriber: execute
 function next_removal                owner's | subscriber: execute
 function next_span
@@ -136,6 +143,7 @@ function stop_waiting                owner's | subscriber: execute
 function subscribe                   owner's | subscriber: execute
 function suspend_unread              owner's | subscriber: execute
 function system_identifier
+function take_lanes
 function timeline
 function unpark
 function unread
@@ -150,9 +158,10 @@ sequence processes_id_seq
 sequence subscriptions_id_seq
 table arrival
 table audiences
+table channel_versions
 table channels
 table cursors
-table db_events                      | publisher: insert (channel, headers, key, payload, version), select (id)
+table db_events                      | publisher: insert (channel, fingerprint, headers, key, payload, version), select (id)
 table dead_letters
 table dedupe_keys
 table home

@@ -110,6 +110,8 @@ $shadow$"#;
 const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("declare_channel", "pubsub.declare_channel('sms')", None),
     ("declare_channel", "pubsub.declare_channel('S M S')", Some("22023")),
+    ("declare_version", "pubsub.declare_version('sms', 1, 17)", None),
+    ("declare_version", "pubsub.declare_version('smz', 1, 17)", Some("PB001")),
     ("subscribe", "pubsub.subscribe('smz', 'one')", Some("PB001")),
     ("subscribe", "pubsub.subscribe('sms', 'one', 3)", None),
     ("subscribe", "pubsub.subscribe('sms', 'one', 4)", None),
@@ -133,6 +135,7 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
     ),
     ("next_due", "pubsub.next_due('{1}')", None),
     ("claim_mailbox", "pubsub.claim_mailbox(1, 1, 1)", None),
+    ("claim_mailbox", "pubsub.claim_mailbox(1, 1, 1, knows => 1)", None),
     ("return_unknown", "pubsub.return_unknown(1, 1, '{}')", None),
     ("list_dead_letters", "pubsub.list_dead_letters('sms', 'one')", None),
     ("redrive", "pubsub.redrive('sms', 'one')", None),

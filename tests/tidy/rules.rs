@@ -17,6 +17,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("observe", &["model", "panics"]),
     ("model", &["model", "error", "panics", "policy::backoff"]),
     ("policy", &["policy", "model"]),
+    ("lock", &["model"]),
+    // The command line: it uses nothing of the library.
+    ("bin", &[]),
     ("store", &["store", "policy", "model", "error"]),
     ("actors", &["actors", "store", "policy", "model", "error", "observe", "panics"]),
     ("runtime", &["runtime", "actors", "store", "policy", "model", "error", "observe", "config"]),

@@ -4,7 +4,7 @@ use pubsub::Channel;
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize, Channel)]
-#[channel("order.paid", max_attempts = 8 version = 2)]
+#[channel("order.paid", max_attempts = 8 version = 1)]
 struct OrderPaid {
     id: i64,
 }

@@ -8,6 +8,7 @@ mod delivering;
 mod intake;
 mod settling;
 mod suspicion;
+mod versions;
 mod watch;
 mod workplace;
 
@@ -30,6 +31,7 @@ use actix::{
     Supervised, WrapFuture,
 };
 use intake::Intake;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -45,6 +47,8 @@ pub(crate) struct Brief {
     /// The subscription's id.
     pub(crate) subscription: i32,
     pub(crate) channel: &'static str,
+    /// The newest version of the payload that the handler can be given.
+    pub(crate) version: i32,
     /// Whether the events of one key are handled one after another.
     pub(crate) ordered: bool,
     pub(crate) limits: Limits,
@@ -64,6 +68,8 @@ pub(crate) struct Dispatcher {
     feed: Feed,
     demand: Demand,
     intake: Intake,
+    /// Versions that were too new, and that was said.
+    too_new: BTreeSet<i32>,
     /// Whether a look for answers that have lingered is planned.
     settle_planned: bool,
     /// Failed settlements since the last that went through.
@@ -85,6 +91,7 @@ impl Dispatcher {
             feed: Feed::new(brief.ordered),
             demand: Demand::new(brief.assignment.concurrency),
             intake: Intake::default(),
+            too_new: BTreeSet::new(),
             settle_planned: false,
             settle_failures: 0,
             suspended: false,

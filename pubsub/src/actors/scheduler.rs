@@ -17,10 +17,17 @@ use actix::{
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+/// The mailbox of a subscription that this process runs.
+pub(crate) struct Mailbox {
+    pub(crate) dispatcher: Recipient<MailboxDue>,
+    /// The newest version of the payload that this process knows.
+    pub(crate) version: i32,
+}
+
 pub(crate) struct Scheduler {
     store: Store,
     process: ProcessId,
-    dispatchers: HashMap<i32, Recipient<MailboxDue>>,
+    dispatchers: HashMap<i32, Mailbox>,
     /// How often to look without being told.
     poll_interval: Duration,
     /// How often to look for silent processes, and how long a silence makes a dead one.
@@ -37,7 +44,7 @@ impl Scheduler {
     pub(crate) fn new(
         store: Store,
         process: ProcessId,
-        dispatchers: HashMap<i32, Recipient<MailboxDue>>,
+        dispatchers: HashMap<i32, Mailbox>,
         poll_interval: Duration,
         silence_every: Duration,
         silence_limit: Duration,
@@ -81,9 +88,10 @@ impl Scheduler {
         }
         self.looking = true;
         let store = self.store.clone();
-        let subscriptions: Vec<i32> = self.dispatchers.keys().copied().collect();
+        let (subscriptions, versions): (Vec<i32>, Vec<i32>) =
+            self.dispatchers.iter().map(|(subscription, mailbox)| (*subscription, mailbox.version)).unzip();
         let process = self.process.get();
-        let looking = async move { store.next_due(&subscriptions, process).await };
+        let looking = async move { store.next_due(&subscriptions, &versions, process).await };
         context.spawn(looking.into_actor(self).map(Self::looked));
     }
 
@@ -96,9 +104,9 @@ impl Scheduler {
                     let is_now = |due: Option<Duration>| due.is_some_and(|wait| wait.is_zero());
                     let message = MailboxDue { ordinary: is_now(ordinary), suspect: is_now(suspect) };
                     if (message.ordinary || message.suspect)
-                        && let Some(dispatcher) = actor.dispatchers.get(&subscription)
+                        && let Some(mailbox) = actor.dispatchers.get(&subscription)
                     {
-                        dispatcher.do_send(message);
+                        mailbox.dispatcher.do_send(message);
                     }
                     let waits = [ordinary, suspect].into_iter().flatten().filter(|wait| !wait.is_zero());
                     next = waits.fold(next, Duration::min);

@@ -1,5 +1,6 @@
 //! A typed, named stream of events.
 
+use crate::model::older::{self, Unreadable};
 use crate::policy::backoff::Backoff;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -71,6 +72,10 @@ pub trait Channel: Payload {
     /// Version of the payload's shape, from 1. Stored with every event.
     const VERSION: u32 = 1;
 
+    /// Fingerprint of the payload's shape, as it is written: names of fields, types and serde attributes, through nested
+    /// types that have a [`Shape`](trait@crate::Shape). 0 is not known; the derive computes it.
+    const FINGERPRINT: u64 = 0;
+
     /// How often a delivery is started at most before it becomes a dead letter, from 1.
     const MAX_ATTEMPTS: u32 = DEFAULT_MAX_ATTEMPTS;
 
@@ -115,6 +120,15 @@ pub trait Channel: Payload {
         Self: fmt::Debug,
     {
         fmt::Debug::fmt(self, f)
+    }
+
+    /// Reads the payload of an event of some version. The derive reads older ones by `upcast_from`.
+    ///
+    /// # Errors
+    /// If the payload is not what its version says, or nothing here can read that version.
+    #[doc(hidden)]
+    fn decode(version: u32, json: &[u8]) -> Result<Self, Unreadable> {
+        older::read_this(version, Self::VERSION, || Self::from_json(json))
     }
 }
 

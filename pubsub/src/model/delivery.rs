@@ -3,6 +3,7 @@
 use crate::model::channel::Channel;
 use crate::model::event::{ClaimedEvent, EventId, Headers, Token};
 use crate::model::failure::Handled;
+use crate::model::older::Unreadable;
 use crate::model::process::ProcessId;
 use crate::panics::{Testimony, Witness};
 use actix::Message;
@@ -50,8 +51,8 @@ impl<C: Channel> Delivery<C> {
         event: ClaimedEvent,
         subscription: Arc<str>,
         process: ProcessId,
-    ) -> Result<(Self, Testimony), serde_json::Error> {
-        let payload = C::from_json(&event.payload)?;
+    ) -> Result<(Self, Testimony), Unreadable> {
+        let payload = C::decode(event.version.unsigned_abs(), &event.payload)?;
         let (witness, testimony) = Witness::new();
         let span = tracing::info_span!(
             "delivery",

@@ -31,6 +31,13 @@ pub(crate) enum Outcome {
         /// What serde says.
         error: String,
     },
+    /// Of a version of the payload that this process does not know: left to one that does.
+    TooNew {
+        /// The event's.
+        version: i32,
+        /// The newest that this process knows.
+        known: i32,
+    },
     /// Never started: given back.
     Returned,
 }

@@ -1,6 +1,8 @@
 //! Writing and reading payloads, and refusing what could not be stored or read back.
 
+use crate::error::error_chain;
 use crate::model::channel::{Channel, Payload};
+use crate::model::older::Unreadable;
 use serde::ser::Error as _;
 
 /// Deepest nesting of a payload that is published. serde_json reads 128 levels; the rest is room for whoever wraps it.
@@ -61,10 +63,11 @@ pub(crate) fn check_key(key: &str) -> Result<(), PayloadError> {
 
 /// Why a payload cannot be decoded, in words that may be stored and logged. serde's own quote the payload, so a channel with
 /// redacted fields only tells where it was.
-pub(crate) fn undecodable<C: Channel>(error: &serde_json::Error) -> String {
-    if C::REDACTED.is_empty() {
-        return error.to_string();
-    }
+pub(crate) fn undecodable<C: Channel>(error: &Unreadable) -> String {
+    let error = match error {
+        Unreadable::Json(error) if !C::REDACTED.is_empty() => error,
+        error => return error_chain(error),
+    };
     format!("not readable at line {} column {}; {}", error.line(), error.column(), withheld::<C>())
 }
 

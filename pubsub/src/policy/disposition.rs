@@ -43,6 +43,8 @@ pub(crate) enum Action {
     Reject,
     /// Dead: the payload cannot be read.
     Undecodable,
+    /// For a process that knows the event's version; the attempt never began.
+    TooNew,
 }
 
 /// What becomes of a delivery after `outcome`; `None` if it is done. `random` (in `0.0..1.0`) decides the jitter.
@@ -62,6 +64,11 @@ pub(crate) fn decide(
         Outcome::Snoozed(delay) => (Action::Snooze, delay, None),
         Outcome::Rejected { error } => (Action::Reject, Duration::ZERO, Some(error)),
         Outcome::Undecodable { error } => (Action::Undecodable, Duration::ZERO, Some(error)),
+        Outcome::TooNew { version, known } => {
+            let error =
+                format!("its payload is of version {version}, and this process knows {known} at most");
+            (Action::TooNew, Duration::ZERO, Some(error))
+        }
         Outcome::Returned => (Action::Return, Duration::ZERO, None),
     };
     // A handler may ask for any delay; the database's clock has an end.
@@ -87,7 +94,7 @@ impl Limits {
         match action {
             Action::Retry => start.attempt < self.max_attempts,
             Action::Panic => start.attempt < self.max_attempts && start.panics + 1 < self.max_panics,
-            Action::Snooze | Action::Return => true,
+            Action::Snooze | Action::Return | Action::TooNew => true,
             Action::Reject | Action::Undecodable => false,
         }
     }
@@ -114,6 +121,7 @@ mod tests {
         prop_oneof![
             Just(Outcome::Done),
             Just(Outcome::Returned),
+            (2i32.., 1i32..).prop_map(|(version, known)| Outcome::TooNew { version, known }),
             delay.clone().prop_map(Outcome::Snoozed),
             any::<String>().prop_map(|error| Outcome::Rejected { error }),
             any::<String>().prop_map(|error| Outcome::Undecodable { error }),

@@ -30,6 +30,7 @@ pub(super) struct Declaration {
     pub(super) version: u32,
     pub(super) description: &'static str,
     pub(super) retention: Option<Option<Duration>>,
+    pub(super) fingerprint: u64,
 }
 
 impl Builder {
@@ -45,8 +46,12 @@ impl Builder {
 
     /// Declares a channel that this process publishes on but does not subscribe to. Subscribing declares it too.
     pub fn declare<C: Channel>(mut self) -> Self {
-        let declaration =
-            Declaration { version: C::VERSION, description: C::DESCRIPTION, retention: C::RETENTION };
+        let declaration = Declaration {
+            version: C::VERSION,
+            description: C::DESCRIPTION,
+            retention: C::RETENTION,
+            fingerprint: C::FINGERPRINT,
+        };
         self.declarations.insert(C::NAME, declaration);
         self
     }

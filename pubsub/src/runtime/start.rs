@@ -9,7 +9,7 @@ use crate::actors::janitor::Janitor;
 use crate::actors::line::{Assignment, Begun};
 use crate::actors::listener::Listener;
 use crate::actors::message::Wake;
-use crate::actors::scheduler::Scheduler;
+use crate::actors::scheduler::{Mailbox, Scheduler};
 use crate::actors::supervisor::Seat;
 use crate::actors::thread::Thread;
 use crate::config::Config;
@@ -98,6 +98,7 @@ impl Wiring {
         for Post { id, subscription, thread } in posts {
             let Subscription {
                 channel,
+                version,
                 name,
                 max_attempts,
                 max_panics,
@@ -120,6 +121,7 @@ impl Wiring {
                 store: store.clone(),
                 subscription: id,
                 channel,
+                version,
                 ordered: lanes > 0,
                 limits: Limits { max_attempts, max_panics },
                 backoff,
@@ -133,7 +135,7 @@ impl Wiring {
             let dispatcher = Dispatcher::new(brief, thread, &seat.address());
             let dispatcher = seat.start("dispatcher", dispatcher);
             sleepers.entry(channel.to_owned()).or_default().push(dispatcher.clone().recipient());
-            mailboxes.insert(id, dispatcher.clone().recipient());
+            mailboxes.insert(id, Mailbox { dispatcher: dispatcher.clone().recipient(), version });
             served.push(Served { channel, subscription: name, dispatcher, gauges });
         }
         let scheduler = scheduler.start(
@@ -172,10 +174,21 @@ async fn declare(
     declarations: &BTreeMap<&'static str, Declaration>,
     retentions: &BTreeMap<&'static str, Option<Duration>>,
 ) -> Result<(), Error> {
-    for (name, Declaration { version, description, retention }) in declarations {
+    for (name, Declaration { version, description, retention, fingerprint }) in declarations {
         store.declare_channel(name, *version, description).await?;
         if let Some(retention) = retentions.get(name).or(retention.as_ref()) {
             store.set_retention(name, *retention).await?;
+        }
+        if let Some(other) = store.declare_version(name, *version, *fingerprint).await? {
+            tracing::warn!(
+                channel = name,
+                version,
+                declared_at = %other,
+                "another shape of this version of the payload was declared before: if each can read what the other writes, \
+                 because a field was added that is optional or has a default, all is well; if not, give the new one \
+                 `version = {}` and `upcast_from`",
+                version + 1
+            );
         }
     }
     Ok(())

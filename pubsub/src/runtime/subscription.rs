@@ -139,6 +139,8 @@ impl SubscribeOptions {
 /// A subscription whose types have been forgotten: what is left is how to start its handler.
 pub(super) struct Subscription {
     pub(super) channel: &'static str,
+    /// The newest version of the payload that the handler can be given.
+    pub(super) version: i32,
     pub(super) name: Arc<str>,
     pub(super) max_attempts: u32,
     pub(super) max_panics: u32,
@@ -164,6 +166,7 @@ impl Subscription {
     {
         Self {
             channel: C::NAME,
+            version: i32::try_from(C::VERSION).unwrap_or(i32::MAX),
             name: name.into(),
             max_attempts: options.max_attempts.unwrap_or(C::MAX_ATTEMPTS),
             max_panics: options.max_panics.unwrap_or(C::MAX_PANICS),

@@ -23,14 +23,14 @@ const POLL: &str = "
 const CLAIM_MAILBOX: &str = "
     select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at,
            c.attempt, c.panics, c.crashes, c.replay
-      from pubsub.claim_mailbox($1, $2, $3, begins => $4) c";
+      from pubsub.claim_mailbox($1, $2, $3, begins => $4, knows => $5) c";
 
 // Suspects are claimed one by one, and what they are suspected of is killing their process: the count survives that
 // without the disk.
 const CLAIM_SUSPECT: &str = "
     select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at,
            c.attempt, c.panics, c.crashes, c.replay
-      from set_config('synchronous_commit', 'off', true), pubsub.claim_mailbox($1, $2, 1, suspect => true) c";
+      from set_config('synchronous_commit', 'off', true), pubsub.claim_mailbox($1, $2, 1, suspect => true, knows => $3) c";
 
 pub(super) const CHANNEL_IS_QUIET: &str = "select pubsub.channel_is_quiet($1)";
 
@@ -38,7 +38,7 @@ const NEXT_DUE: &str = "
     select d.subscription,
            extract(epoch from d.due_in)::float8,
            extract(epoch from d.suspect_due_in)::float8
-      from pubsub.next_due($1, $2) d";
+      from pubsub.next_due($1, $2, $3) d";
 
 /// When the mailbox of a subscription has something due.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -126,32 +126,41 @@ impl Store {
         Ok((quiet, events(&rows, process)?))
     }
 
-    /// Claims due deliveries of the mailbox, their attempt counted; no suspects.
+    /// Claims due deliveries of the mailbox of up to this version, their attempt counted; no suspects.
     pub(crate) async fn claim_mailbox(
         &self,
         subscription: i32,
         process: i64,
         claim: Size,
+        version: i32,
     ) -> Result<Vec<ClaimedEvent>, Error> {
-        let parameters: Parameters<'_> = &[&subscription, &process, &claim.batch, &claim.begins];
+        let parameters: Parameters<'_> = &[&subscription, &process, &claim.batch, &claim.begins, &version];
         let rows = self.query("claim deliveries of the mailbox", CLAIM_MAILBOX, parameters).await?;
         events(&rows, process)
     }
 
-    /// Claims a due suspect of the mailbox, its attempt counted.
+    /// Claims a due suspect of the mailbox of up to this version, its attempt counted.
     pub(crate) async fn claim_suspect(
         &self,
         subscription: i32,
         process: i64,
+        version: i32,
     ) -> Result<Vec<ClaimedEvent>, Error> {
-        let rows =
-            self.query("claim a suspect of the mailbox", CLAIM_SUSPECT, &[&subscription, &process]).await?;
+        let parameters: Parameters<'_> = &[&subscription, &process, &version];
+        let rows = self.query("claim a suspect of the mailbox", CLAIM_SUSPECT, parameters).await?;
         events(&rows, process)
     }
 
-    /// When each subscription's mailbox has something due for this process. Empty ones are left out.
-    pub(crate) async fn next_due(&self, subscriptions: &[i32], process: i64) -> Result<Vec<Due>, Error> {
-        let rows = self.query("look into the mailbox", NEXT_DUE, &[&subscriptions, &process]).await?;
+    /// When each subscription's mailbox has something due for this process, which knows these versions. Empty ones are
+    /// left out.
+    pub(crate) async fn next_due(
+        &self,
+        subscriptions: &[i32],
+        versions: &[i32],
+        process: i64,
+    ) -> Result<Vec<Due>, Error> {
+        let parameters: Parameters<'_> = &[&subscriptions, &process, &versions];
+        let rows = self.query("look into the mailbox", NEXT_DUE, parameters).await?;
         let wait = |seconds: f64| Duration::from_secs_f64(seconds.clamp(0.0, 1e9));
         let due = |row: &Row| Due {
             subscription: row.get(0),

@@ -12,22 +12,22 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
 const PUBLISH: &str = "
-    insert into pubsub.db_events (channel, payload, version, key, headers)
-    values ($1, $2::text::jsonb, $3, $4, $5::text::jsonb)
+    insert into pubsub.db_events (channel, payload, version, key, headers, fingerprint)
+    values ($1, $2::text::jsonb, $3, $4, $5::text::jsonb, $6)
     returning id";
 
-const PUBLISH_ONCE: &str = "select pubsub.publish_once($1, $2::text::jsonb, $6, $4, $5::text::jsonb, $3)";
+const PUBLISH_ONCE: &str = "select pubsub.publish_once($1, $2::text::jsonb, $7, $4, $5::text::jsonb, $3, $6)";
 
 const PUBLISH_ALL: &str = "
-    insert into pubsub.db_events (channel, payload, version)
-    select $1, p.payload::jsonb, $3 from unnest($2::text[]) p (payload)";
+    insert into pubsub.db_events (channel, payload, version, fingerprint)
+    select $1, p.payload::jsonb, $3, $4 from unnest($2::text[]) p (payload)";
 
 const PUBLISH_ALL_KEYED: &str = "
-    insert into pubsub.db_events (channel, payload, version, key)
-    select $1, p.payload::jsonb, $3, p.key from unnest($2::text[], $4::text[]) p (payload, key)";
+    insert into pubsub.db_events (channel, payload, version, fingerprint, key)
+    select $1, p.payload::jsonb, $3, $4, p.key from unnest($2::text[], $5::text[]) p (payload, key)";
 
 const PUBLISH_ALL_ONCE: &str =
-    "select pubsub.publish_all_once($1, $2::text[]::jsonb[], $5, $4, version => $3)";
+    "select pubsub.publish_all_once($1, $2::text[]::jsonb[], $6, $5, version => $3, fingerprint => $4)";
 
 const DOING: &str = "publish";
 
@@ -169,7 +169,7 @@ pub async fn publish_all<'a, C: Channel>(
     session: &impl Session,
     events: impl IntoIterator<Item = &'a C>,
 ) -> Result<u64, Error> {
-    let (channel, version) = (C::NAME, version::<C>());
+    let (channel, version, fingerprint) = (C::NAME, version::<C>(), stored(C::FINGERPRINT));
     let mut published = 0;
     let mut events = events.into_iter().peekable();
     while events.peek().is_some() {
@@ -177,10 +177,11 @@ pub async fn publish_all<'a, C: Channel>(
         for event in events.by_ref().take(EVENTS_PER_STATEMENT) {
             rows.push(event)?;
         }
-        let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
+        let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
             (&channel, Type::TEXT),
             (&rows.payloads, Type::TEXT_ARRAY),
             (&version, Type::INT4),
+            (&fingerprint, Type::INT8),
             (&rows.keys, Type::TEXT_ARRAY),
             (&rows.dedupe_keys, Type::TEXT_ARRAY),
         ];
@@ -191,8 +192,8 @@ pub async fn publish_all<'a, C: Channel>(
             count.unsigned_abs()
         } else {
             let (sql, parameters) = match rows.keys.iter().any(is_some) {
-                true => (PUBLISH_ALL_KEYED, &parameters[..4]),
-                false => (PUBLISH_ALL, &parameters[..3]),
+                true => (PUBLISH_ALL_KEYED, &parameters[..5]),
+                false => (PUBLISH_ALL, &parameters[..4]),
             };
             within_deadline::<C>(session.run(sql, parameters)).await?;
             rows.payloads.len() as u64
@@ -228,6 +229,7 @@ struct Written<'a> {
     key: Option<Cow<'a, str>>,
     headers: Option<String>,
     dedupe_key: Option<Cow<'a, str>>,
+    fingerprint: Option<i64>,
 }
 
 impl<'a> Written<'a> {
@@ -241,6 +243,7 @@ impl<'a> Written<'a> {
             key: key(options.key.as_deref(), || event.key()).map_err(invalid)?,
             headers: headers.map_err(invalid)?,
             dedupe_key: key(options.dedupe_key.as_deref(), || event.dedupe_key()).map_err(invalid)?,
+            fingerprint: stored(C::FINGERPRINT),
         })
     }
 
@@ -252,6 +255,7 @@ impl<'a> Written<'a> {
             (&self.version, Type::INT4),
             (&self.key, Type::TEXT),
             (&self.headers, Type::TEXT),
+            (&self.fingerprint, Type::INT8),
         ];
         if self.dedupe_key.is_none() {
             return (PUBLISH, parameters);
@@ -297,6 +301,11 @@ fn key<'a>(
 
 fn version<C: Channel>() -> i32 {
     i32::try_from(C::VERSION).unwrap_or(i32::MAX)
+}
+
+/// A fingerprint as the column of a row: the same 64 bits; `None` if it is not known.
+pub(super) fn stored(fingerprint: u64) -> Option<i64> {
+    (fingerprint != 0).then_some(fingerprint.cast_signed())
 }
 
 async fn within_deadline<C: Channel>(

@@ -1,9 +1,13 @@
 //! Declaring channels and subscribing to them.
 
+use super::publish::stored;
 use super::{Parameters, Store};
 use crate::error::Error;
+use jiff::Timestamp;
 
 const DECLARE: &str = "select pubsub.declare_channel($1, $2, $3)";
+
+const DECLARE_VERSION: &str = "select pubsub.declare_version($1, $2, $3)";
 
 const SUBSCRIBE: &str = "select pubsub.subscribe($1, $2, $3, $4, $5, $6)";
 
@@ -20,6 +24,19 @@ impl Store {
         let version = i32::try_from(version).unwrap_or(i32::MAX);
         self.query("declare a channel", DECLARE, &[&name, &version, &description]).await?;
         Ok(())
+    }
+
+    /// Says which shape a version of a channel's payload has here; 0 is not known. Returns when another one was declared
+    /// for it, if that was the last time.
+    pub(crate) async fn declare_version(
+        &self,
+        channel: &str,
+        version: u32,
+        fingerprint: u64,
+    ) -> Result<Option<Timestamp>, Error> {
+        let Some(fingerprint) = stored(fingerprint) else { return Ok(None) };
+        let version = i32::try_from(version).unwrap_or(i32::MAX);
+        self.query_value("declare a version", DECLARE_VERSION, &[&channel, &version, &fingerprint]).await
     }
 
     /// Subscribes, or brings the subscription's settings up to date; returns its id.

@@ -13,6 +13,7 @@ use std::time::Duration;
 #[channel(
     "order.paid",
     version = 3,
+    upcast_from = none,
     max_attempts = 8,
     backoff(initial = "1.5s", factor = 3, max = "1h", jitter = 0.25),
     max_panics = 5,
@@ -170,6 +171,7 @@ mod shadowed {
     #[channel(
         "shadowed",
         version = 2,
+        upcast_from = none,
         max_attempts = 1,
         backoff(initial = "1s", jitter = 0),
         retention = "0s",

@@ -9,6 +9,7 @@ use crate::actors::line::Assignment;
 use crate::model::channel::Channel;
 use crate::model::delivery::Delivery;
 use crate::model::event::ClaimedEvent;
+use crate::model::older::Unreadable;
 use crate::model::outcome::Outcome;
 use crate::model::payload::undecodable;
 use crate::panics::{self, Panic};
@@ -104,7 +105,7 @@ impl<C: Channel> Pump<C> {
                     None
                 }
             };
-            Ok::<_, serde_json::Error>((answered, limit))
+            Ok::<_, Unreadable>((answered, limit))
         }));
         let mut bench = self.bench.borrow_mut();
         match (begun, testimony) {

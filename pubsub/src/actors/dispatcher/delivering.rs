@@ -16,8 +16,7 @@ impl Dispatcher {
         if self.draining() || self.suspended {
             return self.give_back(&events);
         }
-        let parked = self.feed.push(events, self.intake.promise, from_mailbox);
-        self.give_back(&parked);
+        self.sort_out_versions(events, from_mailbox);
         self.feed_the_handler();
     }
 

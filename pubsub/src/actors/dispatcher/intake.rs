@@ -180,12 +180,12 @@ impl Dispatcher {
 
     fn claim_mailbox(&mut self, room: usize, context: &mut Context<Self>) {
         let (store, subscription, process) = self.speaker();
-        let size = self.promise(room);
+        let (size, version) = (self.promise(room), self.brief.version);
         self.intake.mailbox_ripe = false;
         self.intake.mailbox_was_last = true;
         let began = Instant::now();
         self.work(context, async move {
-            let events = store.claim_mailbox(subscription, process, size).await?;
+            let events = store.claim_mailbox(subscription, process, size, version).await?;
             Ok(Step::Claimed { events, asked: room, from_mailbox: true, took: began.elapsed() })
         });
     }

@@ -39,6 +39,7 @@ impl Dispatcher {
                     Action::Return => {
                         tracing::debug!(channel, subscription, %event, attempt, "given back unstarted");
                     }
+                    Action::TooNew => tracing::debug!(channel, subscription, %event, error, "too new"),
                     Action::Snooze => {
                         tracing::debug!(channel, subscription, %event, attempt, ?delay, "snoozed");
                     }

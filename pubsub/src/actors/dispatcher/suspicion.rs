@@ -69,9 +69,9 @@ impl Dispatcher {
             return false;
         }
         self.intake.suspicion.ripe = false;
-        let (store, subscription, process) = self.speaker();
+        let ((store, subscription, process), version) = (self.speaker(), self.brief.version);
         self.work(context, async move {
-            let event = store.claim_suspect(subscription, process).await?;
+            let event = store.claim_suspect(subscription, process, version).await?;
             Ok(Step::Suspected { event })
         });
         true

@@ -1,0 +1,24 @@
+//! `pubsub schema`: what payloads look like.
+
+mod lock;
+
+use clap::Subcommand;
+use std::error::Error;
+use std::process::ExitCode;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Schema {
+    /// Write the lock files: from then on, a change that breaks a payload fails the build.
+    Lock(lock::Lock),
+    /// Fail if a lock file is missing or out of date. For CI.
+    Check(lock::Check),
+}
+
+impl Schema {
+    pub(crate) fn run(self) -> Result<ExitCode, Box<dyn Error>> {
+        match self {
+            Self::Lock(lock) => lock.run(),
+            Self::Check(check) => check.run(),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! `pubsub schema lock` and `pubsub schema check`: lock files, written and compared.
+//!
+//! Only the user's crates know their types. So each derive makes a test while `PUBSUB_LOCK` is set, and these tests do the
+//! work; this runs them, and says what they told.
+
+use clap::Args;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::{env, fs, process};
+
+/// Where lock files are, in the root of a workspace or in a crate.
+const DIRECTORY: &str = "pubsub.lock.d";
+
+/// What the tests' names begin with.
+const TESTS: &str = "pubsub_schema_of_";
+
+#[derive(Debug, Args)]
+pub(crate) struct Lock {
+    /// Also where neither can read what the other writes: for versions that were never deployed.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    cargo: Cargo,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    cargo: Cargo,
+}
+
+#[derive(Debug, Args)]
+struct Cargo {
+    /// What else to tell `cargo test`, after `--`: `-- --features x`.
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+impl Lock {
+    pub(crate) fn run(self) -> Result<ExitCode, Box<dyn Error>> {
+        let root = workspace()?;
+        if !is_opted_in(&root)? {
+            fs::create_dir(root.join(DIRECTORY))?;
+        }
+        self.cargo.run(&root, if self.force { "force" } else { "write" })
+    }
+}
+
+impl Check {
+    pub(crate) fn run(self) -> Result<ExitCode, Box<dyn Error>> {
+        let root = workspace()?;
+        if !is_opted_in(&root)? {
+            return Err(format!("there is no {DIRECTORY}: begin with `pubsub schema lock`").into());
+        }
+        self.cargo.run(&root, "check")
+    }
+}
+
+/// Whether there is a directory of locks, in the workspace or in the crate of the current directory.
+fn is_opted_in(root: &Path) -> Result<bool, Box<dyn Error>> {
+    let here = env::current_dir()?;
+    Ok(root.join(DIRECTORY).is_dir() || here.join(DIRECTORY).is_dir())
+}
+
+/// The root of the workspace that the current directory is in.
+fn workspace() -> Result<PathBuf, Box<dyn Error>> {
+    let mut cargo = cargo();
+    cargo.args(["locate-project", "--workspace", "--message-format", "plain"]).stderr(Stdio::inherit());
+    let output = cargo.output()?;
+    let manifest = PathBuf::from(String::from_utf8(output.stdout)?.trim());
+    let root = manifest
+        .parent()
+        .filter(|_| output.status.success())
+        .ok_or("this is no directory of a cargo workspace")?;
+    Ok(root.to_owned())
+}
+
+fn cargo() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+impl Cargo {
+    /// Runs the tests. They tell what they found in a file, for their output is the test runner's.
+    fn run(&self, root: &Path, mode: &str) -> Result<ExitCode, Box<dyn Error>> {
+        let report = env::temp_dir().join(format!("pubsub-lock-{}", process::id()));
+        let mut tests = cargo();
+        tests
+            .args(["test", "--quiet", "--workspace", "--lib", "--bins"])
+            .args(&self.arguments)
+            .args(["--", TESTS]);
+        tests.env("PUBSUB_LOCK", mode).env("PUBSUB_LOCK_REPORT", &report).stdout(Stdio::null());
+        // One of them fails where a lock is not as it should be: it is reported below, and not as a failed test.
+        let status = tests.status()?;
+        let told = fs::read_to_string(&report).unwrap_or_default();
+        fs::remove_file(&report).unwrap_or_default();
+        let mut told: Vec<&str> = told.lines().collect();
+        told.sort_unstable();
+        told.dedup();
+        for line in &told {
+            println!("{DIRECTORY}/{line}");
+        }
+        for file in forgotten(root, &told) {
+            println!("{DIRECTORY}/{file} is of no type that derives `Channel` or `OlderVersion` (any more)");
+        }
+        if told.is_empty() && status.success() {
+            println!("no channel was found in this workspace");
+        }
+        Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// The lock files in the root's directory that no test has spoken of.
+fn forgotten(root: &Path, told: &[&str]) -> Vec<String> {
+    let entries = fs::read_dir(root.join(DIRECTORY)).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let spoken_of = |name: &str| told.iter().any(|line| line.split(' ').next() == Some(name));
+    let mut forgotten: Vec<String> =
+        names.filter(|name| name.ends_with(".json") && !spoken_of(name)).collect();
+    forgotten.sort_unstable();
+    forgotten
+}

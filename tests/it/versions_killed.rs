@@ -1,0 +1,81 @@
+//! Binaries that know different versions of a payload, and are killed: no event is lost or burned.
+
+use crate::versions::{TOO_NEW, new, new_binary, old, publish_new};
+use pubsub::{Delivery, PubSub, SubscribeOptions, publish};
+use pubsub_tests::{Role, Stage, play};
+
+/// An old binary in a process of its own.
+#[actix::test]
+#[ignore = "a role, started by other tests"]
+async fn role_of_an_old_binary() {
+    let Some((url, tell)) = play() else { return };
+    let _pubsub = PubSub::builder(url)
+        .subscribe_fn("one", move |note: Delivery<old::Note>| {
+            tell(&note.0);
+            std::future::ready(Ok(()))
+        })
+        .start()
+        .await
+        .unwrap();
+    std::future::pending::<()>().await;
+}
+
+/// A new binary in a process of its own, which begins every delivery and ends none.
+#[actix::test]
+#[ignore = "a role, started by other tests"]
+async fn role_of_a_new_binary_that_never_ends() {
+    let Some((url, tell)) = play() else { return };
+    let _pubsub = PubSub::builder(url)
+        .subscribe_fn("one", move |note: Delivery<new::Note>| {
+            tell(&note.msg);
+            std::future::pending()
+        })
+        .start()
+        .await
+        .unwrap();
+    std::future::pending::<()>().await;
+}
+
+#[actix::test]
+async fn what_a_killed_new_binary_held_waits_for_another_one_beside_an_old_one() {
+    let stage = Stage::new().await;
+    let old = Role::start("versions_killed::role_of_an_old_binary", stage.database.url());
+    stage.until_count("select count(*) from pubsub.processes", 1).await;
+    publish(&stage.client, &old::Note("it lives".to_owned())).await.unwrap();
+    assert_eq!(old.next().await, "it lives");
+    publish_new(&stage, "new").await;
+    stage.until_count(TOO_NEW, 1).await;
+    let mut killed =
+        Role::start("versions_killed::role_of_a_new_binary_that_never_ends", stage.database.url());
+    assert_eq!(killed.next().await, "new");
+    killed.signal("KILL");
+    killed.ended().await;
+    // The old one takes over from the dead, and not what it does not know.
+    stage
+        .until_count(
+            "select count(*) from pubsub.mailbox where token is null and crashes = 1 and needs = 2",
+            1,
+        )
+        .await;
+    old.signal("KILL");
+    let (_new, mut heard) = new_binary(&stage, SubscribeOptions::new()).await;
+    assert_eq!(heard.next().await, ("new".to_owned(), 2), "the lost attempt counts");
+    stage.until_settled().await;
+}
+
+#[actix::test]
+async fn a_killed_old_binary_takes_no_future_version_with_it() {
+    let stage = Stage::new().await;
+    let old = Role::start("versions_killed::role_of_an_old_binary", stage.database.url());
+    stage.until_count("select count(*) from pubsub.subscriptions", 1).await;
+    for n in 0..50 {
+        publish_new(&stage, &n.to_string()).await;
+    }
+    old.signal("KILL");
+    let (_new, mut heard) = new_binary(&stage, SubscribeOptions::new()).await;
+    let mut ids: Vec<usize> = heard.take(50).await.iter().map(|(msg, _)| msg.parse().unwrap()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (0..50).collect::<Vec<_>>());
+    stage.until_settled().await;
+    assert_eq!(stage.count("select count(*) from pubsub.dead_letters").await, 0);
+}

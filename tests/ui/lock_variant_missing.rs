@@ -1,0 +1,17 @@
+//! A variant of a locked payload stays.
+
+use pubsub::Channel;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("locked.payment")]
+#[serde(tag = "kind")]
+enum Payment {
+    Card { number: String },
+}
+
+fn is_channel<C: Channel>() {}
+
+fn main() {
+    is_channel::<Payment>();
+}

@@ -1,0 +1,26 @@
+//! An older version has to be read.
+
+use pubsub::Channel;
+use serde::{Deserialize, Serialize};
+
+struct OrderPaidV1 {
+    id: i32,
+}
+
+impl From<OrderPaidV1> for OrderPaid {
+    fn from(old: OrderPaidV1) -> Self {
+        Self { id: old.id.into() }
+    }
+}
+
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("order.paid", version = 2, upcast_from = OrderPaidV1)]
+struct OrderPaid {
+    id: i64,
+}
+
+fn is_channel<C: Channel>() {}
+
+fn main() {
+    is_channel::<OrderPaid>();
+}
