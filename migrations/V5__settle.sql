@@ -161,17 +161,18 @@ declare
     remaining bigint[] := '{}';
     done      text[];
 begin
-    -- Most leases are from the log, and end with everything done.
+    -- Most leases are from the log, and end with everything done. Found by the token: an index of the process's leases has
+    -- those that ended since the oldest snapshot, too. Hence the comparison that no index can answer.
     if acknowledged is null and dispositions is null then
         delete from pubsub.leases l
-         where l.token = settle.token and l.process = settle.process and not l.from_mailbox;
+         where l.token = settle.token and l.process is not distinct from settle.process and not l.from_mailbox;
         if found then
             return true;
         end if;
     end if;
     select * into lease
       from pubsub.leases l
-     where l.token = settle.token and l.process = settle.process
+     where l.token = settle.token and l.process is not distinct from settle.process
        for update;
     if not found then
         return false;

@@ -1,5 +1,5 @@
-//! A transaction that stays open, while events are published and claimed at a steady rate: a claim visits no more pages than
-//! before, and no small table grows by more than what was written to it.
+//! A transaction that stays open, while events are published and claimed at a steady rate: a claim and its settlement visit no
+//! more pages than before, and no small table grows by more than what was written to it.
 
 use std::fmt;
 use std::ops::Range;
@@ -69,7 +69,7 @@ pub(crate) struct Report {
     claimed: u64,
     /// When each claim was, and how many milliseconds it took.
     claims: Vec<(Duration, f64)>,
-    /// When a claim was looked at, and how many pages it visited.
+    /// When a claim and a settlement were looked at, and how many pages they visited.
     pages: Vec<(Duration, f64)>,
     pinned_at: Duration,
     tables: Vec<Table>,
@@ -86,7 +86,7 @@ impl Report {
         self.tables.iter().filter(|table| table.bytes > table.bound).map(|table| table.name).collect()
     }
 
-    /// How many pages a claim visits at the end, compared to how many before.
+    /// How many pages a claim and a settlement visit at the end, compared to how many before.
     pub(crate) fn growth(&self) -> f64 {
         let (before, at_the_end) = self.before_and_at_the_end(&self.pages);
         at_the_end / before
@@ -120,7 +120,7 @@ impl fmt::Display for Report {
             f,
             "{} events, {} claims, {:.0} s\n  \
              claim p50 {start:.2} ms before, {last:.2} ms at the end, ratio {:.2}\n  \
-             pages per claim {few} before, {many} at the end, ratio {:.2}",
+             pages per claim and settlement {few} before, {many} at the end, ratio {:.2}",
             self.published,
             self.claims.len(),
             end.as_secs_f64(),
@@ -260,22 +260,36 @@ impl Timed {
         Ok(seen)
     }
 
-    /// Looks at what a claim of one event does.
+    /// Looks at what a claim of one event does, and at what the settlement of another does.
     async fn look(&self, seen: &mut Seen) -> Result<()> {
-        let explain = format!(
-            "explain (analyze, buffers, timing off, format json) select from pubsub.claim({}, {}, 1)",
-            self.subscription, self.process
-        );
-        let plan: serde_json::Value = self.client.query_one(&explain, &[]).await?.get(0);
-        let figure = |name: &str| plan[0]["Plan"][name].as_f64().unwrap_or(f64::NAN);
-        if figure("Actual Rows") > 0.0 {
-            let pages = figure("Shared Hit Blocks") + figure("Shared Read Blocks");
-            seen.pages.push((self.started.elapsed(), pages));
-            seen.claimed += figure("Actual Rows") as u64;
-            let settle = "select pubsub.settle(l.process, l.token) from pubsub.leases l where l.process = $1";
-            self.client.query(settle, &[&self.process]).await?;
+        let (subscription, process) = (self.subscription, self.process);
+        let claim = format!("pubsub.claim({subscription}, {process}, 1)");
+        let (claimed, pages_of_claim) = self.explain(&format!("select from {claim}")).await?;
+        let newest = "select pubsub.settle(l.process, l.token) from (
+                          select * from pubsub.leases l where l.process = $1 order by l.token desc limit 1
+                      ) l";
+        let event = self.client.query_opt(&format!("select token from {claim}"), &[]).await?;
+        if let Some(event) = event {
+            let settle = format!("select pubsub.settle({process}, {})", event.get::<_, i64>(0));
+            let (_, pages_of_settlement) = self.explain(&settle).await?;
+            seen.claimed += 1;
+            if claimed > 0.0 {
+                seen.pages.push((self.started.elapsed(), pages_of_claim + pages_of_settlement));
+            }
+        }
+        if claimed > 0.0 {
+            seen.claimed += 1;
+            self.client.query_one(newest, &[&self.process]).await?;
         }
         Ok(())
+    }
+
+    /// How many rows a statement returns, and how many pages it visits.
+    async fn explain(&self, sql: &str) -> Result<(f64, f64)> {
+        let explain = format!("explain (analyze, buffers, timing off, format json) {sql}");
+        let plan: serde_json::Value = self.client.query_one(&explain, &[]).await?.get(0);
+        let figure = |name: &str| plan[0]["Plan"][name].as_f64().unwrap_or(f64::NAN);
+        Ok((figure("Actual Rows"), figure("Shared Hit Blocks") + figure("Shared Read Blocks")))
     }
 }
 
