@@ -6,10 +6,10 @@
 //! |---|---|---|
 //! | read | `attr`, with `item`, `value` and `docs` | tokens → typed attributes |
 //! | check | `check`, with `name` and `duration`; `shape` for the type itself | typed attributes → a channel |
-//! | write | `expand` | a channel → `impl Channel` |
+//! | write | `expand`, with `unique` | a channel → `impl Channel` |
 //!
 //! No stage stops at a mistake: `errors` collects them, and what is left is still expanded, so that a mistake shows up
-//! once, on the tokens that hold it, and not again wherever the channel is used.
+//! once, on the tokens that hold it, and not again wherever the channel is used. `routes` is the macro `routes!`.
 
 mod attr;
 mod check;
@@ -19,8 +19,10 @@ mod errors;
 mod expand;
 mod item;
 mod name;
+mod routes;
 mod shape;
 mod suggest;
+mod unique;
 mod value;
 
 use errors::Errors;
@@ -62,6 +64,13 @@ use syn::DeriveInput;
 pub fn derive_channel(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     let input = syn::parse_macro_input!(input as DeriveInput);
     expand_channel(&input).into()
+}
+
+/// `pubsub::routes!`, after the path under which it was called. Documented there.
+#[proc_macro]
+#[doc(hidden)]
+pub fn routes(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    routes::expand_routes(input.into()).into()
 }
 
 fn expand_channel(input: &DeriveInput) -> TokenStream {

@@ -7,6 +7,7 @@
 //! Where to begin:
 //! - [`#[derive(Channel)]`](derive@Channel) binds a payload type to its channel.
 //! - [`migrate`] installs the schema, [`PubSub::builder`] says which handler gets which channel, [`Builder::start`] runs it.
+//! - [`routes!`] names the handlers of each channel in one table; [`Publisher`] publishes on its channels, and on no others.
 //! - [`publish`] and [`publish_all`] publish in a transaction of yours; [`PubSub::publish`] in one of its own.
 //! - A handler is an actix actor with `impl Handler<Delivery<C>>`. It is given a [`Delivery`] and answers [`Handled`]: done,
 //!   or a [`Failure`] that says what should happen instead.
@@ -36,18 +37,24 @@ pub use model::delivery::Delivery;
 pub use model::event::{EventId, Headers, Token};
 pub use model::failure::{Failure, Handled};
 pub use model::payload::PayloadError;
+pub use model::routes::{RoutedIn, Unrouted};
 pub use model::seek::{Seek, Sought};
 pub use observe::{HandlerState, HandlerStatus};
 pub use policy::backoff::Backoff;
 pub use pubsub_derive::Channel;
-pub use runtime::{Builder, PubSub, SubscribeOptions};
+pub use runtime::{Builder, Handlers, PubSub, Publisher, SubscribeOptions};
 pub use store::home::rebase;
 pub use store::migrate::migrate;
 pub use store::publish::{PublishOptions, Session, publish, publish_all, publish_with};
 
-/// What `#[derive(Channel)]` writes code against. Not part of the public interface.
+/// What `#[derive(Channel)]` and `routes!` write code against. Not part of the public interface.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::model::routes::Routes;
+    pub use crate::model::unique::*;
+    pub use crate::runtime::handlers::{Elsewhere, Factory, Missing, Slot, Unknown};
+    pub use crate::runtime::routes::{Plan, SpellsHandlerOneWay, Table, describe};
+    pub use pubsub_derive::routes;
     pub use std::time::Duration;
 }
 

@@ -29,6 +29,7 @@ mod restore_at_random;
 mod retention;
 mod retries;
 mod roles;
+mod routes;
 mod seek;
 mod seek_under_load;
 mod shadowing;

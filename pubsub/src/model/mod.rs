@@ -8,4 +8,6 @@ pub(crate) mod failure;
 pub(crate) mod outcome;
 pub(crate) mod payload;
 pub(crate) mod process;
+pub(crate) mod routes;
 pub(crate) mod seek;
+pub(crate) mod unique;

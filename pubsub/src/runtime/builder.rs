@@ -1,6 +1,8 @@
 //! Says what to run, before it runs.
 
 use super::handle::PubSub;
+use super::handlers::{Complete, Handlers};
+use super::routes::{self, Table};
 use super::start;
 use super::subscription::{SubscribeOptions, Subscription};
 use crate::config::Config;
@@ -59,6 +61,15 @@ impl Builder {
         builder
     }
 
+    /// Declares the channels of a table of routes, and subscribes its handlers. See [`routes!`](crate::routes).
+    ///
+    /// `handlers` is `App::all()` or `App::only()`, with the factories of those handlers that have no `Default`. After
+    /// `only`, the handlers without a factory run in other processes; their subscriptions are made all the same, so that
+    /// nothing that is published before the first of those processes starts is lost to them.
+    pub fn routes<R: Table, S: Complete>(self, handlers: Handlers<R, S>) -> Self {
+        routes::route(self, handlers)
+    }
+
     /// Subscribes an actix actor to a channel.
     ///
     /// `name` is the subscription's durable name: 1 to 63 characters of `a-z 0-9 . _ -`. Processes that subscribe to the
@@ -93,6 +104,13 @@ impl Builder {
     {
         let mut builder = self.declare::<C>();
         builder.subscriptions.push(Subscription::new::<C, H>(name.into(), options, factory));
+        builder
+    }
+
+    /// Makes sure that a subscription exists whose handler runs in other processes.
+    pub(super) fn subscribe_elsewhere<C: Channel>(self, name: &str, options: SubscribeOptions) -> Self {
+        let mut builder = self.declare::<C>();
+        builder.subscriptions.push(Subscription::elsewhere::<C>(name.to_owned(), options));
         builder
     }
 

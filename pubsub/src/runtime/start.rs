@@ -3,7 +3,7 @@
 use super::builder::{Builder, Declaration};
 use super::handle::{Parts, PubSub, Served};
 use super::subscription::Subscription;
-use crate::actors::dispatcher::{Brief, Dispatcher};
+use crate::actors::dispatcher::{Brief, Dispatcher, StartCell};
 use crate::actors::heartbeat::{Heartbeat, Registered};
 use crate::actors::janitor::Janitor;
 use crate::actors::line::{Assignment, Begun};
@@ -49,7 +49,7 @@ pub(super) async fn start(builder: Builder) -> Result<PubSub, Error> {
         store.set_retention(channel, retention).await?;
     }
     let mut posts = Vec::with_capacity(subscriptions.len());
-    for subscription in subscriptions {
+    for mut subscription in subscriptions {
         let Subscription {
             channel, name, max_attempts, max_panics, lanes, from_beginning, unread_limit, ..
         } = &subscription;
@@ -57,7 +57,9 @@ pub(super) async fn start(builder: Builder) -> Result<PubSub, Error> {
         if let Some(limit) = unread_limit {
             store.set_unread_limit(channel, name, *limit).await?;
         }
-        posts.push(Post { id, subscription, thread: Thread::start()? });
+        if let Some(start_cell) = subscription.start_cell.take() {
+            posts.push(Post { id, subscription, start_cell, thread: Thread::start()? });
+        }
     }
     let host = host_name();
     let process = ProcessId::new(store.register_process(&host).await?);
@@ -73,10 +75,11 @@ pub(super) async fn start(builder: Builder) -> Result<PubSub, Error> {
     Ok(PubSub::new(Parts { system, served, store, process }))
 }
 
-/// A subscription, its id, and the thread its handler will live on.
+/// A subscription that runs here, its id, and the thread its handler will live on.
 struct Post {
     id: i32,
     subscription: Subscription,
+    start_cell: StartCell,
     thread: Thread,
 }
 
@@ -97,7 +100,7 @@ impl Wiring {
         let mut served = Vec::new();
         let mut sleepers: HashMap<String, Vec<Recipient<Wake>>> = HashMap::new();
         let mut mailboxes = HashMap::new();
-        for Post { id, subscription, thread } in posts {
+        for Post { id, subscription, start_cell, thread } in posts {
             let Subscription {
                 channel,
                 name,
@@ -107,7 +110,6 @@ impl Wiring {
                 backoff,
                 concurrency,
                 lanes,
-                start_cell,
                 ..
             } = subscription;
             let gauges = Arc::new(Gauges::default());

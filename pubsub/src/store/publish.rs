@@ -47,6 +47,12 @@ impl PublishOptions {
         Self::default()
     }
 
+    /// Nothing said, for as long as anybody likes.
+    pub(crate) fn nothing() -> &'static Self {
+        static NOTHING: PublishOptions = PublishOptions { key: None, headers: Headers::new() };
+        &NOTHING
+    }
+
     /// What the event belongs to: an order, a customer.
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
@@ -62,13 +68,20 @@ impl PublishOptions {
     }
 }
 
-/// Anything that runs statements for its caller: a client or a transaction of `tokio-postgres` or `deadpool-postgres`.
+/// Anything that runs statements for its caller: a client or a transaction of `tokio-postgres` or `deadpool-postgres`, or
+/// a running [`PubSub`](crate::PubSub), for which each statement is a transaction of its own.
 ///
 /// Sealed: the list is as long as it is.
-pub trait Session: sealed::Session {}
+pub trait Session: sealed::Session + Sync {}
+
+/// Who runs statements on connections of ours.
+pub(crate) trait Pooled {
+    /// The connections, while there are any.
+    fn store(&self) -> Result<&Store, Error>;
+}
 
 mod sealed {
-    use super::{Row, ToSql, Type};
+    use super::{Error, Row, ToSql, Type};
 
     pub trait Session {
         /// One statement whose parameter types are known: a single round trip.
@@ -76,7 +89,16 @@ mod sealed {
             &self,
             sql: &str,
             parameters: &[(&(dyn ToSql + Sync), Type)],
-        ) -> impl Future<Output = Result<Vec<Row>, tokio_postgres::Error>> + Send;
+        ) -> impl Future<Output = Result<Vec<Row>, Error>> + Send;
+    }
+}
+
+impl<P: Pooled + Sync> Session for P {}
+
+impl<P: Pooled + Sync> sealed::Session for P {
+    async fn run(&self, sql: &str, parameters: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, Error> {
+        let parameters: Vec<&(dyn ToSql + Sync)> = parameters.iter().map(|(value, _)| *value).collect();
+        self.store()?.query(DOING, sql, &parameters).await
     }
 }
 
@@ -89,8 +111,8 @@ macro_rules! sessions {
                 &self,
                 sql: &str,
                 parameters: &[(&(dyn ToSql + Sync), Type)],
-            ) -> Result<Vec<Row>, tokio_postgres::Error> {
-                self.query_typed(sql, parameters).await
+            ) -> Result<Vec<Row>, Error> {
+                self.query_typed(sql, parameters).await.map_err(|source| from_database(DOING, source))
             }
         }
     )*};
@@ -106,7 +128,8 @@ sessions!(
 
 /// Publishes an event in the caller's transaction: committed, it will be delivered; rolled back, it never was.
 ///
-/// With a client instead of a transaction the event is a transaction of its own.
+/// With a client instead of a transaction, or with a running [`PubSub`](crate::PubSub), the event is a transaction of its
+/// own.
 ///
 /// # Errors
 /// [`Error::UndeclaredChannel`] if nobody has declared the channel in this database, [`Error::PayloadTooLarge`],
@@ -128,7 +151,20 @@ pub async fn publish_with<C: Channel>(
     event: &C,
     options: &PublishOptions,
 ) -> Result<EventId, Error> {
-    let row = Written::new(event, options)?;
+    insert(session, Written::new(event, options)).await
+}
+
+/// [`publish_with`], whose future needs nothing of `C`: the event is written before it is returned.
+pub(crate) fn begin<'a, C: Channel>(
+    session: &'a impl Session,
+    event: &C,
+    options: &'a PublishOptions,
+) -> impl Future<Output = Result<EventId, Error>> + Send + 'a {
+    insert(session, Written::new(event, options))
+}
+
+async fn insert(session: &impl Session, row: Result<Written<'_>, Error>) -> Result<EventId, Error> {
+    let row = row?;
     let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
         (&row.channel, Type::TEXT),
         (&row.payload, Type::TEXT),
@@ -144,7 +180,7 @@ pub async fn publish_with<C: Channel>(
 /// Returns how many.
 ///
 /// # Errors
-/// As [`publish`]. With a client instead of a transaction, the statements before the failing one stay.
+/// As [`publish`]. Without a transaction, the statements before the failing one stay.
 pub async fn publish_all<'a, C: Channel>(
     session: &impl Session,
     events: impl IntoIterator<Item = &'a C>,
@@ -161,21 +197,6 @@ pub async fn publish_all<'a, C: Channel>(
         published += payloads.len() as u64;
     }
     Ok(published)
-}
-
-impl Store {
-    /// Publishes an event as a transaction of its own.
-    pub(crate) async fn publish<C: Channel>(
-        &self,
-        event: &C,
-        options: &PublishOptions,
-    ) -> Result<EventId, Error> {
-        let row = Written::new(event, options)?;
-        let id = self
-            .query_value(DOING, PUBLISH, &[&row.channel, &row.payload, &row.version, &row.key, &row.headers])
-            .await?;
-        Ok(EventId(id))
-    }
 }
 
 /// An event as the columns of its row.
@@ -210,10 +231,9 @@ fn version<C: Channel>() -> i32 {
 }
 
 async fn within_deadline(
-    publishing: impl Future<Output = Result<Vec<Row>, tokio_postgres::Error>>,
+    publishing: impl Future<Output = Result<Vec<Row>, Error>>,
 ) -> Result<Vec<Row>, Error> {
     tokio::time::timeout(DEADLINE, publishing)
         .await
-        .map_err(|_| Error::Timeout { doing: DOING, after: DEADLINE })?
-        .map_err(|source| from_database(DOING, source))
+        .unwrap_or(Err(Error::Timeout { doing: DOING, after: DEADLINE }))
 }
