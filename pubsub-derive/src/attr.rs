@@ -23,6 +23,7 @@ pub(crate) struct ChannelAttr {
     pub(crate) backoff: Setting<BackoffAttr>,
     pub(crate) max_panics: Setting<Given<i128>>,
     pub(crate) timeout: Setting<Given<String>>,
+    pub(crate) strict: Setting<TokenStream>,
     pub(crate) krate: Setting<Path>,
 }
 
@@ -65,6 +66,7 @@ const CHANNEL_KEYS: &[Key<ChannelAttr>] = &[
         example: "timeout = \"30s\"",
         read: |attr, entry, errors| attr.timeout = entry.duration(errors),
     },
+    Key { name: "strict", example: "strict", read: |attr, entry, errors| attr.strict = entry.flag(errors) },
     Key {
         name: "version",
         example: "version = 2",
@@ -180,10 +182,12 @@ fn read_attribute(attribute: &Attribute, of: &Ident, attr: &mut ChannelAttr, err
 /// Reads the inside of `#[channel(..)]`: the name, then keys.
 fn read_channel(tokens: TokenStream, of: &Ident, attr: &mut ChannelAttr, errors: &mut Errors) {
     let mut items = item::split(tokens, errors).into_iter().peekable();
-    // `#[channel(sms)]`: a lone word in first place is a name without quotes, unless it is a key or nearly one.
+    // `#[channel(sms)]`: a lone word in first place is a name without quotes, unless it is a key, or nearly one that takes a
+    // value.
     let unquoted = items.next_if(|item| {
         let Item::Keyed(word, item::Value::Missing) = item else { return false };
-        suggest::nearest(&word.to_string(), CHANNEL_KEYS.iter().map(|key| key.name)).is_none()
+        let takes_value = CHANNEL_KEYS.iter().map(|key| key.name).filter(|key| *key != "strict");
+        word != "strict" && suggest::nearest(&word.to_string(), takes_value).is_none()
     });
     if let Some(Item::Keyed(word, _)) = unquoted {
         errors.push(&word, format!("the name of a channel is a string literal\nwrite `\"{word}\"`"));

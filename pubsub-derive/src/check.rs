@@ -4,6 +4,7 @@ use crate::attr::{BackoffAttr, ChannelAttr};
 use crate::errors::Errors;
 use crate::value::{Given, Setting};
 use crate::{duration, name};
+use proc_macro2::TokenStream;
 use std::time::Duration;
 use syn::{Ident, LitStr, Path, PathSegment};
 
@@ -16,6 +17,8 @@ pub(crate) struct Channel {
     pub(crate) backoff: Option<Backoff>,
     pub(crate) max_panics: Option<u32>,
     pub(crate) timeout: Option<Duration>,
+    /// The word, if it is there.
+    pub(crate) strict: Option<TokenStream>,
     pub(crate) krate: Option<Path>,
 }
 
@@ -55,6 +58,7 @@ pub(crate) fn check(attr: ChannelAttr, of: &Ident, errors: &mut Errors) -> Chann
         backoff: attr.backoff.set().and_then(|backoff| check_backoff(backoff, errors)),
         max_panics: attr.max_panics.and_then(|given| from_one("max_panics", &given, errors)).set(),
         timeout: attr.timeout.and_then(|given| check_timeout(given, errors)).set(),
+        strict: attr.strict.set(),
         krate: attr.krate.set(),
     }
 }

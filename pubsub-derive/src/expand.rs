@@ -1,7 +1,7 @@
 //! Writes the implementation of `Channel`, also after an error: then as a fallback that keeps the error alone.
 
 use crate::check::{Backoff, Channel};
-use crate::unique;
+use crate::{schema, unique};
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use std::time::Duration;
@@ -30,6 +30,7 @@ pub(crate) fn expand(input: &DeriveInput, channel: &Channel, unfit: Option<&Toke
     let (impl_generics, _, where_clause) = generics.split_for_impl();
     let import = import(channel.krate.as_ref());
     let consts = consts(channel);
+    let schema::Written { check, method } = schema::of(input, channel, unfit.is_some());
     let unique = match (&channel.name, unfit) {
         (Some(name), None) => unique::name(input, name),
         _ => TokenStream::new(),
@@ -39,9 +40,11 @@ pub(crate) fn expand(input: &DeriveInput, channel: &Channel, unfit: Option<&Toke
             #import
             #silence
             #unique
+            #check
             #[automatically_derived]
             impl #impl_generics __pubsub::Channel for #ty #where_clause {
                 #consts
+                #method
             }
         };
     }

@@ -20,6 +20,7 @@ mod expand;
 mod item;
 mod name;
 mod routes;
+mod schema;
 mod shape;
 mod suggest;
 mod unique;
@@ -52,6 +53,7 @@ use syn::DeriveInput;
 /// | `backoff(..)` | the delays between attempts: `initial = "1s"`, `factor = 2.0` (1 to 1,000,000), `max = "15m"` (at most 24h), `jitter = 0.2` (0 to 1); each one left out is as in `Backoff::DEFAULT` |
 /// | `max_panics = 3` | from 1: how often an event's handler panics before the event becomes a dead letter, even if attempts remain |
 /// | `timeout = "30s"` | above 0, at most 24h: how long a handler may take for one delivery; left out, as long as it likes |
+/// | `strict` | payloads are held against the type's JSON Schema when they are published: see `Channel::STRICT` |
 /// | `version = 2` | from 1: the version of the payload's shape |
 /// | `crate = ::path` | where `pubsub` is, if not at `::pubsub` |
 ///
@@ -77,6 +79,7 @@ fn expand_channel(input: &DeriveInput) -> TokenStream {
     let mut errors = Errors::default();
     let attr = attr::read(input, &mut errors);
     let channel = check::check(attr, &input.ident, &mut errors);
+    schema::check(input, &channel, &mut errors);
     let mut unfit = shape::check(input);
     let mut tokens = expand::expand(input, &channel, unfit.take_first().as_ref());
     tokens.extend(errors.into_compile_errors());

@@ -6,6 +6,7 @@ use crate::duration;
 use crate::errors::Errors;
 use crate::item::Value;
 use proc_macro2::TokenStream;
+use quote::ToTokens as _;
 use syn::parse::{ParseStream, Parser as _};
 use syn::{Ident, Lit, Path, Token};
 
@@ -125,6 +126,14 @@ impl Entry {
         drop(entry.refuse::<Path>("a path, without quotes", Some(&text), errors));
         // Good enough to find the crate, so that this one mistake is the only error.
         Setting::Set(path)
+    }
+
+    /// `key`, without a value; what is set is the word itself.
+    pub(crate) fn flag(self, errors: &mut Errors) -> Setting<TokenStream> {
+        match self.value {
+            Value::Missing => Setting::Set(self.key.into_token_stream()),
+            _ => self.refuse("no value", None, errors),
+        }
     }
 
     /// `key(..)`.

@@ -16,6 +16,9 @@
 //! The README shows it in one program; `examples/quickstart` is a whole web application.
 //!
 //! # Features
+//! - `schema`: JSON Schema and TypeScript types of the channels whose payloads derive `schemars::JsonSchema`, and `strict`
+//!   channels. See [`Builder::export`].
+//! - `cli`: the program `pubsub`, with `pubsub schema export`.
 //! - `testing`: `pubsub::testing`, a throwaway PostgreSQL server and a database per test. For tests and examples.
 
 mod actors;
@@ -38,6 +41,8 @@ pub use model::event::{EventId, Headers, Token};
 pub use model::failure::{Failure, Handled};
 pub use model::payload::PayloadError;
 pub use model::routes::{RoutedIn, Unrouted};
+#[cfg(feature = "schema")]
+pub use model::schema::SchemaFormat;
 pub use model::seek::{Seek, Sought};
 pub use observe::{HandlerState, HandlerStatus};
 pub use policy::backoff::Backoff;
@@ -46,15 +51,19 @@ pub use runtime::{Builder, Handlers, PubSub, Publisher, SubscribeOptions};
 pub use store::home::rebase;
 pub use store::migrate::migrate;
 pub use store::publish::{PublishOptions, Session, publish, publish_all, publish_with};
+#[cfg(feature = "schema")]
+pub use store::schema::export_schemas;
 
 /// What `#[derive(Channel)]` and `routes!` write code against. Not part of the public interface.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::model::routes::Routes;
+    pub use crate::model::schema::{BySchemars, SchemaProbe, WithoutSchema, strict_channel_has_schema};
     pub use crate::model::unique::*;
     pub use crate::runtime::handlers::{Elsewhere, Factory, Missing, Slot, Unknown};
     pub use crate::runtime::routes::{Plan, SpellsHandlerOneWay, Table, describe};
     pub use pubsub_derive::routes;
+    pub use serde_json::Value;
     pub use std::time::Duration;
 }
 

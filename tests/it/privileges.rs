@@ -26,6 +26,7 @@ function count_missed
 function count_seek
 function count_unread                owner's | observer: execute
 function declare_channel             owner's | subscriber: execute
+function declare_schema              owner's | subscriber: execute
 function detach_partition            owner's | subscriber: execute
 function dispose
 function drop_partition              owner's | subscriber: execute
@@ -45,12 +46,14 @@ function grant_publisher
 function grant_subscriber
 function has_events
 function holders
+function in_words
 function is_behind
 function is_complete
 function is_past
 function is_replay
 function is_unread
 function keep_partitions
+function kind_of
 function known_life
 function lane_is_ripe
 function lane_of
@@ -60,9 +63,16 @@ function leap
 function leave                       owner's | subscriber: execute
 function leaving_partitions
 function list_dead_letters           owner's | subscriber: execute
+function list_schemas                owner's | publisher: execute | subscriber: execute | observer: execute
 function log_floor
 function log_sequence
 function maintenance_lock_class
+function mismatch
+function mismatch_of_any
+function mismatch_of_array
+function mismatch_of_number
+function mismatch_of_object
+function mismatch_of_size
 function next_due                    owner's | subscriber: execute
 function next_removal                owner's | subscriber: execute
 function next_span
@@ -82,6 +92,7 @@ function positions
 function prepare_lanes
 function publish                     owner's | publisher: execute
 function publishing_lock_class
+function range_of
 function reason_of_death
 function rebalance
 function rebase
@@ -90,6 +101,7 @@ function reclaim                     owner's | subscriber: execute
 function reclaim_strays              owner's | subscriber: execute
 function recognize                   owner's | subscriber: execute
 function redrive                     owner's | subscriber: execute
+function referred
 function refuse_malformed
 function refuse_suspended
 function refuse_too_large
@@ -102,6 +114,7 @@ function require_first_in_transaction
 function require_home
 function require_one_owner
 function require_registered
+function require_shape
 function require_target
 function resume                      owner's | subscriber: execute
 function return_unknown              owner's | subscriber: execute
@@ -132,6 +145,7 @@ function unread_events
 function unread_subscriptions        owner's | subscriber: execute | observer: execute
 function was_moved
 function window_events
+function with_article
 sequence channels_id_seq
 sequence db_events_id_seq            | publisher: usage
 sequence leases_token_seq
@@ -153,6 +167,7 @@ table processes
 table replays
 table runners
 table schema_history                 | subscriber: select | observer: select
+table schemas
 table subscriptions
 table waiters
 table witness

@@ -11,6 +11,7 @@ const MAX_LINES: usize = 400;
 
 /// Which modules of the library may be imported by which. A name with `::` is one submodule.
 const LAYERS: &[(&str, &[&str])] = &[
+    ("bin", &[]),
     ("config", &[]),
     ("panics", &[]),
     ("error", &["model::payload"]),

@@ -9,5 +9,6 @@ pub(crate) mod outcome;
 pub(crate) mod payload;
 pub(crate) mod process;
 pub(crate) mod routes;
+pub(crate) mod schema;
 pub(crate) mod seek;
 pub(crate) mod unique;

@@ -10,6 +10,8 @@ use crate::error::Error;
 use crate::model::channel::Channel;
 use crate::model::delivery::Delivery;
 use crate::model::failure::Handled;
+#[cfg(feature = "schema")]
+use crate::model::schema::{self, ChannelSchema, SchemaFormat};
 use actix::{Actor, Context, Handler, ResponseFuture};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,6 +33,8 @@ pub struct Builder {
 pub(super) struct Declaration {
     pub(super) version: u32,
     pub(super) description: &'static str,
+    pub(super) strict: bool,
+    pub(super) json_schema: fn() -> Option<serde_json::Value>,
 }
 
 impl Builder {
@@ -46,7 +50,13 @@ impl Builder {
 
     /// Declares a channel that this process publishes on but does not subscribe to. Subscribing declares it too.
     pub fn declare<C: Channel>(mut self) -> Self {
-        self.declarations.insert(C::NAME, Declaration { version: C::VERSION, description: C::DESCRIPTION });
+        let declaration = Declaration {
+            version: C::VERSION,
+            description: C::DESCRIPTION,
+            strict: C::STRICT,
+            json_schema: C::json_schema,
+        };
+        self.declarations.insert(C::NAME, declaration);
         self
     }
 
@@ -167,6 +177,36 @@ impl Builder {
     pub fn connections(mut self, connections: usize) -> Self {
         self.config.connections = connections.max(1);
         self
+    }
+
+    /// Writes what the payloads of the declared channels look like, without a database: those that derive
+    /// `schemars::JsonSchema`. [`export_schemas`](crate::export_schemas) writes those of a database.
+    ///
+    /// # Examples
+    /// ```
+    /// use pubsub::{Channel, PubSub, SchemaFormat};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Serialize, Deserialize, schemars::JsonSchema, Channel)]
+    /// #[channel("sms")]
+    /// struct Sms {
+    ///     msg: String,
+    /// }
+    ///
+    /// let types = PubSub::builder("").declare::<Sms>().export(SchemaFormat::TypeScript);
+    /// assert!(types.contains("msg: string;"));
+    /// ```
+    #[cfg(feature = "schema")]
+    #[must_use]
+    pub fn export(&self, format: SchemaFormat) -> String {
+        let known = |(channel, declaration): (&&str, &Declaration)| {
+            let Declaration { version, description, json_schema, .. } = *declaration;
+            let schema = json_schema()?;
+            let (channel, description) = ((*channel).to_owned(), description.to_owned());
+            Some(ChannelSchema { channel, version, description, schema })
+        };
+        let schemas: Vec<ChannelSchema> = self.declarations.iter().filter_map(known).collect();
+        schema::write(&schemas, format)
     }
 
     /// Starts everything, and returns once the subscriptions exist: what is published from then on is delivered.

@@ -170,8 +170,12 @@ impl Wiring {
 }
 
 async fn declare(store: &Store, declarations: &BTreeMap<&'static str, Declaration>) -> Result<(), Error> {
-    for (name, Declaration { version, description }) in declarations {
+    for (name, Declaration { version, description, strict, json_schema }) in declarations {
         store.declare_channel(name, *version, description).await?;
+        let schema = json_schema();
+        if *strict || schema.is_some() {
+            store.declare_schema(name, *version, schema.as_ref(), *strict).await?;
+        }
     }
     Ok(())
 }

@@ -24,6 +24,13 @@ struct OrderPaid {
     total: Option<u64>,
 }
 
+/// Held against its schema.
+#[derive(Serialize, Deserialize, schemars::JsonSchema, Channel)]
+#[channel("strict", strict)]
+struct Strict {
+    id: i64,
+}
+
 /// Only a name: every default holds.
 #[derive(Serialize, Deserialize, Channel)]
 #[channel("sms")]
@@ -123,6 +130,9 @@ fn main() {
     assert_eq!(OrderPaid::BACKOFF, backoff);
     assert_eq!(OrderPaid::MAX_PANICS, 5);
     assert_eq!(OrderPaid::TIMEOUT, Some(Duration::from_millis(1_500)));
+
+    assert!(Strict::STRICT);
+    assert!(!Sms::STRICT);
 
     assert_eq!(Sms::NAME, "sms");
     assert_eq!(Sms::DESCRIPTION, "Only a name: every default holds.");
