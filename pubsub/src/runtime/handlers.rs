@@ -34,7 +34,8 @@ impl fmt::Debug for Factories {
 }
 
 /// How the handlers of a table of routes are made, and which of them run in this process. The type that
-/// [`routes!`](crate::routes) makes has two functions that begin one, `all` and `only`; [`Builder::routes`](crate::Builder::routes) takes it.
+/// [`routes!`](crate::routes) makes has two functions that begin one, `all` and `only`;
+/// [`Builder::routes`](crate::Builder::routes) takes it.
 #[must_use = "nothing is routed until `Builder::routes`"]
 pub struct Handlers<R, S> {
     slots: S,
