@@ -54,6 +54,8 @@ values
     ('seek_to_event', 'subscriber'), ('seek_to_time', 'subscriber'), ('seek_to_beginning', 'subscriber'),
     ('seek_to_now', 'subscriber'),
     ('reclaim_strays',         'subscriber'),
+    ('declare_schema',         'subscriber'),
+    ('list_schemas', 'publisher'), ('list_schemas', 'subscriber'), ('list_schemas', 'observer'),
     ('count_unread',           'observer'),
     ('observed_lanes',         'observer'),
     ('observed_subscriptions', 'observer'),

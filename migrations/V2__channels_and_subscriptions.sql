@@ -4,7 +4,7 @@
 -- Error codes of class PB are ours and part of the contract (docs/sql-contract.md):
 --   PB001 undeclared channel       PB002 payload too large      PB003 not first in its transaction
 --   PB004 unknown subscription     PB005 the log was moved here from another cluster
---   PB006 unregistered process     PB007 suspended subscription
+--   PB006 unregistered process     PB007 suspended subscription   PB008 payload of another shape
 
 -- Advisory locks live in the two-integer space, under classes of our own ('psb1', 'psb2', 'psb3' as ASCII).
 -- Class of the lock that publishers share, per hash of the channel's name, until they commit.

@@ -125,11 +125,12 @@ begin
         -- An assignment, because it costs a fraction of a `perform`.
         locked := pg_advisory_xact_lock_shared(pubsub.publishing_lock_class(), hashtext(published.channel)) is null;
         -- A new statement after the lock, so a new snapshot, unless the isolation is stricter.
-        -- Stored sizes are cheap to ask for but compressed, at most 255-fold: a small one is surely below the limit.
+        -- Stored sizes are cheap to ask for but compressed, at most 255-fold: a small one is surely below the limit. No
+        -- size is small enough on a strict channel.
         select c.asleep_until > clock_timestamp() as may_have_waiters
           into declared
           from pubsub.channels c
-         where c.name = published.channel and published.size <= c.max_payload_bytes / 256;
+         where c.name = published.channel and published.size <= c.plain_bytes;
         if found then
             if declared.may_have_waiters or current_setting('transaction_isolation') <> 'read committed' then
                 perform pubsub.ring(published.channel);
@@ -140,7 +141,7 @@ begin
 
     -- A closer look, channel by channel, in a fixed order.
     for published in
-        select n.*, c.id, c.max_payload_bytes
+        select n.*, c.id, c.max_payload_bytes, c.strict as is_strict
           from (
               select e.channel,
                      max(pg_column_size(e.payload)) as size,
@@ -167,6 +168,11 @@ begin
             if found then
                 perform pubsub.refuse_too_large(published.channel, too_large, published.max_payload_bytes);
             end if;
+        end if;
+        if published.is_strict then
+            perform pubsub.require_shape(e.channel, e.version, e.payload)
+               from new_events e
+              where e.channel = published.channel;
         end if;
         locked := pg_advisory_xact_lock_shared(pubsub.publishing_lock_class(), hashtext(published.channel)) is null;
         perform pubsub.ring(published.channel);

@@ -26,6 +26,7 @@ pub(crate) struct ChannelAttr {
     pub(crate) timeout: Setting<Given<String>>,
     pub(crate) retention: Setting<Given<String>>,
     pub(crate) keys: KeysAttr,
+    pub(crate) strict: Setting<TokenStream>,
     pub(crate) krate: Setting<Path>,
 }
 
@@ -68,6 +69,7 @@ const CHANNEL_KEYS: &[Key<ChannelAttr>] = &[
         example: "timeout = \"30s\"",
         read: |attr, entry, errors| attr.timeout = entry.duration(errors),
     },
+    Key { name: "strict", example: "strict", read: |attr, entry, errors| attr.strict = entry.flag(errors) },
     Key {
         name: "retention",
         example: "retention = \"7d\"",
@@ -217,7 +219,8 @@ fn read_channel(tokens: TokenStream, of: &Ident, attr: &mut ChannelAttr, errors:
     // value.
     let unquoted = items.next_if(|item| {
         let Item::Keyed(word, item::Value::Missing) = item else { return false };
-        let takes_value = CHANNEL_KEYS.iter().map(|key| key.name).filter(|key| *key != "ordered");
+        let is_flag = |key: &str| ["ordered", "strict"].contains(&key);
+        let takes_value = CHANNEL_KEYS.iter().map(|key| key.name).filter(|key| !is_flag(key));
         !is_key(&word.to_string()) && suggest::nearest(&word.to_string(), takes_value).is_none()
     });
     if let Some(Item::Keyed(word, _)) = unquoted {

@@ -7,6 +7,7 @@ use crate::keys::{self, Keys};
 use crate::redact::{self, Redaction};
 use crate::value::{Given, Setting};
 use crate::{duration, horizon, name};
+use proc_macro2::TokenStream;
 use std::time::Duration;
 use syn::{Ident, LitStr, Path, PathSegment};
 
@@ -25,6 +26,8 @@ pub(crate) struct Channel<'a> {
     pub(crate) keys: Keys<'a>,
     /// Empty if nothing is redacted.
     pub(crate) redactions: Vec<Redaction<'a>>,
+    /// The word, if it is there.
+    pub(crate) strict: Option<TokenStream>,
     pub(crate) krate: Option<Path>,
 }
 
@@ -89,6 +92,7 @@ pub(crate) fn check<'a>(
         retention: retention.set(),
         keys: keys::check(attr.keys, fields, errors),
         redactions: fields.map(|fields| redact::read(fields, errors)).unwrap_or_default(),
+        strict: attr.strict.set(),
         krate: attr.krate.set(),
     }
 }

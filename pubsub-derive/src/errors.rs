@@ -14,16 +14,21 @@ impl Errors {
         self.extend([syn::Error::new_spanned(at, message)]);
     }
 
+    /// Records a mistake that syn found.
+    pub(crate) fn add(&mut self, error: syn::Error) {
+        self.extend([error]);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Takes out the first mistake, as a `compile_error!`.
     pub(crate) fn take_first(&mut self) -> Option<TokenStream> {
         let mut all = self.0.take()?.into_iter();
         let first = all.next().map(syn::Error::into_compile_error);
         self.extend(all);
         first
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_none()
     }
 
     fn extend(&mut self, errors: impl IntoIterator<Item = syn::Error>) {

@@ -3,6 +3,7 @@
 use crate::check::{Backoff, Channel, Upcast};
 use crate::methods;
 use crate::wire;
+use crate::{schema, unique};
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens as _, quote, quote_spanned};
 use std::time::Duration;
@@ -42,7 +43,7 @@ pub(crate) fn expand(
         let redacted = methods::redacted(of, &channel.redactions);
         quote!(#keys #redacted)
     });
-    let check = check_upcast(channel);
+    let upcast = check_upcast(channel);
     let (fingerprint, decode) = (
         shape.map(|_| fingerprint()),
         decode(
@@ -50,11 +51,18 @@ pub(crate) fn expand(
             &quote!(__pubsub::Payload::from_json(json).map_err(__pubsub::__private::Unreadable::Json)),
         ),
     );
+    let schema::Written { check, method } = schema::of(input, channel, unfit.is_some());
+    let unique = match (&channel.name, unfit) {
+        (Some(name), None) => unique::name(input, name),
+        _ => TokenStream::new(),
+    };
     quote! {
         const _: () = {
             #import
             #silence
             #shape
+            #unique
+            #upcast
             #check
             #[automatically_derived]
             impl #impl_generics __pubsub::Channel for #ty #where_clause {
@@ -62,6 +70,7 @@ pub(crate) fn expand(
                 #methods
                 #fingerprint
                 #decode
+                #method
             }
         };
     }

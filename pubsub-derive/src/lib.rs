@@ -6,10 +6,10 @@
 //! |---|---|---|
 //! | read | `attr`, with `item`, `value`, `field`, `template` and `docs`; `redact` on fields | tokens → typed attributes |
 //! | check | `check`, with `name`, `duration`, `horizon` and `keys`; `shape` for the type itself | typed attributes → a channel |
-//! | write | `expand`, with `methods` | a channel → `impl Channel` |
+//! | write | `expand`, with `methods`, `unique`, `schema` and `node` | a channel → `impl Channel` |
 //!
 //! No stage stops at a mistake: `errors` collects them, and what is left is still expanded, so that a mistake shows up
-//! once, on the tokens that hold it, and not again wherever the channel is used.
+//! once, on the tokens that hold it, and not again wherever the channel is used. `routes` is the macro `routes!`.
 
 mod attr;
 mod check;
@@ -29,9 +29,12 @@ mod name;
 mod node;
 mod older;
 mod redact;
+mod routes;
+mod schema;
 mod shape;
 mod suggest;
 mod template;
+mod unique;
 mod value;
 mod wire;
 
@@ -67,6 +70,7 @@ use syn::{Data, DeriveInput};
 /// | `ordered` | subscriptions handle the events of one key one after another, unless they say otherwise; needs `key` |
 /// | `dedupe = "{user_id}:{kind}"` | fields in braces, as for `key`: an event is not published if one with the same dedupe key was within the channel's window, a day unless set by `pubsub.set_dedupe_window`; a `None` in it is no dedupe key |
 /// | `retention = "30d"` | how long events stay in the log after everybody has read them, or `"forever"`; not shorter than retries may take |
+/// | `strict` | payloads are held against the type's JSON Schema when they are published: see `Channel::STRICT` |
 /// | `version = 2` | from 1: the version of the payload's shape |
 /// | `upcast_from = EmailV1` | what the payload was in the version before: a type with `Deserialize` from which this one is made by `From`; needed from version 2 on, or `none` if there are no older events |
 /// | `crate = ::path` | where `pubsub` is, if not at `::pubsub` |
@@ -88,12 +92,20 @@ pub fn derive_channel(input: proc_macro::TokenStream) -> proc_macro::TokenStream
     expand_channel(&input).into()
 }
 
+/// `pubsub::routes!`, after the path under which it was called. Documented there.
+#[proc_macro]
+#[doc(hidden)]
+pub fn routes(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    routes::expand_routes(input.into()).into()
+}
+
 fn expand_channel(input: &DeriveInput) -> TokenStream {
     let mut errors = Errors::default();
     let attr = attr::read(input, &mut errors);
     // A union has none that could be named: it is refused as a whole.
     let fields = (!matches!(input.data, Data::Union(_))).then(|| Fields::new(input));
     let channel = check::check(attr, &input.ident, fields.as_ref(), &mut errors);
+    schema::check(input, &channel, &mut errors);
     let mut unfit = shape::check(input);
     let layout = if unfit.is_empty() { layout::Layout::of(input) } else { None };
     let lock =

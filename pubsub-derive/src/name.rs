@@ -20,22 +20,31 @@ enum Fault {
 
 /// Refuses a name that cannot be a channel's, with a sentence that says why and what to write.
 pub(crate) fn check(name: &str, of: &Ident) -> Result<(), String> {
+    check_as("channel", name, || for_type(of))
+}
+
+/// Refuses a name that cannot be a subscription's. The rules are the same.
+pub(crate) fn check_subscription(name: &str, handler: &Ident) -> Result<(), String> {
+    check_as("subscription", name, || for_handler(handler).unwrap_or_else(|| "mailer".to_owned()))
+}
+
+fn check_as(what: &str, name: &str, example: impl Fn() -> String) -> Result<(), String> {
     Err(match fault(name) {
         None => return Ok(()),
         Some(Fault::Empty) => {
-            format!("the name of a channel cannot be empty\nwrite a name, such as `\"{}\"`", for_type(of))
+            format!("the name of a {what} cannot be empty\nwrite a name, such as `\"{}\"`", example())
         }
         Some(Fault::Stray(letter, position)) => format!(
-            "{} at position {position} cannot be part of a channel's name\n{ALLOWED}{}",
+            "{} at position {position} cannot be part of a {what}'s name\n{ALLOWED}{}",
             describe(letter),
             correction(name)
         ),
         Some(Fault::Start(first)) => format!(
-            "the name of a channel cannot start with `{first}`\nit starts with `a-z` or `0-9`{}",
+            "the name of a {what} cannot start with `{first}`\nit starts with `a-z` or `0-9`{}",
             correction(name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric()))
         ),
         Some(Fault::TooLong) => format!(
-            "the name of a channel is at most {MAX_BYTES} bytes long\nthis one has {}, so shorten it by {}",
+            "the name of a {what} is at most {MAX_BYTES} bytes long\nthis one has {}, so shorten it by {}",
             name.len(),
             name.len() - MAX_BYTES
         ),
@@ -85,6 +94,14 @@ pub(crate) fn for_type(of: &Ident) -> String {
     let name = snake.trim_start_matches('_');
     // A type may be named in any script, or nothing but `_`; a channel may not.
     if is_valid(name) { name.to_owned() } else { "order_paid".to_owned() }
+}
+
+/// The name of the subscription that the handler type `of` has unless it is given another: `AuditLog` is `audit-log`.
+/// `None` if its letters are not those of a name.
+pub(crate) fn for_handler(of: &Ident) -> Option<String> {
+    let kebab = suggest::snake_case(&of.unraw().to_string()).replace('_', "-");
+    let name = kebab.trim_start_matches('-');
+    is_valid(name).then(|| name.to_owned())
 }
 
 #[cfg(test)]
@@ -156,5 +173,15 @@ mod tests {
             assert_eq!(for_type(&format_ident!("{of}")), name);
         }
         assert_eq!(for_type(&format_ident!("r#type")), "type");
+    }
+
+    #[test]
+    fn a_handler_names_its_subscription() {
+        for (of, name) in
+            [("Mailer", "mailer"), ("AuditLog", "audit-log"), ("SMSGate", "sms-gate"), ("_X", "x")]
+        {
+            assert_eq!(for_handler(&format_ident!("{of}")).as_deref(), Some(name));
+        }
+        assert_eq!(for_handler(&format_ident!("Größe")), None);
     }
 }

@@ -52,6 +52,13 @@ pub enum Error {
         message: String,
     },
 
+    /// The channel is strict, and the payload does not have its declared shape.
+    #[error("{message}")]
+    PayloadMismatch {
+        /// The sentence that names the channel, the field, what is expected there, and what is there.
+        message: String,
+    },
+
     /// The payload cannot be stored.
     #[error("the payload cannot be published on channel `{channel}`")]
     InvalidPayload {
@@ -142,6 +149,7 @@ pub(crate) fn from_database(doing: &'static str, source: tokio_postgres::Error) 
     match db.code().code() {
         "PB001" => Error::UndeclaredChannel { message, hint: db.hint().unwrap_or_default().to_owned() },
         "PB002" => Error::PayloadTooLarge { message },
+        "PB008" => Error::PayloadMismatch { message },
         "PB005" => Error::Moved { message, hint: db.hint().unwrap_or_default().to_owned() },
         _ => Error::Database { doing, source },
     }

@@ -7,6 +7,7 @@
 //! Where to begin:
 //! - [`#[derive(Channel)]`](derive@Channel) binds a payload type to its channel.
 //! - [`migrate`] installs the schema, [`PubSub::builder`] says which handler gets which channel, [`Builder::start`] runs it.
+//! - [`routes!`] names the handlers of each channel in one table; [`Publisher`] publishes on its channels, and on no others.
 //! - [`publish`] and [`publish_all`] publish in a transaction of yours; [`PubSub::publish`] in one of its own.
 //! - A handler is an actix actor with `impl Handler<Delivery<C>>`. It is given a [`Delivery`] and answers [`Handled`]: done,
 //!   or a [`Failure`] that says what should happen instead.
@@ -16,7 +17,9 @@
 //! The README shows it in one program; `examples/quickstart` is a whole web application.
 //!
 //! # Features
-//! - `cli`: the command line, `pubsub schema lock` and `pubsub schema check`.
+//! - `schema`: JSON Schema and TypeScript types of the channels whose payloads derive `schemars::JsonSchema`, and `strict`
+//!   channels. See [`Builder::export`].
+//! - `cli`: the program `pubsub`, with `pubsub schema export`, `pubsub schema lock` and `pubsub schema check`.
 //! - `testing`: `pubsub::testing`, a throwaway PostgreSQL server and a database per test. For tests and examples.
 
 mod actors;
@@ -40,17 +43,22 @@ pub use model::event::{EventId, Headers, Token};
 pub use model::failure::{Failure, Handled};
 pub use model::older::OlderVersion;
 pub use model::payload::PayloadError;
+pub use model::routes::{RoutedIn, Unrouted};
+#[cfg(feature = "schema")]
+pub use model::schema::SchemaFormat;
 pub use model::seek::{Seek, Sought};
 pub use model::shape::Shape;
 pub use observe::{HandlerState, HandlerStatus};
 pub use policy::backoff::Backoff;
 pub use pubsub_derive::{Channel, OlderVersion, Shape};
-pub use runtime::{Builder, PubSub, SubscribeOptions};
+pub use runtime::{Builder, Handlers, PubSub, Publisher, SubscribeOptions};
 pub use store::home::rebase;
 pub use store::migrate::migrate;
 pub use store::publish::{PublishOptions, Session, publish, publish_all, publish_with};
+#[cfg(feature = "schema")]
+pub use store::schema::export_schemas;
 
-/// What `#[derive(Channel)]` writes code against. Not part of the public interface.
+/// What `#[derive(Channel)]` and `routes!` write code against. Not part of the public interface.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::lock::visit as visit_lock;
@@ -58,9 +66,16 @@ pub mod __private {
     pub use crate::model::older::{
         Before, PlainBefore, Readable, Unreadable, UpcastFrom, is_older, is_same_channel,
     };
+    pub use crate::model::routes::Routes;
+    pub use crate::model::schema::{BySchemars, SchemaProbe, WithoutSchema, strict_channel_has_schema};
     pub use crate::model::shape::{
         Link, Node, Opaque, Part, Probe, fingerprint, identity, part_holds, same_kind,
     };
+    pub use crate::model::unique::*;
+    pub use crate::runtime::handlers::{Elsewhere, Factory, Missing, Slot, Unknown};
+    pub use crate::runtime::routes::{Plan, SpellsHandlerOneWay, Table, describe};
+    pub use pubsub_derive::routes;
+    pub use serde_json::Value;
     pub use std::borrow::Cow;
     pub use std::fmt;
     pub use std::time::Duration;

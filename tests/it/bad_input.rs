@@ -69,9 +69,13 @@ async fn the_limit_of_a_payload_is_the_channels() {
 
 #[actix::test]
 async fn a_nul_or_too_deep_a_payload_is_refused_before_the_database_sees_it() {
-    #[derive(Serialize, Deserialize, Channel)]
-    #[channel("sms")]
+    // By hand: a second type on one channel does not compile with the derive.
+    #[derive(Serialize, Deserialize)]
     struct Anything(serde_json::Value);
+
+    impl Channel for Anything {
+        const NAME: &'static str = "sms";
+    }
 
     let mut stage = Stage::new().await;
     let _pubsub = stage.pubsub().declare::<Sms>().start().await.unwrap();

@@ -18,7 +18,7 @@ struct Step {
 
 /// A note on a customer, if on any.
 #[derive(Debug, Serialize, Deserialize, Channel)]
-#[channel("note", key = customer.name, retention = "forever")]
+#[channel("postcard", key = customer.name, retention = "forever")]
 struct Note {
     customer: Customer,
 }
@@ -81,7 +81,7 @@ async fn a_key_that_cannot_be_stored_is_refused_before_the_database_sees_it() {
             publish_with(&transaction, &note(None), &options).await.unwrap_err(),
             publish_with(&transaction, &note(None), &as_dedupe_key).await.unwrap_err(),
         ] {
-            assert!(matches!(refused, Error::InvalidPayload { channel: "note", .. }), "{refused:?}");
+            assert!(matches!(refused, Error::InvalidPayload { channel: "postcard", .. }), "{refused:?}");
             assert!(refused.source().unwrap().to_string().contains(why), "{refused:?}");
         }
     }
@@ -153,8 +153,8 @@ async fn a_channels_retention_is_set_when_it_is_declared_and_the_builders_counts
                         from pubsub.channels";
     let retentions = || async { stage.client.query_one(retentions, &[]).await.unwrap().get::<_, String>(0) };
     let _first = stage.pubsub().declare::<Step>().declare::<Note>().start().await.unwrap();
-    assert_eq!(retentions().await, "note forever, step 720:00:00");
+    assert_eq!(retentions().await, "postcard forever, step 720:00:00");
     let day = Some(Duration::from_secs(86_400));
     let _second = stage.pubsub().retention::<Step>(day).declare::<Step>().start().await.unwrap();
-    assert_eq!(retentions().await, "note forever, step 24:00:00");
+    assert_eq!(retentions().await, "postcard forever, step 24:00:00");
 }

@@ -28,6 +28,7 @@ function count_processes             owner's | subscriber: execute | observer: e
 function count_seek
 function count_unread                owner's | observer: execute
 function declare_channel             owner's | subscriber: execute
+function declare_schema              owner's | subscriber: execute
 function declare_version             owner's | subscriber: execute
 function dedupe_since
 function detach_partition            owner's | subscriber: execute
@@ -53,6 +54,7 @@ function grant_publisher
 function grant_subscriber
 function has_events
 function holders
+function in_words
 function is_behind
 function is_complete
 function is_past
@@ -60,6 +62,7 @@ function is_replay
 function is_ripe
 function is_unread
 function keep_partitions
+function kind_of
 function known_life
 function lane_of
 function lanes_lock_class
@@ -71,9 +74,16 @@ function leave                       owner's | subscriber: execute
 function leave_watch
 function leaving_partitions
 function list_dead_letters           owner's | subscriber: execute
+function list_schemas                owner's | publisher: execute | subscriber: execute | observer: execute
 function log_floor
 function log_sequence
 function maintenance_lock_class
+function mismatch
+function mismatch_of_any
+function mismatch_of_array
+function mismatch_of_number
+function mismatch_of_object
+function mismatch_of_size
 function needs_of_lane
 function next_due                    owner's | subscriber: execute
 function next_removal                owner's | subscriber: execute
@@ -97,6 +107,7 @@ function publish                     owner's | publisher: execute
 function publish_all_once            owner's | publisher: execute
 function publish_once                owner's | publisher: execute
 function publishing_lock_class
+function range_of
 function reason_of_death
 function rebalance
 function rebase
@@ -105,6 +116,7 @@ function reclaim                     owner's | subscriber: execute
 function reclaim_strays              owner's | subscriber: execute
 function recognize                   owner's | subscriber: execute
 function redrive                     owner's | subscriber: execute
+function referred
 function refuse_malformed
 function refuse_suspended
 function refuse_too_large
@@ -117,6 +129,7 @@ function require_first_in_transaction
 function require_home
 function require_one_owner
 function require_registered
+function require_shape
 function require_target
 function resume                      owner's | subscriber: execute
 function return_unknown              owner's | subscriber: execute
@@ -151,6 +164,7 @@ function unread_events
 function unread_subscriptions        owner's | subscriber: execute | observer: execute
 function was_moved
 function window_events
+function with_article
 sequence channels_id_seq
 sequence db_events_id_seq            | publisher: usage
 sequence leases_token_seq
@@ -174,6 +188,7 @@ table processes
 table replays
 table runners
 table schema_history                 | subscriber: select | observer: select
+table schemas
 table subscriptions
 table waiters
 table witness

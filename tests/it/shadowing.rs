@@ -126,6 +126,9 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("start_waiting", "pubsub.start_waiting(1, 1, '1 minute')", None),
     ("channel_is_quiet", "pubsub.channel_is_quiet(1)", None),
     ("publish", "pubsub.publish('sms', '{}')", None),
+    ("declare_schema", "pubsub.declare_schema('sms', 1, 'true', true)", None),
+    ("declare_schema", "pubsub.declare_schema('smz', 1, 'true')", Some("PB001")),
+    ("list_schemas", "pubsub.list_schemas()", None),
     ("claim", "pubsub.claim(1, 2, 2)", Some("PB006")),
     ("claim", "pubsub.claim(1, 1, 2)", None),
     (

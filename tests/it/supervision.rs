@@ -284,10 +284,14 @@ async fn what_waits_behind_a_panic_is_handed_to_the_next_handler_without_burning
 
 #[actix::test]
 async fn renaming_the_rust_type_changes_nothing_on_the_wire() {
-    #[derive(Serialize, Deserialize, Channel)]
-    #[channel("sms")]
+    // By hand: a second type on one channel does not compile with the derive.
+    #[derive(Serialize, Deserialize)]
     struct TextMessage {
         msg: String,
+    }
+
+    impl Channel for TextMessage {
+        const NAME: &'static str = "sms";
     }
     let stage = Stage::new().await;
     let (tell, mut heard) = ear();

@@ -130,6 +130,17 @@ pub trait Channel: Payload {
     fn decode(version: u32, json: &[u8]) -> Result<Self, Unreadable> {
         older::read_this(version, Self::VERSION, || Self::from_json(json))
     }
+
+    /// Whether the database holds payloads against the channel's JSON Schema when they are published, and refuses others
+    /// with [`Error::PayloadMismatch`](crate::Error::PayloadMismatch). Needs the feature `schema`, and a payload that derives
+    /// `schemars::JsonSchema`. `docs/sql-contract.md` says what is checked; it costs the publisher some time per field.
+    const STRICT: bool = false;
+
+    /// The payload's JSON Schema, if it has one: the derive finds that of `schemars::JsonSchema`.
+    #[doc(hidden)]
+    fn json_schema() -> Option<serde_json::Value> {
+        None
+    }
 }
 
 /// The panics of a channel that says nothing else.

@@ -10,5 +10,8 @@ pub(crate) mod older;
 pub(crate) mod outcome;
 pub(crate) mod payload;
 pub(crate) mod process;
+pub(crate) mod routes;
+pub(crate) mod schema;
 pub(crate) mod seek;
 pub(crate) mod shape;
+pub(crate) mod unique;

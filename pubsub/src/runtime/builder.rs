@@ -1,6 +1,8 @@
 //! Says what to run, before it runs.
 
 use super::handle::PubSub;
+use super::handlers::{Complete, Handlers};
+use super::routes::{self, Table};
 use super::start;
 use super::subscription::{SubscribeOptions, Subscription};
 use crate::config::Config;
@@ -8,6 +10,8 @@ use crate::error::Error;
 use crate::model::channel::Channel;
 use crate::model::delivery::Delivery;
 use crate::model::failure::Handled;
+#[cfg(feature = "schema")]
+use crate::model::schema::{self, ChannelSchema, SchemaFormat};
 use actix::{Actor, Context, Handler, ResponseFuture};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,6 +35,8 @@ pub(super) struct Declaration {
     pub(super) description: &'static str,
     pub(super) retention: Option<Option<Duration>>,
     pub(super) fingerprint: u64,
+    pub(super) strict: bool,
+    pub(super) json_schema: fn() -> Option<serde_json::Value>,
 }
 
 impl Builder {
@@ -51,6 +57,8 @@ impl Builder {
             description: C::DESCRIPTION,
             retention: C::RETENTION,
             fingerprint: C::FINGERPRINT,
+            strict: C::STRICT,
+            json_schema: C::json_schema,
         };
         self.declarations.insert(C::NAME, declaration);
         self
@@ -65,6 +73,15 @@ impl Builder {
         let mut builder = self.declare::<C>();
         builder.retentions.insert(C::NAME, retention);
         builder
+    }
+
+    /// Declares the channels of a table of routes, and subscribes its handlers. See [`routes!`](crate::routes).
+    ///
+    /// `handlers` is `App::all()` or `App::only()`, with the factories of those handlers that have no `Default`. After
+    /// `only`, the handlers without a factory run in other processes; their subscriptions are made all the same, so that
+    /// nothing that is published before the first of those processes starts is lost to them.
+    pub fn routes<R: Table, S: Complete>(self, handlers: Handlers<R, S>) -> Self {
+        routes::route(self, handlers)
     }
 
     /// Subscribes an actix actor to a channel.
@@ -101,6 +118,13 @@ impl Builder {
     {
         let mut builder = self.declare::<C>();
         builder.subscriptions.push(Subscription::new::<C, H>(name.into(), options, factory));
+        builder
+    }
+
+    /// Makes sure that a subscription exists whose handler runs in other processes.
+    pub(super) fn subscribe_elsewhere<C: Channel>(self, name: &str, options: SubscribeOptions) -> Self {
+        let mut builder = self.declare::<C>();
+        builder.subscriptions.push(Subscription::elsewhere::<C>(name.to_owned(), options));
         builder
     }
 
@@ -157,6 +181,36 @@ impl Builder {
     pub fn connections(mut self, connections: usize) -> Self {
         self.config.connections = connections.max(1);
         self
+    }
+
+    /// Writes what the payloads of the declared channels look like, without a database: those that derive
+    /// `schemars::JsonSchema`. [`export_schemas`](crate::export_schemas) writes those of a database.
+    ///
+    /// # Examples
+    /// ```
+    /// use pubsub::{Channel, PubSub, SchemaFormat};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Serialize, Deserialize, schemars::JsonSchema, Channel)]
+    /// #[channel("sms")]
+    /// struct Sms {
+    ///     msg: String,
+    /// }
+    ///
+    /// let types = PubSub::builder("").declare::<Sms>().export(SchemaFormat::TypeScript);
+    /// assert!(types.contains("msg: string;"));
+    /// ```
+    #[cfg(feature = "schema")]
+    #[must_use]
+    pub fn export(&self, format: SchemaFormat) -> String {
+        let known = |(channel, declaration): (&&str, &Declaration)| {
+            let Declaration { version, description, json_schema, .. } = *declaration;
+            let schema = json_schema()?;
+            let (channel, description) = ((*channel).to_owned(), description.to_owned());
+            Some(ChannelSchema { channel, version, description, schema })
+        };
+        let schemas: Vec<ChannelSchema> = self.declarations.iter().filter_map(known).collect();
+        schema::write(&schemas, format)
     }
 
     /// Starts everything, and returns once the subscriptions exist: what is published from then on is delivered.

@@ -12,7 +12,7 @@ use crate::model::process::ProcessId;
 use crate::model::seek::{Seek, Sought};
 use crate::observe::{Gauges, HandlerStatus};
 use crate::store::Store;
-use crate::store::publish::PublishOptions;
+use crate::store::publish::{self, Pooled, PublishOptions};
 use actix::Addr;
 use futures_util::future::join_all;
 use std::fmt;
@@ -106,7 +106,7 @@ impl PubSub {
         event: &C,
         options: &PublishOptions,
     ) -> Result<EventId, Error> {
-        self.store()?.publish(event, options).await
+        publish::publish_with(self, event, options).await
     }
 
     /// Up to `limit` dead letters of a subscription, by event id. To page on, give the last one's id as `after`.
@@ -189,14 +189,6 @@ impl PubSub {
         self.store()?.resume(C::NAME, subscription).await
     }
 
-    /// The database, as long as anybody is there to speak with it.
-    fn store(&self) -> Result<&Store, Error> {
-        if self.inner.finished.get().is_some() {
-            return Err(Error::Stopped);
-        }
-        Ok(&self.inner.parts.store)
-    }
-
     /// What the handlers of this process have done since they started.
     #[must_use]
     pub fn handlers(&self) -> Vec<HandlerStatus> {
@@ -222,6 +214,16 @@ impl PubSub {
         self.inner.parts.stop();
         tracing::info!(finished, "the pubsub runtime has drained");
         finished
+    }
+}
+
+impl Pooled for PubSub {
+    fn store(&self) -> Result<&Store, Error> {
+        // Nobody may speak for a process that has left.
+        if self.inner.finished.get().is_some() {
+            return Err(Error::Stopped);
+        }
+        Ok(&self.inner.parts.store)
     }
 }
 

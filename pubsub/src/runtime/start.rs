@@ -3,7 +3,7 @@
 use super::builder::{Builder, Declaration};
 use super::handle::{Parts, PubSub, Served};
 use super::subscription::Subscription;
-use crate::actors::dispatcher::{Brief, Dispatcher};
+use crate::actors::dispatcher::{Brief, Dispatcher, StartCell};
 use crate::actors::heartbeat::{Heartbeat, Registered};
 use crate::actors::janitor::Janitor;
 use crate::actors::line::{Assignment, Begun};
@@ -47,7 +47,7 @@ pub(super) async fn start(builder: Builder) -> Result<PubSub, Error> {
     let store = target.store(&home, config.connections, config.deadline);
     declare(&store, &declarations, &retentions).await?;
     let mut posts = Vec::with_capacity(subscriptions.len());
-    for subscription in subscriptions {
+    for mut subscription in subscriptions {
         let Subscription {
             channel, name, max_attempts, max_panics, lanes, from_beginning, unread_limit, ..
         } = &subscription;
@@ -55,7 +55,9 @@ pub(super) async fn start(builder: Builder) -> Result<PubSub, Error> {
         if let Some(limit) = unread_limit {
             store.set_unread_limit(channel, name, *limit).await?;
         }
-        posts.push(Post { id, subscription, thread: Thread::start()? });
+        if let Some(start_cell) = subscription.start_cell.take() {
+            posts.push(Post { id, subscription, start_cell, thread: Thread::start()? });
+        }
     }
     let host = host_name();
     let process = ProcessId::new(store.register_process(&host).await?);
@@ -71,10 +73,11 @@ pub(super) async fn start(builder: Builder) -> Result<PubSub, Error> {
     Ok(PubSub::new(Parts { system, served, store, process }))
 }
 
-/// A subscription, its id, and the thread its handler will live on.
+/// A subscription that runs here, its id, and the thread its handler will live on.
 struct Post {
     id: i32,
     subscription: Subscription,
+    start_cell: StartCell,
     thread: Thread,
 }
 
@@ -95,7 +98,7 @@ impl Wiring {
         let mut served = Vec::new();
         let mut sleepers: HashMap<String, Vec<Recipient<Wake>>> = HashMap::new();
         let mut mailboxes = HashMap::new();
-        for Post { id, subscription, thread } in posts {
+        for Post { id, subscription, start_cell, thread } in posts {
             let Subscription {
                 channel,
                 version,
@@ -106,7 +109,6 @@ impl Wiring {
                 backoff,
                 concurrency,
                 lanes,
-                start_cell,
                 ..
             } = subscription;
             let gauges = Arc::new(Gauges::default());
@@ -174,10 +176,16 @@ async fn declare(
     declarations: &BTreeMap<&'static str, Declaration>,
     retentions: &BTreeMap<&'static str, Option<Duration>>,
 ) -> Result<(), Error> {
-    for (name, Declaration { version, description, retention, fingerprint }) in declarations {
+    for (name, Declaration { version, description, retention, fingerprint, strict, json_schema }) in
+        declarations
+    {
         store.declare_channel(name, *version, description).await?;
         if let Some(retention) = retentions.get(name).or(retention.as_ref()) {
             store.set_retention(name, *retention).await?;
+        }
+        let schema = json_schema();
+        if *strict || schema.is_some() {
+            store.declare_schema(name, *version, schema.as_ref(), *strict).await?;
         }
         if let Some(other) = store.declare_version(name, *version, *fingerprint).await? {
             tracing::warn!(

@@ -151,7 +151,8 @@ pub(super) struct Subscription {
     pub(super) lanes: u32,
     pub(super) from_beginning: bool,
     pub(super) unread_limit: Option<Option<Duration>>,
-    pub(super) start_cell: StartCell,
+    /// `None`: its handler runs in other processes.
+    pub(super) start_cell: Option<StartCell>,
 }
 
 impl Subscription {
@@ -164,6 +165,18 @@ impl Subscription {
         C: Channel,
         H: Handler<Delivery<C>> + Actor<Context = Context<H>>,
     {
+        let factory = Arc::new(Mutex::new(factory));
+        let start_cell: StartCell = Box::new(move |arbiter, line| {
+            let factory = Arc::clone(&factory);
+            // Poisoned by a factory that panicked, which is for the cell to see to.
+            let build = move || factory.lock().unwrap_or_else(PoisonError::into_inner)();
+            arbiter.spawn_fn(move || drop(actix_rt::spawn(cell::run::<C, H, _>(line, build))));
+        });
+        Self { start_cell: Some(start_cell), ..Self::elsewhere::<C>(name, options) }
+    }
+
+    /// A subscription without a handler of this process.
+    pub(super) fn elsewhere<C: Channel>(name: String, options: SubscribeOptions) -> Self {
         Self {
             channel: C::NAME,
             version: i32::try_from(C::VERSION).unwrap_or(i32::MAX),
@@ -176,15 +189,7 @@ impl Subscription {
             lanes: options.lanes.unwrap_or(if C::ORDERED { DEFAULT_LANES } else { 0 }),
             from_beginning: options.from_beginning,
             unread_limit: options.unread_limit,
-            start_cell: {
-                let factory = Arc::new(Mutex::new(factory));
-                Box::new(move |arbiter, line| {
-                    let factory = Arc::clone(&factory);
-                    // Poisoned by a factory that panicked, which is for the cell to see to.
-                    let build = move || factory.lock().unwrap_or_else(PoisonError::into_inner)();
-                    arbiter.spawn_fn(move || drop(actix_rt::spawn(cell::run::<C, H, _>(line, build))));
-                })
-            },
+            start_cell: None,
         }
     }
 }

@@ -55,7 +55,7 @@ impl Target {
     }
 
     /// Does one thing on a connection of its own.
-    async fn alone<T>(
+    pub(super) async fn alone<T>(
         &self,
         doing: &'static str,
         work: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,

@@ -14,6 +14,8 @@ pub(crate) mod process;
 pub(crate) mod publish;
 pub(crate) mod pulse;
 pub(crate) mod retention;
+pub(crate) mod schema;
+pub(crate) mod secrecy;
 mod seek;
 pub(crate) mod settle;
 pub(crate) mod subscribe;

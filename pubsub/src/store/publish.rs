@@ -1,6 +1,7 @@
 //! Publishing: in the caller's transaction, through whatever he talks to PostgreSQL with.
 
 use super::Store;
+use super::secrecy::Secrecy;
 use crate::error::{Error, from_database};
 use crate::model::channel::Channel;
 use crate::model::event::{EventId, Headers};
@@ -8,7 +9,6 @@ use crate::model::payload::{self, PayloadError};
 use std::borrow::Cow;
 use std::time::Duration;
 use tokio_postgres::Row;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
 const PUBLISH: &str = "
@@ -59,6 +59,13 @@ impl PublishOptions {
         Self::default()
     }
 
+    /// Nothing said, for as long as anybody likes.
+    pub(crate) fn nothing() -> &'static Self {
+        static NOTHING: PublishOptions =
+            PublishOptions { key: None, headers: Headers::new(), dedupe_key: None };
+        &NOTHING
+    }
+
     /// What the event belongs to: an order, a customer. Unless it is said here, it is the channel's
     /// ([`Channel::key`]). At most 1,024 bytes.
     #[must_use]
@@ -83,21 +90,46 @@ impl PublishOptions {
     }
 }
 
-/// Anything that runs statements for its caller: a client or a transaction of `tokio-postgres` or `deadpool-postgres`.
+/// Anything that runs statements for its caller: a client or a transaction of `tokio-postgres` or `deadpool-postgres`, or
+/// a running [`PubSub`](crate::PubSub), for which each statement is a transaction of its own.
 ///
 /// Sealed: the list is as long as it is.
-pub trait Session: sealed::Session {}
+pub trait Session: sealed::Session + Sync {}
+
+/// Who runs statements on connections of ours.
+pub(crate) trait Pooled {
+    /// The connections, while there are any.
+    fn store(&self) -> Result<&Store, Error>;
+}
 
 mod sealed {
-    use super::{Row, ToSql, Type};
+    use super::{Error, Row, ToSql, Type};
 
     pub trait Session {
-        /// One statement whose parameter types are known: a single round trip.
+        /// One statement whose parameter types are known: a single round trip. Of a secret one the driver logs no parameters.
         fn run(
             &self,
             sql: &str,
             parameters: &[(&(dyn ToSql + Sync), Type)],
-        ) -> impl Future<Output = Result<Vec<Row>, tokio_postgres::Error>> + Send;
+            is_secret: bool,
+        ) -> impl Future<Output = Result<Vec<Row>, Error>> + Send;
+    }
+}
+
+impl<P: Pooled + Sync> Session for P {}
+
+impl<P: Pooled + Sync> sealed::Session for P {
+    async fn run(
+        &self,
+        sql: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+        is_secret: bool,
+    ) -> Result<Vec<Row>, Error> {
+        if is_secret {
+            return self.store()?.query_unlogged(DOING, sql, parameters).await;
+        }
+        let parameters: Vec<&(dyn ToSql + Sync)> = parameters.iter().map(|(value, _)| *value).collect();
+        self.store()?.query(DOING, sql, &parameters).await
     }
 }
 
@@ -110,8 +142,9 @@ macro_rules! sessions {
                 &self,
                 sql: &str,
                 parameters: &[(&(dyn ToSql + Sync), Type)],
-            ) -> Result<Vec<Row>, tokio_postgres::Error> {
-                self.query_typed(sql, parameters).await
+                _: bool,
+            ) -> Result<Vec<Row>, Error> {
+                self.query_typed(sql, parameters).await.map_err(|source| from_database(DOING, source))
             }
         }
     )*};
@@ -127,7 +160,8 @@ sessions!(
 
 /// Publishes an event in the caller's transaction: committed, it will be delivered; rolled back, it never was.
 ///
-/// With a client instead of a transaction the event is a transaction of its own.
+/// With a client instead of a transaction, or with a running [`PubSub`](crate::PubSub), the event is a transaction of its
+/// own.
 ///
 /// If the event has a dedupe key that was published on the channel a short while ago, nothing is published, and the id is
 /// that of the first. A transaction that is publishing the same key at this moment is waited for.
@@ -152,9 +186,24 @@ pub async fn publish_with<C: Channel>(
     event: &C,
     options: &PublishOptions,
 ) -> Result<EventId, Error> {
-    let row = Written::new(event, options)?;
+    insert(session, Written::new(event, options)).await
+}
+
+/// [`publish_with`], whose future needs nothing of `C`: the event is written before it is returned.
+pub(crate) fn begin<'a, C: Channel>(
+    session: &'a impl Session,
+    event: &C,
+    options: &'a PublishOptions,
+) -> impl Future<Output = Result<EventId, Error>> + Send + 'a {
+    insert(session, Written::new(event, options).map(Written::into_owned))
+}
+
+async fn insert(session: &impl Session, row: Result<Written<'_>, Error>) -> Result<EventId, Error> {
+    let row = row?;
     let (sql, parameters) = row.statement();
-    published(&within_deadline::<C>(session.run(sql, &parameters)).await?)
+    let rows = within_deadline(row.secrecy, session.run(sql, &parameters, row.secrecy.is_wanted)).await?;
+    let row = rows.first().expect("whatever publishes an event returns its id");
+    row.try_get(0).map(EventId).map_err(|source| Error::Database { doing: DOING, source })
 }
 
 /// Publishes many events of one channel, a thousand to a statement: several times as many per second as one by one.
@@ -164,12 +213,13 @@ pub async fn publish_with<C: Channel>(
 /// database (SQLSTATE 40P01). Inside one call of up to a thousand events the order is always the same.
 ///
 /// # Errors
-/// As [`publish`]. With a client instead of a transaction, the statements before the failing one stay.
+/// As [`publish`]. Without a transaction, the statements before the failing one stay.
 pub async fn publish_all<'a, C: Channel>(
     session: &impl Session,
     events: impl IntoIterator<Item = &'a C>,
 ) -> Result<u64, Error> {
     let (channel, version, fingerprint) = (C::NAME, version::<C>(), stored(C::FINGERPRINT));
+    let secrecy = Secrecy::of::<C>();
     let mut published = 0;
     let mut events = events.into_iter().peekable();
     while events.peek().is_some() {
@@ -187,7 +237,9 @@ pub async fn publish_all<'a, C: Channel>(
         ];
         let is_some = Option::<Cow<'_, str>>::is_some;
         published += if rows.dedupe_keys.iter().any(is_some) {
-            let rows = within_deadline::<C>(session.run(PUBLISH_ALL_ONCE, &parameters)).await?;
+            let rows =
+                within_deadline(secrecy, session.run(PUBLISH_ALL_ONCE, &parameters, secrecy.is_wanted))
+                    .await?;
             let count: i64 = rows.first().expect("a function returns its value").get(0);
             count.unsigned_abs()
         } else {
@@ -195,34 +247,16 @@ pub async fn publish_all<'a, C: Channel>(
                 true => (PUBLISH_ALL_KEYED, &parameters[..5]),
                 false => (PUBLISH_ALL, &parameters[..4]),
             };
-            within_deadline::<C>(session.run(sql, parameters)).await?;
+            within_deadline(secrecy, session.run(sql, parameters, secrecy.is_wanted)).await?;
             rows.payloads.len() as u64
         };
     }
     Ok(published)
 }
 
-impl Store {
-    /// Publishes an event as a transaction of its own.
-    pub(crate) async fn publish<C: Channel>(
-        &self,
-        event: &C,
-        options: &PublishOptions,
-    ) -> Result<EventId, Error> {
-        let row = Written::new(event, options)?;
-        let (sql, parameters) = row.statement();
-        let rows = if C::REDACTED.is_empty() {
-            let values: Vec<_> = parameters.iter().map(|(value, _)| *value).collect();
-            self.query(DOING, sql, &values).await
-        } else {
-            self.query_unlogged(DOING, sql, &parameters).await
-        };
-        published(&rows.map_err(discreet::<C>)?)
-    }
-}
-
 /// An event as the columns of its row.
 struct Written<'a> {
+    secrecy: Secrecy,
     channel: &'static str,
     payload: String,
     version: i32,
@@ -237,6 +271,7 @@ impl<'a> Written<'a> {
         let invalid = |source| Error::InvalidPayload { channel: C::NAME, source };
         let headers = (!options.headers.is_empty()).then(|| payload::encode(&options.headers)).transpose();
         Ok(Self {
+            secrecy: Secrecy::of::<C>(),
             channel: C::NAME,
             payload: payload::encode_event(event).map_err(invalid)?,
             version: version::<C>(),
@@ -245,6 +280,12 @@ impl<'a> Written<'a> {
             dedupe_key: key(options.dedupe_key.as_deref(), || event.dedupe_key()).map_err(invalid)?,
             fingerprint: stored(C::FINGERPRINT),
         })
+    }
+
+    /// The same, borrowing nothing.
+    fn into_owned(self) -> Written<'static> {
+        let owned = |key: Option<Cow<'_, str>>| key.map(|key| Cow::Owned(key.into_owned()));
+        Written { key: owned(self.key), dedupe_key: owned(self.dedupe_key), ..self }
     }
 
     /// What publishes it. Without a dedupe key it is a plain insert.
@@ -263,12 +304,6 @@ impl<'a> Written<'a> {
         parameters.push((&self.dedupe_key, Type::TEXT));
         (PUBLISH_ONCE, parameters)
     }
-}
-
-/// The id in the row that publishing returned.
-fn published(rows: &[Row]) -> Result<EventId, Error> {
-    let row = rows.first().expect("whatever publishes an event returns its id");
-    row.try_get(0).map(EventId).map_err(|source| Error::Database { doing: DOING, source })
 }
 
 /// Many events as the columns of their rows.
@@ -308,26 +343,12 @@ pub(super) fn stored(fingerprint: u64) -> Option<i64> {
     (fingerprint != 0).then_some(fingerprint.cast_signed())
 }
 
-async fn within_deadline<C: Channel>(
-    publishing: impl Future<Output = Result<Vec<Row>, tokio_postgres::Error>>,
+async fn within_deadline(
+    secrecy: Secrecy,
+    publishing: impl Future<Output = Result<Vec<Row>, Error>>,
 ) -> Result<Vec<Row>, Error> {
     tokio::time::timeout(DEADLINE, publishing)
         .await
-        .map_err(|_| Error::Timeout { doing: DOING, after: DEADLINE })?
-        .map_err(|source| discreet::<C>(from_database(DOING, source)))
-}
-
-/// The database's error. It may quote the values that it refused, so that of a channel with redacted fields goes without
-/// its words.
-fn discreet<C: Channel>(error: Error) -> Error {
-    let Error::Database { source, .. } = &error else { return error };
-    // Class 22 is about values, and 23 about rows that break a constraint.
-    let refused = source.code().map(SqlState::code).filter(|code| ["22", "23"].contains(&&code[..2]));
-    match refused {
-        Some(code) if !C::REDACTED.is_empty() => {
-            let source = PayloadError::Refused { sqlstate: code.to_owned() };
-            Error::InvalidPayload { channel: C::NAME, source }
-        }
-        _ => error,
-    }
+        .unwrap_or(Err(Error::Timeout { doing: DOING, after: DEADLINE }))
+        .map_err(|error| secrecy.keep(error))
 }

@@ -30,6 +30,13 @@ struct OrderPaid {
     total: Option<u64>,
 }
 
+/// Held against its schema.
+#[derive(Serialize, Deserialize, schemars::JsonSchema, Channel)]
+#[channel("strict", strict)]
+struct Strict {
+    id: i64,
+}
+
 /// Only a name: every default holds.
 #[derive(Serialize, Deserialize, Channel)]
 #[channel("sms")]
@@ -244,6 +251,9 @@ fn main() {
     let paid = OrderPaid { id: 17, customer: "Ada".to_owned(), total: None };
     assert_eq!(paid.key().as_deref(), Some("Ada"));
     assert_eq!(paid.dedupe_key().as_deref(), Some("{17}:Ada"));
+
+    assert!(Strict::STRICT);
+    assert!(!Sms::STRICT);
 
     assert_eq!(Sms::NAME, "sms");
     assert_eq!(Sms::DESCRIPTION, "Only a name: every default holds.");

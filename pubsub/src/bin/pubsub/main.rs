@@ -17,7 +17,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// What the payloads of this workspace's channels look like.
+    /// What the payloads of channels look like.
     #[command(subcommand)]
     Schema(schema::Schema),
 }
@@ -28,7 +28,14 @@ fn main() -> ExitCode {
         Command::Schema(schema) => schema.run(),
     };
     ran.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
+        eprintln!("error: {}", chain(&*error));
         ExitCode::FAILURE
     })
+}
+
+/// An error and its causes on one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let links: Vec<String> =
+        std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
+    links.join(": ")
 }

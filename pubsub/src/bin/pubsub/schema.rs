@@ -1,5 +1,6 @@
 //! `pubsub schema`: what payloads look like.
 
+mod export;
 mod lock;
 
 use clap::Subcommand;
@@ -12,6 +13,8 @@ pub(crate) enum Schema {
     Lock(lock::Lock),
     /// Fail if a lock file is missing or out of date. For CI.
     Check(lock::Check),
+    /// Write the schemas that were declared in a database, for publishers and subscribers in other languages.
+    Export(export::Export),
 }
 
 impl Schema {
@@ -19,6 +22,7 @@ impl Schema {
         match self {
             Self::Lock(lock) => lock.run(),
             Self::Check(check) => check.run(),
+            Self::Export(export) => export.run(),
         }
     }
 }

@@ -1,0 +1,399 @@
+-- Shapes of payloads, as JSON Schema: declared by processes, exported to other languages, and held against what is published
+-- on channels that are strict.
+--
+-- What:  pubsub.schemas, pubsub.mismatch, and two columns of pubsub.channels.
+-- Locks: pubsub.channels alone, while it is rewritten: one row for each channel.
+--
+-- The publish trigger asks the channel's row one comparison, whether a payload is surely small enough. For a strict channel
+-- no payload is, so it takes the closer look, and the others pay nothing (docs/decisions/0019-schemas.md).
+-- Error code of class PB: PB008 a payload that does not have its declared shape.
+
+-- What the payload of a channel looks like, by version.
+--   schema  JSON Schema, draft 2020-12, of what its readers accept
+create table pubsub.schemas (
+    channel     text collate "C" not null,
+    version     integer not null,
+    schema      jsonb not null,
+    declared_at timestamptz not null default clock_timestamp(),
+    constraint schemas_pkey primary key (channel, version),
+    constraint schemas_channel_fkey foreign key (channel) references pubsub.channels (name),
+    constraint schemas_version_check check (version >= 1),
+    constraint schemas_schema_check check (jsonb_typeof(schema) in ('object', 'boolean'))
+);
+
+--   strict       payloads are held against their version's shape when they are published
+--   plain_bytes  stored size up to which the trigger has nothing more to ask of a payload
+alter table pubsub.channels
+    add column strict boolean not null default false,
+    -- Stored payloads are compressed at most 255-fold.
+    add column plain_bytes integer not null
+        generated always as (case when strict then -1 else max_payload_bytes / 256 end) stored;
+
+-- Declares what the payload of a channel's version looks like, and whether that is checked. A process of an older version
+-- leaves the check to those of newer ones. A null schema leaves it as it is.
+create function pubsub.declare_schema(channel text, version integer, schema jsonb, strict boolean default false) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    declared pubsub.channels;
+begin
+    select * into declared from pubsub.channels c where c.name = declare_schema.channel;
+    if not found then
+        perform pubsub.refuse_undeclared(channel);
+    end if;
+    -- Written only if something changes: every process says the same at its start.
+    insert into pubsub.schemas as s (channel, version, schema)
+    select declare_schema.channel, declare_schema.version, declare_schema.schema
+     where declare_schema.schema is not null
+    on conflict on constraint schemas_pkey do update
+       set schema = excluded.schema,
+           declared_at = excluded.declared_at
+     where s.schema <> excluded.schema;
+    update pubsub.channels c
+       set strict = declare_schema.strict
+     where c.name = declare_schema.channel
+       and c.version <= declare_schema.version
+       and c.strict <> declare_schema.strict;
+end
+$$;
+
+-- The shape of every version of every channel, for whoever shares the contract in another language.
+create function pubsub.list_schemas()
+returns table (channel text, version integer, description text, schema jsonb, strict boolean)
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select c.name, s.version, c.description, s.schema, c.strict
+      from pubsub.channels c
+      join pubsub.schemas s on s.channel = c.name
+     order by c.name, s.version;
+end;
+
+-- A value's kind: as jsonb_typeof has it, but `integer` for numbers that are written without a fraction.
+create function pubsub.kind_of(value jsonb) returns text
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select case
+               when jsonb_typeof(value) = 'number' and value #>> '{}' ~ '^-?[0-9]+$' then 'integer'
+               else jsonb_typeof(value)
+           end;
+end;
+
+-- A kind in a sentence; other words stay as they are.
+create function pubsub.with_article(kind text) returns text
+language sql immutable parallel safe
+return case
+    when kind in ('array', 'object', 'integer') then 'an ' || kind
+    when kind in ('string', 'number', 'boolean') then 'a ' || kind
+    else kind
+end;
+
+-- What a part of a shape takes, in words: `a string or null`.
+create function pubsub.in_words(part jsonb, root jsonb) returns text
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    words text;
+begin
+    if part ? '$ref' then
+        part := pubsub.referred(part ->> '$ref', root);
+    end if;
+    if part ? 'const' then
+        return (part -> 'const')::text;
+    elsif part ? 'enum' then
+        select string_agg(e.value::text, ' or ') into words from jsonb_array_elements(part -> 'enum') e;
+        return words;
+    end if;
+    select string_agg(pubsub.with_article(k.kind), ' or ') into words
+      from jsonb_array_elements_text(
+               case jsonb_typeof(part -> 'type')
+                   when 'array' then part -> 'type'
+                   when 'string' then jsonb_build_array(part -> 'type')
+                   else '[]'
+               end
+           ) k (kind);
+    return coalesce(words, 'a value');
+end
+$$;
+
+-- The part of a shape that `#/$defs/Name` refers to.
+create function pubsub.referred(reference text, root jsonb) returns jsonb
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select coalesce(
+               root #> array(
+                   select replace(replace(p.step, '~1', '/'), '~0', '~')
+                     from unnest(string_to_array(substr(reference, 3), '/')) with ordinality p (step, nth)
+                    where substr(reference, 3) <> ''
+                    order by p.nth
+               ),
+               -- What leads nowhere, or into another document, takes anything.
+               'true'
+           );
+end;
+
+-- The whole numbers that a format takes, from and to; null if it is none of these.
+create function pubsub.range_of(format text) returns numeric[]
+language sql immutable parallel safe
+return case format
+    when 'int8' then '{-128, 127}' when 'int16' then '{-32768, 32767}' when 'int32' then '{-2147483648, 2147483647}'
+    when 'int64' then '{-9223372036854775808, 9223372036854775807}'
+    when 'uint8' then '{0, 255}' when 'uint16' then '{0, 65535}' when 'uint32' then '{0, 4294967295}'
+    when 'uint64' then '{0, 18446744073709551615}'
+end::numeric[];
+
+-- The first place where a value does not have a shape, as (path, what is expected there, what is there), or null.
+-- Values are not quoted: they may be nobody's business.
+--
+-- Knows what the derives of schemars write: type, const, enum, minimum, maximum, the formats of whole numbers, minLength,
+-- maxLength, properties, required, additionalProperties, patternProperties, items, prefixItems, minItems, maxItems, anyOf,
+-- oneOf (taken for anyOf), allOf and $ref into the shape itself. Whatever else a shape says is not checked.
+create function pubsub.mismatch(value jsonb, part jsonb, root jsonb, path text default '', depth integer default 0)
+returns text[]
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    -- As deep as the Rust runtime reads, and shallow enough for any stack.
+    max_depth constant integer := 64;
+    kind      constant text := pubsub.kind_of(value);
+    found     text[];
+    of_parts  text[];
+begin
+    if part = 'true' or part = '{}' then
+        return null;
+    elsif part = 'false' then
+        return array[path, 'nothing', pubsub.kind_of(value)];
+    elsif depth > max_depth then
+        return array[path, format('at most %s levels', max_depth), 'more'];
+    end if;
+    if part ? 'type' and not (part -> 'type' ? kind or part -> 'type' ? jsonb_typeof(value))
+      or part ? 'const' and part -> 'const' <> value
+      or part ? 'enum' and not exists (select from jsonb_array_elements(part -> 'enum') e where e.value = mismatch.value)
+    then
+        return array[path, pubsub.in_words(part, root), kind];
+    end if;
+    found := case kind
+        when 'integer' then pubsub.mismatch_of_number(value, part, path)
+        when 'number' then pubsub.mismatch_of_number(value, part, path)
+        when 'string' then pubsub.mismatch_of_size(length(value #>> '{}'), part, 'Length', 'characters', path)
+        when 'array' then pubsub.mismatch_of_array(value, part, root, path, depth)
+        when 'object' then pubsub.mismatch_of_object(value, part, root, path, depth)
+    end;
+    if found is not null then
+        return found;
+    end if;
+    -- After what stands beside it, where a variant has its tag.
+    if part ? '$ref' then
+        found := pubsub.mismatch(value, pubsub.referred(part ->> '$ref', root), root, path, depth + 1);
+        if found is not null then
+            return found;
+        end if;
+    end if;
+    if part ? 'allOf' then
+        for of_parts in
+            select pubsub.mismatch(mismatch.value, p.value, root, path, depth + 1)
+              from jsonb_array_elements(part -> 'allOf') p
+        loop
+            if of_parts is not null then
+                return of_parts;
+            end if;
+        end loop;
+    end if;
+    return coalesce(
+        pubsub.mismatch_of_any(value, part -> 'anyOf', root, path, depth),
+        pubsub.mismatch_of_any(value, part -> 'oneOf', root, path, depth)
+    );
+end
+$$;
+
+-- pubsub.mismatch of a number: its range.
+create function pubsub.mismatch_of_number(value jsonb, part jsonb, path text) returns text[]
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    number  constant numeric := value #>> '{}';
+    range   constant numeric[] := pubsub.range_of(part ->> 'format');
+    lowest  constant numeric := greatest((part ->> 'minimum')::numeric, range[1]);
+    highest constant numeric := least((part ->> 'maximum')::numeric, range[2]);
+begin
+    if number < lowest or number > highest then
+        return array[path, 'a number' || coalesce(' from ' || lowest, '') || coalesce(' to ' || highest, ''), 'one beyond'];
+    end if;
+    return null;
+end
+$$;
+
+-- pubsub.mismatch of a size: `min` and `max` of something.
+create function pubsub.mismatch_of_size(size integer, part jsonb, of text, unit text, path text) returns text[]
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    lowest  constant numeric := part ->> ('min' || of);
+    highest constant numeric := part ->> ('max' || of);
+begin
+    if size < lowest then
+        return array[path, format('at least %s %s', lowest, unit), size::text];
+    elsif size > highest then
+        return array[path, format('at most %s %s', highest, unit), size::text];
+    end if;
+    return null;
+end
+$$;
+
+-- pubsub.mismatch of an array: how many items, and each of them.
+create function pubsub.mismatch_of_array(value jsonb, part jsonb, root jsonb, path text, depth integer) returns text[]
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    found text[];
+begin
+    found := pubsub.mismatch_of_size(jsonb_array_length(value), part, 'Items', 'items', path);
+    if found is not null or not (part ?| array['items', 'prefixItems']) then
+        return found;
+    end if;
+    for found in
+        select pubsub.mismatch(
+                   i.value,
+                   coalesce(part -> 'prefixItems' -> (i.nth - 1)::integer, part -> 'items', 'true'),
+                   root,
+                   format('%s[%s]', path, i.nth - 1),
+                   depth + 1
+               )
+          from jsonb_array_elements(value) with ordinality i (value, nth)
+    loop
+        if found is not null then
+            return found;
+        end if;
+    end loop;
+    return null;
+end
+$$;
+
+-- pubsub.mismatch of an object: the fields that must be there, and each that is.
+create function pubsub.mismatch_of_object(value jsonb, part jsonb, root jsonb, path text, depth integer) returns text[]
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    tag     text;
+    missing text;
+    field   record;
+    found   text[];
+begin
+    -- Another's tag first: then nothing else that this variant misses is to the point.
+    select p.key into tag
+      from jsonb_each(coalesce(part -> 'properties', '{}')) p
+     where p.value ? 'const' and mismatch_of_object.value ? p.key
+       and mismatch_of_object.value -> p.key <> p.value -> 'const'
+     limit 1;
+    if tag is not null then
+        return array[path || '.' || tag, pubsub.in_words(part -> 'properties' -> tag, root), pubsub.kind_of(value -> tag)];
+    end if;
+    select r.name into missing
+      from jsonb_array_elements_text(coalesce(part -> 'required', '[]')) with ordinality r (name, nth)
+     where not value ? r.name
+     order by r.nth
+     limit 1;
+    if missing is not null then
+        return array[
+            path || '.' || missing,
+            pubsub.in_words(coalesce(part -> 'properties' -> missing, '{}'), root),
+            'nothing'
+        ];
+    end if;
+    if not (part ?| array['properties', 'additionalProperties', 'patternProperties']) then
+        return null;
+    end if;
+    for field in
+        select f.key, f.value,
+               coalesce(
+                   part -> 'properties' -> f.key,
+                   (select p.value from jsonb_each(part -> 'patternProperties') p where f.key ~ p.key limit 1),
+                   part -> 'additionalProperties',
+                   'true'
+               ) as part
+          from jsonb_each(value) f
+    loop
+        if field.part = 'false' then
+            return array[path || '.' || field.key, 'no such field', 'one'];
+        end if;
+        found := pubsub.mismatch(field.value, field.part, root, path || '.' || field.key, depth + 1);
+        if found is not null then
+            return found;
+        end if;
+    end loop;
+    return null;
+end
+$$;
+
+-- pubsub.mismatch of a value that must have one of several shapes: null if it has, else where it comes nearest to one.
+create function pubsub.mismatch_of_any(value jsonb, parts jsonb, root jsonb, path text, depth integer) returns text[]
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    part    jsonb;
+    found   text[];
+    nearest text[];
+    is_tag  boolean;
+    was_tag boolean;
+begin
+    for part in select p.value from jsonb_array_elements(coalesce(parts, '[]')) p loop
+        found := pubsub.mismatch(value, part, root, path, depth + 1);
+        if found is null then
+            return null;
+        end if;
+        -- Whose tag is another is another variant; of the rest, whoever fails furthest in has understood most.
+        is_tag := found[2] like '"%';
+        if nearest is null or was_tag and not is_tag
+            or was_tag = is_tag and length(found[1]) > length(nearest[1]) then
+            nearest := found;
+            was_tag := is_tag;
+        elsif was_tag = is_tag and found[1] = nearest[1] and found[2] <> nearest[2] then
+            nearest[2] := nearest[2] || ' or ' || found[2];
+        end if;
+    end loop;
+    return nearest;
+end
+$$;
+
+-- Raises PB008 if a payload does not have the shape that was declared for its version. A version without one is not
+-- checked: it may be newer than all who have declared.
+create function pubsub.require_shape(channel text, version integer, payload jsonb) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    declared   jsonb;
+    mismatched text[];
+begin
+    select s.schema into declared
+      from pubsub.schemas s
+     where s.channel = require_shape.channel and s.version = require_shape.version;
+    if found then
+        mismatched := pubsub.mismatch(payload, declared, declared);
+    end if;
+    if mismatched is null then
+        return;
+    end if;
+    raise exception using
+        errcode = 'PB008',
+        message = format(
+            'a payload of channel "%s", version %s, does not have its declared shape: %s is expected%s, and there is %s',
+            channel,
+            version,
+            mismatched[2],
+            case when mismatched[1] = '' then '' else format(' at "%s"', ltrim(mismatched[1], '.')) end,
+            pubsub.with_article(mismatched[3])
+        ),
+        hint = 'The shape: select schema from pubsub.list_schemas(). Types made of it: pubsub schema export.';
+end
+$$;

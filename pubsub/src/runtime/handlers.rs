@@ -1,0 +1,216 @@
+//! The handlers of a table of routes: how each is made, and whether any is missing, which the compiler can tell.
+//!
+//! What is public here and not exported at the root is for the expansion of [`routes!`](crate::routes) alone.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// How a handler is made, shared by all subscriptions that have it.
+pub type Factory<H> = Arc<dyn Fn() -> H + Send + Sync>;
+
+/// The factories, by the type of what they make.
+#[derive(Default)]
+pub struct Factories {
+    by_type: HashMap<TypeId, Box<dyn Any>>,
+}
+
+impl Factories {
+    fn put<H: 'static>(&mut self, factory: Factory<H>) {
+        self.by_type.insert(TypeId::of::<H>(), Box::new(factory));
+    }
+
+    pub(super) fn get<H: 'static>(&self) -> Option<Factory<H>> {
+        self.by_type.get(&TypeId::of::<H>())?.downcast_ref::<Factory<H>>().cloned()
+    }
+}
+
+impl fmt::Debug for Factories {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Factories").field("factories", &self.by_type.len()).finish()
+    }
+}
+
+/// How the handlers of a table of routes are made, and which of them run in this process. The type that
+/// [`routes!`](crate::routes) makes has two functions that begin one, `all` and `only`;
+/// [`Builder::routes`](crate::Builder::routes) takes it.
+#[must_use = "nothing is routed until `Builder::routes`"]
+pub struct Handlers<R, S> {
+    slots: S,
+    routes: PhantomData<fn() -> R>,
+}
+
+impl<R, S> Handlers<R, S> {
+    #[doc(hidden)]
+    pub fn new() -> Self
+    where
+        S: Default,
+    {
+        Self { slots: S::default(), routes: PhantomData }
+    }
+
+    /// Says how to make a handler: on a thread of its own, now and after each of its panics, once for each channel that is
+    /// routed to it. A handler with `Default` needs no factory where all run.
+    pub fn handler<H, At, Then>(self, factory: impl Fn() -> H + Send + Sync + 'static) -> Handlers<R, Then>
+    where
+        H: NeedsFactory<R, S, At, Then>,
+    {
+        Handlers { slots: H::give(self.slots, Arc::new(factory)), routes: PhantomData }
+    }
+}
+
+impl<R, S: Complete> Handlers<R, S> {
+    pub(super) fn into_factories(self) -> Factories {
+        let mut factories = Factories::default();
+        self.slots.collect(&mut factories);
+        factories
+    }
+}
+
+impl<R, S> fmt::Debug for Handlers<R, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handlers").finish_non_exhaustive()
+    }
+}
+
+/// The place of one handler in the list of a table's handlers, which is nested pairs: `(Slot<A, _>, (Slot<B, _>, ()))`.
+#[derive(Debug)]
+pub struct Slot<H, S> {
+    state: S,
+    handler: PhantomData<fn() -> H>,
+}
+
+impl<H, S: Default> Default for Slot<H, S> {
+    fn default() -> Self {
+        Self { state: S::default(), handler: PhantomData }
+    }
+}
+
+/// Runs here, and has no factory yet.
+#[derive(Debug, Default)]
+pub struct Missing;
+
+/// Runs here only once it has a factory.
+#[derive(Debug, Default)]
+pub struct Elsewhere;
+
+/// Runs here.
+pub struct Given<H>(Factory<H>);
+
+impl<H> fmt::Debug for Given<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Given").finish_non_exhaustive()
+    }
+}
+
+/// What [`Handlers`] holds after a mistake in the macro, so that the mistake is the only error.
+#[derive(Debug, Default)]
+pub struct Unknown;
+
+/// The first of a list.
+#[derive(Debug)]
+pub struct Here;
+
+/// Further down in a list.
+#[derive(Debug)]
+pub struct Beyond<At>(PhantomData<At>);
+
+/// Of a handler: in the list `S` of `R` it is at place `At`, and has no factory yet; `Then` is the list with one.
+// A bound on the handler, and not on the list: with one handler left, the compiler would take a factory for its own.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` needs no factory in `{R}`",
+    label = "has no `{Self}` that lacks a factory",
+    note = "either no channel of `{R}` is routed to `{Self}`, or a factory was given for it before"
+)]
+pub trait NeedsFactory<R, S, At, Then>: Sized {
+    /// Gives the factory.
+    fn give(slots: S, factory: Factory<Self>) -> Then;
+}
+
+macro_rules! takes_a_factory {
+    ($($state:ty),*) => {$(
+        #[diagnostic::do_not_recommend]
+        impl<R, H, Rest> NeedsFactory<R, (Slot<H, $state>, Rest), Here, (Slot<H, Given<H>>, Rest)> for H {
+            fn give(slots: (Slot<H, $state>, Rest), factory: Factory<H>) -> (Slot<H, Given<H>>, Rest) {
+                (Slot { state: Given(factory), handler: PhantomData }, slots.1)
+            }
+        }
+    )*};
+}
+
+takes_a_factory!(Missing, Elsewhere);
+
+#[diagnostic::do_not_recommend]
+impl<R, H, At, First, Rest, Then> NeedsFactory<R, (First, Rest), Beyond<At>, (First, Then)> for H
+where
+    H: NeedsFactory<R, Rest, At, Then>,
+{
+    fn give(slots: (First, Rest), factory: Factory<H>) -> (First, Then) {
+        (slots.0, H::give(slots.1, factory))
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<R, H> NeedsFactory<R, Unknown, Here, Unknown> for H {
+    fn give(slots: Unknown, _: Factory<H>) -> Unknown {
+        slots
+    }
+}
+
+/// Of a list of handlers: each has a factory that needs one.
+pub trait Complete {
+    /// Hands the factories over.
+    fn collect(self, into: &mut Factories);
+}
+
+impl Complete for () {
+    fn collect(self, _: &mut Factories) {}
+}
+
+impl Complete for Unknown {
+    fn collect(self, _: &mut Factories) {}
+}
+
+impl<H: 'static, S: FactoryOf<H>, Rest: Complete> Complete for (Slot<H, S>, Rest) {
+    fn collect(self, into: &mut Factories) {
+        if let Some(factory) = self.0.state.factory() {
+            into.put(factory);
+        }
+        self.1.collect(into);
+    }
+}
+
+/// Of the state of a slot: says how to make an `H`, or that it need not be made.
+#[diagnostic::on_unimplemented(
+    message = "nothing says how to make the handler `{H}`",
+    label = "without a factory for `{H}`",
+    note = "add `.handler(|| {H} {{ .. }})`, or implement `Default` for `{H}`",
+    note = "if it runs in another process, begin with `only` instead of `all`"
+)]
+pub trait FactoryOf<H> {
+    /// `None`: it runs elsewhere.
+    fn factory(self) -> Option<Factory<H>>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<H: Default + 'static> FactoryOf<H> for Missing {
+    fn factory(self) -> Option<Factory<H>> {
+        Some(Arc::new(H::default))
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<H> FactoryOf<H> for Given<H> {
+    fn factory(self) -> Option<Factory<H>> {
+        Some(self.0)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<H> FactoryOf<H> for Elsewhere {
+    fn factory(self) -> Option<Factory<H>> {
+        None
+    }
+}

@@ -1,0 +1,140 @@
+//! Publishing only what a table of routes handles.
+
+use crate::error::Error;
+use crate::model::channel::Channel;
+use crate::model::event::EventId;
+use crate::model::routes::RoutedIn;
+use crate::store::publish::{self, PublishOptions, Session};
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+
+// Boxed: the type of an `async fn` repeats the bounds of its parameters, and the compiler the error about them at `.await`.
+type Publishing<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// Publishes on the channels that `R` routes, and on no others: that is checked while compiling. `R` is what
+/// [`routes!`](crate::routes) has made, or [`Unrouted`](crate::Unrouted).
+///
+/// It holds nothing and costs nothing: copy it to wherever events are published.
+///
+/// # Examples
+/// ```
+/// use actix::{Actor, Context, Handler};
+/// use pubsub::{Channel, Delivery, EventId, Handled, Publisher};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize, Channel)]
+/// #[channel("order.paid")]
+/// struct OrderPaid {
+///     id: i64,
+/// }
+///
+/// #[derive(Default)]
+/// struct Billing;
+///
+/// impl Actor for Billing {
+///     type Context = Context<Self>;
+/// }
+///
+/// impl Handler<Delivery<OrderPaid>> for Billing {
+///     type Result = Handled;
+///
+///     fn handle(&mut self, _: Delivery<OrderPaid>, _: &mut Self::Context) -> Handled {
+///         Ok(())
+///     }
+/// }
+///
+/// pubsub::routes! {
+///     App { OrderPaid => Billing }
+/// }
+///
+/// async fn pay(
+///     publisher: Publisher<App>,
+///     transaction: &tokio_postgres::Transaction<'_>,
+/// ) -> Result<EventId, pubsub::Error> {
+///     publisher.publish(transaction, &OrderPaid { id: 17 }).await
+/// }
+/// ```
+///
+/// A channel that `App` routes nowhere does not compile:
+///
+/// ```compile_fail,E0277
+/// # use pubsub::{Channel, Publisher};
+/// # #[derive(serde::Serialize, serde::Deserialize, Channel)]
+/// # #[channel("sms")]
+/// # struct Sms { msg: String }
+/// # pubsub::routes! { App {} }
+/// # async fn example(publisher: Publisher<App>, transaction: &tokio_postgres::Transaction<'_>) {
+/// publisher.publish(transaction, &Sms { msg: "hello".into() }).await;
+/// # }
+/// ```
+pub struct Publisher<R> {
+    routes: PhantomData<fn() -> R>,
+}
+
+impl<R> Publisher<R> {
+    /// A publisher for the channels of `R`.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { routes: PhantomData }
+    }
+
+    /// Publishes an event in the caller's transaction, or through a running [`PubSub`](crate::PubSub) as one of its own.
+    /// As [`publish`](crate::publish).
+    ///
+    /// # Errors
+    /// As [`publish`](crate::publish).
+    pub fn publish<'a, C: Channel + RoutedIn<R>>(
+        &self,
+        session: &'a impl Session,
+        event: &C,
+    ) -> Publishing<'a, EventId> {
+        Box::pin(publish::begin(session, event, PublishOptions::nothing()))
+    }
+
+    /// Publishes an event with a key or headers. As [`publish_with`](crate::publish_with).
+    ///
+    /// # Errors
+    /// As [`publish`](crate::publish).
+    pub fn publish_with<'a, C: Channel + RoutedIn<R>>(
+        &self,
+        session: &'a impl Session,
+        event: &C,
+        options: &'a PublishOptions,
+    ) -> Publishing<'a, EventId> {
+        Box::pin(publish::begin(session, event, options))
+    }
+
+    /// Publishes many events of one channel. As [`publish_all`](crate::publish_all).
+    ///
+    /// # Errors
+    /// As [`publish_all`](crate::publish_all).
+    pub fn publish_all<'a, C: Channel + RoutedIn<R> + Sync>(
+        &self,
+        session: &'a impl Session,
+        events: impl IntoIterator<Item = &'a C, IntoIter: Send> + Send + 'a,
+    ) -> Publishing<'a, u64> {
+        Box::pin(publish::publish_all(session, events))
+    }
+}
+
+// By hand: derived ones would ask the same of `R`.
+impl<R> Clone for Publisher<R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R> Copy for Publisher<R> {}
+
+impl<R> Default for Publisher<R> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<R> fmt::Debug for Publisher<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher").finish()
+    }
+}

@@ -1,0 +1,211 @@
+//! Builds the runtime from a table of routes: which handler gets which channel, and how each handler is made.
+//!
+//! What is public here and not exported at the root is for the expansion of [`routes!`](crate::routes) alone.
+
+use super::builder::Builder;
+use super::handlers::{Complete, Factories, Factory, Handlers};
+use super::subscription::SubscribeOptions;
+use crate::model::channel::Channel;
+use crate::model::delivery::Delivery;
+use actix::{Actor, Context, Handler};
+use std::marker::PhantomData;
+
+/// Says which handler gets which channel, as a type: the runtime is built from it, and the compiler holds every publish
+/// against it.
+///
+/// ```
+/// use actix::{Actor, Context, Handler};
+/// use pubsub::{Channel, Delivery, Handled, PubSub, SubscribeOptions};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize, Channel)]
+/// #[channel("email")]
+/// struct Email {
+///     receiver: String,
+/// }
+///
+/// struct Mailer {
+///     host: String,
+/// }
+///
+/// #[derive(Default)]
+/// struct AuditLog;
+/// #
+/// # impl Actor for Mailer { type Context = Context<Self>; }
+/// # impl Handler<Delivery<Email>> for Mailer {
+/// #     type Result = Handled;
+/// #     fn handle(&mut self, _: Delivery<Email>, _: &mut Self::Context) -> Handled { Ok(()) }
+/// # }
+/// # impl Actor for AuditLog { type Context = Context<Self>; }
+/// # impl Handler<Delivery<Email>> for AuditLog {
+/// #     type Result = Handled;
+/// #     fn handle(&mut self, _: Delivery<Email>, _: &mut Self::Context) -> Handled { Ok(()) }
+/// # }
+///
+/// pubsub::routes! {
+///     /// What the shop tells the world.
+///     pub App {
+///         Email => [Mailer, AuditLog as "audit" with SubscribeOptions::new().concurrency(1)],
+///     }
+/// }
+///
+/// # async fn example(url: &str) -> Result<(), pubsub::Error> {
+/// let pubsub = PubSub::builder(url)
+///     .routes(App::all().handler(|| Mailer { host: "smtp.shop.example".into() }))
+///     .start()
+///     .await?;
+/// App::publisher().publish(&pubsub, &Email { receiver: "ada@shop.example".into() }).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # The table
+/// A visibility and a name, then in braces `Channel => Handler` or `Channel => [Handler, ..]`. Each handler is an actor with
+/// `Handler<Delivery<Channel>>`, and is a subscription of its own: each gets every event.
+///
+/// A subscription's durable name is the name of its handler's type in kebab case, `audit-log` for `AuditLog`, unless
+/// `as ".."` says another. **Who renames the type keeps the old name with `as`**, or begins a new subscription and leaves the
+/// old one unread. `with` takes [`SubscribeOptions`], up to the next comma.
+///
+/// # What it makes
+/// A type without values and three functions of it. [`Builder::routes`] takes what the first two begin:
+/// - `App::all()`: every handler runs in this process. Those without `Default` get a factory:
+///   [`.handler(|| Mailer::new(..))`](Handlers::handler). One that is missing does not compile.
+/// - `App::only()`: those handlers run here that get a factory, and none without. The other subscriptions exist, too, from
+///   then on; another process runs them. A process that only publishes says `App::only()` and no more.
+/// - `App::publisher()`: a [`Publisher<App>`](crate::Publisher), which does not compile for channels that are not listed.
+///
+/// # What does not compile
+/// A handler that cannot take its channel; a channel that is listed twice, or routed twice to one subscription; two channels
+/// of one name, in whatever crates they are declared.
+#[macro_export]
+macro_rules! routes {
+    ($($table:tt)*) => {
+        $crate::__private::routes! { $crate $($table)* }
+    };
+}
+
+/// A table of routes, as [`routes!`](crate::routes) writes it.
+pub trait Table {
+    /// Adds every route.
+    fn plan(plan: Plan) -> Plan;
+}
+
+/// Of a [`Table`]: a handler is in its list, and so not once more under another path.
+pub trait SpellsHandlerOneWay<H> {}
+
+/// Of an actor: it takes the events of channel `C`. Every actor with `Handler<Delivery<C>>` does.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot take the events of channel `{C}`",
+    label = "is routed `{C}`, and has no `Handler<Delivery<{C}>>`",
+    note = "write `impl Handler<Delivery<{C}>> for {Self}`, and `impl Actor for {Self} {{ type Context = Context<Self>; }}`"
+)]
+pub trait Handles<C>: Sized + 'static {
+    /// Subscribes it, without a factory as one that runs elsewhere.
+    fn subscribe(
+        builder: Builder,
+        name: &str,
+        options: SubscribeOptions,
+        factory: Option<Factory<Self>>,
+    ) -> Builder;
+}
+
+#[diagnostic::do_not_recommend]
+impl<C, H> Handles<C> for H
+where
+    C: Channel,
+    H: Handler<Delivery<C>> + Actor<Context = Context<H>>,
+{
+    fn subscribe(
+        builder: Builder,
+        name: &str,
+        options: SubscribeOptions,
+        factory: Option<Factory<H>>,
+    ) -> Builder {
+        match factory {
+            Some(factory) => builder.subscribe_with::<C, H>(name, options, move || factory()),
+            None => builder.subscribe_elsewhere::<C>(name, options),
+        }
+    }
+}
+
+/// The routes of a [`Table`], on their way into a [`Builder`].
+#[derive(Debug)]
+pub struct Plan {
+    builder: Builder,
+    factories: Factories,
+}
+
+impl Plan {
+    /// Declares a channel, and goes on with its handlers.
+    pub fn channel<C>(self, described: &Described<C>) -> To<C> {
+        let Self { builder, factories } = self;
+        To { plan: Self { builder: (described.declare)(builder), factories }, channel: PhantomData }
+    }
+}
+
+/// A channel, as far as a table needs it without knowing that its type is one.
+#[derive(Debug)]
+pub struct Described<C> {
+    declare: fn(Builder) -> Builder,
+    /// The channel's name.
+    pub name: &'static str,
+    channel: PhantomData<fn() -> C>,
+}
+
+/// Of a channel: it can be listed. A type that is none fails here and nowhere else: its [`Described`] is of no known type,
+/// and the compiler says no more about what is done with it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not bound to a channel",
+    label = "not a channel",
+    note = "add `#[derive(pubsub::Channel)]` and `#[channel(\"some.name\")]` to `{Self}`"
+)]
+pub trait Listed {
+    /// [`Described`].
+    type Described;
+    /// What there is to say about it.
+    const DESCRIBED: Self::Described;
+}
+
+#[diagnostic::do_not_recommend]
+impl<C: Channel> Listed for C {
+    type Described = Described<C>;
+    const DESCRIBED: Described<C> =
+        Described { declare: Builder::declare::<C>, name: C::NAME, channel: PhantomData };
+}
+
+/// Describes a channel.
+#[must_use]
+pub const fn describe<C: Listed>() -> C::Described {
+    C::DESCRIBED
+}
+
+/// One channel of a [`Plan`].
+#[derive(Debug)]
+pub struct To<C> {
+    plan: Plan,
+    channel: PhantomData<fn() -> C>,
+}
+
+impl<C> To<C> {
+    /// Routes the channel to a handler: one that runs here, if there is a factory for it.
+    #[must_use]
+    pub fn to<H: Handles<C>>(self, name: &str, options: SubscribeOptions) -> Self {
+        let Plan { builder, factories } = self.plan;
+        let factory = factories.get::<H>();
+        Self {
+            plan: Plan { builder: H::subscribe(builder, name, options, factory), factories },
+            channel: PhantomData,
+        }
+    }
+
+    /// The plan with this channel.
+    pub fn end(self) -> Plan {
+        self.plan
+    }
+}
+
+/// Adds the routes of `R` to a builder.
+pub(super) fn route<R: Table, S: Complete>(builder: Builder, handlers: Handlers<R, S>) -> Builder {
+    R::plan(Plan { builder, factories: handlers.into_factories() }).builder
+}

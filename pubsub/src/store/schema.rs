@@ -1,0 +1,56 @@
+//! The schemas of payloads, in the catalog.
+
+use super::Store;
+use crate::error::Error;
+use serde_json::Value;
+
+const DECLARE: &str = "select pubsub.declare_schema($1, $2, $3, $4)";
+
+impl Store {
+    /// Declares what the payload of a channel's version looks like, and whether it is checked.
+    pub(crate) async fn declare_schema(
+        &self,
+        channel: &str,
+        version: u32,
+        schema: Option<&Value>,
+        strict: bool,
+    ) -> Result<(), Error> {
+        let version = i32::try_from(version).unwrap_or(i32::MAX);
+        self.query("declare a schema", DECLARE, &[&channel, &version, &schema, &strict]).await?;
+        Ok(())
+    }
+}
+
+#[cfg(feature = "schema")]
+mod export {
+    use super::super::Target;
+    use crate::error::Error;
+    use crate::model::schema::{self, ChannelSchema, SchemaFormat};
+    use tokio_postgres::Row;
+
+    const LIST: &str = "select channel, version, description, schema from pubsub.list_schemas()";
+
+    /// Writes the schemas that processes have declared in a database: of every version of every channel whose payload has
+    /// one.
+    ///
+    /// # Errors
+    /// A connection error, or the database's own.
+    pub async fn export_schemas(database_url: &str, format: SchemaFormat) -> Result<String, Error> {
+        let target = Target::parse(database_url)?;
+        let rows = target.alone("list the schemas", async |client| client.query(LIST, &[]).await).await?;
+        let schemas: Vec<ChannelSchema> = rows.iter().map(channel_schema).collect();
+        Ok(schema::write(&schemas, format))
+    }
+
+    fn channel_schema(row: &Row) -> ChannelSchema {
+        ChannelSchema {
+            channel: row.get(0),
+            version: row.get::<_, i32>(1).unsigned_abs(),
+            description: row.get(2),
+            schema: row.get(3),
+        }
+    }
+}
+
+#[cfg(feature = "schema")]
+pub use export::export_schemas;

@@ -1,0 +1,34 @@
+//! What must not be said of a channel's payloads.
+
+use crate::error::Error;
+use crate::model::channel::Channel;
+use crate::model::payload::PayloadError;
+use tokio_postgres::error::SqlState;
+
+/// Whether a channel has redacted fields: then its payloads are in no log, and in no error.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Secrecy {
+    channel: &'static str,
+    pub(crate) is_wanted: bool,
+}
+
+impl Secrecy {
+    pub(crate) fn of<C: Channel>() -> Self {
+        Self { channel: C::NAME, is_wanted: !C::REDACTED.is_empty() }
+    }
+
+    /// The database's error. It may quote the values that it refused, so that of a channel with redacted fields goes without
+    /// its words.
+    pub(crate) fn keep(self, error: Error) -> Error {
+        let Error::Database { source, .. } = &error else { return error };
+        // Class 22 is about values, and 23 about rows that break a constraint.
+        let refused = source.code().map(SqlState::code).filter(|code| ["22", "23"].contains(&&code[..2]));
+        match refused {
+            Some(code) if self.is_wanted => {
+                let source = PayloadError::Refused { sqlstate: code.to_owned() };
+                Error::InvalidPayload { channel: self.channel, source }
+            }
+            _ => error,
+        }
+    }
+}

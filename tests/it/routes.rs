@@ -1,0 +1,143 @@
+//! Tables of routes: the runtime that is built from one, and the publisher that is held against one.
+
+use actix::{Actor, Context, Handler};
+use pubsub::{Delivery, Error, Handled, PublishOptions, Publisher, SubscribeOptions, Unrouted};
+use pubsub_tests::{Email, Sms, Stage, Tell, ear};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Tells what it hears, and under which subscription.
+struct Teller {
+    tell: Tell<(String, String)>,
+}
+
+impl Actor for Teller {
+    type Context = Context<Self>;
+}
+
+impl Handler<Delivery<Sms>> for Teller {
+    type Result = Handled;
+
+    fn handle(&mut self, sms: Delivery<Sms>, _: &mut Self::Context) -> Handled {
+        self.tell.tell((sms.subscription().to_owned(), sms.msg.clone()));
+        Ok(())
+    }
+}
+
+impl Handler<Delivery<Email>> for Teller {
+    type Result = Handled;
+
+    fn handle(&mut self, email: Delivery<Email>, _: &mut Self::Context) -> Handled {
+        self.tell.tell((email.subscription().to_owned(), email.receiver.clone()));
+        Ok(())
+    }
+}
+
+/// Has a default, so no factory is needed.
+#[derive(Default)]
+struct SilentAudit;
+
+impl Actor for SilentAudit {
+    type Context = Context<Self>;
+}
+
+impl Handler<Delivery<Sms>> for SilentAudit {
+    type Result = Handled;
+
+    fn handle(&mut self, _: Delivery<Sms>, _: &mut Self::Context) -> Handled {
+        Ok(())
+    }
+}
+
+pubsub::routes! {
+    App {
+        Sms => [
+            Teller,
+            Teller as "second" with SubscribeOptions::new().max_attempts(7).concurrency(1),
+            SilentAudit,
+        ],
+        Email => Teller,
+    }
+}
+
+/// The subscriptions of the database, with the limit of their attempts.
+async fn subscriptions(stage: &Stage) -> BTreeSet<(String, String, i32)> {
+    let rows = stage
+        .client
+        .query(
+            "select channel, name, max_attempts
+               from pubsub.subscriptions",
+            &[],
+        )
+        .await
+        .unwrap();
+    rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
+}
+
+fn set<const N: usize>(items: [(&str, &str, i32); N]) -> BTreeSet<(String, String, i32)> {
+    items.into_iter().map(|(channel, name, attempts)| (channel.into(), name.into(), attempts)).collect()
+}
+
+#[actix::test]
+async fn every_route_of_a_table_is_a_subscription_named_after_its_handler_or_as_it_is_said() {
+    let stage = Stage::new().await;
+    let (tell, mut heard) = ear();
+    let handlers = App::all().handler(move || Teller { tell: tell.clone() });
+    let pubsub = stage.pubsub().routes(handlers).start().await.unwrap();
+    assert_eq!(
+        subscriptions(&stage).await,
+        set([("sms", "teller", 4), ("sms", "second", 7), ("sms", "silent-audit", 4), ("email", "teller", 2)])
+    );
+
+    App::publisher().publish(&stage.client, &Sms::new("hello")).await.unwrap();
+    App::publisher().publish(&stage.client, &Email { receiver: "ada".into() }).await.unwrap();
+    let heard: BTreeSet<_> = heard.take(3).await.into_iter().collect();
+    let expected = [("teller", "hello"), ("second", "hello"), ("teller", "ada")];
+    assert_eq!(heard, expected.map(|(who, what)| (who.to_owned(), what.to_owned())).into());
+    stage.until_settled().await;
+    assert_eq!(pubsub.handlers().len(), 4, "each with a handler of its own");
+}
+
+#[actix::test]
+async fn what_a_process_publishes_that_runs_no_handler_is_handled_by_the_first_that_does() {
+    let stage = Stage::new().await;
+    let web = stage.pubsub().routes(App::only()).start().await.unwrap();
+    assert_eq!(subscriptions(&stage).await.len(), 4, "they exist before anybody runs them");
+    assert!(web.handlers().is_empty());
+    App::publisher().publish(&web, &Sms::new("early")).await.unwrap();
+
+    let (tell, mut heard) = ear();
+    let handlers = App::only().handler(move || Teller { tell: tell.clone() });
+    let worker = stage.pubsub().routes(handlers).start().await.unwrap();
+    assert_eq!(worker.handlers().len(), 3, "those of `Teller`, and not `SilentAudit`");
+    let heard: BTreeSet<_> = heard.take(2).await.into_iter().collect();
+    assert_eq!(heard, ["teller", "second"].map(|who| (who.to_owned(), "early".to_owned())).into());
+}
+
+#[actix::test]
+async fn a_publisher_publishes_in_the_callers_transaction_or_through_a_running_runtime() {
+    let mut stage = Stage::new().await;
+    let pubsub = stage.pubsub().routes(App::only()).start().await.unwrap();
+    let app = App::publisher();
+    let events: Vec<Sms> = (0..3).map(|n| Sms::new(n.to_string())).collect();
+
+    let transaction = stage.client.transaction().await.unwrap();
+    app.publish(&transaction, &events[0]).await.unwrap();
+    app.publish_all(&transaction, &events).await.unwrap();
+    transaction.rollback().await.unwrap();
+    assert_eq!(stage.count("select count(*) from pubsub.db_events").await, 0);
+
+    let transaction = stage.client.transaction().await.unwrap();
+    app.publish(&transaction, &events[0]).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(app.publish_all(&pubsub, &events).await.unwrap(), 3);
+    let options = PublishOptions::new().key("k");
+    app.publish_with(&pubsub, &events[0], &options).await.unwrap();
+    Publisher::<Unrouted>::new().publish(&pubsub, &events[0]).await.unwrap();
+    assert_eq!(stage.count("select count(*) from pubsub.db_events").await, 6);
+    assert_eq!(stage.count("select count(*) from pubsub.db_events where key = 'k'").await, 1);
+
+    pubsub.drain(Duration::from_secs(30)).await;
+    let late = app.publish(&pubsub, &events[0]).await;
+    assert!(matches!(late, Err(Error::Stopped)), "{late:?}");
+}

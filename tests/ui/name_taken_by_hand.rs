@@ -1,0 +1,49 @@
+//! A channel that was bound by hand has a name of another in the table.
+
+use actix::{Actor, Context, Handler};
+use pubsub::{Channel, Delivery, Handled};
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("email")]
+struct Email;
+
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("sms")]
+struct Sms;
+
+#[derive(Default)]
+struct Mailer;
+
+impl Actor for Mailer {
+    type Context = Context<Self>;
+}
+
+impl Handler<Delivery<Email>> for Mailer {
+    type Result = Handled;
+
+    fn handle(&mut self, _: Delivery<Email>, _: &mut Self::Context) -> Handled {
+        Ok(())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Mail;
+
+impl Channel for Mail {
+    const NAME: &'static str = "email";
+}
+
+impl Handler<Delivery<Mail>> for Mailer {
+    type Result = Handled;
+
+    fn handle(&mut self, _: Delivery<Mail>, _: &mut Self::Context) -> Handled {
+        Ok(())
+    }
+}
+
+pubsub::routes! {
+    pub App { Email => Mailer, Mail => Mailer }
+}
+
+fn main() {}

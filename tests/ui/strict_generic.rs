@@ -1,0 +1,13 @@
+//! A strict channel whose payload has parameters.
+
+use pubsub::Channel;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, JsonSchema, Channel)]
+#[channel("envelope", strict)]
+struct Envelope<T> {
+    content: T,
+}
+
+fn main() {}
