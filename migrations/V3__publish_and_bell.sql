@@ -36,7 +36,8 @@ begin
 end
 $$;
 
--- Raises what a check constraint of this name would: `version` below 1, or `headers` that are not an object.
+-- Raises what a check constraint of this name would: `version` below 1, `headers` that are not an object, or a `key` that is
+-- too long for an index (1,024 bytes).
 create function pubsub.refuse_malformed(violated text) returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -118,6 +119,7 @@ begin
            pg_column_size(e.payload) as size,
            e.version >= 1
                and (e.headers is null or jsonb_typeof(e.headers) = 'object')
+               and (e.key is null or octet_length(e.key) <= 1024)
                and not exists (select from new_events offset 1) as is_plain
       into published
       from new_events e;
@@ -146,6 +148,7 @@ begin
               select e.channel,
                      max(pg_column_size(e.payload)) as size,
                      min(e.version) as version,
+                     max(octet_length(e.key)) as key_bytes,
                      bool_or(jsonb_typeof(e.headers) <> 'object') as has_other_headers
                 from new_events e
                group by e.channel
@@ -159,6 +162,8 @@ begin
             perform pubsub.refuse_malformed('db_events_version_check');
         elsif published.has_other_headers then
             perform pubsub.refuse_malformed('db_events_headers_check');
+        elsif published.key_bytes > 1024 then
+            perform pubsub.refuse_malformed('db_events_key_check');
         elsif published.size > published.max_payload_bytes / 256 then
             select octet_length(e.payload::text) into too_large
               from new_events e

@@ -153,3 +153,18 @@ async fn headers_of_any_shape_are_readable() {
     let refused = stage.client.batch_execute(sql).await.unwrap_err();
     assert!(refused.as_db_error().unwrap().message().contains("db_events_headers_check"), "{refused:?}");
 }
+
+#[actix::test]
+async fn a_key_that_no_index_could_hold_is_refused_when_it_is_published() {
+    let stage = Stage::new().await;
+    stage.client.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
+    let longest = "select pubsub.publish('sms', '{}', key => repeat('k', 1024))";
+    stage.client.batch_execute(longest).await.unwrap();
+    let alone = "select pubsub.publish('sms', '{}', key => repeat('k', 1025))";
+    let among_others = "insert into pubsub.db_events (channel, key, payload)
+                        select 'sms', repeat('k', 1020 + n), '{}' from generate_series(1, 5) n";
+    for sql in [alone, among_others] {
+        let refused = stage.client.batch_execute(sql).await.unwrap_err();
+        assert!(refused.as_db_error().unwrap().message().contains("db_events_key_check"), "{refused:?}");
+    }
+}
