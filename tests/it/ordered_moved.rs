@@ -68,7 +68,11 @@ async fn a_seek_moves_every_lane_and_keys_are_replayed_in_order() {
 async fn a_restored_ordered_subscription_goes_on_where_each_lane_was() {
     let (old, client) = old_server().await;
     let (pubsub, mut heard) = hear(&old.url("postgres")).await;
+    // At once: what comes while a window is opened, and is claimed in it, would look unclaimed after the restore, and leave
+    // the rebase to the operator.
+    client.batch_execute("begin").await.unwrap();
     publish(&client, 0..4).await;
+    client.batch_execute("commit").await.unwrap();
     hear_in_order(&mut heard, 0..4, false).await;
     assert!(pubsub.drain(DEADLINE).await);
     publish(&client, 4..8).await;
