@@ -200,8 +200,8 @@ begin
        set dedupe_window = set_dedupe_window.dedupe_window
      where c.name = set_dedupe_window.channel
        and c.dedupe_window is distinct from set_dedupe_window.dedupe_window;
-    if not found and not exists (select from pubsub.channels c where c.name = set_dedupe_window.channel) then
-        perform pubsub.refuse_undeclared(set_dedupe_window.channel);
+    if not found then
+        perform pubsub.require_declared(set_dedupe_window.channel);
     end if;
 end
 $$;

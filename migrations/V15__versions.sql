@@ -38,9 +38,7 @@ begin
     if declared.fingerprint = declare_version.fingerprint then
         return null;
     end if;
-    if not exists (select from pubsub.channels c where c.name = declare_version.channel) then
-        perform pubsub.refuse_undeclared(channel);
-    end if;
+    perform pubsub.require_declared(channel);
     insert into pubsub.channel_versions (channel, version, fingerprint)
     values (declare_version.channel, declare_version.version, declare_version.fingerprint)
     on conflict on constraint channel_versions_pkey do update

@@ -35,13 +35,8 @@ create function pubsub.declare_schema(channel text, version integer, schema json
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    declared pubsub.channels;
 begin
-    select * into declared from pubsub.channels c where c.name = declare_schema.channel;
-    if not found then
-        perform pubsub.refuse_undeclared(channel);
-    end if;
+    perform pubsub.require_declared(channel);
     -- Written only if something changes: every process says the same at its start.
     insert into pubsub.schemas as s (channel, version, schema)
     select declare_schema.channel, declare_schema.version, declare_schema.schema

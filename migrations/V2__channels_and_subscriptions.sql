@@ -73,6 +73,30 @@ begin
 end
 $$;
 
+-- Raises PB001 unless a channel is declared.
+create function pubsub.require_declared(channel text) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not exists (select from pubsub.channels c where c.name = require_declared.channel) then
+        perform pubsub.refuse_undeclared(channel);
+    end if;
+end
+$$;
+
+-- Raises PB004 for a subscription that nobody has made.
+create function pubsub.refuse_unsubscribed(channel text, subscription text) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    raise exception using
+        errcode = 'PB004',
+        message = format('channel "%s" has no subscription "%s"', channel, subscription);
+end
+$$;
+
 -- Declares a channel, or brings its description and version up to date. Returns the channel's id. An older binary never
 -- lowers the version.
 create function pubsub.declare_channel(name text, version integer default 1, description text default '')
@@ -288,9 +312,7 @@ begin
     end if;
 
     perform pubsub.require_first_in_transaction('pubsub.subscribe of a new subscription');
-    if not exists (select from pubsub.channels c where c.name = subscribe.channel) then
-        perform pubsub.refuse_undeclared(subscribe.channel);
-    end if;
+    perform pubsub.require_declared(subscribe.channel);
     if from_beginning then
         perform pubsub.keep_partitions();
     end if;

@@ -268,9 +268,7 @@ begin
       from pubsub.subscriptions s
      where s.channel = redrive.channel and s.name = redrive.subscription;
     if not found then
-        raise exception using
-            errcode = 'PB004',
-            message = format('channel "%s" has no subscription "%s"', redrive.channel, redrive.subscription);
+        perform pubsub.refuse_unsubscribed(redrive.channel, redrive.subscription);
     end if;
     with chosen as (
         select d.event_id

@@ -30,8 +30,8 @@ begin
        set retention = set_retention.retention
      where c.name = set_retention.channel
        and c.retention is distinct from set_retention.retention;
-    if not found and not exists (select from pubsub.channels c where c.name = set_retention.channel) then
-        perform pubsub.refuse_undeclared(set_retention.channel);
+    if not found then
+        perform pubsub.require_declared(set_retention.channel);
     end if;
 end
 $$;
@@ -52,11 +52,7 @@ begin
      where s.channel = set_unread_limit.channel
        and s.name = set_unread_limit.subscription;
     if not found then
-        raise exception using
-            errcode = 'PB004',
-            message = format(
-                'channel "%s" has no subscription "%s"', set_unread_limit.channel, set_unread_limit.subscription
-            );
+        perform pubsub.refuse_unsubscribed(set_unread_limit.channel, set_unread_limit.subscription);
     end if;
 end
 $$;
@@ -186,9 +182,7 @@ begin
      where s.channel = resume.channel and s.name = resume.subscription
        for update;
     if not found then
-        raise exception using
-            errcode = 'PB004',
-            message = format('channel "%s" has no subscription "%s"', resume.channel, resume.subscription);
+        perform pubsub.refuse_unsubscribed(resume.channel, resume.subscription);
     end if;
     if resumed.suspended_at is null then
         return 0;

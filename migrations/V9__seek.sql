@@ -201,9 +201,7 @@ begin
       from pubsub.subscriptions s
      where s.channel = seek.channel and s.name = seek.subscription;
     if not found then
-        raise exception using
-            errcode = 'PB004',
-            message = format('channel "%s" has no subscription "%s"', seek.channel, seek.subscription);
+        perform pubsub.refuse_unsubscribed(seek.channel, seek.subscription);
     end if;
     if not dry_run then
         -- The order is the proof, as in pubsub.claim; and all of it before the log is searched, so that whatever the

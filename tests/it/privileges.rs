@@ -121,10 +121,12 @@ function refuse_malformed
 function refuse_suspended
 function refuse_too_large
 function refuse_undeclared
+function refuse_unsubscribed
 function register_process            owner's | subscriber: execute
 function removals                    owner's | subscriber: execute
 function remove_expired_waiters      owner's | subscriber: execute
 function require_batch
+function require_declared
 function require_first_in_transaction
 function require_home
 function require_one_owner
