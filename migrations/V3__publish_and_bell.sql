@@ -258,6 +258,24 @@ begin atomic
      where s.id = stay_awake.subscription and s.lanes = 0;
 end;
 
+-- Whether a process other than this one has said that it is awake.
+create function pubsub.another_is_awake(subscription integer, process bigint) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    begun_at constant timestamptz := clock_timestamp();
+begin
+    return exists (
+        select from pubsub.waiters w
+         where w.subscription = another_is_awake.subscription
+           and w.is_awake
+           and w.until > begun_at
+           and w.process <> another_is_awake.process
+    );
+end
+$$;
+
 -- Neither asleep nor awake: takes the process's row away, and passes the bell on to another, should it have rung for this one.
 -- A row whose time is over counts no longer anyway.
 create function pubsub.stop_waiting(subscription integer, process bigint) returns void

@@ -126,12 +126,10 @@ declare
     most_rounds constant integer := 20;
     stretch     constant bigint := 100000;
     sequence   constant bigint := pubsub.log_sequence();
-    begun_at   timestamptz;
     fence      bigint;
     reader     record;
     floor      bigint;
-    passed     record;
-    is_moved   boolean;
+    place      record;
     ripe       integer[] := '{}';
     this_lane  integer;
     nth        integer := 0;
@@ -198,12 +196,7 @@ begin
     if ripe = '{}' then
         return;
     end if;
-    begun_at := clock_timestamp();
-    if polling and exists (
-        select
-          from pubsub.waiters w
-         where w.subscription = claim.subscription and w.is_awake and w.until > begun_at and w.process <> claim.process
-    ) then
+    if polling and pubsub.another_is_awake(subscription, process) then
         return;
     end if;
     -- After the sequence is read: it may draw the transaction id.
@@ -223,7 +216,7 @@ begin
     end if;
 
     foreach this_lane in array ripe loop
-        share := ceil(missing::numeric / (cardinality(ripe) - nth));
+        share := (missing + cardinality(ripe) - nth - 1) / (cardinality(ripe) - nth);
         nth := nth + 1;
         if lanes > 0 then
             continue when not pubsub.enter_lane(subscription, this_lane, process);
@@ -233,19 +226,17 @@ begin
             return;
         end if;
         last_seq := null;
-        select p.snapshot, p.until into passed
-          from pubsub.replays p
-         where p.subscription = claim.subscription and p.lane = this_lane;
-        is_moved := found;
         -- More than once: an open window may end on a batch's last event, too.
         for attempt in 1 .. most_rounds loop
-            select c.* into position
+            select c as at, r.snapshot, r.until into place
               from pubsub.cursors c
               join pubsub.subscriptions s on s.id = c.subscription and s.suspended_at is null
+              left join pubsub.replays r on r.subscription = c.subscription and r.lane = c.lane
              where c.subscription = claim.subscription and c.lane = this_lane
              order by c.subscription desc, c.lane desc, c.seq desc limit 1;
             -- Nothing was taken last time; or lane 0 is gone, the subscription has become ordered meanwhile; or it was
             -- suspended meanwhile.
+            position := place.at;
             exit when position.seq is null or position.seq = last_seq;
             last_seq := position.seq;
             opened := position.window_snapshot is null;
@@ -279,7 +270,7 @@ begin
                 else least(position.window_end, read_after + stretch)
             end;
             if lanes > 0 then
-                parked := pubsub.park_ahead(reader.channel, lanes, position, read_to, share, passed.snapshot, passed.until, floor);
+                parked := pubsub.park_ahead(reader.channel, lanes, position, read_to, share, place.snapshot, place.until, floor);
             end if;
             return query
             with events as materialized (
@@ -291,6 +282,7 @@ begin
                                      position.window_stragglers, reader.channel, position.window_position,
                                      position.read_sequence, lanes, this_lane, share
                                  ) l
+                           where position.window_stragglers is not null
                       )
                       union all
                       (
@@ -346,7 +338,7 @@ begin
                  where b.size > 0 or not ends or not opened or position.window_stragglers is not null
             )
             select lease.token, e.id, e.key, e.payload, e.headers, e.version, e.published_at,
-                   is_moved and pubsub.is_behind(e.xid, e.id, passed.snapshot, passed.until, floor)
+                   pubsub.is_behind(e.xid, e.id, place.snapshot, place.until, floor)
               from lease, events e
              where (lanes = 0 or e.id <> all (parked))
              order by e.id;

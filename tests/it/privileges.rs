@@ -11,6 +11,7 @@ const MATRIX: &str = "
 function absent_processes            owner's | subscriber: execute | observer: execute
 function advance_idle_cursors        owner's | subscriber: execute
 function after_publish               owner's
+function another_is_awake
 function any_version
 function apply_audiences
 function bear_witness

@@ -12,12 +12,7 @@ use tokio_postgres::Row;
 const CLAIM: &str = "
     select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at,
            1 as attempt, 0 as panics, 0 as crashes, c.replay
-      from set_config('synchronous_commit', 'off', true), pubsub.claim($1, $2, $3, $4) c";
-
-const POLL: &str = "
-    select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at,
-           1 as attempt, 0 as panics, 0 as crashes, c.replay
-      from set_config('synchronous_commit', 'off', true), pubsub.claim($1, $2, $3, $4, polling => true) c";
+      from set_config('synchronous_commit', 'off', true), pubsub.claim($1, $2, $3, $4, $5) c";
 
 // An attempt is on the disk before its handler starts: an event that kills the whole machine is bounded too.
 const CLAIM_MAILBOX: &str = "
@@ -73,10 +68,8 @@ impl Store {
         process: i64,
         claim: Size,
     ) -> Result<Vec<ClaimedEvent>, Error> {
-        let rows = self
-            .query("claim events", CLAIM, &[&subscription, &process, &claim.batch, &claim.begins])
-            .await?;
-        events(&rows, process)
+        let parameters: Parameters<'_> = &[&subscription, &process, &claim.batch, &claim.begins, &false];
+        events(&self.query("claim events", CLAIM, parameters).await?, process)
     }
 
     /// Claims, unless another process sees to it: in case a bell was lost.
@@ -86,9 +79,8 @@ impl Store {
         process: i64,
         claim: Size,
     ) -> Result<Vec<ClaimedEvent>, Error> {
-        let rows =
-            self.query("claim events", POLL, &[&subscription, &process, &claim.batch, &claim.begins]).await?;
-        events(&rows, process)
+        let parameters: Parameters<'_> = &[&subscription, &process, &claim.batch, &claim.begins, &true];
+        events(&self.query("claim events", CLAIM, parameters).await?, process)
     }
 
     /// Claims, and says that this process is awake: publishers need not ring for a while.
@@ -101,7 +93,7 @@ impl Store {
         let (rows, _) = self
             .query_both(
                 "claim events",
-                (CLAIM, &[&subscription, &process, &claim.batch, &claim.begins]),
+                (CLAIM, &[&subscription, &process, &claim.batch, &claim.begins, &false]),
                 (STAY_AWAKE, &[&subscription, &process, &seconds(AWAKE_TTL)]),
             )
             .await?;
@@ -119,7 +111,7 @@ impl Store {
             .query_both(
                 "claim events",
                 (CHANNEL_IS_QUIET, &[&subscription]),
-                (CLAIM, &[&subscription, &process, &claim.batch, &claim.begins]),
+                (CLAIM, &[&subscription, &process, &claim.batch, &claim.begins, &false]),
             )
             .await?;
         let quiet = quiet.first().is_some_and(|row| row.get(0));
