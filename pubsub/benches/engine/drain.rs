@@ -12,14 +12,20 @@ use futures_util::future::{join, join_all};
 use pubsub::testing::Server;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Error, Row, Statement};
 
 /// The backlog.
 const EVENTS: u64 = 100_000;
 
 const CONSUMERS: usize = 2;
 
-const ROUNDS: usize = 3;
+/// Batches of each consumer before the clock starts: from the sixth on they run on plans that stay.
+const WARM_UP: usize = 10;
+
+/// Events that are claimed at once.
+pub(crate) const BATCH: u64 = 100;
+
+const ROUNDS: usize = 5;
 
 /// Longest wait for the server's statistics.
 const STATISTICS: Duration = Duration::from_secs(30);
@@ -73,75 +79,109 @@ impl Drain {
         let published = wal_position(&admin).await - before;
         admin.batch_execute("vacuum analyze").await.expect("what autovacuum would have done");
 
-        let consumers = join_all((0..CONSUMERS).map(|_| connect(url))).await;
+        let mut consumers =
+            join_all((0..CONSUMERS).map(|number| Consumer::start(url, design, subscriptions, number))).await;
+        let warmed = join_all(consumers.iter_mut().map(|consumer| consumer.drain(WARM_UP))).await;
         let before = wal_position(&admin).await;
         let began = Instant::now();
-        let drained = join_all(
-            consumers
-                .into_iter()
-                .enumerate()
-                .map(async |(number, client)| consume(&client, design, subscriptions, number).await),
-        )
-        .await;
+        let drained = join_all(consumers.iter_mut().map(|consumer| consumer.drain(usize::MAX))).await;
         let took = began.elapsed().as_secs_f64();
         let wal = wal_position(&admin).await - before;
+        drop(consumers);
 
-        let deliveries = events * u64::from(subscriptions.unsigned_abs());
-        assert_eq!(drained.iter().sum::<u64>(), deliveries, "each event once for each subscription");
+        let deliveries = drained.iter().sum::<u64>();
+        let all = events * u64::from(subscriptions.unsigned_abs());
+        assert_eq!(deliveries + warmed.iter().sum::<u64>(), all, "each event once for each subscription");
         let of_each = |total: f64| total / deliveries as f64;
         Self {
             rate: deliveries as f64 / took,
             wal: of_each(wal),
-            dead: of_each(dead_tuples(&admin, design, deliveries).await),
+            dead: dead_tuples(&admin, design, all).await / all as f64,
             published_wal: published / events as f64,
         }
     }
 }
 
-/// Claims and acknowledges until nothing is left, one subscription after the other; the consumers start with different ones.
-/// An acknowledgement is sent together with the next claim, as the runtime does not wait for the one before the other.
-async fn consume(client: &Client, design: Design, subscriptions: i32, number: usize) -> u64 {
-    let process = client
-        .query_one("select pubsub.register_process('localhost', 1, 'bench')", &[])
-        .await
-        .expect("a process")
-        .get::<_, i64>(0);
-    let claim = client.prepare(&design.claim()).await.expect("a claim");
-    let acknowledge = client.prepare(design.acknowledge()).await.expect("an acknowledgement");
-    let acknowledged = async |rows: Vec<Row>| match (design, rows.first()) {
-        (_, None) => Ok(Vec::new()),
-        (Design::Log, Some(first)) => client.query(&acknowledge, &[&process, &first.get::<_, i64>(0)]).await,
-        (Design::Queue | Design::AsyncQueue, Some(_)) => {
-            let ids: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
-            client.query(&acknowledge, &[&ids]).await
-        }
-    };
-    let claimed = async |subscription: i32| match design {
-        Design::Log => client.query(&claim, &[&subscription, &process]).await,
-        Design::Queue | Design::AsyncQueue => client.query(&claim, &[&subscription]).await,
-    };
-    let mut left: VecDeque<i32> = (1..=subscriptions).collect();
-    let first = number % left.len();
-    left.rotate_left(first);
-    let mut drained = 0;
-    let mut held = Vec::new();
-    while let Some(subscription) = left.pop_front() {
-        let (done, rows) = join(acknowledged(held), claimed(subscription)).await;
-        done.expect("acknowledged events");
-        held = rows.expect("claimed events");
-        drained += held.len() as u64;
-        if !held.is_empty() {
-            left.push_back(subscription);
+/// Claims and acknowledges, one subscription after the other; the consumers start with different ones. A batch is acknowledged
+/// while the next is claimed, over another connection: the runtime does not wait for the one before the other either.
+struct Consumer {
+    design: Design,
+    process: i64,
+    claims: (Client, Statement),
+    acknowledgements: (Client, Statement),
+    /// Subscriptions that may have more.
+    left: VecDeque<i32>,
+    /// What was claimed and is not acknowledged.
+    held: Vec<Row>,
+}
+
+impl Consumer {
+    async fn start(url: &str, design: Design, subscriptions: i32, number: usize) -> Self {
+        let [claims, acknowledgements] = [connect(url).await, connect(url).await];
+        let process = claims
+            .query_one("select pubsub.register_process('localhost', 1, 'bench')", &[])
+            .await
+            .expect("a process")
+            .get(0);
+        let claim = claims.prepare(&design.claim()).await.expect("a claim");
+        let acknowledge = acknowledgements.prepare(design.acknowledge()).await.expect("an acknowledgement");
+        let mut left: VecDeque<i32> = (1..=subscriptions).collect();
+        let first = number % left.len();
+        left.rotate_left(first);
+        Self {
+            design,
+            process,
+            claims: (claims, claim),
+            acknowledgements: (acknowledgements, acknowledge),
+            left,
+            held: Vec::new(),
         }
     }
-    drained
+
+    /// Goes on until nothing is left, or for `most` batches; says how many events it acknowledged.
+    async fn drain(&mut self, most: usize) -> u64 {
+        let mut drained = 0;
+        for _ in 0..most {
+            let Some(subscription) = self.left.pop_front() else { break };
+            drained += self.held.len() as u64;
+            let (rows, done) = join(self.claimed(subscription), self.acknowledged()).await;
+            done.expect("acknowledged events");
+            self.held = rows.expect("claimed events");
+            if !self.held.is_empty() {
+                self.left.push_back(subscription);
+            }
+        }
+        drained
+    }
+
+    async fn claimed(&self, subscription: i32) -> Result<Vec<Row>, Error> {
+        let (client, claim) = &self.claims;
+        match self.design {
+            Design::Log => client.query(claim, &[&subscription, &self.process]).await,
+            Design::Queue | Design::AsyncQueue => client.query(claim, &[&subscription]).await,
+        }
+    }
+
+    async fn acknowledged(&self) -> Result<Vec<Row>, Error> {
+        let (client, acknowledge) = &self.acknowledgements;
+        match (self.design, self.held.first()) {
+            (_, None) => Ok(Vec::new()),
+            (Design::Log, Some(first)) => {
+                client.query(acknowledge, &[&self.process, &first.get::<_, i64>(0)]).await
+            }
+            (Design::Queue | Design::AsyncQueue, Some(_)) => {
+                let ids: Vec<i64> = self.held.iter().map(|row| row.get(0)).collect();
+                client.query(acknowledge, &[&ids]).await
+            }
+        }
+    }
 }
 
 /// What vacuum would have to remove now. The consumers' sessions have ended; what they did is counted a little later.
 async fn dead_tuples(admin: &Client, design: Design, deliveries: u64) -> f64 {
     let (tables, done) = match design {
         // A lease for a hundred deliveries, inserted and deleted.
-        Design::Log => ("schemaname = 'pubsub'", deliveries / 100),
+        Design::Log => ("schemaname = 'pubsub'", deliveries / BATCH),
         Design::Queue | Design::AsyncQueue => ("relname = 'queue'", deliveries),
     };
     let sum = |column| format!("select sum({column})::float8 from pg_stat_user_tables where {tables}");

@@ -1,6 +1,7 @@
 //! What the log is compared with.
 
 use crate::PAYLOAD;
+use crate::drain::BATCH;
 
 /// - `bare`: the log's columns and indexes, without its partitions, checks and trigger
 /// - `partitioned`: the log's columns, indexes, checks and partitions, without its trigger
@@ -104,7 +105,7 @@ impl Design {
         }
     }
 
-    /// Takes the next hundred.
+    /// Takes the next batch.
     pub(crate) fn claim(self) -> String {
         let asynchronous = "set_config('synchronous_commit', 'off', true)";
         let queue = |commit: &str| {
@@ -116,7 +117,7 @@ impl Design {
                              from queue q
                             where q.subscription = $1 and q.state = 0
                             order by q.subscription, q.id
-                            limit 100
+                            limit {BATCH}
                               for update skip locked
                        ) q
                  )
@@ -133,7 +134,7 @@ impl Design {
         match self {
             Self::Log => format!(
                 "select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at
-                   from {asynchronous}, pubsub.claim($1, $2, 100) c"
+                   from {asynchronous}, pubsub.claim($1, $2, {BATCH}) c"
             ),
             Self::Queue => queue("(select) as_the_server_says"),
             Self::AsyncQueue => queue(asynchronous),
