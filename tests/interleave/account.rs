@@ -2,7 +2,8 @@
 //!
 //! The invariants are those of a delivery: no committed event is lost; each is settled once, and by nobody whose lease was
 //! taken over; what was not committed is never claimed; recorded attempts are never fewer than starts, nor more than the
-//! limit; tokens rise; a process that was declared dead is told so.
+//! limit; tokens rise; a process that was declared dead is told so; of an ordered subscription nothing is claimed before
+//! the earlier events of its key have ended, or the same process holds them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,12 +66,15 @@ pub(crate) type Violation = String;
 
 #[derive(Default)]
 pub(crate) struct Account {
+    is_ordered: bool,
     committed: BTreeSet<i64>,
     /// Claims of each event that were committed, since it was published or redriven.
     starts: BTreeMap<i64, i32>,
     newest_token: BTreeMap<i64, i64>,
     done: BTreeMap<i64, u32>,
     dead_letters: BTreeSet<i64>,
+    /// Events that later ones of their key need not wait for: done, or a dead letter, be it redriven or not.
+    ended: BTreeSet<i64>,
     dead: BTreeSet<i64>,
     /// What each process has claimed and not settled.
     held: BTreeMap<i64, Vec<Lease>>,
@@ -82,6 +86,10 @@ pub(crate) struct Account {
 }
 
 impl Account {
+    pub(crate) fn new(is_ordered: bool) -> Self {
+        Self { is_ordered, ..Self::default() }
+    }
+
     /// The process's oldest lease.
     pub(crate) fn oldest_lease(&self, process: i64) -> Option<Lease> {
         self.held.get(&process)?.first().cloned()
@@ -140,6 +148,9 @@ impl Account {
     }
 
     fn claimed(&mut self, process: i64, lease: Lease, from_log: bool) -> Result<(), Violation> {
+        if self.is_ordered {
+            self.in_order(process, &lease)?;
+        }
         for (event, attempt) in &lease.events {
             if !self.committed.contains(event) {
                 return Err(format!("event {event} was claimed and never committed"));
@@ -161,16 +172,32 @@ impl Account {
         Ok(())
     }
 
+    /// All events of a schedule are of one key.
+    fn in_order(&self, process: i64, lease: &Lease) -> Result<(), Violation> {
+        let held = self.held.get(&process).into_iter().flatten().flat_map(|held| &held.events);
+        let mut passed: BTreeSet<i64> = held.map(|(event, _)| *event).collect();
+        passed.extend(&self.ended);
+        for (event, _) in &lease.events {
+            if let Some(earlier) = self.committed.range(..event).find(|earlier| !passed.contains(earlier)) {
+                return Err(format!("event {event} was claimed before event {earlier} of its key had ended"));
+            }
+            passed.insert(*event);
+        }
+        Ok(())
+    }
+
     fn settled(&mut self, lease: &Lease, word: Word) -> Result<(), Violation> {
         for (event, _) in &lease.events {
             match word {
                 Word::Failed => {}
                 Word::Rejected => {
                     self.dead_letters.insert(*event);
+                    self.ended.insert(*event);
                 }
                 Word::Done | Word::EachDone => {
                     let done = self.done.entry(*event).or_default();
                     *done += 1;
+                    self.ended.insert(*event);
                     if *done > 1 + self.seeks {
                         return Err(format!("event {event} was settled twice"));
                     }

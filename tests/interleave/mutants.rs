@@ -1,6 +1,6 @@
 //! Functions with something broken: what the interleaver must find.
 
-use crate::scenario::{CURSOR, DEAD_LETTERS, MAILBOX, SEEK, SETTLEMENT, Scenario, TAKEOVER};
+use crate::scenario::{CURSOR, DEAD_LETTERS, MAILBOX, ORDER, SEEK, SETTLEMENT, Scenario, TAKEOVER};
 
 /// A piece of a function's text, and what it is replaced by.
 pub(crate) struct Mutant {
@@ -14,7 +14,7 @@ pub(crate) struct Mutant {
     pub(crate) shown_by: &'static Scenario,
 }
 
-pub(crate) const ALL: [Mutant; 7] = [
+pub(crate) const ALL: [Mutant; 9] = [
     Mutant {
         name: "a settlement does not lock its lease",
         function: "pubsub.settle(bigint, bigint, bigint[], jsonb)",
@@ -70,5 +70,21 @@ pub(crate) const ALL: [Mutant; 7] = [
         replacement: "",
         seen_as: "duplicate key",
         shown_by: &SEEK,
+    },
+    Mutant {
+        name: "a claim does not look whether another process holds events of its lane",
+        function: "pubsub.enter_lane(integer, integer, bigint)",
+        piece: "and l.process <> enter_lane.process",
+        replacement: "and false",
+        seen_as: "of its key had ended",
+        shown_by: &ORDER,
+    },
+    Mutant {
+        name: "a claim does not park what comes behind a failed event of its key",
+        function: "pubsub.park_ahead(text, integer, pubsub.cursors, bigint, integer, pg_snapshot, bigint, bigint)",
+        piece: "where pubsub.first_of_key(place.subscription, e.key) is not null",
+        replacement: "where false",
+        seen_as: "of its key had ended",
+        shown_by: &ORDER,
     },
 ];

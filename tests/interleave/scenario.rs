@@ -58,6 +58,8 @@ impl Touch {
     const LOG: u32 = 1;
     const MAILBOX: u32 = 2;
     const DEAD_LETTERS: u32 = 4;
+    /// Who runs an ordered subscription, and who has which lane.
+    const LANES: u32 = 128;
 
     /// The process's row.
     fn row(process: Process) -> u32 {
@@ -68,10 +70,10 @@ impl Touch {
         32 << process as u32
     }
 
-    fn of(step: Step) -> Self {
+    fn of(step: Step, is_ordered: bool) -> Self {
         let everybody = |of: fn(Process) -> u32| of(ONE) | of(TWO);
-        let writes = match step {
-            Open(inner) => return Self::of(*inner),
+        let mut writes = match step {
+            Open(inner) => return Self::of(*inner, is_ordered),
             Commit | Rollback => 0,
             Publish | Seek => Self::LOG,
             Claim(process) => Self::LOG | Self::leases(process),
@@ -84,18 +86,29 @@ impl Touch {
             Redrive => Self::MAILBOX | Self::DEAD_LETTERS,
             Leave(process) => Self::row(process) | Self::leases(process) | Self::MAILBOX,
         };
-        let reads = match step {
+        let mut reads = match step {
             Claim(process) | ClaimMailbox(process) | ClaimSuspect(process) => Self::row(process),
             _ => 0,
         };
+        if is_ordered {
+            match step {
+                // Of an ordered subscription it may get lanes, looks for what others have leased of them, and parks.
+                Claim(_) | ClaimMailbox(_) | ClaimSuspect(_) => {
+                    writes |= Self::LANES | Self::MAILBOX;
+                    reads |= everybody(Self::leases);
+                }
+                Reclaim | Leave(_) => writes |= Self::LANES,
+                _ => {}
+            }
+        }
         Self { writes, reads }
     }
 
     /// What each step of a script touches. The end of a transaction touches all that its steps have.
-    pub(crate) fn of_script(script: &[Step]) -> Vec<Self> {
+    pub(crate) fn of_script(script: &[Step], is_ordered: bool) -> Vec<Self> {
         let mut open: Option<Self> = None;
         let touch = |step: &Step| {
-            let mut touch = Self::of(*step);
+            let mut touch = Self::of(*step, is_ordered);
             match step {
                 Open(_) => open = Some(touch),
                 Commit | Rollback => touch = open.take().unwrap_or_default(),
@@ -123,6 +136,8 @@ pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     /// Of its distinct schedules every one of this number is played, unless all are asked for.
     pub(crate) every: usize,
+    /// Of an ordered subscription, all events of one key.
+    pub(crate) is_ordered: bool,
     /// Taken one after the other, before the sessions begin.
     pub(crate) prologue: &'static [Step],
     pub(crate) sessions: [&'static [Step]; 3],
@@ -132,6 +147,7 @@ pub(crate) struct Scenario {
 pub(crate) const TAKEOVER: Scenario = Scenario {
     name: "takeover",
     every: 3,
+    is_ordered: false,
     prologue: &[Publish],
     sessions: [
         &[Open(&Claim(ONE)), Commit, Beat(ONE), Settle(ONE)],
@@ -144,6 +160,7 @@ pub(crate) const TAKEOVER: Scenario = Scenario {
 pub(crate) const SETTLEMENT: Scenario = Scenario {
     name: "settlement",
     every: 3,
+    is_ordered: false,
     prologue: &[Publish, Claim(ONE)],
     sessions: [
         &[Open(&SettleNamed(ONE)), Commit, Claim(ONE), Settle(ONE)],
@@ -156,6 +173,7 @@ pub(crate) const SETTLEMENT: Scenario = Scenario {
 pub(crate) const CURSOR: Scenario = Scenario {
     name: "cursor",
     every: 6,
+    is_ordered: false,
     prologue: &[Publish],
     sessions: [
         &[Open(&Publish), Publish, Commit, Publish],
@@ -168,6 +186,7 @@ pub(crate) const CURSOR: Scenario = Scenario {
 pub(crate) const DEAD_LETTERS: Scenario = Scenario {
     name: "dead letters",
     every: 39,
+    is_ordered: false,
     prologue: &[Publish, Claim(ONE), Reject(ONE)],
     sessions: [
         &[Open(&Redrive), Commit, ClaimMailbox(ONE), Settle(ONE)],
@@ -180,6 +199,7 @@ pub(crate) const DEAD_LETTERS: Scenario = Scenario {
 pub(crate) const MAILBOX: Scenario = Scenario {
     name: "mailbox",
     every: 69,
+    is_ordered: false,
     prologue: &[Publish, Claim(ONE), Retry(ONE)],
     sessions: [
         &[Open(&ClaimMailbox(ONE)), Commit, Settle(ONE), Leave(ONE)],
@@ -192,6 +212,7 @@ pub(crate) const MAILBOX: Scenario = Scenario {
 pub(crate) const SEEK: Scenario = Scenario {
     name: "seek",
     every: 3,
+    is_ordered: false,
     prologue: &[Publish, Claim(ONE), Reject(ONE)],
     sessions: [
         &[Open(&Seek), Commit, Claim(ONE), Retry(ONE)],
@@ -200,4 +221,31 @@ pub(crate) const SEEK: Scenario = Scenario {
     ],
 };
 
-pub(crate) const ALL: [&Scenario; 6] = [&TAKEOVER, &SETTLEMENT, &CURSOR, &DEAD_LETTERS, &MAILBOX, &SEEK];
+/// An event fails, and later ones of its key are published and claimed, while its lane moves to a process that joins.
+pub(crate) const ORDER: Scenario = Scenario {
+    name: "order",
+    every: 39,
+    is_ordered: true,
+    prologue: &[Publish, Claim(ONE), Publish],
+    sessions: [
+        &[Open(&Retry(ONE)), Commit, ClaimMailbox(ONE), Settle(ONE)],
+        &[Open(&Claim(TWO)), Commit, ClaimMailbox(TWO), Settle(TWO)],
+        &[Publish, Open(&Claim(ONE)), Commit, Claim(TWO)],
+    ],
+};
+
+/// A process that holds several events of a key is taken over from.
+pub(crate) const HEIRS: Scenario = Scenario {
+    name: "heirs",
+    every: 11,
+    is_ordered: true,
+    prologue: &[Publish, Publish, Claim(ONE)],
+    sessions: [
+        &[Open(&Reject(ONE)), Commit, Claim(ONE), Settle(ONE)],
+        &[Silence(ONE), Open(&Reclaim), Commit, ClaimSuspect(TWO)],
+        &[Publish, Open(&Claim(TWO)), Commit, Settle(TWO)],
+    ],
+};
+
+pub(crate) const ALL: [&Scenario; 8] =
+    [&TAKEOVER, &SETTLEMENT, &CURSOR, &DEAD_LETTERS, &MAILBOX, &SEEK, &ORDER, &HEIRS];

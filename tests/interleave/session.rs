@@ -16,10 +16,17 @@ pub(crate) const SILENCE: &str = "5 seconds";
 /// What a process is told when it was declared dead, and then until its transaction ends.
 const REFUSALS: [&str; 2] = ["PB006", "25P02"];
 
+/// What a schedule is about: a channel with one subscription.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject {
+    pub(crate) channel: &'static str,
+    pub(crate) subscription: i32,
+}
+
 /// Whom a schedule is about.
 #[derive(Clone, Debug)]
 pub(crate) struct Cast {
-    pub(crate) subscription: i32,
+    pub(crate) subject: Subject,
     /// The ids of [`Process::One`] and [`Process::Two`].
     pub(crate) processes: [i64; 2],
 }
@@ -133,22 +140,22 @@ const SETTINGS: &str =
 enum Call {
     Plain(&'static str),
     Nothing,
-    Publish,
+    Publish { channel: &'static str },
     Claim { how: usize, subscription: i32, process: i64 },
     Settle { process: i64, lease: Lease, word: Word, stale: bool },
     Beat { process: i64, was_dead: bool },
     Silence { process: i64 },
     Reclaim,
     Strays,
-    Redrive,
-    Seek { committed: BTreeSet<i64> },
+    Redrive { channel: &'static str },
+    Seek { channel: &'static str, committed: BTreeSet<i64> },
     Leave { process: i64 },
 }
 
 impl Call {
     fn new(step: Step, cast: &Cast, account: &Account) -> Self {
-        let claim =
-            |how, process| Self::Claim { how, subscription: cast.subscription, process: cast.id(process) };
+        let Subject { channel, subscription } = cast.subject;
+        let claim = |how, process| Self::Claim { how, subscription, process: cast.id(process) };
         let settle = |process, word| match account.oldest_lease(cast.id(process)) {
             Some(lease) => {
                 Self::Settle { process: cast.id(process), stale: account.is_stale(&lease), lease, word }
@@ -159,7 +166,7 @@ impl Call {
             Step::Open(_) => unreachable!("a transaction is not opened within another"),
             Step::Commit => Self::Plain("commit"),
             Step::Rollback => Self::Plain("rollback"),
-            Step::Publish => Self::Publish,
+            Step::Publish => Self::Publish { channel },
             Step::Claim(process) => claim(FROM_LOG, process),
             Step::ClaimMailbox(process) => claim(FROM_MAILBOX, process),
             Step::ClaimSuspect(process) => claim(OF_SUSPECTS, process),
@@ -174,8 +181,8 @@ impl Call {
             Step::Silence(process) => Self::Silence { process: cast.id(process) },
             Step::Reclaim => Self::Reclaim,
             Step::Strays => Self::Strays,
-            Step::Redrive => Self::Redrive,
-            Step::Seek => Self::Seek { committed: account.committed().clone() },
+            Step::Redrive => Self::Redrive { channel },
+            Step::Seek => Self::Seek { channel, committed: account.committed().clone() },
             Step::Leave(process) => Self::Leave { process: cast.id(process) },
         }
     }
@@ -201,6 +208,9 @@ const FROM_LOG: usize = 0;
 const FROM_MAILBOX: usize = 1;
 const OF_SUSPECTS: usize = 2;
 
+/// All events are of one key, which belongs to the lane that moves when a second process joins.
+const PUBLISH: &str = "select pubsub.publish($1, '{}', key => 'alice')";
+
 /// How a lease is settled whose events all ended as `$4` says.
 const SETTLE: &str = "
     select pubsub.settle(
@@ -224,14 +234,14 @@ impl Connection {
         let silence = "update pubsub.processes set beat_at = 'epoch' where id = $1";
         Self {
             claims,
-            publish: prepare("select pubsub.publish('sms', '{}')").await,
+            publish: prepare(PUBLISH).await,
             settle: prepare(SETTLE).await,
             beat: prepare("select pubsub.beat($1, false)").await,
             silence: prepare(silence).await,
             reclaim: prepare(&format!("select process from pubsub.reclaim('{SILENCE}')")).await,
             strays: prepare("select pubsub.reclaim_strays()").await,
-            redrive: prepare("select pubsub.redrive('sms', 'one')").await,
-            seek: prepare("select pubsub.seek_to_event('sms', 'one', $1)").await,
+            redrive: prepare("select pubsub.redrive($1, 'one')").await,
+            seek: prepare("select pubsub.seek_to_event($1, 'one', $2)").await,
             leave: prepare("select pubsub.leave($1)").await,
             client,
         }
@@ -264,7 +274,9 @@ impl Connection {
         Ok(match call {
             Call::Nothing => Effect::Nothing,
             Call::Plain(sql) => client.batch_execute(sql).await.map(|()| Effect::Nothing)?,
-            Call::Publish => Effect::Published(client.query_one(&self.publish, &[]).await?.get(0)),
+            Call::Publish { channel } => {
+                Effect::Published(client.query_one(&self.publish, &[&channel]).await?.get(0))
+            }
             Call::Claim { how, subscription, process } => {
                 let rows = client.query(&self.claims[how], &[&subscription, &process]).await?;
                 let from_log = how == FROM_LOG;
@@ -293,10 +305,12 @@ impl Connection {
                 Effect::Reclaimed(rows.iter().map(|row| row.get(0)).collect())
             }
             Call::Strays => client.query(&self.strays, &[]).await.map(|_| Effect::Nothing)?,
-            Call::Redrive => Effect::Redriven(client.query_one(&self.redrive, &[]).await?.get(0)),
-            Call::Seek { committed } => {
+            Call::Redrive { channel } => {
+                Effect::Redriven(client.query_one(&self.redrive, &[&channel]).await?.get(0))
+            }
+            Call::Seek { channel, committed } => {
                 let first = committed.first().copied().unwrap_or(i64::MAX);
-                client.query(&self.seek, &[&first]).await.map(|_| Effect::Sought { committed })?
+                client.query(&self.seek, &[&channel, &first]).await.map(|_| Effect::Sought { committed })?
             }
             Call::Leave { process } => {
                 client.query(&self.leave, &[&process]).await.map(|_| Effect::Nothing)?

@@ -8,7 +8,7 @@ use pubsub_tests::Stage as Database;
 use crate::account::{Account, Lease, MAX_ATTEMPTS, Violation};
 use crate::scenario::{Scenario, Step};
 use crate::schedule::{Schedule, letters};
-use crate::session::{Cast, SILENCE, Session};
+use crate::session::{Cast, SILENCE, Session, Subject};
 
 /// A step that has not ended after this may be waiting for another: then the server is asked.
 const PATIENCE: Duration = Duration::from_millis(1);
@@ -17,6 +17,7 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// A procedure, because every claim is a transaction of its own.
 const SWEEP: &str = "
 create procedure public.sweep(
+    channel       text,
     subscription  integer,
     everybody     bigint[],
     inout tokens  bigint[] default '{}',
@@ -38,7 +39,7 @@ begin
     update pubsub.processes set beat_at = 'epoch' where id = any (everybody);
     perform pubsub.reclaim('SILENCE');
     perform pubsub.reclaim_strays();
-    perform pubsub.redrive('sms', 'one');
+    perform pubsub.redrive(channel, 'one');
     heir := pubsub.register_process('heir', 0, 'test');
     commit;
     for round in 1 .. limit_of_rounds loop
@@ -53,6 +54,8 @@ begin
               from pubsub.claim_mailbox(subscription, heir, 10, suspect => round % 2 = 0) c;
         end if;
         if claimed.tokens is null then
+            -- It may have been given lanes, and claimed nothing yet.
+            commit;
             -- Neither suspects nor others, then.
             exit when was_empty;
             was_empty := true;
@@ -99,7 +102,8 @@ pub(crate) struct Stage {
     database: Database,
     played: usize,
     sessions: Vec<Session>,
-    subscription: i32,
+    plain: Subject,
+    ordered: Subject,
     pids: Vec<i32>,
 }
 
@@ -110,12 +114,17 @@ impl Stage {
         database
             .client
             .batch_execute(&format!(
-                "set synchronous_commit = off; {sweep}; select pubsub.declare_channel('sms')"
+                "set synchronous_commit = off; {sweep};
+                 select pubsub.declare_channel('sms'), pubsub.declare_channel('payments')"
             ))
             .await
             .expect("the stage");
-        let subscribe = format!("select pubsub.subscribe('sms', 'one', {MAX_ATTEMPTS})");
-        let subscription = database.client.query_one(&subscribe, &[]).await.expect("it").get(0);
+        let subject = async |channel, lanes| {
+            let subscribe = "select pubsub.subscribe($1, 'one', $2, lanes => $3)";
+            let row = database.client.query_one(subscribe, &[&channel, &MAX_ATTEMPTS, &lanes]).await;
+            Subject { channel, subscription: row.expect("a subscription").get(0) }
+        };
+        let [plain, ordered] = [subject("sms", 0).await, subject("payments", 2).await];
         let mut sessions = Vec::new();
         for _ in 0..3 {
             sessions.push(Session::new(database.database.url()).await);
@@ -126,7 +135,7 @@ impl Stage {
         );
         database.until_count(&started, 1).await;
         let pids = sessions.iter().map(|session| session.pid).collect();
-        Self { database, played: 0, sessions, subscription, pids }
+        Self { database, played: 0, sessions, plain, ordered, pids }
     }
 
     /// The connection with which to break a function.
@@ -147,8 +156,9 @@ impl Stage {
 
     async fn play_and_sweep(&mut self, scenario: &Scenario, schedule: &Schedule) -> Result<(), Violation> {
         let cast = self.database.client.query_one(CAST, &[]).await.map_err(|error| error.to_string())?;
-        let cast = Cast { subscription: self.subscription, processes: [cast.get(0), cast.get(1)] };
-        let mut play = Play { cast, account: Account::default(), due: Default::default() };
+        let subject = if scenario.is_ordered { self.ordered } else { self.plain };
+        let cast = Cast { subject, processes: [cast.get(0), cast.get(1)] };
+        let mut play = Play { cast, account: Account::new(scenario.is_ordered), due: Default::default() };
         for step in scenario.prologue {
             play.due[0].push(*step);
             self.advance(&mut play).await?;
@@ -225,7 +235,10 @@ impl Stage {
         let row = self
             .database
             .client
-            .query_one("call public.sweep($1, $2)", &[&cast.subscription, &processes])
+            .query_one(
+                "call public.sweep($1, $2, $3)",
+                &[&cast.subject.channel, &cast.subject.subscription, &processes],
+            )
             .await
             .map_err(|error| format!("the sweep: {error:?}"))?;
         let (tokens, events): (Vec<i64>, Vec<i64>) = (row.get(0), row.get(1));
