@@ -217,12 +217,31 @@ begin
 end
 $$;
 
+-- Whether a process is registered: if not, it left, or was declared dead and may not have noticed yet.
+create function pubsub.is_registered(process bigint) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- By processes_beat_idx, from its end: by the primary key it would read all versions of the row. The comparison of rows
+    -- leaves the planner no other index.
+    return coalesce(
+        process = (
+            select p.id
+              from pubsub.processes p
+             where (p.id, p.beat_at) <= (process, 'infinity')
+             order by p.id desc, p.beat_at desc
+             limit 1
+        ),
+        false
+    );
+end
+$$;
+
 -- Raises PB006 for a process that is not registered: most likely it was declared dead and has not noticed yet. A lease of
 -- its own would belong to nobody, and its events would wait for the janitor. Raises PB005 if the log was moved.
 create function pubsub.require_registered(process bigint) returns void
 language plpgsql volatile
--- By processes_beat_idx, from its end: the primary key has all versions of the row, and would have to sort them.
-set enable_sort = off
 set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -230,8 +249,7 @@ begin
     if current_setting('pubsub.home', true) is distinct from 'pubsub.witness'::regclass::oid::text then
         perform pubsub.require_home();
     end if;
-    perform from pubsub.processes p where p.id = process order by p.id desc, p.beat_at desc limit 1;
-    if not found then
+    if not pubsub.is_registered(process) then
         raise exception using
             errcode = 'PB006',
             message = format('process %s is not registered', coalesce(process::text, 'null')),

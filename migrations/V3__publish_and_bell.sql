@@ -18,8 +18,8 @@
 -- it awake holds the lock that it tries. When it has no room for more, it passes the bell on. An ordered subscription, whose
 -- lanes belong to different processes, is woken as a whole.
 --
--- The topic is `pubsub`. Its payload is a channel's name, for all that sleep on it; a name, a space and a process, for that
--- one; or nothing at all: then the mailbox is worth a look.
+-- The topic is `pubsub` for all, and `pubsub_17` for process 17. The payload is the name of a channel; or nothing at all, for
+-- all: then the mailbox is worth a look.
 
 -- Raises PB002 for a payload over its channel's limit.
 create function pubsub.refuse_too_large(channel text, bytes bigint, max_bytes integer) returns void
@@ -96,7 +96,7 @@ begin
           order by w.subscription, w.is_awake, w.until
           limit 1;
         if not found then
-            perform pg_notify('pubsub', ring.channel || ' ' || sleeper);
+            perform pg_notify('pubsub_' || sleeper, ring.channel);
         end if;
     end loop;
 end
@@ -207,7 +207,8 @@ begin atomic
     returning id;
 end;
 
--- First half of going to sleep: writes the waiter row. Must be committed before the second half.
+-- First half of going to sleep: writes the waiter row. Must be committed before the second half. Nobody is rung for in the name
+-- of a process that is not registered any more: nothing is written for it.
 --   ttl  after this the row counts no longer; a sleeper that lives renews it by calling again
 create function pubsub.start_waiting(subscription integer, process bigint, ttl interval) returns void
 language sql volatile
@@ -220,7 +221,7 @@ begin atomic
     insert into pubsub.waiters (subscription, process, is_awake, until)
     select s.id, start_waiting.process, false, clock_timestamp() + start_waiting.ttl
       from pubsub.subscriptions s
-     where s.id = start_waiting.subscription;
+     where s.id = start_waiting.subscription and pubsub.is_registered(start_waiting.process);
     -- Twice as far as it must be, so that the channel's row is written once per ttl, however many fall asleep.
     update pubsub.channels c
        set asleep_until = clock_timestamp() + 2 * start_waiting.ttl
@@ -241,7 +242,8 @@ begin atomic
      where s.id = channel_is_quiet.subscription;
 end;
 
--- Awake: takes the waiter row away, and for `ttl` publishers need not ring for the subscription at all. Who has said so must go
+-- Awake: takes the waiter row away, and for `ttl` publishers need not ring for the subscription at all; unless the process is not
+-- registered. Who has said so must go
 -- to sleep by start_waiting and its second half, or pass the bell on by stop_waiting, once it has no room for more events.
 create function pubsub.stay_awake(subscription integer, process bigint, ttl interval) returns void
 language sql volatile
@@ -255,7 +257,7 @@ begin atomic
     insert into pubsub.waiters (subscription, process, is_awake, until)
     select s.id, stay_awake.process, true, clock_timestamp() + stay_awake.ttl
       from pubsub.subscriptions s
-     where s.id = stay_awake.subscription and s.lanes = 0;
+     where s.id = stay_awake.subscription and s.lanes = 0 and pubsub.is_registered(stay_awake.process);
 end;
 
 -- Whether a process other than this one has said that it is awake.

@@ -3,7 +3,7 @@
 use pubsub::{Delivery, PubSub, SubscribeOptions, publish};
 use pubsub_tests::{BellListener, Role, Sms, Stage, play};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -43,7 +43,8 @@ async fn publishers_ring_for_sleepers_and_for_nobody_else() {
     let stage = Stage::new().await;
     let mut listener = BellListener::new(stage.database.url()).await;
     let client = &stage.client;
-    for sql in ["declare_channel('sms')", "declare_channel('email')", "subscribe('sms', 'one')"] {
+    let register = "register_process('localhost', 1, 'test')";
+    for sql in ["declare_channel('sms')", "declare_channel('email')", "subscribe('sms', 'one')", register] {
         client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
     }
     let publish = async |channel: &str| {
@@ -70,6 +71,9 @@ async fn of_many_sleepers_one_is_rung_for_and_none_while_one_is_awake() {
     for sql in ["declare_channel('sms')", "subscribe('sms', 'one')", "subscribe('sms', 'two')"] {
         run(sql).await;
     }
+    for _ in 1..=5 {
+        run("register_process('localhost', 1, 'test')").await;
+    }
     for sleeper in 1..=3 {
         run(&format!("start_waiting(1, {sleeper}, '1 minute')")).await;
     }
@@ -90,13 +94,18 @@ async fn of_many_sleepers_one_is_rung_for_and_none_while_one_is_awake() {
     run("leave(2)").await;
     assert_eq!(listener.rung().await, ["sms 1"], "and by who is gone, too");
     run("start_waiting(1, 2, '1 minute')").await;
+    run("publish('sms', '{}')").await;
+    assert_eq!(listener.rung().await, ["sms 1"], "who is gone cannot fall asleep again");
+    run("start_waiting(1, 5, '1 minute')").await;
+    run("stay_awake(1, 2, '1 minute')").await;
+    run("publish('sms', '{}')").await;
+    assert_eq!(listener.rung().await, ["sms 5"], "nor be awake");
     run("stay_awake(1, 1, '1 minute')").await;
     client.batch_execute("update pubsub.waiters set until = 'epoch' where is_awake").await.unwrap();
     run("publish('sms', '{}')").await;
-    assert_eq!(listener.rung().await, ["sms 2"], "who was awake is dead, or hangs");
+    assert_eq!(listener.rung().await, ["sms 5"], "who was awake is dead, or hangs");
 
     run("subscribe('sms', 'one', lanes => 4)").await;
-    run("register_process('localhost', 1, 'test')").await;
     run("claim(1, 1, 10)").await;
     listener.rung().await;
     run("stay_awake(1, 1, '1 minute')").await;
@@ -199,7 +208,9 @@ async fn a_two_phase_commit_can_be_prepared_with_the_bell_off_and_only_so() {
     let (_pubsub, mut heard) = stage.hear("one").await;
     let client = &stage.client;
     // Somebody who does not wake up, whatever the runtime does.
-    client.batch_execute("select pubsub.start_waiting(1, 0, '10 minutes')").await.unwrap();
+    let register = "select pubsub.register_process('localhost', 1, 'test')";
+    let process: i64 = client.query_one(register, &[]).await.unwrap().get(0);
+    client.execute("select pubsub.start_waiting(1, $1, '10 minutes')", &[&process]).await.unwrap();
     let name = stage.database.name();
 
     client.batch_execute("begin").await.unwrap();
@@ -219,4 +230,50 @@ async fn a_two_phase_commit_can_be_prepared_with_the_bell_off_and_only_so() {
     client.batch_execute("begin").await.unwrap();
     assert_eq!(stage.count("select count(*) where current_setting('pubsub.bell', true) = 'off'").await, 0);
     client.batch_execute("rollback").await.unwrap();
+}
+
+#[actix::test]
+async fn a_process_that_has_registered_again_is_rung_for_under_its_new_id() {
+    let stage = Stage::new().await;
+    let (begun, mut has_begun) = unbounded_channel();
+    let process = start_deaf_without_the_bell(&stage, &begun, &Arc::new(Semaphore::new(10))).await;
+    stage.until_count("select count(*) from pubsub.waiters where not is_awake", 1).await;
+    stage.client.batch_execute("select pubsub.leave(process) from pubsub.waiters").await.unwrap();
+    // The last by the bell, whatever looking around there was after its listener had connected.
+    for msg in ["first", "second", "third", "fourth"] {
+        stage.until_count("select count(*) from pubsub.waiters where not is_awake", 1).await;
+        publish(&stage.client, &Sms::new(msg)).await.unwrap();
+        let next = tokio::time::timeout(Duration::from_secs(30), has_begun.recv()).await;
+        assert_eq!(next.expect("it was not woken").unwrap(), msg);
+        // It is awake now.
+        stage.until_count("select count(*) from pubsub.waiters where not is_awake", 0).await;
+    }
+    assert!(process.drain(Duration::from_secs(10)).await);
+}
+
+/// Listeners, and how long they are listened to: for themselves alone, each would test itself at least twice.
+const LISTENERS: usize = 10;
+const OVERHEARD: Duration = Duration::from_secs(11);
+
+#[actix::test]
+async fn of_many_listeners_that_hear_nothing_one_tests_for_all() {
+    let stage = Stage::new().await;
+    let mut listener = BellListener::new(stage.database.url()).await;
+    let mut processes = Vec::new();
+    for _ in 0..LISTENERS {
+        let builder = stage.pubsub().connections(1);
+        processes.push(builder.subscribe_fn("one", async |_: Delivery<Sms>| Ok(())).start().await.unwrap());
+    }
+    stage.until_count("select count(*) from pubsub.waiters where not is_awake", LISTENERS as i64).await;
+    listener.tests().await;
+    let began = Instant::now();
+    let mut tests = 0;
+    while began.elapsed() < OVERHEARD {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        tests += listener.tests().await;
+    }
+    assert!((1..=LISTENERS).contains(&tests), "{tests} tests in {:?}", began.elapsed());
+    for process in processes {
+        assert!(process.drain(Duration::from_secs(10)).await);
+    }
 }

@@ -60,7 +60,9 @@ async fn snapshots_writers_and_prepared_transactions_pin_the_horizon_and_others_
 async fn under_an_old_snapshot_publishers_do_not_walk_over_the_sleeps_of_hours() {
     let stage = Stage::new().await;
     let (pin, publisher) = (connect(stage.database.url()).await, connect(stage.database.url()).await);
-    for begin in ["declare_channel('sms')", "subscribe('sms', 'one')"] {
+    for begin in
+        ["declare_channel('sms')", "subscribe('sms', 'one')", "register_process('localhost', 1, 'test')"]
+    {
         stage.client.batch_execute(&format!("select pubsub.{begin}")).await.unwrap();
     }
     pin.batch_execute("begin isolation level repeatable read; select 1").await.unwrap();

@@ -59,6 +59,7 @@ function in_words
 function is_behind
 function is_complete
 function is_past
+function is_registered
 function is_replay
 function is_ripe
 function is_unread

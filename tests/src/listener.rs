@@ -9,6 +9,12 @@ use tokio_postgres::{AsyncMessage, Client, NoTls};
 /// notification has arrived when that does.
 const PROBE: &str = "bell_probe";
 
+/// What a listener notifies to test whether it hears.
+const TEST: &str = "?";
+
+/// The bells of the first processes are heard, too.
+const PROCESSES: std::ops::RangeInclusive<i64> = 1..=8;
+
 /// A connection that listens for the bell.
 #[derive(Debug)]
 pub struct BellListener {
@@ -31,25 +37,41 @@ impl BellListener {
                 }
             }
         });
-        client.batch_execute(&format!("listen pubsub; listen {PROBE}")).await.expect("ears");
+        let topics = PROCESSES.map(|process| format!("listen pubsub_{process};")).collect::<String>();
+        client.batch_execute(&format!("{topics} listen pubsub; listen {PROBE}")).await.expect("ears");
         Self { client, heard }
     }
 
-    /// The payloads of all bells rung since the last call, by transactions that have committed. Listeners that test
-    /// themselves are left out.
+    /// The bells rung since the last call, by transactions that have committed: payloads, and after them the process for
+    /// which they were rung, if it was one. Listeners that test themselves are left out.
     pub async fn rung(&mut self) -> Vec<String> {
+        let bells = self.heard_by_now().await.into_iter().filter(|(_, payload)| payload != TEST);
+        bells
+            .map(|(topic, payload)| match topic.strip_prefix("pubsub_") {
+                Some(process) => format!("{payload} {process}"),
+                None => payload,
+            })
+            .collect()
+    }
+
+    /// How many listeners have tested themselves since the last call to this or [`BellListener::rung`].
+    pub async fn tests(&mut self) -> usize {
+        self.heard_by_now().await.iter().filter(|(_, payload)| payload == TEST).count()
+    }
+
+    /// Topics and payloads.
+    async fn heard_by_now(&mut self) -> Vec<(String, String)> {
         self.client.batch_execute(&format!("notify {PROBE}")).await.expect("a probe");
-        let mut rung = Vec::new();
+        let mut heard = Vec::new();
         loop {
             let (topic, payload) = tokio::time::timeout(DEADLINE, self.heard.recv())
                 .await
                 .expect("the probe comes back in time")
                 .expect("the connection lives");
-            match topic.as_str() {
-                PROBE => return rung,
-                _ if payload.starts_with('?') => {}
-                _ => rung.push(payload),
+            if topic == PROBE {
+                return heard;
             }
+            heard.push((topic, payload));
         }
     }
 }

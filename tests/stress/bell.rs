@@ -131,6 +131,9 @@ pub(crate) async fn play_one_sleeper_after_the_other() -> Result<i64> {
     let client = database.connect().await?;
     let mut outlasting = 0;
     client.execute("select pubsub.subscribe($1, 'sleeper')", &[&SCHEDULED]).await?;
+    client
+        .batch_execute("select pubsub.register_process('localhost', 1, 'test') from generate_series(1, 3)")
+        .await?;
     for (process, ttl) in
         [(1_i64, "1 ms"), (2, "1 minute"), (3, "10 seconds"), (2, "90 seconds"), (1, "1 hour")]
     {

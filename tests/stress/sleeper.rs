@@ -67,11 +67,14 @@ impl Sleeper {
         name: &str,
     ) -> Result<Self> {
         let client = database.connect().await?;
-        let (listener, notifications) = database.listen(&[BELL, PROBE]).await?;
         let subscription =
             client.query_one("select pubsub.subscribe($1, $2)", &[&channel, &name]).await?.get(0);
-        let process =
-            client.query_one("select pubsub.register_process('localhost', 1, 'test')", &[]).await?.get(0);
+        let process = client
+            .query_one("select pubsub.register_process('localhost', 1, 'test')", &[])
+            .await?
+            .get::<_, i64>(0);
+        let own_bell = format!("{BELL}_{process}");
+        let (listener, notifications) = database.listen(&[BELL, &own_bell, PROBE]).await?;
         let statement = client.prepare(CLAIM).await?;
         Ok(Self {
             client,
@@ -150,16 +153,13 @@ impl Sleeper {
         self.hear_bell_before(Some(&own)).await
     }
 
-    fn is_for_us(&self, payload: &str) -> bool {
-        payload == self.channel || payload == format!("{} {}", self.channel, self.process)
-    }
-
     /// Waits for the bell of our channel, true, or for this probe, false.
     async fn hear_bell_before(&mut self, probe: Option<&str>) -> Result<bool> {
         while let Some(notification) = self.notifications.recv().await {
             match notification.channel() {
-                BELL if self.is_for_us(notification.payload()) => return Ok(true),
                 PROBE if Some(notification.payload()) == probe => return Ok(false),
+                PROBE => {}
+                _ if notification.payload() == self.channel => return Ok(true),
                 _ => {}
             }
         }

@@ -19,7 +19,7 @@ pub(crate) struct Heartbeat {
     deadline: Duration,
     registered: Registered,
     every: Duration,
-    dispatchers: Dispatchers,
+    told: Told,
     pulse: Option<Rc<Pulse>>,
     /// Failures since the last beat that was recorded.
     failures: u32,
@@ -36,8 +36,12 @@ pub(crate) struct Registered {
     pub(crate) life: i64,
 }
 
-/// Who is told.
-type Dispatchers = (Vec<Recipient<Rejoined>>, Vec<Recipient<LifeEnded>>);
+/// Who is told of what.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) rejoined: Vec<Recipient<Rejoined>>,
+    pub(crate) life_ended: Vec<Recipient<LifeEnded>>,
+}
 
 /// Between two tries to come back. The first ones are quick: the others wait for half a second before they take a process
 /// whose session is gone for dead.
@@ -49,14 +53,14 @@ impl Heartbeat {
         deadline: Duration,
         registered: Registered,
         every: Duration,
-        dispatchers: Dispatchers,
+        told: Told,
     ) -> Self {
         Self {
             target,
             deadline,
             registered,
             every,
-            dispatchers,
+            told,
             pulse: None,
             failures: 0,
             beating: false,
@@ -129,14 +133,14 @@ impl Heartbeat {
         }));
     }
 
-    /// Tells the dispatchers if the server is not in the life any more in which they last heard of it.
+    /// Tells of it if the server is not in the life any more in which they last heard of it.
     fn compare(&mut self, Recognized { life, news }: Recognized) {
         if let Some(news) = news {
             tracing::warn!(news, "the database is not where it was");
         }
         if std::mem::replace(&mut self.registered.life, life) != life {
-            for dispatcher in &self.dispatchers.1 {
-                dispatcher.do_send(LifeEnded);
+            for recipient in &self.told.life_ended {
+                recipient.do_send(LifeEnded);
             }
         }
     }
@@ -145,8 +149,8 @@ impl Heartbeat {
         let was = self.registered.process.get();
         self.registered.process.set(id);
         tracing::warn!(was, process = id, "this process was declared dead; it has registered again");
-        for dispatcher in &self.dispatchers.0 {
-            dispatcher.do_send(Rejoined);
+        for recipient in &self.told.rejoined {
+            recipient.do_send(Rejoined);
         }
     }
 }

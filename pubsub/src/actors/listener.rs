@@ -1,27 +1,28 @@
 //! Turns PostgreSQL's notifications into wake-ups.
 //!
-//! Owns: the one LISTEN connection of the process · Receives: notifications, its timers · Sends: `Wake` to the dispatchers
-//! of a channel, `LookIntoMailbox` to the scheduler · If it dies: restarted; until it listens again the polls cover.
+//! Owns: the one LISTEN connection of the process · Receives: notifications, its timers, `Rejoined` · Sends: `Wake` to the
+//! dispatchers of a channel, `LookIntoMailbox` to the scheduler · If it dies: restarted; until it listens again the polls cover.
 
-use crate::actors::message::{LookIntoMailbox, Wake};
+use crate::actors::message::{LookIntoMailbox, Rejoined, Wake};
 use crate::error::{Error, error_chain};
 use crate::model::process::ProcessId;
 use crate::policy::backoff::Backoff;
 use crate::store::Target;
 use crate::store::listen::{Ears, Heard, Hearing};
 use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Recipient, SpawnHandle, StreamHandler, Supervised,
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, StreamHandler, Supervised,
     WrapFuture,
 };
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two attempts to connect.
 const RECONNECT: Backoff = Backoff::new(Duration::from_millis(50), 2.0, Duration::from_secs(10), 0.5);
 
-/// How often the listener tests whether it hears itself, and how long it waits to.
-const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// Longest silence before the listener tests whether it hears at all, and how long it waits to. Each waits a little less, by a
+/// random part of up to a quarter: what the first one notifies is heard by all, and so nobody else has to.
+const SILENCE: Duration = Duration::from_secs(5);
 const PROBE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// After listening has begun, everybody looks at once, and once more after this: PostgreSQL 19 can lose a notification
@@ -31,7 +32,7 @@ const SECOND_LOOK: Duration = Duration::from_millis(200);
 pub(crate) struct Listener {
     target: Target,
     deadline: Duration,
-    /// Whom a bell for one process is for, if it is for us.
+    /// Whose topic it listens to, beside that of all.
     process: ProcessId,
     dispatchers: HashMap<String, Vec<Recipient<Wake>>>,
     scheduler: Recipient<LookIntoMailbox>,
@@ -43,8 +44,9 @@ pub(crate) struct Listener {
 struct Listening {
     ears: Rc<Ears>,
     stream: SpawnHandle,
-    /// The probe that has not been heard yet.
-    probing: Option<u64>,
+    /// The id whose topic it is.
+    process: i64,
+    heard_at: Instant,
 }
 
 impl Listener {
@@ -59,40 +61,50 @@ impl Listener {
     }
 
     fn connect(&mut self, context: &mut Context<Self>) {
-        let (target, deadline) = (self.target.clone(), self.deadline);
-        let connecting = async move { target.listen(deadline).await };
-        context.spawn(connecting.into_actor(self).map(Self::connected));
+        let (target, process, deadline) = (self.target.clone(), self.process.get(), self.deadline);
+        let connecting = async move { target.listen(process, deadline).await };
+        context.spawn(connecting.into_actor(self).map(move |opened, actor, context| match opened {
+            Ok(opened) => actor.connected(process, opened, context),
+            Err(error) => actor.not_connected(&error, context),
+        }));
     }
 
-    fn connected(opened: Result<(Ears, Hearing), Error>, actor: &mut Self, context: &mut Context<Self>) {
-        match opened {
-            Ok((ears, hearing)) => {
-                actor.attempts = 0;
-                let stream = context.add_stream(hearing);
-                actor.listening = Some(Listening { ears: Rc::new(ears), stream, probing: None });
-                tracing::debug!("the listener hears");
-                actor.wake_all();
-                context.run_later(SECOND_LOOK, |actor, _| actor.wake_all());
-            }
-            Err(error) => {
-                actor.attempts = actor.attempts.saturating_add(1);
-                let wait = RECONNECT.delay(actor.attempts, fastrand::f64());
-                tracing::warn!(
-                    error = error_chain(&error),
-                    ?wait,
-                    "the listener cannot connect; polls cover"
-                );
-                context.run_later(wait, Self::connect);
-            }
-        }
+    fn connected(&mut self, process: i64, (ears, hearing): (Ears, Hearing), context: &mut Context<Self>) {
+        self.attempts = 0;
+        let stream = context.add_stream(hearing);
+        self.listening = Some(Listening { ears: Rc::new(ears), stream, process, heard_at: Instant::now() });
+        tracing::debug!("the listener hears");
+        self.wake_all();
+        context.run_later(SECOND_LOOK, |actor, _| actor.wake_all());
+        self.follow(context);
+    }
+
+    fn not_connected(&mut self, error: &Error, context: &mut Context<Self>) {
+        self.attempts = self.attempts.saturating_add(1);
+        let wait = RECONNECT.delay(self.attempts, fastrand::f64());
+        tracing::warn!(error = error_chain(error), ?wait, "the listener cannot connect; polls cover");
+        context.run_later(wait, Self::connect);
     }
 
     /// Gives the connection up, whatever its state, and opens another.
     fn lost(&mut self, why: &str, context: &mut Context<Self>) {
+        if self.listening.is_some() {
+            tracing::warn!(why, "the listener lost its connection; polls cover until it hears again");
+            self.connect_anew(context);
+        }
+    }
+
+    fn connect_anew(&mut self, context: &mut Context<Self>) {
         if let Some(listening) = self.listening.take() {
             context.cancel_future(listening.stream);
-            tracing::warn!(why, "the listener lost its connection; polls cover until it hears again");
             self.connect(context);
+        }
+    }
+
+    /// Listens to another topic, if the process has another id.
+    fn follow(&mut self, context: &mut Context<Self>) {
+        if self.listening.as_ref().is_some_and(|listening| listening.process != self.process.get()) {
+            self.connect_anew(context);
         }
     }
 
@@ -103,18 +115,31 @@ impl Listener {
         self.scheduler.do_send(LookIntoMailbox { after: Duration::ZERO });
     }
 
+    /// Probes once it has heard nothing for `patience`; it waits for `rest` of it now.
+    fn await_silence(&mut self, patience: Duration, rest: Duration, context: &mut Context<Self>) {
+        context.run_later(rest, move |actor, context| {
+            let silent = actor.listening.as_ref().map(|listening| listening.heard_at.elapsed());
+            match silent.map(|silent| patience.saturating_sub(silent)) {
+                Some(Duration::ZERO) => actor.probe(context),
+                Some(rest) => return actor.await_silence(patience, rest, context),
+                None => {}
+            }
+            let patience = self::patience();
+            actor.await_silence(patience, patience, context);
+        });
+    }
+
     fn probe(&mut self, context: &mut Context<Self>) {
-        let Some(listening) = &mut self.listening else { return };
-        let nonce = fastrand::u64(..);
-        listening.probing = Some(nonce);
-        let probing = Rc::clone(&listening.ears).probe(nonce, PROBE_DEADLINE);
+        let Some(listening) = &self.listening else { return };
+        let asked_at = Instant::now();
+        let probing = Rc::clone(&listening.ears).probe(PROBE_DEADLINE);
         context.spawn(probing.into_actor(self).map(|sent, actor, context| {
             if let Err(error) = sent {
                 actor.lost(&error_chain(&error), context);
             }
         }));
         context.run_later(PROBE_DEADLINE, move |actor, context| {
-            if actor.listening.as_ref().is_some_and(|listening| listening.probing == Some(nonce)) {
+            if actor.listening.as_ref().is_some_and(|listening| listening.heard_at < asked_at) {
                 actor.lost(
                     "it does not hear itself: a broken network, or a pooler in transaction mode",
                     context,
@@ -124,12 +149,18 @@ impl Listener {
     }
 }
 
+/// How long a listener puts up with silence this time.
+fn patience() -> Duration {
+    SILENCE.mul_f64(1.0 - fastrand::f64() / 4.0)
+}
+
 impl Actor for Listener {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
         self.connect(context);
-        context.run_interval(PROBE_EVERY, Self::probe);
+        let patience = patience();
+        self.await_silence(patience, patience, context);
     }
 }
 
@@ -139,24 +170,28 @@ impl Supervised for Listener {
     }
 }
 
+impl Handler<Rejoined> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, _: Rejoined, context: &mut Self::Context) {
+        self.follow(context);
+    }
+}
+
 impl StreamHandler<Result<Heard, Error>> for Listener {
     fn handle(&mut self, heard: Result<Heard, Error>, context: &mut Self::Context) {
+        if let (Ok(_), Some(listening)) = (&heard, &mut self.listening) {
+            listening.heard_at = Instant::now();
+        }
         match heard {
-            Ok(Heard::Bell { process: Some(process), .. }) if process != self.process.get() => {}
-            Ok(Heard::Bell { channel, .. }) => {
+            Ok(Heard::Bell { channel }) => {
                 // A name that nobody here subscribes to, or a forged one, wakes nobody.
                 for dispatcher in self.dispatchers.get(&channel).into_iter().flatten() {
                     dispatcher.do_send(Wake);
                 }
             }
             Ok(Heard::Mailbox) => self.scheduler.do_send(LookIntoMailbox { after: Duration::ZERO }),
-            Ok(Heard::Probe(nonce)) => {
-                if let Some(listening) = &mut self.listening
-                    && listening.probing == Some(nonce)
-                {
-                    listening.probing = None;
-                }
-            }
+            Ok(Heard::Probe) => {}
             Err(error) => self.lost(&error_chain(&error), context),
         }
     }

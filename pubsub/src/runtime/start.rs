@@ -4,7 +4,7 @@ use super::builder::{Builder, Declaration};
 use super::handle::{Parts, PubSub, Served};
 use super::subscription::Subscription;
 use crate::actors::dispatcher::{Brief, Dispatcher, StartCell};
-use crate::actors::heartbeat::{Heartbeat, Registered};
+use crate::actors::heartbeat::{Heartbeat, Registered, Told};
 use crate::actors::janitor::Janitor;
 use crate::actors::line::{Assignment, Begun};
 use crate::actors::listener::Listener;
@@ -151,16 +151,22 @@ impl Wiring {
                 config.silence_limit,
             ),
         );
-        let dispatchers = served
-            .iter()
-            .map(|Served { dispatcher, .. }| (dispatcher.clone().recipient(), dispatcher.clone().recipient()))
-            .unzip();
+        let listener = Seat::<Listener>::new();
+        let dispatchers = served.iter().map(|Served { dispatcher, .. }| dispatcher);
+        let told = Told {
+            rejoined: dispatchers
+                .clone()
+                .map(|dispatcher| dispatcher.clone().recipient())
+                .chain([listener.address().recipient()])
+                .collect(),
+            life_ended: dispatchers.map(|dispatcher| dispatcher.clone().recipient()).collect(),
+        };
         let process = registered.process.clone();
         Seat::new().start(
             "heartbeat",
-            Heartbeat::new(target.clone(), config.deadline, registered, config.heartbeat, dispatchers),
+            Heartbeat::new(target.clone(), config.deadline, registered, config.heartbeat, told),
         );
-        Seat::new().start(
+        listener.start(
             "listener",
             Listener::new(target.clone(), config.deadline, process, sleepers, scheduler.recipient()),
         );

@@ -11,21 +11,18 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio_postgres::{AsyncMessage, Client};
 
-/// The topic that publishers notify.
-const LISTEN: &str = "set idle_session_timeout = 0; listen pubsub";
-
-/// Marks a notification as a probe of a listener; no channel's name starts with it.
-const PROBE_MARK: char = '?';
+/// The payload with which a listener tests its connection; no channel has this name.
+const PROBE: &str = "?";
 
 /// Something that the listening connection heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Heard {
-    /// Events may be waiting on this channel: for a process that sleeps, or for all that do.
-    Bell { channel: String, process: Option<i64> },
+    /// Events may be waiting on this channel.
+    Bell { channel: String },
     /// Deliveries may be waiting in the mailbox.
     Mailbox,
     /// A listener, this one or another, tests its connection.
-    Probe(u64),
+    Probe,
 }
 
 /// A listening connection: ask it to prove that it hears, and read what it hears from the stream.
@@ -38,13 +35,15 @@ pub(crate) struct Ears {
 pub(crate) type Hearing = Pin<Box<dyn Stream<Item = Result<Heard, Error>>>>;
 
 impl Target {
-    /// Opens a connection that listens. The stream must be polled for anything on it to happen.
-    pub(crate) async fn listen(&self, deadline: Duration) -> Result<(Ears, Hearing), Error> {
+    /// Opens a connection that listens to the topic of all, and to that of a process. The stream must be polled for anything
+    /// on it to happen.
+    pub(crate) async fn listen(&self, process: i64, deadline: Duration) -> Result<(Ears, Hearing), Error> {
+        let listen = format!("set idle_session_timeout = 0; listen pubsub; listen pubsub_{process}");
         let opening = async {
             let (client, connection) = self.connect().await?;
             let mut messages = messages(connection);
             {
-                let listening = client.batch_execute(LISTEN);
+                let listening = client.batch_execute(&listen);
                 tokio::pin!(listening);
                 loop {
                     tokio::select! {
@@ -70,10 +69,10 @@ impl Target {
 }
 
 impl Ears {
-    /// Rings for ourselves: if the connection works, [`Heard::Probe`] with this nonce follows.
-    pub(crate) async fn probe(self: Rc<Self>, nonce: u64, deadline: Duration) -> Result<(), Error> {
+    /// Rings for all listeners: if the connection works, [`Heard::Probe`] follows.
+    pub(crate) async fn probe(self: Rc<Self>, deadline: Duration) -> Result<(), Error> {
         const DOING: &str = "probe the listener";
-        let ring = format!("notify pubsub, '{PROBE_MARK}{nonce}'");
+        let ring = format!("notify pubsub, '{PROBE}'");
         let answered = tokio::time::timeout(deadline, self.client.batch_execute(&ring)).await;
         answered
             .map_err(|_| Error::Timeout { doing: DOING, after: deadline })?
@@ -94,17 +93,9 @@ fn messages(
 }
 
 fn interpret(payload: &str) -> Heard {
-    if payload.is_empty() {
-        return Heard::Mailbox;
-    }
-    // A forged probe is a bell for a channel that nobody has.
-    match payload.strip_prefix(PROBE_MARK).and_then(|nonce| nonce.parse().ok()) {
-        Some(nonce) => Heard::Probe(nonce),
-        None => match payload.split_once(' ') {
-            Some((channel, process)) => {
-                Heard::Bell { channel: channel.to_owned(), process: process.parse().ok() }
-            }
-            None => Heard::Bell { channel: payload.to_owned(), process: None },
-        },
+    match payload {
+        "" => Heard::Mailbox,
+        PROBE => Heard::Probe,
+        channel => Heard::Bell { channel: channel.to_owned() },
     }
 }
