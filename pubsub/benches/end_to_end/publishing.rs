@@ -12,6 +12,9 @@ use tokio_postgres::Client;
 /// How long each way is measured.
 const SPAN: Duration = Duration::from_secs(3);
 
+/// From one publish of a client at leisure to its next.
+const PACE: Duration = Duration::from_millis(25);
+
 /// Events in one bulk.
 const BULK: usize = 10_000;
 
@@ -71,6 +74,27 @@ pub(crate) async fn one_by_one(url: &str, clients: usize) -> f64 {
         1
     })
     .await
+}
+
+/// The same at [`PACE`] each: milliseconds for every publish.
+pub(crate) async fn paced(url: &str, clients: usize) -> Vec<f64> {
+    let connections = join_all((0..clients).map(|_| connect(url))).await;
+    let began = Instant::now();
+    let latencies = join_all(connections.iter().enumerate().map(async |(number, client)| {
+        // They do not publish all at once.
+        let first = began + PACE.mul_f64(number as f64 / clients as f64);
+        let mut pace = tokio::time::interval_at(first.into(), PACE);
+        let mut latencies = Vec::new();
+        while began.elapsed() < SPAN {
+            pace.tick().await;
+            let asked = Instant::now();
+            publish(client, &Order::new(latencies.len() as u64)).await.expect("a publish");
+            latencies.push(asked.elapsed().as_secs_f64() * 1e3);
+        }
+        latencies
+    }))
+    .await;
+    latencies.concat()
 }
 
 async fn bare_inserts(url: &str, clients: usize) -> f64 {
