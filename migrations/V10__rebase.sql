@@ -199,7 +199,7 @@ declare
     ahead    record;
 begin
     for position in
-        select distinct on (c.subscription, c.lane) c.* from pubsub.cursors c order by c.subscription, c.lane, c.seq desc
+        select c.* from pubsub.positions() c order by c.subscription, c.lane
     loop
         select * into ahead from pubsub.unread(position, pubsub.far_snapshot(), floor);
         if ahead.below < position.window_position and position.window_position < position.read_sequence
@@ -286,7 +286,7 @@ begin
     fence := pg_current_xact_id()::text::bigint;
     boundary := pubsub.own_snapshot();
     for position in
-        select distinct on (c.subscription, c.lane) c.* from pubsub.cursors c order by c.subscription, c.lane, c.seq desc
+        select c.* from pubsub.positions() c order by c.subscription, c.lane
     loop
         select * into ahead from pubsub.unread(position, pubsub.far_snapshot(), old_floor);
         insert into pubsub.cursors (

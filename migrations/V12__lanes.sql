@@ -333,10 +333,7 @@ begin
     end if;
     boundary := pubsub.own_snapshot();
     for position in
-        select distinct on (c.lane) c.*
-          from pubsub.cursors c
-         where c.subscription = change_lanes.subscription
-         order by c.lane, c.seq desc
+        select c.* from pubsub.positions(subscription) c order by c.lane
     loop
         insert into pubsub.mailbox (
             subscription, lane, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes,

@@ -183,11 +183,11 @@ begin
 end
 $$;
 
--- Where the subscriptions stand: the newest cursor row of each lane.
+-- Where the subscriptions stand, or one of them: the newest cursor row of each lane.
 --
 -- Without JIT, here and below: the planner takes these for large, and compiling them would take a hundred times as long as
 -- running them.
-create function pubsub.positions() returns setof pubsub.cursors
+create function pubsub.positions(of_subscription integer default null) returns setof pubsub.cursors
 language sql stable
 set jit = off
 set search_path = pg_catalog, pg_temp
@@ -201,7 +201,8 @@ begin atomic
           where c.subscription = s.id and c.lane = of_lane
           order by c.subscription desc, c.lane desc, c.seq desc
           limit 1
-     ) c;
+     ) c
+     where of_subscription is null or s.id = of_subscription;
 end;
 
 -- Whether everything in a partition has been claimed.
@@ -305,8 +306,8 @@ begin
             or not pg_try_advisory_xact_lock(pubsub.claiming_lock_class(held.lane), held.subscription);
         select s.* into reader from pubsub.subscriptions s where s.id = held.subscription;
         select c.* into here
-          from pubsub.positions() c
-         where c.subscription = held.subscription and c.lane = held.lane;
+          from pubsub.positions(held.subscription) c
+         where c.lane = held.lane;
         continue when not found;
         boundary := pubsub.own_snapshot();
         if not exists (select from pubsub.first_unread(reader, here)) then

@@ -189,9 +189,8 @@ begin
     end if;
     resumed.missed := resumed.missed + (
         select coalesce(sum(pubsub.count_missed(resumed, c, l.partition)), 0)
-          from pubsub.positions() c
+          from pubsub.positions(resumed.id) c
          cross join pubsub.leaving_partitions() l
-         where c.subscription = resumed.id
     );
     update pubsub.subscriptions s
        set suspended_at = null,

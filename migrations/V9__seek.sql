@@ -222,10 +222,7 @@ begin
     replayed := 0;
     skipped := 0;
     for position in
-        select distinct on (c.lane) c.*
-          from pubsub.cursors c
-         where c.subscription = of_subscription.id
-         order by c.lane, c.seq desc
+        select c.* from pubsub.positions(of_subscription.id) c order by c.lane
     loop
         select * into counted from pubsub.count_seek(of_subscription, position, target);
         replayed := replayed + counted.replayed;
@@ -237,10 +234,7 @@ begin
     end if;
     -- Apart from the counting, which may take long: nobody claims from a lane while its lock is held.
     for position in
-        select distinct on (c.lane) c.*
-          from pubsub.cursors c
-         where c.subscription = of_subscription.id
-         order by c.lane, c.seq desc
+        select c.* from pubsub.positions(of_subscription.id) c order by c.lane
     loop
         perform pg_advisory_xact_lock(pubsub.claiming_lock_class(position.lane), of_subscription.id);
         select * into position

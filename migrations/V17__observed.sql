@@ -13,12 +13,9 @@ begin
     return query
     select sum(ahead.events)::bigint, min(ahead.oldest)
       from (
-          select distinct on (c.lane)
-                 s.channel, s.lanes, c.lane, c.read_snapshot, coalesce(c.window_position, c.read_sequence) as position
+          select s.channel, s.lanes, c.lane, c.read_snapshot, coalesce(c.window_position, c.read_sequence) as position
             from pubsub.subscriptions s
-            join pubsub.cursors c on c.subscription = s.id
-           where s.id = count_unread.subscription
-           order by c.lane, c.seq desc
+            join pubsub.positions(count_unread.subscription) c on c.subscription = s.id
       ) at
      cross join lateral (
          select count(*) as events, min(e.published_at) as oldest
