@@ -124,17 +124,18 @@ impl Listener {
                 Some(rest) => return actor.await_silence(patience, rest, context),
                 None => {}
             }
-            let patience = self::patience();
+            let patience = draw_patience();
             actor.await_silence(patience, patience, context);
         });
     }
 
     fn probe(&mut self, context: &mut Context<Self>) {
         let Some(listening) = &self.listening else { return };
-        let asked_at = Instant::now();
-        let probing = Rc::clone(&listening.ears).probe(PROBE_DEADLINE);
-        context.spawn(probing.into_actor(self).map(|sent, actor, context| {
-            if let Err(error) = sent {
+        let (asked_at, ears) = (Instant::now(), Rc::clone(&listening.ears));
+        let probing = Rc::clone(&ears).probe(PROBE_DEADLINE);
+        context.spawn(probing.into_actor(self).map(move |sent, actor, context| {
+            let is_current = actor.listening.as_ref().is_some_and(|now| Rc::ptr_eq(&now.ears, &ears));
+            if let (Err(error), true) = (sent, is_current) {
                 actor.lost(&error_chain(&error), context);
             }
         }));
@@ -150,7 +151,7 @@ impl Listener {
 }
 
 /// How long a listener puts up with silence this time.
-fn patience() -> Duration {
+fn draw_patience() -> Duration {
     SILENCE.mul_f64(1.0 - fastrand::f64() / 4.0)
 }
 
@@ -159,7 +160,7 @@ impl Actor for Listener {
 
     fn started(&mut self, context: &mut Self::Context) {
         self.connect(context);
-        let patience = patience();
+        let patience = draw_patience();
         self.await_silence(patience, patience, context);
     }
 }
