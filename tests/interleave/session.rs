@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pubsub_tests::connect;
 use tokio::task::JoinHandle;
@@ -45,11 +46,17 @@ pub(crate) struct Session {
     running: Option<Running>,
 }
 
+/// What a step came to, and as the how manieth of all.
+type Ended = (u64, Result<Effect, Violation>);
+
+/// Steps that have ended, of all stages.
+static ENDED: AtomicU64 = AtomicU64::new(0);
+
 /// A step that was begun.
 struct Running {
     step: Step,
-    task: JoinHandle<Result<Effect, Violation>>,
-    ended: Option<Result<Effect, Violation>>,
+    task: JoinHandle<Ended>,
+    ended: Option<Ended>,
     /// It waits for a lock, or did when somebody last looked.
     waits: bool,
 }
@@ -90,7 +97,10 @@ impl Session {
         };
         let call = Call::new(inner, cast, account);
         let connection = Arc::clone(&self.connection);
-        let task = tokio::spawn(async move { connection.run(opens, call).await });
+        let task = tokio::spawn(async move {
+            let effect = connection.run(opens, call).await;
+            (ENDED.fetch_add(1, Ordering::Relaxed), effect)
+        });
         self.running = Some(Running { step, task, ended: None, waits: false });
     }
 
@@ -103,18 +113,24 @@ impl Session {
         }
     }
 
-    /// If the step that was begun has ended: what has become visible with it.
-    pub(crate) fn take_ended(&mut self) -> Option<Result<Vec<Effect>, Violation>> {
-        if self.running.is_none() || self.is_busy() {
+    /// Whether a step has ended and was not taken.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.is_running() && !self.is_busy()
+    }
+
+    /// If the step that was begun has ended: as the how manieth of all, and what has become visible with it.
+    pub(crate) fn take_ended(&mut self) -> Option<(u64, Result<Vec<Effect>, Violation>)> {
+        if !self.has_ended() {
             return None;
         }
         let Running { step, ended, .. } = self.running.take()?;
-        let effect = match ended? {
-            Ok(effect) => effect,
-            Err(violation) => return Some(Err(format!("{step:?}: {violation}"))),
-        };
-        let pending = self.pending.take();
-        Some(Ok(match (step, pending) {
+        let (nth, effect) = ended?;
+        let effects = effect.map(|effect| self.visible(step, effect));
+        Some((nth, effects.map_err(|violation| format!("{step:?}: {violation}"))))
+    }
+
+    fn visible(&mut self, step: Step, effect: Effect) -> Vec<Effect> {
+        match (step, self.pending.take()) {
             (Step::Open(_), _) => {
                 self.pending = Some(vec![effect]);
                 Vec::new()
@@ -128,7 +144,7 @@ impl Session {
                 Vec::new()
             }
             (_, None) => vec![effect],
-        }))
+        }
     }
 }
 

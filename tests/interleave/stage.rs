@@ -96,7 +96,8 @@ const CAST: &str =
 /// Schedules between two of these: the little tables are read in full, dead rows and all.
 const TIDY_EVERY: usize = 100;
 const TIDY: &str =
-    "vacuum pubsub.processes, pubsub.leases, pubsub.mailbox, pubsub.dead_letters, pubsub.cursors";
+    "vacuum pubsub.processes, pubsub.leases, pubsub.mailbox, pubsub.dead_letters, pubsub.cursors,
+    pubsub.subscriptions, pubsub.lanes, pubsub.runners";
 
 pub(crate) struct Stage {
     database: Database,
@@ -176,38 +177,45 @@ impl Stage {
         play.account.close(swept)
     }
 
-    /// Takes every step that is due, until nothing is, or those that have any wait for locks of others.
+    /// Takes every step that is due, one at a time, until nothing is, or those that have any wait for locks of others.
     async fn advance(&mut self, play: &mut Play) -> Result<(), Violation> {
         loop {
             self.take_ended(play)?;
-            for (session, due) in self.sessions.iter_mut().zip(&mut play.due) {
-                if !session.is_running() && !due.is_empty() {
-                    session.begin(due.remove(0), &play.cast, &play.account);
-                }
+            if !self.is_at_rest().await? {
+                continue;
             }
-            if !self.sessions.iter().any(Session::is_busy) {
+            let mut ready = self.sessions.iter_mut().zip(&mut play.due);
+            let Some((session, due)) = ready.find(|(session, due)| !session.is_running() && !due.is_empty())
+            else {
                 return Ok(());
-            }
-            let busy = self.sessions.iter_mut().filter(|session| session.is_busy());
-            let ends: Vec<_> = busy.map(|session| Box::pin(session.end())).collect();
-            let in_time = tokio::time::timeout(PATIENCE, select_all(ends)).await.is_ok();
-            let all_ended = self.sessions.iter().all(|session| !session.is_running() || session.is_busy());
-            if !in_time && self.all_wait().await? && all_ended {
-                return Ok(());
-            }
+            };
+            session.begin(due.remove(0), &play.cast, &play.account);
         }
     }
 
-    /// Enters what has ended, in the order of the commits: whoever waited for a lock comes after whoever had it.
+    /// Whether everybody whose step is under way waits for somebody else: only then is it known what a step that begins now
+    /// comes after.
+    async fn is_at_rest(&mut self) -> Result<bool, Violation> {
+        let has_ended = self.sessions.iter().any(Session::has_ended);
+        let busy = self.sessions.iter_mut().filter(|session| session.is_busy());
+        let ends: Vec<_> = busy.map(|session| Box::pin(session.end())).collect();
+        if ends.is_empty() {
+            return Ok(!has_ended);
+        }
+        let in_time = tokio::time::timeout(PATIENCE, select_all(ends)).await.is_ok();
+        Ok(!in_time && self.all_wait().await? && !has_ended)
+    }
+
+    /// Enters what has ended, in the order of the commits: whoever waited for a lock comes after whoever had it, and
+    /// otherwise as they ended.
     fn take_ended(&mut self, play: &mut Play) -> Result<(), Violation> {
         for waited in [false, true] {
-            for session in &mut self.sessions {
-                if session.waits() == waited
-                    && let Some(effects) = session.take_ended()
-                {
-                    for effect in effects? {
-                        play.account.enter(effect)?;
-                    }
+            let ended = self.sessions.iter_mut().filter(|session| session.waits() == waited);
+            let mut ended: Vec<_> = ended.filter_map(Session::take_ended).collect();
+            ended.sort_by_key(|(nth, _)| *nth);
+            for (_, effects) in ended {
+                for effect in effects? {
+                    play.account.enter(effect)?;
                 }
             }
             if self.sessions.iter().any(|session| session.is_busy() && !session.waits()) {
