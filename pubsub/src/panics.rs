@@ -2,7 +2,7 @@
 //!
 //! A panic in a handler's future is caught by tokio, which keeps its message to itself, and actix lets the answer's
 //! channel close without a word. So a hook, chained before the one the application has, notes each panic of a thread
-//! that [`watch`]es, and a [`Witness`] that travels inside the delivery says which delivery it was.
+//! that [`watch`]es, and a [`PanicProbe`] that travels inside the delivery says which delivery it was.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -95,82 +95,82 @@ pub(crate) fn take_oldest() -> Option<Panic> {
 
 /// Travels inside a delivery. Dropped while its thread panics, it takes the panic down as that delivery's.
 #[derive(Debug)]
-pub(crate) struct Witness(Arc<OnceLock<Panic>>);
+pub(crate) struct PanicProbe(Arc<OnceLock<Panic>>);
 
-/// What a [`Witness`] saw.
+/// What a [`PanicProbe`] saw.
 #[derive(Debug)]
-pub(crate) struct Testimony(Arc<OnceLock<Panic>>);
+pub(crate) struct PanicReport(Arc<OnceLock<Panic>>);
 
-impl Witness {
-    /// A witness, and where its testimony will be.
-    pub(crate) fn new() -> (Self, Testimony) {
+impl PanicProbe {
+    /// A probe, and where its report will be.
+    pub(crate) fn new() -> (Self, PanicReport) {
         let seen = Arc::new(OnceLock::new());
-        (Self(Arc::clone(&seen)), Testimony(seen))
+        (Self(Arc::clone(&seen)), PanicReport(seen))
     }
 }
 
-impl Testimony {
+impl PanicReport {
     /// The panic that dropped the delivery, if one did.
     pub(crate) fn panic(&self) -> Option<&Panic> {
         self.0.get()
     }
 }
 
-impl Drop for Witness {
+impl Drop for PanicProbe {
     fn drop(&mut self) {
         if std::thread::panicking()
             && let Some(panic) = take_newest()
         {
-            // Only this witness sets it, and it is dropped once.
+            // Only this probe sets it, and it is dropped once.
             self.0.get_or_init(|| panic);
         }
     }
 }
 
 #[cfg(feature = "testing")]
-mod sabotage {
+mod injection {
     use std::sync::{Mutex, MutexGuard, PoisonError};
     use std::task::Waker;
 
     #[derive(Default)]
-    struct Strikes {
+    struct Injected {
         due: Vec<String>,
         /// Whom to wake for a strike.
         targets: Vec<(&'static str, Waker)>,
     }
 
-    static STRIKES: Mutex<Strikes> = Mutex::new(Strikes { due: Vec::new(), targets: Vec::new() });
+    static INJECTED: Mutex<Injected> = Mutex::new(Injected { due: Vec::new(), targets: Vec::new() });
 
-    fn strikes() -> MutexGuard<'static, Strikes> {
-        STRIKES.lock().unwrap_or_else(PoisonError::into_inner)
+    fn injected() -> MutexGuard<'static, Injected> {
+        INJECTED.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a system actor of this process panic.
-    pub(crate) fn strike(actor: &str) {
-        let mut strikes = strikes();
-        strikes.due.push(actor.to_owned());
-        for (_, waker) in strikes.targets.extract_if(.., |(name, _)| *name == actor) {
+    pub(crate) fn inject_panic(actor: &str) {
+        let mut injected = injected();
+        injected.due.push(actor.to_owned());
+        for (_, waker) in injected.targets.extract_if(.., |(name, _)| *name == actor) {
             waker.wake();
         }
     }
 
     /// Whether every strike has hit.
-    pub(crate) fn all_have_hit() -> bool {
-        strikes().due.is_empty()
+    pub(crate) fn all_injected_panics_happened() -> bool {
+        injected().due.is_empty()
     }
 
     /// Panics if a strike at this actor is due; if not, it is woken when one is.
-    pub(crate) fn strike_if_due(actor: &'static str, waker: &Waker) {
-        let mut strikes = strikes();
-        if let Some(at) = strikes.due.iter().position(|name| name == actor) {
-            strikes.due.swap_remove(at);
-            drop(strikes);
+    pub(crate) fn panic_if_injected(actor: &'static str, waker: &Waker) {
+        let mut injected = injected();
+        if let Some(at) = injected.due.iter().position(|name| name == actor) {
+            injected.due.swap_remove(at);
+            drop(injected);
             panic!("struck by a test");
         }
-        strikes.targets.retain(|(name, target)| *name != actor || !target.will_wake(waker));
-        strikes.targets.push((actor, waker.clone()));
+        injected.targets.retain(|(name, target)| *name != actor || !target.will_wake(waker));
+        injected.targets.push((actor, waker.clone()));
     }
 }
 
 #[cfg(feature = "testing")]
-pub(crate) use sabotage::{all_have_hit, strike, strike_if_due};
+pub(crate) use injection::{all_injected_panics_happened, inject_panic, panic_if_injected};

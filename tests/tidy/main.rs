@@ -109,7 +109,10 @@ fn every_rule_can_fail() {
         found(actors, "pubsub/src/actors/dispatcher.rs", "use crate::actors::heartbeat::Heartbeat;"),
         [1]
     );
-    assert_eq!(found(actors, "pubsub/src/actors/cell.rs", "use crate::actors::line::Line;"), nothing);
+    assert_eq!(
+        found(actors, "pubsub/src/actors/handler_host.rs", "use crate::actors::handler_link::HandlerLink;"),
+        nothing
+    );
 
     assert_eq!(
         found(purity, "pubsub/src/policy/demand.rs", "let now = Instant::now();\nasync fn f() {}"),

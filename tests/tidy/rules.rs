@@ -36,8 +36,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "Error",
             "migrate",
             "store::migrate::fingerprint",
-            "panics::strike",
-            "panics::all_have_hit",
+            "panics::inject_panic",
+            "panics::all_injected_panics_happened",
         ],
     ),
 ];
@@ -53,7 +53,7 @@ const PLACES: &[(&str, &[&str])] = &[
 ];
 
 /// What an actor may import beside its own submodules: what all of them share.
-const SHARED: &[&str] = &["message", "line", "thread"];
+const SHARED: &[&str] = &["message", "handler_link", "arbiter_thread"];
 
 /// What would make a decision depend on more than its arguments.
 const IMPURE: &[&str] = &[

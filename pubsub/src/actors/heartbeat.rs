@@ -1,9 +1,9 @@
 //! Tells the database that this process lives.
 //!
 //! Owns: the process's row, and the session it beats from · Receives: its timer, the end of its session · Sends:
-//! `Rejoined` when the process had been declared dead, `LifeEnded` when the server may have forgotten something · If it dies: restarted; a beat missed is made up by the next.
+//! `ProcessReregistered` when the process had been declared dead, `IncarnationEnded` when the server may have forgotten something · If it dies: restarted; a beat missed is made up by the next.
 
-use crate::actors::message::{LifeEnded, Rejoined};
+use crate::actors::message::{IncarnationEnded, ProcessReregistered};
 use crate::error::{Error, error_chain};
 use crate::model::process::ProcessId;
 use crate::policy::backoff::Backoff;
@@ -19,7 +19,7 @@ pub(crate) struct Heartbeat {
     deadline: Duration,
     registered: Registered,
     every: Duration,
-    told: Told,
+    recipients: Recipients,
     pulse: Option<Rc<Pulse>>,
     /// Failures since the last beat that was recorded.
     failures: u32,
@@ -38,9 +38,9 @@ pub(crate) struct Registered {
 
 /// Who is told of what.
 #[derive(Debug)]
-pub(crate) struct Told {
-    pub(crate) rejoined: Vec<Recipient<Rejoined>>,
-    pub(crate) life_ended: Vec<Recipient<LifeEnded>>,
+pub(crate) struct Recipients {
+    pub(crate) reregistered: Vec<Recipient<ProcessReregistered>>,
+    pub(crate) incarnation_ended: Vec<Recipient<IncarnationEnded>>,
 }
 
 /// Between two tries to come back. The first ones are quick: the others wait for half a second before they take a process
@@ -53,14 +53,14 @@ impl Heartbeat {
         deadline: Duration,
         registered: Registered,
         every: Duration,
-        told: Told,
+        recipients: Recipients,
     ) -> Self {
         Self {
             target,
             deadline,
             registered,
             every,
-            told,
+            recipients,
             pulse: None,
             failures: 0,
             beating: false,
@@ -108,7 +108,7 @@ impl Heartbeat {
                     actor.compare(recognized);
                 }
                 if let Some(id) = registered {
-                    actor.rejoined(id);
+                    actor.reregistered(id);
                 }
                 actor.every
             }
@@ -139,18 +139,18 @@ impl Heartbeat {
             tracing::warn!(news, "the database is not where it was");
         }
         if std::mem::replace(&mut self.registered.life, life) != life {
-            for recipient in &self.told.life_ended {
-                recipient.do_send(LifeEnded);
+            for recipient in &self.recipients.incarnation_ended {
+                recipient.do_send(IncarnationEnded);
             }
         }
     }
 
-    fn rejoined(&self, id: i64) {
+    fn reregistered(&self, id: i64) {
         let was = self.registered.process.get();
         self.registered.process.set(id);
         tracing::warn!(was, process = id, "this process was declared dead; it has registered again");
-        for recipient in &self.told.rejoined {
-            recipient.do_send(Rejoined);
+        for recipient in &self.recipients.reregistered {
+            recipient.do_send(ProcessReregistered);
         }
     }
 }

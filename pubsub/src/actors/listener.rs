@@ -1,9 +1,9 @@
 //! Turns PostgreSQL's notifications into wake-ups.
 //!
-//! Owns: the one LISTEN connection of the process · Receives: notifications, its timers, `Rejoined` · Sends: `Wake` to the
-//! dispatchers of a channel, `LookIntoMailbox` to the scheduler · If it dies: restarted; until it listens again the polls cover.
+//! Owns: the one LISTEN connection of the process · Receives: notifications, its timers, `ProcessReregistered` · Sends: `Wake` to the
+//! dispatchers of a channel, `MailboxChanged` to the scheduler · If it dies: restarted; until it listens again the polls cover.
 
-use crate::actors::message::{LookIntoMailbox, Rejoined, Wake};
+use crate::actors::message::{MailboxChanged, ProcessReregistered, Wake};
 use crate::error::{Error, error_chain};
 use crate::model::process::ProcessId;
 use crate::policy::backoff::Backoff;
@@ -35,7 +35,7 @@ pub(crate) struct Listener {
     /// Whose topic it listens to, beside that of all.
     process: ProcessId,
     dispatchers: HashMap<String, Vec<Recipient<Wake>>>,
-    scheduler: Recipient<LookIntoMailbox>,
+    scheduler: Recipient<MailboxChanged>,
     listening: Option<Listening>,
     /// Attempts to connect since the last success.
     attempts: u32,
@@ -55,7 +55,7 @@ impl Listener {
         deadline: Duration,
         process: ProcessId,
         dispatchers: HashMap<String, Vec<Recipient<Wake>>>,
-        scheduler: Recipient<LookIntoMailbox>,
+        scheduler: Recipient<MailboxChanged>,
     ) -> Self {
         Self { target, deadline, process, dispatchers, scheduler, listening: None, attempts: 0 }
     }
@@ -112,7 +112,7 @@ impl Listener {
         for dispatcher in self.dispatchers.values().flatten() {
             dispatcher.do_send(Wake);
         }
-        self.scheduler.do_send(LookIntoMailbox { after: Duration::ZERO });
+        self.scheduler.do_send(MailboxChanged { after: Duration::ZERO });
     }
 
     /// Probes once it has heard nothing for `patience`; it waits for `rest` of it now.
@@ -171,10 +171,10 @@ impl Supervised for Listener {
     }
 }
 
-impl Handler<Rejoined> for Listener {
+impl Handler<ProcessReregistered> for Listener {
     type Result = ();
 
-    fn handle(&mut self, _: Rejoined, context: &mut Self::Context) {
+    fn handle(&mut self, _: ProcessReregistered, context: &mut Self::Context) {
         self.follow(context);
     }
 }
@@ -191,7 +191,7 @@ impl StreamHandler<Result<Heard, Error>> for Listener {
                     dispatcher.do_send(Wake);
                 }
             }
-            Ok(Heard::Mailbox) => self.scheduler.do_send(LookIntoMailbox { after: Duration::ZERO }),
+            Ok(Heard::Mailbox) => self.scheduler.do_send(MailboxChanged { after: Duration::ZERO }),
             Ok(Heard::Probe) => {}
             Err(error) => self.lost(&error_chain(&error), context),
         }

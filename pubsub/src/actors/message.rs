@@ -26,20 +26,20 @@ pub(crate) struct MailboxDue {
 /// The mailbox may have changed: somebody rang, or this process settled a delivery that is due `after` this long.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub(crate) struct LookIntoMailbox {
+pub(crate) struct MailboxChanged {
     pub(crate) after: Duration,
 }
 
 /// This process was declared dead and has registered anew: what it held is no longer its own.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Rejoined;
+pub(crate) struct ProcessReregistered;
 
 /// The server crashed, or a standby was promoted: what was committed last may be gone. So the database may hold leases
 /// under our name that we have settled, and may know nothing of others.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub(crate) struct LifeEnded;
+pub(crate) struct IncarnationEnded;
 
 /// What became of deliveries, from the cell that ran them.
 #[derive(Debug, Message)]
@@ -64,7 +64,7 @@ pub(crate) struct Answer {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub(crate) struct HandlerDied {
-    pub(crate) death: Death,
+    pub(crate) death: ExitReason,
     /// When it starts again; zero is at once. Until then it takes no deliveries.
     pub(crate) wait: Duration,
     /// All its restarts.
@@ -73,23 +73,23 @@ pub(crate) struct HandlerDied {
 
 /// How a handler died.
 #[derive(Debug, Clone)]
-pub(crate) enum Death {
+pub(crate) enum ExitReason {
     /// It panicked.
     Panicked(Panic),
     /// It stopped its context.
     StoppedItself,
     /// Its atomic response took longer than this.
-    Overdue(Duration),
+    TimedOut(Duration),
     /// It has blocked its thread for longer than this, and is left behind.
     Blocked(Duration),
 }
 
-impl fmt::Display for Death {
+impl fmt::Display for ExitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Panicked(panic) => panic.fmt(f),
             Self::StoppedItself => f.write_str("it stopped itself"),
-            Self::Overdue(after) => write!(f, "its atomic response took longer than {after:?}"),
+            Self::TimedOut(after) => write!(f, "its atomic response took longer than {after:?}"),
             Self::Blocked(after) => write!(f, "it has blocked its thread for {after:?}"),
         }
     }
@@ -107,7 +107,7 @@ pub(crate) struct Drain;
 
 /// To a handler's cell. Bounded by the dispatcher: it never has more than `MAX_OUTSTANDING` deliveries out.
 #[derive(Debug)]
-pub(crate) enum CellCommand {
+pub(crate) enum HostCommand {
     /// Handle these, in this order.
     Deliver(Vec<ClaimedEvent>),
     /// Give back what has not begun.

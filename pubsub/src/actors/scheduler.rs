@@ -1,10 +1,10 @@
 //! Owns the retry mailbox's time: who is due when, and which processes are dead.
 //!
-//! Owns: the due timer · Receives: `LookIntoMailbox`, its timers · Sends: `MailboxDue` to the dispatcher whose deliveries
+//! Owns: the due timer · Receives: `MailboxChanged`, its timers · Sends: `MailboxDue` to the dispatcher whose deliveries
 //! are due; the dispatcher claims them, for only it knows how many its handler can take · If it dies: restarted; its state
 //! is in the tables.
 
-use crate::actors::message::{LookIntoMailbox, MailboxDue};
+use crate::actors::message::{MailboxChanged, MailboxDue};
 use crate::error::{Error, error_chain};
 use crate::model::process::ProcessId;
 use crate::policy::absence::{Absences, next_look};
@@ -190,10 +190,10 @@ impl Supervised for Scheduler {
     }
 }
 
-impl Handler<LookIntoMailbox> for Scheduler {
+impl Handler<MailboxChanged> for Scheduler {
     type Result = ();
 
-    fn handle(&mut self, look: LookIntoMailbox, context: &mut Self::Context) {
+    fn handle(&mut self, look: MailboxChanged, context: &mut Self::Context) {
         self.plan(look.after, context);
     }
 }

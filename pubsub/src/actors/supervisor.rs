@@ -18,9 +18,9 @@ use std::time::Instant;
 use tokio::time::Sleep;
 
 /// An actor's address before the actor: what lets two actors know each other from the start.
-pub(crate) struct Seat<A: Actor<Context = Context<A>>>(Context<A>);
+pub(crate) struct ActorSlot<A: Actor<Context = Context<A>>>(Context<A>);
 
-impl<A> Seat<A>
+impl<A> ActorSlot<A>
 where
     A: Supervised + Actor<Context = Context<A>> + Unpin,
 {
@@ -94,7 +94,7 @@ where
 {
     fn poll_actor(&mut self, context: &mut std::task::Context<'_>) -> Poll<()> {
         #[cfg(feature = "testing")]
-        panics::strike_if_due(self.name, context.waker());
+        panics::panic_if_injected(self.name, context.waker());
         Pin::new(&mut *self.actor).poll(context)
     }
 

@@ -5,7 +5,7 @@ use crate::model::event::{ClaimedEvent, EventId, Headers, Token};
 use crate::model::failure::Handled;
 use crate::model::older::Unreadable;
 use crate::model::process::ProcessId;
-use crate::panics::{Testimony, Witness};
+use crate::panics::{PanicProbe, PanicReport};
 use actix::Message;
 use jiff::Timestamp;
 use std::fmt;
@@ -42,7 +42,7 @@ pub struct Delivery<C> {
     subscription: Arc<str>,
     process: ProcessId,
     span: Span,
-    _witness: Witness,
+    _probe: PanicProbe,
 }
 
 impl<C: Channel> Delivery<C> {
@@ -51,9 +51,9 @@ impl<C: Channel> Delivery<C> {
         event: ClaimedEvent,
         subscription: Arc<str>,
         process: ProcessId,
-    ) -> Result<(Self, Testimony), Unreadable> {
+    ) -> Result<(Self, PanicReport), Unreadable> {
         let payload = C::decode(event.version.unsigned_abs(), &event.payload)?;
-        let (witness, testimony) = Witness::new();
+        let (probe, report) = PanicProbe::new();
         let span = tracing::info_span!(
             "delivery",
             channel = C::NAME,
@@ -61,7 +61,7 @@ impl<C: Channel> Delivery<C> {
             event = event.id.0,
             attempt = event.attempt
         );
-        Ok((Self { payload, event, subscription, process, span, _witness: witness }, testimony))
+        Ok((Self { payload, event, subscription, process, span, _probe: probe }, report))
     }
 
     /// Where the event stands in the log: the same for every subscription and every attempt.

@@ -99,8 +99,8 @@ impl Leases {
 
     /// What should be settled at `now`: every lease that is answered in full, and every answer that has waited for
     /// [`LINGER`]. One settlement per lease at a time; tell [`settled`](Self::settled) or [`failed`](Self::failed).
-    pub(crate) fn ripe(&mut self, now: Instant) -> Vec<Settlement> {
-        let mut ripe = Vec::new();
+    pub(crate) fn ready(&mut self, now: Instant) -> Vec<Settlement> {
+        let mut ready = Vec::new();
         for (&token, held) in &mut self.held {
             let Some(since) = held.since else { continue };
             let complete = held.outstanding.is_empty();
@@ -111,9 +111,9 @@ impl Leases {
             held.since = None;
             let done = std::mem::take(&mut held.done);
             let dispositions = std::mem::take(&mut held.dispositions);
-            ripe.push(Settlement { token, done, dispositions, whole: complete });
+            ready.push(Settlement { token, done, dispositions, whole: complete });
         }
-        ripe
+        ready
     }
 
     /// No answer need wait for more of its lease.
@@ -139,7 +139,7 @@ impl Leases {
         news
     }
 
-    /// A settlement's fate is unknown: it will be ripe again at once.
+    /// A settlement's fate is unknown: it will be ready again at once.
     pub(crate) fn failed(&mut self, settlement: Settlement, now: Instant) {
         let Some(held) = self.held.get_mut(&settlement.token) else {
             self.unsettled = self.unsettled.saturating_sub(settlement.size());
@@ -216,12 +216,12 @@ mod tests {
         leases.hold(Token(1), EventId(10), START);
         leases.hold(Token(1), EventId(11), START);
         assert!(leases.answer(Token(1), EventId(10), None, now));
-        assert_eq!(leases.ripe(now), []);
+        assert_eq!(leases.ready(now), []);
         assert!(leases.answer(Token(1), EventId(11), Some(retry(11)), now));
-        let ripe = leases.ripe(now);
-        assert_eq!(ripe[0].acknowledged(), None);
-        assert_eq!(ripe[0].dispositions, [retry(11)]);
-        assert!(leases.settled(&ripe[0], true));
+        let ready = leases.ready(now);
+        assert_eq!(ready[0].acknowledged(), None);
+        assert_eq!(ready[0].dispositions, [retry(11)]);
+        assert!(leases.settled(&ready[0], true));
         assert!(leases.is_empty());
         assert_eq!((leases.outstanding(), leases.unsettled()), (0, 0));
     }
@@ -234,9 +234,9 @@ mod tests {
         leases.hold(Token(1), EventId(11), START);
         leases.answer(Token(1), EventId(10), None, now);
         assert!(leases.lingers());
-        let ripe = leases.ripe(now + LINGER);
-        assert_eq!(ripe[0].acknowledged(), Some([10].as_slice()));
-        leases.settled(&ripe[0], true);
+        let ready = leases.ready(now + LINGER);
+        assert_eq!(ready[0].acknowledged(), Some([10].as_slice()));
+        leases.settled(&ready[0], true);
         assert_eq!((leases.outstanding(), leases.unsettled()), (1, 0));
         assert_eq!(leases.unanswered(), [(Token(1), EventId(11))]);
         assert_eq!(leases.start(Token(1), EventId(10)), None);
@@ -255,9 +255,9 @@ mod tests {
         let mut leases = Leases::default();
         leases.hold(Token(1), EventId(10), START);
         leases.answer(Token(1), EventId(10), None, now);
-        let first = leases.ripe(now).remove(0);
+        let first = leases.ready(now).remove(0);
         leases.failed(first, now);
-        let second = leases.ripe(now).remove(0);
+        let second = leases.ready(now).remove(0);
         assert!(!leases.settled(&second, false));
         assert!(leases.is_empty());
     }
@@ -287,7 +287,7 @@ mod tests {
                         let disposition = (event.0 % 3 == 0).then(|| retry(event.0));
                         prop_assert!(leases.answer(token, event, disposition, now));
                     },
-                    1 => flying.extend(leases.ripe(now)),
+                    1 => flying.extend(leases.ready(now)),
                     2 => if let Some(settlement) = flying.pop() {
                         settled += settlement.size();
                         leases.settled(&settlement, true);

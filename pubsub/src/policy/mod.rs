@@ -5,11 +5,11 @@
 
 pub(crate) mod absence;
 pub(crate) mod backoff;
-pub(crate) mod demand;
 pub(crate) mod disposition;
-pub(crate) mod feed;
 pub(crate) mod leases;
 pub(crate) mod order;
+pub(crate) mod prefetch;
+pub(crate) mod ready_queue;
 pub(crate) mod reminder;
 pub(crate) mod restart;
 pub(crate) mod xids;

@@ -1,9 +1,9 @@
 //! The handle to a running runtime.
 
 use super::builder::Builder;
+use crate::actors::arbiter_thread::ArbiterThread;
 use crate::actors::dispatcher::Dispatcher;
 use crate::actors::message::Drain;
-use crate::actors::thread::Thread;
 use crate::error::{Error, error_chain};
 use crate::model::channel::Channel;
 use crate::model::dead_letter::DeadLetter;
@@ -29,7 +29,7 @@ pub(super) struct Served {
 
 /// What a handle is made of.
 pub(super) struct Parts {
-    pub(super) system: Thread,
+    pub(super) system: ArbiterThread,
     pub(super) served: Vec<Served>,
     pub(super) store: Store,
     pub(super) process: ProcessId,

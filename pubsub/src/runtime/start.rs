@@ -3,15 +3,15 @@
 use super::builder::{Builder, Declaration};
 use super::handle::{Parts, PubSub, Served};
 use super::subscription::Subscription;
-use crate::actors::dispatcher::{Brief, Dispatcher, StartCell};
-use crate::actors::heartbeat::{Heartbeat, Registered, Told};
+use crate::actors::arbiter_thread::ArbiterThread;
+use crate::actors::dispatcher::{Dispatcher, DispatcherConfig, StartHost};
+use crate::actors::handler_link::{HandlerConfig, StartedEvents};
+use crate::actors::heartbeat::{Heartbeat, Recipients, Registered};
 use crate::actors::janitor::Janitor;
-use crate::actors::line::{Assignment, Begun};
 use crate::actors::listener::Listener;
 use crate::actors::message::Wake;
 use crate::actors::scheduler::{Mailbox, Scheduler};
-use crate::actors::supervisor::Seat;
-use crate::actors::thread::Thread;
+use crate::actors::supervisor::ActorSlot;
 use crate::config::Config;
 use crate::error::Error;
 use crate::model::process::ProcessId;
@@ -42,11 +42,11 @@ pub(super) async fn start(builder: Builder) -> Result<PubSub, Error> {
         tracing::warn!(news, "the database is not where it was");
     }
 
-    let system = Thread::start()?;
+    let system = ArbiterThread::start()?;
     let home = runtime_of(&system).await?;
     let store = target.store(&home, config.connections, config.deadline);
     declare(&store, &declarations, &retentions).await?;
-    let mut posts = Vec::with_capacity(subscriptions.len());
+    let mut hosted = Vec::with_capacity(subscriptions.len());
     for mut subscription in subscriptions {
         let Subscription {
             channel, name, max_attempts, max_panics, lanes, from_beginning, unread_limit, ..
@@ -55,30 +55,30 @@ pub(super) async fn start(builder: Builder) -> Result<PubSub, Error> {
         if let Some(limit) = unread_limit {
             store.set_unread_limit(channel, name, *limit).await?;
         }
-        if let Some(start_cell) = subscription.start_cell.take() {
-            posts.push(Post { id, subscription, start_cell, thread: Thread::start()? });
+        if let Some(start_host) = subscription.start_host.take() {
+            hosted.push(HostedSubscription { id, subscription, start_host, thread: ArbiterThread::start()? });
         }
     }
     let host = host_name();
     let process = ProcessId::new(store.register_process(&host).await?);
     let registered = Registered { host, process: process.clone(), life };
-    tracing::info!(process = process.get(), subscriptions = posts.len(), "the pubsub runtime starts");
+    tracing::info!(process = process.get(), subscriptions = hosted.len(), "the pubsub runtime starts");
 
     let wiring = Wiring { target, config, store, registered };
     let (answer, wired) = oneshot::channel();
     let plan = wiring.clone();
-    system.spawn_fn(move || drop(answer.send(plan.wire(posts))));
+    system.spawn_fn(move || drop(answer.send(plan.wire(hosted))));
     let served = wired.await.map_err(|_| Error::Stopped)?;
     let Wiring { store, .. } = wiring;
     Ok(PubSub::new(Parts { system, served, store, process }))
 }
 
 /// A subscription that runs here, its id, and the thread its handler will live on.
-struct Post {
+struct HostedSubscription {
     id: i32,
     subscription: Subscription,
-    start_cell: StartCell,
-    thread: Thread,
+    start_host: StartHost,
+    thread: ArbiterThread,
 }
 
 /// What all actors are made of.
@@ -92,13 +92,13 @@ struct Wiring {
 
 impl Wiring {
     /// Starts every actor. Runs on the system arbiter, where they live.
-    fn wire(self, posts: Vec<Post>) -> Vec<Served> {
+    fn wire(self, hosted: Vec<HostedSubscription>) -> Vec<Served> {
         let Self { target, config, store, registered } = self;
-        let scheduler = Seat::<Scheduler>::new();
+        let scheduler = ActorSlot::<Scheduler>::new();
         let mut served = Vec::new();
         let mut sleepers: HashMap<String, Vec<Recipient<Wake>>> = HashMap::new();
         let mut mailboxes = HashMap::new();
-        for Post { id, subscription, start_cell, thread } in posts {
+        for HostedSubscription { id, subscription, start_host, thread } in hosted {
             let Subscription {
                 channel,
                 version,
@@ -112,14 +112,14 @@ impl Wiring {
                 ..
             } = subscription;
             let gauges = Arc::new(Gauges::default());
-            let assignment = Assignment {
+            let handler = HandlerConfig {
                 subscription: Arc::clone(&name),
                 process: registered.process.clone(),
                 concurrency,
                 timeout,
-                begun: Begun::default(),
+                started: StartedEvents::default(),
             };
-            let brief = Brief {
+            let config = DispatcherConfig {
                 store: store.clone(),
                 subscription: id,
                 channel,
@@ -128,14 +128,14 @@ impl Wiring {
                 limits: Limits { max_attempts, max_panics },
                 backoff,
                 poll_interval: config.poll_interval,
-                assignment,
-                start_cell,
+                handler,
+                start_host,
                 scheduler: scheduler.address().recipient(),
                 gauges: Arc::clone(&gauges),
             };
-            let seat = Seat::<Dispatcher>::new();
-            let dispatcher = Dispatcher::new(brief, thread, &seat.address());
-            let dispatcher = seat.start("dispatcher", dispatcher);
+            let slot = ActorSlot::<Dispatcher>::new();
+            let dispatcher = Dispatcher::new(config, thread, &slot.address());
+            let dispatcher = slot.start("dispatcher", dispatcher);
             sleepers.entry(channel.to_owned()).or_default().push(dispatcher.clone().recipient());
             mailboxes.insert(id, Mailbox { dispatcher: dispatcher.clone().recipient(), version });
             served.push(Served { channel, subscription: name, dispatcher, gauges });
@@ -151,26 +151,26 @@ impl Wiring {
                 config.silence_limit,
             ),
         );
-        let listener = Seat::<Listener>::new();
+        let listener = ActorSlot::<Listener>::new();
         let dispatchers = served.iter().map(|Served { dispatcher, .. }| dispatcher);
-        let told = Told {
-            rejoined: dispatchers
+        let recipients = Recipients {
+            reregistered: dispatchers
                 .clone()
                 .map(|dispatcher| dispatcher.clone().recipient())
                 .chain([listener.address().recipient()])
                 .collect(),
-            life_ended: dispatchers.map(|dispatcher| dispatcher.clone().recipient()).collect(),
+            incarnation_ended: dispatchers.map(|dispatcher| dispatcher.clone().recipient()).collect(),
         };
         let process = registered.process.clone();
-        Seat::new().start(
+        ActorSlot::new().start(
             "heartbeat",
-            Heartbeat::new(target.clone(), config.deadline, registered, config.heartbeat, told),
+            Heartbeat::new(target.clone(), config.deadline, registered, config.heartbeat, recipients),
         );
         listener.start(
             "listener",
             Listener::new(target.clone(), config.deadline, process, sleepers, scheduler.recipient()),
         );
-        Seat::new()
+        ActorSlot::new()
             .start("janitor", Janitor::new(store, target, config.unread_after, config.transaction_after));
         served
     }

@@ -1,7 +1,7 @@
 //! What a subscription is told at the builder, before anything runs.
 
-use crate::actors::cell;
-use crate::actors::dispatcher::StartCell;
+use crate::actors::dispatcher::StartHost;
+use crate::actors::handler_host;
 use crate::config::{DEFAULT_CONCURRENCY, DEFAULT_LANES, MAX_LANES};
 use crate::model::channel::Channel;
 use crate::model::delivery::Delivery;
@@ -152,7 +152,7 @@ pub(super) struct Subscription {
     pub(super) from_beginning: bool,
     pub(super) unread_limit: Option<Option<Duration>>,
     /// `None`: its handler runs in other processes.
-    pub(super) start_cell: Option<StartCell>,
+    pub(super) start_host: Option<StartHost>,
 }
 
 impl Subscription {
@@ -166,13 +166,13 @@ impl Subscription {
         H: Handler<Delivery<C>> + Actor<Context = Context<H>>,
     {
         let factory = Arc::new(Mutex::new(factory));
-        let start_cell: StartCell = Box::new(move |arbiter, line| {
+        let start_host: StartHost = Box::new(move |arbiter, link| {
             let factory = Arc::clone(&factory);
-            // Poisoned by a factory that panicked, which is for the cell to see to.
+            // Poisoned by a factory that panicked, which is for the handler host to handle.
             let build = move || factory.lock().unwrap_or_else(PoisonError::into_inner)();
-            arbiter.spawn_fn(move || drop(actix_rt::spawn(cell::run::<C, H, _>(line, build))));
+            arbiter.spawn_fn(move || drop(actix_rt::spawn(handler_host::run::<C, H, _>(link, build))));
         });
-        Self { start_cell: Some(start_cell), ..Self::elsewhere::<C>(name, options) }
+        Self { start_host: Some(start_host), ..Self::elsewhere::<C>(name, options) }
     }
 
     /// A subscription without a handler of this process.
@@ -189,7 +189,7 @@ impl Subscription {
             lanes: options.lanes.unwrap_or(if C::ORDERED { DEFAULT_LANES } else { 0 }),
             from_beginning: options.from_beginning,
             unread_limit: options.unread_limit,
-            start_cell: None,
+            start_host: None,
         }
     }
 }

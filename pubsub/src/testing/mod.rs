@@ -60,10 +60,10 @@ pub use url::server_url;
 /// Makes one of pubsub's own actors in this process panic: `listener`, `dispatcher`, `scheduler`, `heartbeat` or
 /// `janitor`. It is restarted; for tests that want to see it.
 pub fn strike(actor: &str) {
-    crate::panics::strike(actor);
+    crate::panics::inject_panic(actor);
 }
 
 /// Whether every [`strike`] has hit its actor.
 pub fn strikes_have_hit() -> bool {
-    crate::panics::all_have_hit()
+    crate::panics::all_injected_panics_happened()
 }

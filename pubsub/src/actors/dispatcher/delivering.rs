@@ -1,7 +1,7 @@
 //! How claimed events get to the handler, or back.
 
 use super::Dispatcher;
-use crate::actors::message::CellCommand;
+use crate::actors::message::HostCommand;
 use crate::model::event::{ClaimedEvent, Start};
 use crate::model::outcome::Outcome;
 use tokio::sync::mpsc::error::TrySendError;
@@ -13,23 +13,23 @@ impl Dispatcher {
             let start = Start { attempt: event.attempt, panics: event.panics };
             self.leases.hold(event.token, event.id, start);
         }
-        if self.draining() || self.suspended {
+        if self.draining() || self.quarantined {
             return self.give_back(&events);
         }
         self.sort_out_versions(events, from_mailbox);
-        self.feed_the_handler();
+        self.release_ready();
     }
 
     /// Hands the cell what may begin. What it cannot take, which only a dying arbiter cannot, is given back.
-    pub(super) fn feed_the_handler(&mut self) {
-        let with_the_handler = self.leases.outstanding() - self.feed.len();
-        let events = self.feed.release(with_the_handler + self.leases.unsettled());
+    pub(super) fn release_ready(&mut self) {
+        let with_the_handler = self.leases.outstanding() - self.ready.len();
+        let events = self.ready.release(with_the_handler + self.leases.unsettled());
         if events.is_empty() {
             return;
         }
-        if let Err(refused) = self.workplace.commands.try_send(CellCommand::Deliver(events)) {
+        if let Err(refused) = self.handler_thread.commands.try_send(HostCommand::Deliver(events)) {
             let (TrySendError::Full(command) | TrySendError::Closed(command)) = refused;
-            if let CellCommand::Deliver(events) = command {
+            if let HostCommand::Deliver(events) = command {
                 self.give_back(&events);
             }
         }
@@ -37,7 +37,7 @@ impl Dispatcher {
 
     pub(super) fn give_back(&mut self, events: &[ClaimedEvent]) {
         for event in events {
-            self.feed.returned(event);
+            self.ready.returned(event);
             self.conclude(event.token, event.id, Outcome::Returned);
         }
     }

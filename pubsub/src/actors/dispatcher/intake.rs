@@ -1,12 +1,12 @@
 //! What the dispatcher does next to get events: one thing at a time, and never a claim without room for its events.
 
 use super::Dispatcher;
-use super::suspicion::Suspicion;
-use super::watch::{Row, Watch};
+use super::suspects::Suspects;
+use super::waiter::{Row, Waiter};
 use crate::error::{Error, error_chain};
 use crate::model::event::ClaimedEvent;
 use crate::policy::backoff::Backoff;
-use crate::policy::demand::MAX_OUTSTANDING;
+use crate::policy::prefetch::MAX_OUTSTANDING;
 use crate::store::Store;
 use crate::store::claim::Size;
 use crate::store::wait::WAITER_TTL;
@@ -24,8 +24,8 @@ const MAX_UNSETTLED: usize = 4 * MAX_OUTSTANDING;
 const GATHER: Duration = Duration::from_millis(2);
 
 /// First and longest pause between two looks while somebody is mid-publish.
-const FIRST_NAP: Duration = Duration::from_millis(2);
-const LONGEST_NAP: Duration = Duration::from_millis(50);
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Where the intake of events stands.
 #[derive(Debug)]
@@ -34,23 +34,23 @@ pub(super) struct Intake {
     working: bool,
     /// The log may have events that were not claimed. Cleared before a claim, not after: a `Wake` that lands while the
     /// query runs must cause one more claim, or its event waits for the poll.
-    log_ripe: bool,
+    log_ready: bool,
     /// The mailbox has due deliveries.
-    mailbox_ripe: bool,
-    pub(super) suspicion: Suspicion,
+    mailbox_ready: bool,
+    pub(super) suspects: Suspects,
     /// The mailbox had its turn last.
     mailbox_was_last: bool,
-    /// What was promised with the claim that is under way, or was last: see [`Demand::begins`](crate::policy::demand::Demand).
-    pub(super) promise: usize,
-    pub(super) watch: Watch,
+    /// What was promised with the claim that is under way, or was last: see [`Prefetch::begins`](crate::policy::prefetch::Prefetch).
+    pub(super) start_limit: usize,
+    pub(super) waiter: Waiter,
     /// The pause before the next look, while somebody is mid-publish: those who began before the waiter row do not ring.
-    restless: Option<Duration>,
+    repolling: Option<Duration>,
     /// The timer of that pause.
-    nap: Option<SpawnHandle>,
+    pause_timer: Option<SpawnHandle>,
     /// The poll interval has passed.
     poll: bool,
     /// A claim's answer was lost: the database may hold leases under our name that we do not know.
-    doubt: bool,
+    unknown_claim: bool,
     /// Failures since the last success.
     failures: u32,
 }
@@ -59,16 +59,16 @@ impl Default for Intake {
     fn default() -> Self {
         Self {
             working: false,
-            log_ripe: true,
-            mailbox_ripe: true,
-            suspicion: Suspicion::default(),
+            log_ready: true,
+            mailbox_ready: true,
+            suspects: Suspects::default(),
             mailbox_was_last: false,
-            promise: 0,
-            watch: Watch::default(),
-            restless: None,
-            nap: None,
+            start_limit: 0,
+            waiter: Waiter::default(),
+            repolling: None,
+            pause_timer: None,
             poll: false,
-            doubt: false,
+            unknown_claim: false,
             failures: 0,
         }
     }
@@ -84,49 +84,49 @@ pub(super) enum Step {
     Looked { events: Vec<ClaimedEvent>, quiet: bool },
     /// The poll of a sleeper, which also renews its waiter row now and then.
     Polled { events: Vec<ClaimedEvent>, renewed: bool },
-    /// Nothing is in doubt any more.
+    /// Nothing is in unknown_claim any more.
     Certain { returned: i64 },
 }
 
 impl Intake {
     /// The intake of a dispatcher that has lost its memory.
-    pub(super) fn after_doubt() -> Self {
-        Self { doubt: true, ..Self::default() }
+    pub(super) fn after_restart() -> Self {
+        Self { unknown_claim: true, ..Self::default() }
     }
 
     /// The process has a new id: the waiter row stands under the old one.
-    pub(super) fn rejoined(&mut self) {
-        self.watch.lost();
-        self.restless = None;
-        self.log_ripe = true;
-        self.mailbox_ripe = true;
-        self.suspicion.rejoined();
+    pub(super) fn reregistered(&mut self) {
+        self.waiter.lost();
+        self.repolling = None;
+        self.log_ready = true;
+        self.mailbox_ready = true;
+        self.suspects.reregistered();
     }
 
     /// The database may have forgotten what we know, and the waiter row with it.
-    pub(super) fn life_ended(&mut self) {
-        self.watch.lost();
-        self.restless = None;
-        self.doubt = true;
-        self.log_ripe = true;
-        self.mailbox_ripe = true;
+    pub(super) fn incarnation_ended(&mut self) {
+        self.waiter.lost();
+        self.repolling = None;
+        self.unknown_claim = true;
+        self.log_ready = true;
+        self.mailbox_ready = true;
     }
 
-    pub(super) fn log_ripe(&mut self) {
-        self.log_ripe = true;
+    pub(super) fn log_ready(&mut self) {
+        self.log_ready = true;
     }
 
-    pub(super) fn mailbox_ripe(&mut self, ordinary: bool, suspect: bool) {
-        self.mailbox_ripe |= ordinary;
-        self.suspicion.ripe |= suspect;
+    pub(super) fn mailbox_ready(&mut self, ordinary: bool, suspect: bool) {
+        self.mailbox_ready |= ordinary;
+        self.suspects.ready |= suspect;
     }
 
     pub(super) fn poll_due(&mut self) {
         self.poll = true;
     }
 
-    pub(super) fn is_log_ripe(&self) -> bool {
-        self.log_ripe
+    pub(super) fn is_log_ready(&self) -> bool {
+        self.log_ready
     }
 
     pub(super) fn is_working(&self) -> bool {
@@ -146,15 +146,15 @@ impl Dispatcher {
         }
         let room = self.room();
         if room == 0 {
-            self.cannot_look(context);
-        } else if self.intake.doubt {
-            self.resolve_doubt(context);
-        } else if self.sees_to_suspects(context) {
+            self.cannot_poll_log(context);
+        } else if self.intake.unknown_claim {
+            self.return_unknown_claims(context);
+        } else if self.claim_suspect_alone(context) {
             // Nothing else is claimed meanwhile.
-            self.cannot_look(context);
-        } else if self.intake.mailbox_ripe && !(self.intake.mailbox_was_last && self.intake.log_ripe) {
+            self.cannot_poll_log(context);
+        } else if self.intake.mailbox_ready && !(self.intake.mailbox_was_last && self.intake.log_ready) {
             self.claim_mailbox(room, context);
-        } else if self.intake.log_ripe {
+        } else if self.intake.log_ready {
             self.claim_log(room, context);
         } else {
             self.rest(room, context);
@@ -163,14 +163,14 @@ impl Dispatcher {
 
     /// How many events may be claimed now.
     pub(super) fn room(&self) -> usize {
-        if self.suspended || self.leases.unsettled() > MAX_UNSETTLED {
+        if self.quarantined || self.leases.unsettled() > MAX_UNSETTLED {
             return 0;
         }
-        self.demand.claim_size(self.leases.outstanding())
+        self.prefetch.claim_size(self.leases.outstanding())
     }
 
-    fn resolve_doubt(&mut self, context: &mut Context<Self>) {
-        let (store, subscription, process) = self.speaker();
+    fn return_unknown_claims(&mut self, context: &mut Context<Self>) {
+        let (store, subscription, process) = self.claimant();
         let known = self.leases.tokens();
         self.work(context, async move {
             let returned = store.return_unknown(subscription, process, &known).await?;
@@ -179,9 +179,9 @@ impl Dispatcher {
     }
 
     fn claim_mailbox(&mut self, room: usize, context: &mut Context<Self>) {
-        let (store, subscription, process) = self.speaker();
-        let (size, version) = (self.promise(room), self.brief.version);
-        self.intake.mailbox_ripe = false;
+        let (store, subscription, process) = self.claimant();
+        let (size, version) = (self.start_limit(room), self.config.version);
+        self.intake.mailbox_ready = false;
         self.intake.mailbox_was_last = true;
         let began = Instant::now();
         self.work(context, async move {
@@ -191,18 +191,18 @@ impl Dispatcher {
     }
 
     fn claim_log(&mut self, room: usize, context: &mut Context<Self>) {
-        let (store, subscription, process) = self.speaker();
-        let size = self.promise(room);
-        self.can_look(context);
-        self.intake.log_ripe = false;
+        let (store, subscription, process) = self.claimant();
+        let size = self.start_limit(room);
+        self.can_poll_log(context);
+        self.intake.log_ready = false;
         self.intake.mailbox_was_last = false;
-        self.intake.restless = None;
-        if let Some(nap) = self.intake.nap.take() {
-            context.cancel_future(nap);
+        self.intake.repolling = None;
+        if let Some(pause_timer) = self.intake.pause_timer.take() {
+            context.cancel_future(pause_timer);
         }
-        let says_awake = self.intake.watch.must_say_awake() && !self.intake.watch.leaving;
+        let says_awake = self.intake.waiter.must_say_awake() && !self.intake.waiter.leaving;
         if says_awake {
-            self.intake.watch.row = Row::Awake(Instant::now());
+            self.intake.waiter.row = Row::Awake(Instant::now());
         }
         let began = Instant::now();
         self.work(context, async move {
@@ -217,20 +217,20 @@ impl Dispatcher {
 
     /// The log is read to its end: goes to sleep, or looks around while it sleeps.
     fn rest(&mut self, room: usize, context: &mut Context<Self>) {
-        self.can_look(context);
-        let (store, subscription, process) = self.speaker();
-        let size = self.promise(room);
+        self.can_poll_log(context);
+        let (store, subscription, process) = self.claimant();
+        let size = self.start_limit(room);
         let intake = &mut self.intake;
-        match intake.watch.row {
-            Row::None if intake.watch.leaving => {}
+        match intake.waiter.row {
+            Row::None if intake.waiter.leaving => {}
             // Registered before the look: whoever publishes after the look sees the row, and rings.
             Row::None | Row::Awake(_) => self.work(context, async move {
                 store.start_waiting(subscription, process).await?;
                 let (quiet, events) = store.claim_if_quiet(subscription, process, size).await?;
                 Ok(Step::Looked { events, quiet })
             }),
-            Row::Asleep(_) if intake.restless.is_some() => {
-                if intake.nap.is_none() {
+            Row::Asleep(_) if intake.repolling.is_some() => {
+                if intake.pause_timer.is_none() {
                     self.work(context, async move {
                         let (quiet, events) = store.claim_if_quiet(subscription, process, size).await?;
                         Ok(Step::Looked { events, quiet })
@@ -253,14 +253,14 @@ impl Dispatcher {
     }
 
     /// Promises how far the handler will get into what is claimed now.
-    fn promise(&mut self, room: usize) -> Size {
-        self.intake.promise = self.demand.begins();
-        Size::new(room, self.intake.promise)
+    fn start_limit(&mut self, room: usize) -> Size {
+        self.intake.start_limit = self.prefetch.start_limit();
+        Size::new(room, self.intake.start_limit)
     }
 
     /// Whom a step speaks to, and as whom.
-    pub(super) fn speaker(&self) -> (Store, i32, i64) {
-        (self.brief.store.clone(), self.brief.subscription, self.brief.assignment.process.get())
+    pub(super) fn claimant(&self) -> (Store, i32, i64) {
+        (self.config.store.clone(), self.config.subscription, self.config.handler.process.get())
     }
 
     pub(super) fn work(
@@ -278,7 +278,7 @@ impl Dispatcher {
             Ok(step) => {
                 actor.intake.failures = 0;
                 actor.take_step(step, context);
-                actor.feed.claim_over();
+                actor.ready.claim_over();
                 actor.advance(context);
             }
             Err(error) => actor.intake_failed(&error, context),
@@ -289,36 +289,36 @@ impl Dispatcher {
         let intake = &mut self.intake;
         match step {
             Step::Claimed { events, asked, from_mailbox: true, .. } => {
-                intake.mailbox_ripe |= events.len() == asked;
+                intake.mailbox_ready |= events.len() == asked;
                 self.deliver(events, true);
             }
             Step::Claimed { events, asked, from_mailbox: false, took } => {
-                self.demand.observe_claim(took);
+                self.prefetch.observe_claim(took);
                 if events.len() == asked {
-                    intake.log_ripe = true;
-                } else if !events.is_empty() && !intake.log_ripe {
-                    intake.log_ripe = true;
+                    intake.log_ready = true;
+                } else if !events.is_empty() && !intake.log_ready {
+                    intake.log_ready = true;
                     self.advance_later(GATHER, context);
                 }
                 self.deliver(events, false);
             }
             Step::Suspected { event } => {
-                intake.suspicion.claimed(event.first());
-                intake.promise = usize::MAX;
+                intake.suspects.claimed(event.first());
+                intake.start_limit = usize::MAX;
                 self.deliver(event, true);
             }
             Step::Looked { events, quiet } => {
-                if !matches!(intake.watch.row, Row::Asleep(_)) {
-                    intake.watch.row = Row::Asleep(Instant::now());
+                if !matches!(intake.waiter.row, Row::Asleep(_)) {
+                    intake.waiter.row = Row::Asleep(Instant::now());
                 }
-                intake.log_ripe |= !events.is_empty();
+                intake.log_ready |= !events.is_empty();
                 if quiet || !events.is_empty() {
-                    intake.restless = None;
+                    intake.repolling = None;
                 } else {
-                    let pause = intake.restless.unwrap_or(FIRST_NAP);
-                    intake.restless = Some((pause * 2).min(LONGEST_NAP));
-                    intake.nap = Some(context.run_later(pause, |actor, context| {
-                        actor.intake.nap = None;
+                    let pause = intake.repolling.unwrap_or(FIRST_PAUSE);
+                    intake.repolling = Some((pause * 2).min(LONGEST_PAUSE));
+                    intake.pause_timer = Some(context.run_later(pause, |actor, context| {
+                        actor.intake.pause_timer = None;
                         actor.advance(context);
                     }));
                 }
@@ -326,14 +326,14 @@ impl Dispatcher {
             }
             Step::Polled { events, renewed } => {
                 if renewed {
-                    intake.watch.row = Row::Asleep(Instant::now());
+                    intake.waiter.row = Row::Asleep(Instant::now());
                 }
-                intake.log_ripe |= !events.is_empty();
+                intake.log_ready |= !events.is_empty();
                 self.deliver(events, false);
             }
             Step::Certain { returned } => {
-                intake.doubt = false;
-                intake.mailbox_ripe |= returned > 0;
+                intake.unknown_claim = false;
+                intake.mailbox_ready |= returned > 0;
             }
         }
     }
@@ -342,13 +342,13 @@ impl Dispatcher {
     fn intake_failed(&mut self, error: &Error, context: &mut Context<Self>) {
         let intake = &mut self.intake;
         intake.failures = intake.failures.saturating_add(1);
-        intake.doubt = true;
-        intake.log_ripe = true;
-        intake.mailbox_ripe = true;
-        intake.suspicion.ripe = true;
+        intake.unknown_claim = true;
+        intake.log_ready = true;
+        intake.mailbox_ready = true;
+        intake.suspects.ready = true;
         let wait = DATABASE_BACKOFF.delay(intake.failures, fastrand::f64());
         tracing::warn!(
-            channel = self.brief.channel,
+            channel = self.config.channel,
             subscription = self.name(),
             error = error_chain(error),
             ?wait,

@@ -1,7 +1,7 @@
 //! What the dispatcher does with the answers: judges each, and writes them lease by lease.
 
 use super::Dispatcher;
-use crate::actors::message::{Answer, LookIntoMailbox};
+use crate::actors::message::{Answer, MailboxChanged};
 use crate::error::{Error, error_chain};
 use crate::model::event::{EventId, Token};
 use crate::model::outcome::Outcome;
@@ -17,20 +17,20 @@ const SETTLE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), 2.0, Dur
 impl Dispatcher {
     pub(super) fn take_answer(&mut self, answer: Answer) {
         let Answer { token, event, outcome } = answer;
-        self.brief.gauges.answered(&outcome);
+        self.config.gauges.answered(&outcome);
         self.conclude(token, event, outcome);
     }
 
     /// Decides what becomes of a delivery, and puts it up for settlement.
     pub(super) fn conclude(&mut self, token: Token, event: EventId, outcome: Outcome) {
-        let (channel, subscription) = (self.brief.channel, &*self.brief.assignment.subscription);
+        let (channel, subscription) = (self.config.channel, &*self.config.handler.subscription);
         let Some(start) = self.leases.start(token, event) else {
-            self.feed.ended(token, event, true);
+            self.ready.ended(token, event, true);
             tracing::debug!(channel, subscription, %event, %token, "an answer came after its lease was lost");
             return;
         };
         let attempt = start.attempt;
-        let decided = decide(event, attempt, outcome, &self.brief.backoff, fastrand::f64());
+        let decided = decide(event, attempt, outcome, &self.config.backoff, fastrand::f64());
         match &decided {
             None => tracing::debug!(channel, subscription, %event, attempt, "handled"),
             Some(disposition) => {
@@ -43,11 +43,11 @@ impl Dispatcher {
                     Action::Snooze => {
                         tracing::debug!(channel, subscription, %event, attempt, ?delay, "snoozed");
                     }
-                    _ if self.brief.limits.allow(disposition.action, start) => {
+                    _ if self.config.limits.allow(disposition.action, start) => {
                         tracing::warn!(channel, subscription, %event, attempt, error, ?delay, "failed; will be retried");
                     }
                     _ => {
-                        self.brief.gauges.died();
+                        self.config.gauges.died();
                         tracing::error!(channel, subscription, %event, attempt, error, "given up: a dead letter");
                     }
                 }
@@ -55,18 +55,18 @@ impl Dispatcher {
         }
         let done = decided.is_none();
         self.leases.answer(token, event, decided, Instant::now());
-        let behind = self.feed.ended(token, event, done);
+        let behind = self.ready.ended(token, event, done);
         self.give_back(&behind);
     }
 
-    /// Writes what is ripe, and plans to look again while answers linger. They do not if the handler could have more to do
+    /// Writes what is ready, and plans to look again while answers linger. They do not if the handler could have more to do
     /// once they are written.
     pub(super) fn settle(&mut self, context: &mut Context<Self>) {
-        let (now, waiting) = (Instant::now(), self.feed.len());
+        let (now, waiting) = (Instant::now(), self.ready.len());
         if waiting > 0 && waiting == self.leases.outstanding() {
             self.leases.hurry(now);
         }
-        for settlement in self.leases.ripe(now) {
+        for settlement in self.leases.ready(now) {
             self.write(settlement, context);
         }
         if self.leases.lingers() && !self.settle_planned {
@@ -83,7 +83,7 @@ impl Dispatcher {
     }
 
     fn write(&self, settlement: Settlement, context: &mut Context<Self>) {
-        let (store, process) = (self.brief.store.clone(), self.brief.assignment.process.get());
+        let (store, process) = (self.config.store.clone(), self.config.handler.process.get());
         let writing = async move {
             let accepted = store
                 .settle(process, settlement.token, settlement.acknowledged(), &settlement.dispositions)
@@ -102,25 +102,25 @@ impl Dispatcher {
         context: &mut Context<Self>,
     ) {
         let (channel, subscription, token) =
-            (self.brief.channel, &*self.brief.assignment.subscription, settlement.token);
+            (self.config.channel, &*self.config.handler.subscription, settlement.token);
         match accepted {
             Ok(accepted) => {
                 self.settle_failures = 0;
                 let news = self.leases.settled(&settlement, accepted);
                 if !accepted {
-                    self.feed.lost(token);
+                    self.ready.lost(token);
                 }
                 let over = !accepted || settlement.acknowledged().is_none();
-                if self.feed.settled(&settlement, over, self.intake.is_working()) {
-                    self.intake.mailbox_ripe(true, true);
+                if self.ready.settled(&settlement, over, self.intake.is_working()) {
+                    self.intake.mailbox_ready(true, true);
                 }
                 if !accepted && news {
                     tracing::warn!(channel, subscription, %token, "an answer was refused: its lease was taken over");
                 }
                 if let Some(after) = settlement.next_due() {
-                    self.brief.scheduler.do_send(LookIntoMailbox { after });
+                    self.config.scheduler.do_send(MailboxChanged { after });
                 }
-                self.feed_the_handler();
+                self.release_ready();
                 self.settle(context);
             }
             Err(error) => {

@@ -11,13 +11,13 @@ impl Dispatcher {
         let mut known = Vec::with_capacity(events.len());
         let mut too_new = Vec::new();
         for event in events {
-            if event.version <= self.brief.version {
+            if event.version <= self.config.version {
                 known.push(event);
                 continue;
             }
             self.line_up(std::mem::take(&mut known), from_mailbox);
-            let outcome = Outcome::TooNew { version: event.version, known: self.brief.version };
-            self.feed.returned(&event);
+            let outcome = Outcome::TooNew { version: event.version, known: self.config.version };
+            self.ready.returned(&event);
             self.conclude(event.token, event.id, outcome);
             too_new.push(event.version);
         }
@@ -26,7 +26,7 @@ impl Dispatcher {
     }
 
     fn line_up(&mut self, events: Vec<ClaimedEvent>, from_mailbox: bool) {
-        let parked = self.feed.push(events, self.intake.promise, from_mailbox);
+        let parked = self.ready.push(events, self.intake.start_limit, from_mailbox);
         self.give_back(&parked);
     }
 
@@ -35,10 +35,10 @@ impl Dispatcher {
         for &version in versions {
             if self.too_new.insert(version) {
                 tracing::warn!(
-                    channel = self.brief.channel,
+                    channel = self.config.channel,
                     subscription = self.name(),
                     version,
-                    known = self.brief.version,
+                    known = self.config.version,
                     events = versions.iter().filter(|other| **other == version).count(),
                     "events of a newer version wait in the mailbox for a process that knows it; said once"
                 );

@@ -2,7 +2,7 @@
 
 use crate::model::event::{EventId, Token};
 use crate::model::failure::Handled;
-use crate::panics::{Panic, Testimony};
+use crate::panics::{Panic, PanicReport};
 use actix::{Actor, AsyncContext, SpawnHandle};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,17 +12,17 @@ use tokio::task::LocalSet;
 use tokio::time::Sleep;
 
 /// A delivery that the handler has begun.
-pub(super) struct AtWork {
+pub(super) struct RunningDelivery {
     pub(super) token: Token,
     pub(super) event: EventId,
     pub(super) generation: u64,
-    pub(super) testimony: Testimony,
+    pub(super) report: PanicReport,
     pub(super) answer: oneshot::Receiver<Handled>,
     pub(super) limit: Option<Limit>,
 }
 
 /// How a delivery ended.
-pub(super) struct Ended {
+pub(super) struct FinishedDelivery {
     pub(super) token: Token,
     pub(super) event: EventId,
     pub(super) generation: u64,
@@ -30,11 +30,11 @@ pub(super) struct Ended {
     /// The answer, if there is one.
     pub(super) handled: Option<Handled>,
     /// It ran out of time.
-    pub(super) overdue: Option<Overdue>,
+    pub(super) timed_out: Option<TimedOut>,
 }
 
 /// A delivery that ran out of time, and what is left to cancel of it.
-pub(super) struct Overdue {
+pub(super) struct TimedOut {
     pub(super) after: Duration,
     /// The actor's future that works on it, if one does.
     pub(super) future: Option<SpawnHandle>,
@@ -74,14 +74,14 @@ impl Limit {
     }
 }
 
-impl Future for AtWork {
-    type Output = Ended;
+impl Future for RunningDelivery {
+    type Output = FinishedDelivery;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<FinishedDelivery> {
         let this = &mut *self;
         let busy =
             this.limit.as_mut().is_some_and(|limit| Pin::new(&mut limit.tasks).poll(context).is_pending());
-        let (handled, overdue) = match Pin::new(&mut this.answer).poll(context) {
+        let (handled, timed_out) = match Pin::new(&mut this.answer).poll(context) {
             Poll::Ready(handled) => {
                 if let Some(limit) = this.limit.take()
                     && busy
@@ -94,16 +94,16 @@ impl Future for AtWork {
             Poll::Pending => {
                 let Some(limit) = &mut this.limit else { return Poll::Pending };
                 ready!(limit.alarm.as_mut().poll(context));
-                (None, Some(Overdue { after: limit.after, future: limit.future, atomic: limit.atomic }))
+                (None, Some(TimedOut { after: limit.after, future: limit.future, atomic: limit.atomic }))
             }
         };
-        Poll::Ready(Ended {
+        Poll::Ready(FinishedDelivery {
             token: this.token,
             event: this.event,
             generation: this.generation,
-            panic: this.testimony.panic().cloned(),
+            panic: this.report.panic().cloned(),
             handled,
-            overdue,
+            timed_out,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The line between a dispatcher and the cell of its handler: what both of them know.
 
-use crate::actors::message::{Answers, CellCommand, HandlerDied, HandlerRecovered};
+use crate::actors::message::{Answers, HandlerDied, HandlerRecovered, HostCommand};
 use crate::model::event::EventId;
 use crate::model::process::ProcessId;
 use actix::Recipient;
@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// How a cell speaks with its dispatcher.
-pub(crate) struct Line {
-    pub(crate) assignment: Assignment,
-    pub(crate) commands: mpsc::Receiver<CellCommand>,
+pub(crate) struct HandlerLink {
+    pub(crate) config: HandlerConfig,
+    pub(crate) commands: mpsc::Receiver<HostCommand>,
     pub(crate) answers: Recipient<Answers>,
     pub(crate) deaths: Recipient<HandlerDied>,
     pub(crate) recoveries: Recipient<HandlerRecovered>,
@@ -20,26 +20,26 @@ pub(crate) struct Line {
 
 /// What a cell is for.
 #[derive(Debug, Clone)]
-pub(crate) struct Assignment {
+pub(crate) struct HandlerConfig {
     pub(crate) subscription: Arc<str>,
     pub(crate) process: ProcessId,
     pub(crate) concurrency: usize,
     /// The time that each delivery has.
     pub(crate) timeout: Option<Duration>,
     /// Where to write down what has begun, should this thread never answer again.
-    pub(crate) begun: Begun,
+    pub(crate) started: StartedEvents,
 }
 
 /// The events that a handler has begun and not ended. Shared between its thread and its dispatcher.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Begun(Arc<Mutex<HashSet<EventId>>>);
+pub(crate) struct StartedEvents(Arc<Mutex<HashSet<EventId>>>);
 
-impl Begun {
-    pub(super) fn began(&self, event: EventId) {
+impl StartedEvents {
+    pub(super) fn started(&self, event: EventId) {
         self.lock().insert(event);
     }
 
-    pub(super) fn ended(&self, event: EventId) {
+    pub(super) fn finished(&self, event: EventId) {
         self.lock().remove(&event);
     }
 

@@ -3,9 +3,9 @@
 //! A future that lives in the actor's own context, where it has the actor and the context at hand: it calls `handle` as
 //! actix would, but sees whether it panics, knows what has begun and what has not, and needs no place in the mailbox.
 
-use super::at_work::{AtWork, Limit};
-use super::bench::{Bench, Broken};
-use crate::actors::line::Assignment;
+use super::in_flight::{InFlight, ReplaceReason};
+use super::running::{Limit, RunningDelivery};
+use crate::actors::handler_link::HandlerConfig;
 use crate::model::channel::Channel;
 use crate::model::delivery::Delivery;
 use crate::model::event::ClaimedEvent;
@@ -32,13 +32,13 @@ const BUDGET: usize = 128;
 const SLICE: Duration = Duration::from_millis(5);
 
 pub(super) struct Pump<C> {
-    bench: Rc<RefCell<Bench>>,
+    in_flight: Rc<RefCell<InFlight>>,
     channel: PhantomData<fn() -> C>,
 }
 
 impl<C> Pump<C> {
-    pub(super) fn new(bench: Rc<RefCell<Bench>>) -> Self {
-        Self { bench, channel: PhantomData }
+    pub(super) fn new(in_flight: Rc<RefCell<InFlight>>) -> Self {
+        Self { in_flight, channel: PhantomData }
     }
 }
 
@@ -59,12 +59,12 @@ where
         for _ in 0..BUDGET {
             // An actor that waits for an atomic response, or stops, takes nothing new.
             if context.waiting()
-                || self.bench.borrow().broken.is_some()
-                || !self.bench.borrow().has_free_slot()
+                || self.in_flight.borrow().broken.is_some()
+                || !self.in_flight.borrow().has_free_slot()
             {
                 return Poll::Pending;
             }
-            let Some(event) = self.bench.borrow_mut().queue.pop_front() else {
+            let Some(event) = self.in_flight.borrow_mut().queue.pop_front() else {
                 return Poll::Pending;
             };
             self.begin(event, handler, context);
@@ -72,7 +72,7 @@ where
                 break;
             }
         }
-        self.bench.borrow_mut().yielded = true;
+        self.in_flight.borrow_mut().yielded = true;
         Poll::Pending
     }
 }
@@ -83,16 +83,16 @@ impl<C: Channel> Pump<C> {
         H: Handler<Delivery<C>> + Actor<Context = Context<H>>,
     {
         let (token, id) = (event.token, event.id);
-        let (Assignment { subscription, process, timeout, .. }, generation) = {
-            let mut bench = self.bench.borrow_mut();
-            bench.beginning(id, Instant::now());
-            (bench.assignment.clone(), bench.generation())
+        let (HandlerConfig { subscription, process, timeout, .. }, generation) = {
+            let mut in_flight = self.in_flight.borrow_mut();
+            in_flight.beginning(id, Instant::now());
+            (in_flight.config.clone(), in_flight.generation())
         };
-        let mut testimony = None;
-        // The bench is not borrowed while the user's code runs.
+        let mut report = None;
+        // The in_flight is not borrowed while the user's code runs.
         let begun = catch_unwind(AssertUnwindSafe(|| {
-            let (delivery, witnessed) = Delivery::<C>::decode(event, subscription, process)?;
-            testimony = Some(witnessed);
+            let (delivery, probed) = Delivery::<C>::decode(event, subscription, process)?;
+            report = Some(probed);
             let span = delivery.span().clone();
             let _entered = span.enter();
             let (answer, answered) = oneshot::channel();
@@ -107,22 +107,22 @@ impl<C: Channel> Pump<C> {
             };
             Ok::<_, Unreadable>((answered, limit))
         }));
-        let mut bench = self.bench.borrow_mut();
-        match (begun, testimony) {
-            (Ok(Ok((answer, limit))), Some(testimony)) => {
-                bench.begin(AtWork { token, event: id, generation, testimony, answer, limit });
+        let mut in_flight = self.in_flight.borrow_mut();
+        match (begun, report) {
+            (Ok(Ok((answer, limit))), Some(report)) => {
+                in_flight.begin(RunningDelivery { token, event: id, generation, report, answer, limit });
             }
             (Ok(Ok(_)), None) => unreachable!("a delivery that was handled was decoded"),
             (Ok(Err(error)), _) => {
-                bench.answer(token, id, Outcome::Undecodable { error: undecodable::<C>(&error) });
+                in_flight.answer(token, id, Outcome::Undecodable { error: undecodable::<C>(&error) });
             }
-            (Err(payload), testimony) => {
-                let panic = testimony
-                    .and_then(|testimony| testimony.panic().cloned())
+            (Err(payload), report) => {
+                let panic = report
+                    .and_then(|report| report.panic().cloned())
                     .or_else(panics::take_newest)
                     .unwrap_or_else(|| Panic::from_payload(payload.as_ref()));
-                bench.broken = Some(Broken::Panicked(panic.clone()));
-                bench.answer(token, id, Outcome::Panicked(panic));
+                in_flight.broken = Some(ReplaceReason::Panicked(panic.clone()));
+                in_flight.answer(token, id, Outcome::Panicked(panic));
             }
         }
     }

@@ -24,7 +24,7 @@ pub(super) enum Row {
 
 /// The row, and what is under way with it.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(super) struct Waiter {
     pub(super) row: Row,
     /// The row is being taken away; until it is, none may be written.
     pub(super) leaving: bool,
@@ -41,7 +41,7 @@ enum Full {
     Long,
 }
 
-impl Watch {
+impl Waiter {
     /// The row is gone, or stands under a name that is ours no more.
     pub(super) fn lost(&mut self) {
         self.row = Row::None;
@@ -59,46 +59,46 @@ impl Watch {
 
 impl Dispatcher {
     /// The log cannot be claimed from now. If publishers rely on us, and it stays like that, they must rely on another.
-    pub(super) fn cannot_look(&mut self, context: &mut Context<Self>) {
-        match (self.intake.watch.row, &self.intake.watch.full) {
+    pub(super) fn cannot_poll_log(&mut self, context: &mut Context<Self>) {
+        match (self.intake.waiter.row, &self.intake.waiter.full) {
             (Row::None, _) | (_, Full::Briefly(_)) => {}
             // Nobody has rung.
-            (Row::Asleep(_), _) if !self.intake.is_log_ripe() => {}
+            (Row::Asleep(_), _) if !self.intake.is_log_ready() => {}
             (_, Full::No) => {
                 let timer = context.run_later(PASS_AFTER, |actor, context| {
-                    actor.intake.watch.full = Full::Long;
+                    actor.intake.waiter.full = Full::Long;
                     actor.advance(context);
                 });
-                self.intake.watch.full = Full::Briefly(timer);
+                self.intake.waiter.full = Full::Briefly(timer);
             }
-            (_, Full::Long) => self.leave_watch(context),
+            (_, Full::Long) => self.remove_waiter(context),
         }
     }
 
     /// The log is claimed from.
-    pub(super) fn can_look(&mut self, context: &mut Context<Self>) {
-        if let Full::Briefly(timer) = std::mem::take(&mut self.intake.watch.full) {
+    pub(super) fn can_poll_log(&mut self, context: &mut Context<Self>) {
+        if let Full::Briefly(timer) = std::mem::take(&mut self.intake.waiter.full) {
             context.cancel_future(timer);
         }
     }
 
     /// Takes the row away, and passes the bell on.
-    pub(super) fn leave_watch(&mut self, context: &mut Context<Self>) {
-        let (store, subscription, process) = self.speaker();
-        let watch = &mut self.intake.watch;
-        if watch.leaving {
+    pub(super) fn remove_waiter(&mut self, context: &mut Context<Self>) {
+        let (store, subscription, process) = self.claimant();
+        let waiter = &mut self.intake.waiter;
+        if waiter.leaving {
             return;
         }
-        watch.row = Row::None;
-        watch.full = Full::No;
-        watch.leaving = true;
+        waiter.row = Row::None;
+        waiter.full = Full::No;
+        waiter.leaving = true;
         let leaving = async move { store.stop_waiting(subscription, process).await };
         context.spawn(leaving.into_actor(self).map(|left, actor, context| {
             if let Err(error) = left {
                 // It expires by itself.
                 tracing::debug!(error = error_chain(&error), "a waiter row stays until it expires");
             }
-            actor.intake.watch.leaving = false;
+            actor.intake.waiter.leaving = false;
             actor.advance(context);
         }));
     }

@@ -4,22 +4,22 @@
 //! (see `supervisor`); so the cell polls the actor's context inside `catch_unwind`, and on a panic terminates it, drops it
 //! apart from the unwinding, and asks the factory for a fresh one.
 //!
-//! Owns: the user's actor, its factory, its restarts, its workbench · Receives: `CellCommand` · Sends: `Answers`,
+//! Owns: the user's actor, its factory, its restarts, its workbench · Receives: `HostCommand` · Sends: `Answers`,
 //! `HandlerDied`, `HandlerRecovered` · If it dies: its arbiter does; the dispatcher finds its deliveries refused.
 
-mod at_work;
-mod bench;
+mod in_flight;
 mod pump;
+mod running;
 
-use crate::actors::line::Line;
-use crate::actors::message::{Death, HandlerDied, HandlerRecovered};
+use crate::actors::handler_link::HandlerLink;
+use crate::actors::message::{ExitReason, HandlerDied, HandlerRecovered};
 use crate::model::channel::Channel;
 use crate::model::delivery::Delivery;
 use crate::panics::{self, Panic};
 use crate::policy::restart::Restarts;
 use actix::dev::ContextFut;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
-use bench::{Bench, Broken};
+use in_flight::{InFlight, ReplaceReason};
 use pump::Pump;
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -31,28 +31,28 @@ use std::time::Instant;
 use tokio::time::Sleep;
 
 /// Runs a handler on the current arbiter until the dispatcher hangs up.
-pub(crate) fn run<C, H, F>(line: Line, factory: F) -> impl Future<Output = ()>
+pub(crate) fn run<C, H, F>(link: HandlerLink, factory: F) -> impl Future<Output = ()>
 where
     C: Channel,
     H: Handler<Delivery<C>> + Actor<Context = Context<H>>,
     F: Fn() -> H + Unpin,
 {
     panics::watch();
-    let bench = Bench::new(line.assignment, line.commands, line.answers);
-    Cell {
+    let in_flight = InFlight::new(link.config, link.commands, link.answers);
+    HandlerHost {
         factory,
-        bench: Rc::new(RefCell::new(bench)),
+        in_flight: Rc::new(RefCell::new(in_flight)),
         state: State::Vacant,
         restarts: Restarts::default(),
-        deaths: line.deaths,
-        recoveries: line.recoveries,
+        deaths: link.deaths,
+        recoveries: link.recoveries,
         channel: PhantomData,
     }
 }
 
-struct Cell<C, H: Actor<Context = Context<H>>, F> {
+struct HandlerHost<C, H: Actor<Context = Context<H>>, F> {
     factory: F,
-    bench: Rc<RefCell<Bench>>,
+    in_flight: Rc<RefCell<InFlight>>,
     state: State<H>,
     restarts: Restarts,
     deaths: Recipient<HandlerDied>,
@@ -72,12 +72,12 @@ enum State<H: Actor<Context = Context<H>>> {
 /// How a handler ended.
 enum End {
     Panicked(Box<dyn std::any::Any + Send>),
-    /// The pump or the bench saw what the context did not.
-    Broken(Broken),
+    /// The pump or the in_flight saw what the context did not.
+    ReplaceReason(ReplaceReason),
     StoppedItself,
 }
 
-impl<C, H, F> Future for Cell<C, H, F>
+impl<C, H, F> Future for HandlerHost<C, H, F>
 where
     C: Channel,
     H: Handler<Delivery<C>> + Actor<Context = Context<H>>,
@@ -89,38 +89,38 @@ where
         let this = &mut *self;
         loop {
             {
-                let mut bench = this.bench.borrow_mut();
-                bench.poll_commands(context);
-                bench.poll_at_work(context);
+                let mut in_flight = this.in_flight.borrow_mut();
+                in_flight.poll_commands(context);
+                in_flight.poll_running(context);
             }
-            let closed = this.bench.borrow().closed;
+            let closed = this.in_flight.borrow().closed;
             match &mut this.state {
                 State::Vacant if closed => return Poll::Ready(()),
-                State::Vacant => this.occupy(),
+                State::Vacant => this.start_handler(),
                 State::Waiting(_) if closed => return Poll::Ready(()),
                 State::Waiting(sleep) => {
-                    let mut bench = this.bench.borrow_mut();
-                    bench.give_back();
-                    bench.flush();
+                    let mut in_flight = this.in_flight.borrow_mut();
+                    in_flight.give_back();
+                    in_flight.flush();
                     if sleep.as_mut().poll(context).is_pending() {
                         return Poll::Pending;
                     }
                     this.state = State::Vacant;
-                    drop(bench);
+                    drop(in_flight);
                     this.recoveries.do_send(HandlerRecovered);
                 }
                 State::Occupied(handler) => {
                     if closed {
                         handler.ctx().stop();
                     }
-                    for overdue in std::mem::take(&mut this.bench.borrow_mut().to_cancel) {
-                        handler.ctx().cancel_future(overdue);
+                    for timed_out in std::mem::take(&mut this.in_flight.borrow_mut().to_cancel) {
+                        handler.ctx().cancel_future(timed_out);
                     }
                     let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut **handler).poll(context)));
-                    match this.look_at(polled, context) {
+                    match this.after_poll(polled, context) {
                         None => return Poll::Pending,
                         Some(End::StoppedItself) if closed => return Poll::Ready(()),
-                        Some(end) => this.bury(end),
+                        Some(end) => this.handle_exit(end),
                     }
                 }
             }
@@ -128,65 +128,65 @@ where
     }
 }
 
-impl<C, H, F> Cell<C, H, F>
+impl<C, H, F> HandlerHost<C, H, F>
 where
     C: Channel,
     H: Handler<Delivery<C>> + Actor<Context = Context<H>>,
     F: Fn() -> H + Unpin,
 {
     /// Asks the factory for a handler.
-    fn occupy(&mut self) {
-        let bench = Rc::clone(&self.bench);
+    fn start_handler(&mut self) {
+        let in_flight = Rc::clone(&self.in_flight);
         let built = catch_unwind(AssertUnwindSafe(|| {
             let handler = (self.factory)();
             let mut context = Context::new();
-            context.spawn(Pump::<C>::new(bench));
+            context.spawn(Pump::<C>::new(in_flight));
             Box::new(context.into_future(handler))
         }));
         match built {
             Ok(handler) => self.state = State::Occupied(handler),
-            Err(payload) => self.bury(End::Panicked(payload)),
+            Err(payload) => self.handle_exit(End::Panicked(payload)),
         }
     }
 
     /// Whether the handler has ended, after it was polled; and sends off what it has answered.
-    fn look_at(
+    fn after_poll(
         &mut self,
         polled: Result<Poll<()>, Box<dyn std::any::Any + Send>>,
         context: &mut std::task::Context<'_>,
     ) -> Option<End> {
-        let mut bench = self.bench.borrow_mut();
+        let mut in_flight = self.in_flight.borrow_mut();
         let end = match polled {
             Err(payload) => Some(End::Panicked(payload)),
             Ok(Poll::Ready(())) => Some(End::StoppedItself),
             Ok(Poll::Pending) => {
                 // Registers this task for the answers of what was just begun.
-                bench.poll_at_work(context);
-                bench.broken.take().map(End::Broken)
+                in_flight.poll_running(context);
+                in_flight.broken.take().map(End::ReplaceReason)
             }
         };
-        bench.flush();
-        if std::mem::take(&mut bench.yielded) || !bench.to_cancel.is_empty() {
+        in_flight.flush();
+        if std::mem::take(&mut in_flight.yielded) || !in_flight.to_cancel.is_empty() {
             context.waker().wake_by_ref();
         }
         end
     }
 
     /// Puts the dead handler away and decides when the next one comes.
-    fn bury(&mut self, end: End) {
+    fn handle_exit(&mut self, end: End) {
         let (death, unexplained) = match end {
-            End::StoppedItself => (Death::StoppedItself, None),
-            End::Broken(Broken::Panicked(panic)) => (Death::Panicked(panic), None),
-            End::Broken(Broken::Overdue(after)) => (Death::Overdue(after), None),
+            End::StoppedItself => (ExitReason::StoppedItself, None),
+            End::ReplaceReason(ReplaceReason::Panicked(panic)) => (ExitReason::Panicked(panic), None),
+            End::ReplaceReason(ReplaceReason::TimedOut(after)) => (ExitReason::TimedOut(after), None),
             End::Panicked(payload) => {
                 // Still there if no delivery has testified to it: then nobody knows which one it was.
                 let unexplained = panics::take_newest();
                 let panic = panics::last().unwrap_or_else(|| Panic::from_payload(payload.as_ref()));
-                (Death::Panicked(panic), unexplained)
+                (ExitReason::Panicked(panic), unexplained)
             }
         };
-        self.bench.borrow_mut().next_generation(unexplained);
-        self.vacate();
+        self.in_flight.borrow_mut().next_generation(unexplained);
+        self.drop_handler();
         let wait = self.restarts.note(Instant::now(), fastrand::f64());
         self.deaths.do_send(HandlerDied { death, wait, restarts: self.restarts.total() });
         if !wait.is_zero() {
@@ -195,7 +195,7 @@ where
     }
 
     /// Drops the handler, whatever its `Drop` does. Terminated first, so that dropping the context does not poll it again.
-    fn vacate(&mut self) {
+    fn drop_handler(&mut self) {
         let State::Occupied(mut handler) = std::mem::replace(&mut self.state, State::Vacant) else {
             return;
         };
@@ -207,7 +207,7 @@ where
     }
 }
 
-impl<C, H: Actor<Context = Context<H>>, F> Drop for Cell<C, H, F> {
+impl<C, H: Actor<Context = Context<H>>, F> Drop for HandlerHost<C, H, F> {
     fn drop(&mut self) {
         if let State::Occupied(handler) = &mut self.state {
             handler.ctx().terminate();

@@ -11,7 +11,7 @@ use std::collections::{HashSet, VecDeque};
 /// before it are not settled. What stands beyond that has not begun for certain, should this process die, and is not
 /// blamed for its death. In an ordered subscription it also keeps the order of each key.
 #[derive(Debug, Default)]
-pub(crate) struct Feed {
+pub(crate) struct ReadyQueue {
     waiting: VecDeque<Waiting>,
     order: Option<Order>,
 }
@@ -22,7 +22,7 @@ struct Waiting {
     begins: usize,
 }
 
-impl Feed {
+impl ReadyQueue {
     pub(crate) fn new(ordered: bool) -> Self {
         Self { waiting: VecDeque::new(), order: ordered.then(Order::default) }
     }
@@ -153,12 +153,12 @@ mod tests {
 
     #[test]
     fn what_is_beyond_the_promise_waits_for_settlements() {
-        let mut feed = Feed::default();
-        feed.push((0..10).map(event).collect(), 4, false);
-        assert_eq!(feed.release(0).len(), 4);
-        assert_eq!(feed.release(4).len(), 0);
-        assert_eq!(feed.release(1).len(), 3);
-        assert_eq!(feed.recall().len(), 3);
+        let mut ready = ReadyQueue::default();
+        ready.push((0..10).map(event).collect(), 4, false);
+        assert_eq!(ready.release(0).len(), 4);
+        assert_eq!(ready.release(4).len(), 0);
+        assert_eq!(ready.release(1).len(), 3);
+        assert_eq!(ready.recall().len(), 3);
     }
 
     fn keyed(id: i64, key: &str) -> ClaimedEvent {
@@ -171,23 +171,23 @@ mod tests {
 
     #[test]
     fn of_each_key_one_event_is_with_the_handler_and_the_others_wait_for_it() {
-        let mut feed = Feed::new(true);
+        let mut ready = ReadyQueue::new(true);
         let events = vec![keyed(1, "a"), keyed(2, "a"), keyed(3, "b"), event(4), event(5), keyed(6, "a")];
-        feed.push(events, 10, false);
-        assert_eq!(ids(&feed.release(0)), [1, 3, 4, 5]);
-        assert_eq!(ids(&feed.release(4)), [] as [i64; 0]);
-        assert_eq!(ids(&feed.ended(Token(1), EventId(1), true)), [] as [i64; 0]);
-        assert_eq!(ids(&feed.release(3)), [2]);
+        ready.push(events, 10, false);
+        assert_eq!(ids(&ready.release(0)), [1, 3, 4, 5]);
+        assert_eq!(ids(&ready.release(4)), [] as [i64; 0]);
+        assert_eq!(ids(&ready.ended(Token(1), EventId(1), true)), [] as [i64; 0]);
+        assert_eq!(ids(&ready.release(3)), [2]);
     }
 
     #[test]
     fn behind_an_event_that_failed_the_others_of_its_key_are_given_back() {
-        let mut feed = Feed::new(true);
-        feed.push(vec![keyed(1, "a"), keyed(2, "a"), keyed(3, "b")], 10, false);
-        assert_eq!(ids(&feed.release(0)), [1, 3]);
-        assert_eq!(ids(&feed.ended(Token(1), EventId(1), false)), [2]);
-        assert_eq!(ids(&feed.push(vec![keyed(4, "a"), keyed(5, "c")], 10, false)), [4]);
-        assert_eq!(ids(&feed.release(1)), [5]);
+        let mut ready = ReadyQueue::new(true);
+        ready.push(vec![keyed(1, "a"), keyed(2, "a"), keyed(3, "b")], 10, false);
+        assert_eq!(ids(&ready.release(0)), [1, 3]);
+        assert_eq!(ids(&ready.ended(Token(1), EventId(1), false)), [2]);
+        assert_eq!(ids(&ready.push(vec![keyed(4, "a"), keyed(5, "c")], 10, false)), [4]);
+        assert_eq!(ids(&ready.release(1)), [5]);
     }
 
     proptest! {
@@ -196,17 +196,17 @@ mod tests {
             claims in proptest::collection::vec((1usize..20, 1usize..30), 1..10),
             settle in proptest::collection::vec(0usize..10, 0..60),
         ) {
-            let mut feed = Feed::default();
+            let mut ready = ReadyQueue::default();
             let mut promises = Vec::new();
             for (size, begins) in claims {
                 let first = promises.len() as i64;
                 promises.extend(std::iter::repeat_n(begins, size));
-                feed.push((first..first + size as i64).map(event).collect(), begins, false);
+                ready.push((first..first + size as i64).map(event).collect(), begins, false);
             }
             let (mut next, mut unsettled) = (0, 0usize);
             for settled in settle.into_iter().chain(std::iter::repeat_n(usize::MAX, promises.len())) {
                 unsettled = unsettled.saturating_sub(settled);
-                for event in feed.release(unsettled) {
+                for event in ready.release(unsettled) {
                     prop_assert_eq!(event.id.0, next as i64);
                     prop_assert!(unsettled < promises[next]);
                     unsettled += 1;

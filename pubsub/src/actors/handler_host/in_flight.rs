@@ -2,9 +2,9 @@
 //!
 //! It outlives the handler: deliveries that have not begun wait here for the next one.
 
-use super::at_work::{AtWork, Overdue};
-use crate::actors::line::Assignment;
-use crate::actors::message::{Answer, Answers, CellCommand};
+use super::running::{RunningDelivery, TimedOut};
+use crate::actors::handler_link::HandlerConfig;
+use crate::actors::message::{Answer, Answers, HostCommand};
 use crate::model::event::{ClaimedEvent, EventId, Token};
 use crate::model::failure::Handled;
 use crate::model::outcome::Outcome;
@@ -18,32 +18,32 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// Why a handler must be replaced, although its context knows nothing of it.
-pub(super) enum Broken {
+pub(super) enum ReplaceReason {
     /// A delivery panicked.
     Panicked(Panic),
     /// An atomic response took longer than this, and nothing else can be handled while it does.
-    Overdue(Duration),
+    TimedOut(Duration),
 }
 
-pub(super) struct Bench {
-    pub(super) assignment: Assignment,
-    commands: mpsc::Receiver<CellCommand>,
+pub(super) struct InFlight {
+    pub(super) config: HandlerConfig,
+    commands: mpsc::Receiver<HostCommand>,
     dispatcher: Recipient<Answers>,
     pub(super) queue: VecDeque<ClaimedEvent>,
-    at_work: FuturesUnordered<AtWork>,
+    running: FuturesUnordered<RunningDelivery>,
     answers: Vec<Answer>,
     /// Since when something is at work, and not yet reported as busy time.
     busy_since: Option<Instant>,
     busy: Duration,
     peak: usize,
     /// The highest peak that the dispatcher has been told.
-    told_peak: usize,
+    reported_peak: usize,
     /// Which handler works here: the first is 0, and each of its deaths begins the next.
     generation: u64,
     /// Why the last handler died, if nobody could say which delivery it was: all that it had at work are suspects.
     unexplained: Option<Panic>,
     /// Why the handler must be replaced.
-    pub(super) broken: Option<Broken>,
+    pub(super) broken: Option<ReplaceReason>,
     /// Futures of the actor whose deliveries ran out of time.
     pub(super) to_cancel: Vec<SpawnHandle>,
     /// The dispatcher wants a sign of life.
@@ -52,27 +52,27 @@ pub(super) struct Bench {
     pub(super) yielded: bool,
     /// The runtime is stopping.
     pub(super) closed: bool,
-    /// Who waits for the handler to have stopped: told when the bench, and with it the cell, is dropped.
+    /// Who waits for the handler to have stopped: told when the in_flight, and with it the cell, is dropped.
     waiting_for_the_end: Vec<oneshot::Sender<()>>,
 }
 
-impl Bench {
+impl InFlight {
     pub(super) fn new(
-        assignment: Assignment,
-        commands: mpsc::Receiver<CellCommand>,
+        config: HandlerConfig,
+        commands: mpsc::Receiver<HostCommand>,
         dispatcher: Recipient<Answers>,
     ) -> Self {
         Self {
-            assignment,
+            config,
             commands,
             dispatcher,
             queue: VecDeque::new(),
-            at_work: FuturesUnordered::new(),
+            running: FuturesUnordered::new(),
             answers: Vec::new(),
             busy_since: None,
             busy: Duration::ZERO,
             peak: 0,
-            told_peak: 0,
+            reported_peak: 0,
             generation: 0,
             unexplained: None,
             broken: None,
@@ -88,10 +88,10 @@ impl Bench {
     pub(super) fn poll_commands(&mut self, context: &mut Context<'_>) {
         while let Poll::Ready(command) = self.commands.poll_recv(context) {
             match command {
-                Some(CellCommand::Deliver(events)) => self.queue.extend(events),
-                Some(CellCommand::Recall) => self.give_back(),
-                Some(CellCommand::Ping) => self.asked = true,
-                Some(CellCommand::Stop(waiting)) => {
+                Some(HostCommand::Deliver(events)) => self.queue.extend(events),
+                Some(HostCommand::Recall) => self.give_back(),
+                Some(HostCommand::Ping) => self.asked = true,
+                Some(HostCommand::Stop(waiting)) => {
                     self.waiting_for_the_end = waiting;
                     self.closed = true;
                     return;
@@ -105,16 +105,16 @@ impl Bench {
     }
 
     /// Takes in what the handler has answered.
-    pub(super) fn poll_at_work(&mut self, context: &mut Context<'_>) {
-        while let Poll::Ready(Some(ended)) = self.at_work.poll_next_unpin(context) {
+    pub(super) fn poll_running(&mut self, context: &mut Context<'_>) {
+        while let Poll::Ready(Some(ended)) = self.running.poll_next_unpin(context) {
             let (token, event) = (ended.token, ended.event);
-            let outcome = match ended.overdue {
-                Some(overdue) => self.cancel(ended.generation, &overdue),
+            let outcome = match ended.timed_out {
+                Some(timed_out) => self.cancel(ended.generation, &timed_out),
                 None => self.judge(ended.generation, ended.panic, ended.handled),
             };
             self.answer(token, event, outcome);
         }
-        if self.at_work.is_empty()
+        if self.running.is_empty()
             && let Some(since) = self.busy_since.take()
         {
             self.busy += since.elapsed();
@@ -122,15 +122,15 @@ impl Bench {
     }
 
     /// What becomes of a delivery that ran out of time. Its tasks are gone already.
-    fn cancel(&mut self, generation: u64, overdue: &Overdue) -> Outcome {
+    fn cancel(&mut self, generation: u64, timed_out: &TimedOut) -> Outcome {
         if generation == self.generation {
-            if overdue.atomic {
-                self.broken.get_or_insert(Broken::Overdue(overdue.after));
+            if timed_out.atomic {
+                self.broken.get_or_insert(ReplaceReason::TimedOut(timed_out.after));
             } else {
-                self.to_cancel.extend(overdue.future);
+                self.to_cancel.extend(timed_out.future);
             }
         }
-        Outcome::Failed { error: format!("timed out after {:?}", overdue.after), after: None }
+        Outcome::Failed { error: format!("timed out after {:?}", timed_out.after), after: None }
     }
 
     /// What became of a delivery that ended. Without an answer there was a panic, or the handler died for another reason,
@@ -142,7 +142,7 @@ impl Bench {
         let current = generation == self.generation;
         if let Some(panic) = panic.or_else(|| current.then(panics::take_oldest).flatten()) {
             if current {
-                self.broken = Some(Broken::Panicked(panic.clone()));
+                self.broken = Some(ReplaceReason::Panicked(panic.clone()));
             }
             return Outcome::Panicked(panic);
         }
@@ -163,22 +163,22 @@ impl Bench {
 
     /// Whether the handler may begin another delivery.
     pub(super) fn has_free_slot(&self) -> bool {
-        self.at_work.len() < self.assignment.concurrency
+        self.running.len() < self.config.concurrency
     }
 
-    /// Puts a begun delivery on the bench.
-    pub(super) fn begin(&mut self, mut work: AtWork) {
-        self.peak = self.peak.max(self.at_work.len() + 1);
+    /// Puts a begun delivery on the in_flight.
+    pub(super) fn begin(&mut self, mut work: RunningDelivery) {
+        self.peak = self.peak.max(self.running.len() + 1);
         // A handler that answered at once needs no place among those that are waited for.
         match work.answer.try_recv() {
             Ok(handled) => self.answer(work.token, work.event, handled.into()),
-            Err(_) => self.at_work.push(work),
+            Err(_) => self.running.push(work),
         }
     }
 
     pub(super) fn answer(&mut self, token: Token, event: EventId, outcome: Outcome) {
-        if self.assignment.timeout.is_some() {
-            self.assignment.begun.ended(event);
+        if self.config.timeout.is_some() {
+            self.config.started.finished(event);
         }
         self.answers.push(Answer { token, event, outcome });
     }
@@ -186,8 +186,8 @@ impl Bench {
     /// A delivery is about to begin.
     pub(super) fn beginning(&mut self, event: EventId, now: Instant) {
         self.busy_since.get_or_insert(now);
-        if self.assignment.timeout.is_some() {
-            self.assignment.begun.began(event);
+        if self.config.timeout.is_some() {
+            self.config.started.started(event);
         }
     }
 
@@ -213,12 +213,12 @@ impl Bench {
 
     /// Sends the answers to the dispatcher; also none, if it has asked, or more is at work at once than it knows.
     pub(super) fn flush(&mut self) {
-        if self.answers.is_empty() && self.peak <= self.told_peak && !std::mem::take(&mut self.asked) {
+        if self.answers.is_empty() && self.peak <= self.reported_peak && !std::mem::take(&mut self.asked) {
             return;
         }
         let answers = std::mem::take(&mut self.answers);
         let busy = if answers.is_empty() { Duration::ZERO } else { self.take_busy() };
-        self.told_peak = self.peak;
+        self.reported_peak = self.peak;
         self.dispatcher.do_send(Answers { answers, busy, peak: self.peak });
     }
 

@@ -5,16 +5,16 @@ use actix::Arbiter;
 use std::ops::Deref;
 
 /// An arbiter that is stopped when it is dropped.
-pub(crate) struct Thread(Arbiter);
+pub(crate) struct ArbiterThread(Arbiter);
 
-impl Thread {
+impl ArbiterThread {
     /// Starts a thread with an arbiter on it. Needs an actix system on the current one.
     pub(crate) fn start() -> Result<Self, Error> {
         Arbiter::try_new().map(Self).map_err(Error::Threads)
     }
 }
 
-impl Deref for Thread {
+impl Deref for ArbiterThread {
     type Target = Arbiter;
 
     fn deref(&self) -> &Arbiter {
@@ -22,7 +22,7 @@ impl Deref for Thread {
     }
 }
 
-impl Drop for Thread {
+impl Drop for ArbiterThread {
     fn drop(&mut self) {
         // False if it has stopped already.
         self.0.stop();

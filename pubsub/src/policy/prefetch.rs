@@ -25,7 +25,7 @@ const WEIGHT: f64 = 0.3;
 
 /// What one handler can take: learnt from what it has done.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Demand {
+pub(crate) struct Prefetch {
     concurrency: usize,
     /// Deliveries per second while at work; `None` until the first is measured.
     rate: Option<f64>,
@@ -35,8 +35,8 @@ pub(crate) struct Demand {
     peak: usize,
 }
 
-impl Demand {
-    /// The demand of a handler that may work on `concurrency` deliveries at once.
+impl Prefetch {
+    /// The prefetch of a handler that may work on `concurrency` deliveries at once.
     pub(crate) fn new(concurrency: usize) -> Self {
         Self { concurrency: concurrency.max(1), rate: None, claim_time: 0.0, peak: 1 }
     }
@@ -72,7 +72,7 @@ impl Demand {
 
     /// How many deliveries may have begun and not be settled: all slots of the handler, and what it finishes while its
     /// answers linger and are written, with a quarter to spare. More would put the blame for a crash on more events.
-    pub(crate) fn begins(&self) -> usize {
+    pub(crate) fn start_limit(&self) -> usize {
         let written_after = LINGER.as_secs_f64() + self.claim_time;
         let finished = self.rate.map_or(0.0, |rate| rate * written_after * 1.25);
         (self.concurrency + finished as usize).min(MAX_OUTSTANDING)
@@ -96,57 +96,57 @@ mod tests {
 
     #[test]
     fn a_slow_handler_that_never_yields_holds_back_next_to_nothing() {
-        let mut demand = Demand::new(16);
-        demand.observe(1, Duration::from_secs(1), 1);
-        assert_eq!(demand.target(), 2);
+        let mut prefetch = Prefetch::new(16);
+        prefetch.observe(1, Duration::from_secs(1), 1);
+        assert_eq!(prefetch.target(), 2);
     }
 
     #[test]
     fn a_handler_that_waits_gets_all_its_slots_by_doubling() {
-        let mut demand = Demand::new(16);
+        let mut prefetch = Prefetch::new(16);
         let mut targets = Vec::new();
         for _ in 0..5 {
-            let slots = demand.target().min(16);
+            let slots = prefetch.target().min(16);
             targets.push(slots);
-            demand.observe(slots, Duration::from_secs(1), slots);
+            prefetch.observe(slots, Duration::from_secs(1), slots);
         }
         assert_eq!(targets, [2, 4, 8, 16, 16]);
     }
 
     #[test]
     fn a_distant_database_makes_the_handler_hold_more() {
-        let mut demand = Demand::new(1);
-        demand.observe(1_000, Duration::from_secs(1), 1);
-        assert_eq!(demand.target(), 25);
+        let mut prefetch = Prefetch::new(1);
+        prefetch.observe(1_000, Duration::from_secs(1), 1);
+        assert_eq!(prefetch.target(), 25);
         for _ in 0..50 {
-            demand.observe_claim(Duration::from_millis(20));
+            prefetch.observe_claim(Duration::from_millis(20));
         }
-        assert_eq!(demand.target(), 79, "a thousand a second for just under 80 ms");
+        assert_eq!(prefetch.target(), 79, "a thousand a second for just under 80 ms");
         for _ in 0..50 {
-            demand.observe_claim(Duration::from_secs(5));
+            prefetch.observe_claim(Duration::from_secs(5));
         }
-        assert_eq!(demand.target(), 250, "at most a quarter of a second's worth");
+        assert_eq!(prefetch.target(), 250, "at most a quarter of a second's worth");
     }
 
     #[test]
     fn a_fast_handler_is_fed_in_full_batches() {
-        let mut demand = Demand::new(16);
+        let mut prefetch = Prefetch::new(16);
         for _ in 0..10 {
-            demand.observe(100, Duration::from_micros(200), 1);
+            prefetch.observe(100, Duration::from_micros(200), 1);
         }
-        assert_eq!(demand.target(), MAX_OUTSTANDING);
-        assert_eq!(demand.claim_size(0), MAX_BATCH);
-        assert_eq!(demand.claim_size(MAX_OUTSTANDING / 2 + 1), 0);
+        assert_eq!(prefetch.target(), MAX_OUTSTANDING);
+        assert_eq!(prefetch.claim_size(0), MAX_BATCH);
+        assert_eq!(prefetch.claim_size(MAX_OUTSTANDING / 2 + 1), 0);
     }
 
     #[test]
     fn only_what_a_slow_handler_can_have_begun_is_blamed_for_a_crash() {
-        let mut demand = Demand::new(16);
-        assert_eq!(demand.begins(), 16);
+        let mut prefetch = Prefetch::new(16);
+        assert_eq!(prefetch.start_limit(), 16);
         for _ in 0..20 {
-            demand.observe(16, Duration::from_millis(20), 16);
+            prefetch.observe(16, Duration::from_millis(20), 16);
         }
-        assert_eq!(demand.begins(), 36, "800 a second for 25 ms");
+        assert_eq!(prefetch.start_limit(), 36, "800 a second for 25 ms");
     }
 
     proptest! {
@@ -155,12 +155,12 @@ mod tests {
             concurrency in 0usize..100_000, completed in 0usize..10_000, busy in any::<u32>(), peak in 0usize..10_000,
             outstanding in 0usize..5_000,
         ) {
-            let mut demand = Demand::new(concurrency);
-            demand.observe(completed, Duration::from_nanos(busy.into()), peak);
-            prop_assert!(demand.claim_size(0) >= 1);
-            prop_assert!((1..=MAX_OUTSTANDING).contains(&demand.begins()));
-            prop_assert!(demand.claim_size(outstanding) <= MAX_BATCH);
-            prop_assert!(outstanding + demand.claim_size(outstanding) <= MAX_OUTSTANDING.max(outstanding));
+            let mut prefetch = Prefetch::new(concurrency);
+            prefetch.observe(completed, Duration::from_nanos(busy.into()), peak);
+            prop_assert!(prefetch.claim_size(0) >= 1);
+            prop_assert!((1..=MAX_OUTSTANDING).contains(&prefetch.start_limit()));
+            prop_assert!(prefetch.claim_size(outstanding) <= MAX_BATCH);
+            prop_assert!(outstanding + prefetch.claim_size(outstanding) <= MAX_OUTSTANDING.max(outstanding));
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Where the dispatcher's handler works: a thread, and a line to the cell on it. A handler that blocks its thread for good
 //! is left behind there, and another begins on a fresh one.
 
-use super::{Brief, Dispatcher};
-use crate::actors::line::Line;
-use crate::actors::message::{CellCommand, Death, HandlerDied};
-use crate::actors::thread::Thread;
+use super::{Dispatcher, DispatcherConfig};
+use crate::actors::arbiter_thread::ArbiterThread;
+use crate::actors::handler_link::HandlerLink;
+use crate::actors::message::{ExitReason, HandlerDied, HostCommand};
 use crate::error::error_chain;
 use crate::model::outcome::Outcome;
 use crate::observe::HandlerState;
-use crate::policy::demand::MAX_OUTSTANDING;
+use crate::policy::prefetch::MAX_OUTSTANDING;
 use actix::{Addr, AsyncContext, Context, Handler};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -21,57 +21,63 @@ const BLOCKED_AFTER: Duration = Duration::from_secs(1);
 /// it may take for ever may block for ever.
 const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(10);
 
-pub(super) struct Workplace {
-    pub(super) commands: mpsc::Sender<CellCommand>,
+pub(super) struct HandlerThread {
+    pub(super) commands: mpsc::Sender<HostCommand>,
     /// Ends with this.
-    _thread: Thread,
+    _thread: ArbiterThread,
     /// Since when a sign of life is waited for.
     asked: Option<Instant>,
     reported: bool,
 }
 
-impl Workplace {
+impl HandlerThread {
     /// Starts a handler on a thread.
-    pub(super) fn open(brief: &Brief, thread: Thread, dispatcher: &Addr<Dispatcher>) -> Self {
+    pub(super) fn open(
+        config: &DispatcherConfig,
+        thread: ArbiterThread,
+        dispatcher: &Addr<Dispatcher>,
+    ) -> Self {
         // One place for each delivery that can be out, and one for a word beside it.
         let (commands, receiver) = mpsc::channel(MAX_OUTSTANDING + 1);
-        let line = Line {
-            assignment: brief.assignment.clone(),
+        let line = HandlerLink {
+            config: config.handler.clone(),
             commands: receiver,
             answers: dispatcher.clone().recipient(),
             deaths: dispatcher.clone().recipient(),
             recoveries: dispatcher.clone().recipient(),
         };
-        (brief.start_cell)(&thread, line);
+        (config.start_host)(&thread, line);
         Self { commands, _thread: thread, asked: None, reported: false }
     }
 }
 
 impl Dispatcher {
-    pub(super) fn gave_a_sign_of_life(&mut self) {
-        self.workplace.asked = None;
-        if std::mem::take(&mut self.workplace.reported) {
-            self.brief.gauges.is(HandlerState::Running);
+    pub(super) fn responded(&mut self) {
+        self.handler_thread.asked = None;
+        if std::mem::take(&mut self.handler_thread.reported) {
+            self.config.gauges.is(HandlerState::Running);
         }
     }
 
     /// Asks a handler that has something in hand for a sign of life, and gives it up if none comes.
-    pub(super) fn check_on_the_handler(&mut self, context: &mut Context<Self>) {
-        let Some(asked) = self.workplace.asked else {
-            if self.leases.outstanding() > 0 && self.workplace.commands.try_send(CellCommand::Ping).is_ok() {
-                self.workplace.asked = Some(Instant::now());
+    pub(super) fn check_handler(&mut self, context: &mut Context<Self>) {
+        let Some(asked) = self.handler_thread.asked else {
+            if self.leases.outstanding() > 0
+                && self.handler_thread.commands.try_send(HostCommand::Ping).is_ok()
+            {
+                self.handler_thread.asked = Some(Instant::now());
             }
             return;
         };
         let silent = asked.elapsed();
-        match self.brief.assignment.timeout {
+        match self.config.handler.timeout {
             Some(timeout) if silent > timeout + BLOCKED_AFTER => {
-                self.leave_the_handler_behind(silent, context);
+                self.abandon_handler(silent, context);
             }
-            None if silent > UNRESPONSIVE_AFTER && !self.workplace.reported => {
-                self.workplace.reported = true;
-                self.brief.gauges.is(HandlerState::Unresponsive);
-                let (channel, subscription) = (self.brief.channel, self.name());
+            None if silent > UNRESPONSIVE_AFTER && !self.handler_thread.reported => {
+                self.handler_thread.reported = true;
+                self.config.gauges.is(HandlerState::Unresponsive);
+                let (channel, subscription) = (self.config.channel, self.name());
                 tracing::warn!(
                     channel,
                     subscription,
@@ -85,29 +91,32 @@ impl Dispatcher {
 
     /// Begins with a fresh handler on a fresh thread. What the old one has begun has failed; what has not begun is given
     /// back. Should it ever answer, its answers are not waited for any more.
-    fn leave_the_handler_behind(&mut self, silent: Duration, context: &mut Context<Self>) {
-        let thread = match Thread::start() {
+    fn abandon_handler(&mut self, silent: Duration, context: &mut Context<Self>) {
+        let thread = match ArbiterThread::start() {
             Ok(thread) => thread,
             Err(error) => {
                 tracing::error!(error = error_chain(&error), "a blocked handler cannot be replaced");
                 return;
             }
         };
-        let begun = std::mem::take(&mut self.brief.assignment.begun);
-        let waiting = self.feed.recall();
+        let started = std::mem::take(&mut self.config.handler.started);
+        let waiting = self.ready.recall();
         self.give_back(&waiting);
-        self.workplace = Workplace::open(&self.brief, thread, &context.address());
+        self.handler_thread = HandlerThread::open(&self.config, thread, &context.address());
         let error = format!("timed out: its handler has blocked its thread for {silent:?}");
         for (token, event) in self.leases.unanswered() {
-            let outcome = if begun.contains(event) {
+            let outcome = if started.contains(event) {
                 Outcome::Failed { error: error.clone(), after: None }
             } else {
                 Outcome::Returned
             };
             self.conclude(token, event, outcome);
         }
-        let restarts = self.brief.gauges.restarts() + 1;
-        self.handle(HandlerDied { death: Death::Blocked(silent), wait: Duration::ZERO, restarts }, context);
+        let restarts = self.config.gauges.restarts() + 1;
+        self.handle(
+            HandlerDied { death: ExitReason::Blocked(silent), wait: Duration::ZERO, restarts },
+            context,
+        );
         self.settle(context);
         self.advance(context);
     }
