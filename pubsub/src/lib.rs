@@ -36,6 +36,7 @@ mod store;
 pub mod testing;
 
 pub use error::Error;
+pub use model::backoff::Backoff;
 pub use model::channel::{Channel, Payload};
 pub use model::dead_letter::{DeadLetter, Reason};
 pub use model::delivery::Delivery;
@@ -49,7 +50,6 @@ pub use model::schema::SchemaFormat;
 pub use model::seek::{Seek, Sought};
 pub use model::shape::Shape;
 pub use observe::{HandlerState, HandlerStatus};
-pub use policy::backoff::Backoff;
 pub use pubsub_derive::{Channel, OlderVersion, Shape};
 pub use runtime::{Builder, Handlers, PubSub, Publisher, SubscribeOptions};
 pub use store::home::rebase;

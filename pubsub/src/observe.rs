@@ -1,11 +1,10 @@
-//! What can be seen of a running process from inside it. Spans and events go through `tracing`; this is the rest.
+//! The figures of a running process. Its spans and events go through `tracing`.
 
-use crate::model::outcome::Outcome;
 use crate::panics::Panic;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// What one subscription's handler has done in this process since it started.
+/// The figures of one subscription's handler in this process, since the process started.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HandlerStatus {
@@ -13,17 +12,17 @@ pub struct HandlerStatus {
     pub channel: String,
     /// The subscription.
     pub subscription: String,
-    /// Deliveries that were handled.
+    /// Deliveries handled.
     pub handled: u64,
     /// Attempts that failed or panicked.
     pub failed: u64,
     /// Deliveries given up: out of attempts, rejected, or not decodable.
     pub dead: u64,
-    /// Times the handler was started afresh, after a panic or because it stopped itself.
+    /// Restarts of the handler: after a panic, or because it stopped itself.
     pub restarts: u64,
-    /// The last panic's message and place.
+    /// Message and place of the handler's last panic.
     pub last_panic: Option<String>,
-    /// Whether it runs.
+    /// Whether the handler runs.
     pub state: HandlerState,
 }
 
@@ -31,12 +30,12 @@ pub struct HandlerStatus {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HandlerState {
-    /// It takes deliveries.
+    /// The handler takes deliveries.
     #[default]
     Running,
-    /// It died too often: this process gives it nothing until it has waited. Other processes go on.
+    /// The handler died too often. This process gives it no deliveries for a while; other processes go on.
     Quarantined,
-    /// It has not answered for a while: it probably blocks its thread.
+    /// The handler has not responded for a while. It probably blocks its thread.
     Unresponsive,
 }
 
@@ -52,19 +51,15 @@ pub(crate) struct Gauges {
 }
 
 impl Gauges {
-    pub(crate) fn answered(&self, outcome: &Outcome) {
-        match outcome {
-            Outcome::Done => self.handled.fetch_add(1, Ordering::Relaxed),
-            Outcome::Failed { .. } | Outcome::Panicked(_) => self.failed.fetch_add(1, Ordering::Relaxed),
-            Outcome::Snoozed(_)
-            | Outcome::Rejected { .. }
-            | Outcome::Undecodable { .. }
-            | Outcome::TooNew { .. }
-            | Outcome::Returned => 0,
-        };
+    pub(crate) fn delivery_handled(&self) {
+        self.handled.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn died(&self) {
+    pub(crate) fn delivery_failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn delivery_given_up(&self) {
         self.dead.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -79,7 +74,7 @@ impl Gauges {
         self.restarts.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn is(&self, state: HandlerState) {
+    pub(crate) fn set_state(&self, state: HandlerState) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 

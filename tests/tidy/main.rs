@@ -93,7 +93,7 @@ fn every_rule_can_fail() {
     assert_eq!(found(length, library, &"\n".repeat(400)), nothing);
 
     assert_eq!(found(layers, library, "\nuse crate::store::Store;"), [2]);
-    assert_eq!(found(layers, library, "use crate::policy::backoff::Backoff; // crate::store"), nothing);
+    assert_eq!(found(layers, library, "use crate::model::backoff::Backoff; // crate::store"), nothing);
     assert_eq!(found(layers, "pubsub/src/queue/mod.rs", ""), [1]);
 
     assert_eq!(found(places, library, "tokio_postgres::Row"), [1]);

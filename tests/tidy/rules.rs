@@ -15,8 +15,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("panics", &[]),
     ("error", &["model::payload"]),
-    ("observe", &["model", "panics"]),
-    ("model", &["model", "error", "panics", "policy::backoff"]),
+    ("observe", &["panics"]),
+    ("model", &["model", "error", "panics"]),
     ("policy", &["policy", "model"]),
     ("lock", &["model"]),
     // The command line: it uses nothing of the library.

@@ -19,8 +19,8 @@ use crate::actors::message::{
     MailboxDue, ProcessReregistered, Wake,
 };
 use crate::error::error_chain;
+use crate::model::backoff::Backoff;
 use crate::observe::{Gauges, HandlerState};
-use crate::policy::backoff::Backoff;
 use crate::policy::disposition::Limits;
 use crate::policy::leases::Leases;
 use crate::policy::prefetch::Prefetch;
@@ -225,7 +225,7 @@ impl Handler<HandlerDied> for Dispatcher {
             tracing::warn!(channel, subscription, why = %death, restarts, "a handler died and restarts");
         } else {
             tracing::error!(channel, subscription, why = %death, restarts, ?wait, "a handler dies too often and must wait");
-            self.config.gauges.is(HandlerState::Quarantined);
+            self.config.gauges.set_state(HandlerState::Quarantined);
         }
         if !wait.is_zero() {
             self.quarantined = true;
@@ -244,7 +244,7 @@ impl Handler<HandlerRecovered> for Dispatcher {
 
     fn handle(&mut self, _: HandlerRecovered, context: &mut Self::Context) {
         tracing::info!(channel = self.config.channel, subscription = self.name(), "a handler has recovered");
-        self.config.gauges.is(HandlerState::Running);
+        self.config.gauges.set_state(HandlerState::Running);
         self.quarantined = false;
         self.intake.log_ready();
         self.intake.mailbox_ready(true, true);

@@ -5,8 +5,8 @@
 
 use crate::actors::message::{IncarnationEnded, ProcessReregistered};
 use crate::error::{Error, error_chain};
+use crate::model::backoff::Backoff;
 use crate::model::process::ProcessId;
-use crate::policy::backoff::Backoff;
 use crate::store::Target;
 use crate::store::home::Recognized;
 use crate::store::pulse::{Pulse, SessionEnd};

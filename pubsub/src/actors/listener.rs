@@ -5,8 +5,8 @@
 
 use crate::actors::message::{MailboxChanged, ProcessReregistered, Wake};
 use crate::error::{Error, error_chain};
+use crate::model::backoff::Backoff;
 use crate::model::process::ProcessId;
-use crate::policy::backoff::Backoff;
 use crate::store::Target;
 use crate::store::listen::{Ears, Heard, Hearing};
 use actix::{

@@ -1,7 +1,7 @@
 //! A typed, named stream of events.
 
+use crate::model::backoff::Backoff;
 use crate::model::older::{self, Unreadable};
-use crate::policy::backoff::Backoff;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;

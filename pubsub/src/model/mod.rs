@@ -1,5 +1,6 @@
 //! L1: the words of the domain as types. No database, no actors, no decisions.
 
+pub(crate) mod backoff;
 pub(crate) mod channel;
 pub(crate) mod dead_letter;
 pub(crate) mod delivery;

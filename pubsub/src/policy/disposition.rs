@@ -3,9 +3,9 @@
 //! `store::settle` writes whatever this returns. Only one thing is decided elsewhere, by the database, because it must
 //! also hold for processes that died: whether an attempt, a panic or a crash was the last (`pubsub.reason_of_death`).
 
+use crate::model::backoff::Backoff;
 use crate::model::event::{EventId, Start};
 use crate::model::outcome::Outcome;
-use crate::policy::backoff::Backoff;
 use serde::{Serialize, Serializer};
 use std::time::Duration;
 

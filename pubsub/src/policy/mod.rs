@@ -4,7 +4,6 @@
 //! property-tested and replayed.
 
 pub(crate) mod absence;
-pub(crate) mod backoff;
 pub(crate) mod disposition;
 pub(crate) mod leases;
 pub(crate) mod order;

@@ -3,9 +3,9 @@
 use crate::actors::dispatcher::StartHost;
 use crate::actors::handler_host;
 use crate::config::{DEFAULT_CONCURRENCY, DEFAULT_LANES, MAX_LANES};
+use crate::model::backoff::Backoff;
 use crate::model::channel::Channel;
 use crate::model::delivery::Delivery;
-use crate::policy::backoff::Backoff;
 use actix::{Actor, Context, Handler};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};

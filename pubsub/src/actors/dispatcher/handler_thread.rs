@@ -55,7 +55,7 @@ impl Dispatcher {
     pub(super) fn responded(&mut self) {
         self.handler_thread.asked = None;
         if std::mem::take(&mut self.handler_thread.reported) {
-            self.config.gauges.is(HandlerState::Running);
+            self.config.gauges.set_state(HandlerState::Running);
         }
     }
 
@@ -76,7 +76,7 @@ impl Dispatcher {
             }
             None if silent > UNRESPONSIVE_AFTER && !self.handler_thread.reported => {
                 self.handler_thread.reported = true;
-                self.config.gauges.is(HandlerState::Unresponsive);
+                self.config.gauges.set_state(HandlerState::Unresponsive);
                 let (channel, subscription) = (self.config.channel, self.name());
                 tracing::warn!(
                     channel,

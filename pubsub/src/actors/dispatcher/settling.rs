@@ -3,9 +3,9 @@
 use super::Dispatcher;
 use crate::actors::message::{Answer, MailboxChanged};
 use crate::error::{Error, error_chain};
+use crate::model::backoff::Backoff;
 use crate::model::event::{EventId, Token};
 use crate::model::outcome::Outcome;
-use crate::policy::backoff::Backoff;
 use crate::policy::disposition::{Action, decide};
 use crate::policy::leases::{LINGER, Settlement};
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
@@ -17,7 +17,15 @@ const SETTLE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), 2.0, Dur
 impl Dispatcher {
     pub(super) fn take_answer(&mut self, answer: Answer) {
         let Answer { token, event, outcome } = answer;
-        self.config.gauges.answered(&outcome);
+        match &outcome {
+            Outcome::Done => self.config.gauges.delivery_handled(),
+            Outcome::Failed { .. } | Outcome::Panicked(_) => self.config.gauges.delivery_failed(),
+            Outcome::Snoozed(_)
+            | Outcome::Rejected { .. }
+            | Outcome::Undecodable { .. }
+            | Outcome::TooNew { .. }
+            | Outcome::Returned => {}
+        }
         self.conclude(token, event, outcome);
     }
 
@@ -47,7 +55,7 @@ impl Dispatcher {
                         tracing::warn!(channel, subscription, %event, attempt, error, ?delay, "failed; will be retried");
                     }
                     _ => {
-                        self.config.gauges.died();
+                        self.config.gauges.delivery_given_up();
                         tracing::error!(channel, subscription, %event, attempt, error, "given up: a dead letter");
                     }
                 }
