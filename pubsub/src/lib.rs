@@ -40,14 +40,14 @@ pub use model::backoff::Backoff;
 pub use model::channel::{Channel, Payload};
 pub use model::dead_letter::{DeadLetter, Reason};
 pub use model::delivery::Delivery;
-pub use model::event::{EventId, Headers, Token};
+pub use model::event::{EventId, Headers, LeaseToken};
 pub use model::failure::{Failure, Handled};
 pub use model::older::OlderVersion;
 pub use model::payload::PayloadError;
 pub use model::routes::{RoutedIn, Unrouted};
 #[cfg(feature = "schema")]
 pub use model::schema::SchemaFormat;
-pub use model::seek::{Seek, Sought};
+pub use model::seek::{Seek, SeekReport};
 pub use model::shape::Shape;
 pub use observe::{HandlerState, HandlerStatus};
 pub use pubsub_derive::{Channel, OlderVersion, Shape};

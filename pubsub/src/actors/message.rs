@@ -1,6 +1,6 @@
 //! What the actors say to each other.
 
-use crate::model::event::{ClaimedEvent, EventId, Token};
+use crate::model::event::{ClaimedEvent, EventId, LeaseToken};
 use crate::model::outcome::Outcome;
 use crate::panics::Panic;
 use actix::Message;
@@ -55,7 +55,7 @@ pub(crate) struct Answers {
 /// What became of one delivery.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    pub(crate) token: Token,
+    pub(crate) token: LeaseToken,
     pub(crate) event: EventId,
     pub(crate) outcome: Outcome,
 }

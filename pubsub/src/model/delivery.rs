@@ -1,7 +1,7 @@
 //! One event handed to one subscription's handler.
 
 use crate::model::channel::Channel;
-use crate::model::event::{ClaimedEvent, EventId, Headers, Token};
+use crate::model::event::{ClaimedEvent, EventId, Headers, LeaseToken};
 use crate::model::failure::Handled;
 use crate::model::older::Unreadable;
 use crate::model::process::ProcessId;
@@ -120,7 +120,7 @@ impl<C: Channel> Delivery<C> {
     /// The token of the claim: rises with every claim of this event by this subscription. A fencing token: an external
     /// system that remembers the highest it has seen for an event can refuse a handler that is late.
     #[must_use]
-    pub fn token(&self) -> Token {
+    pub fn token(&self) -> LeaseToken {
         self.event.token
     }
 

@@ -17,9 +17,9 @@ impl fmt::Display for EventId {
 /// A claim's right to settle: rises with every claim of an event by a subscription, so that a system outside can
 /// refuse an answer older than one it has seen (a fencing token).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Token(pub i64);
+pub struct LeaseToken(pub i64);
 
-impl fmt::Display for Token {
+impl fmt::Display for LeaseToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -45,7 +45,7 @@ pub(crate) struct ClaimedEvent {
     /// The process that claimed it.
     pub(crate) process: i64,
     /// The lease it was claimed under.
-    pub token: Token,
+    pub token: LeaseToken,
     /// Starts of this delivery, the coming one included.
     pub attempt: u32,
     /// How many starts before it ended with a panic.

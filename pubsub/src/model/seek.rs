@@ -20,7 +20,7 @@ pub enum Seek {
 /// What a seek does, or would do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Sought {
+pub struct SeekReport {
     /// Events that the subscription had passed, and will be delivered.
     pub replayed: u64,
     /// Events that it had not read yet, and will not be delivered.

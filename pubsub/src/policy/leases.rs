@@ -1,6 +1,6 @@
 //! What this process holds of one subscription, and what to settle when.
 
-use crate::model::event::{EventId, Start, Token};
+use crate::model::event::{EventId, LeaseToken, Start};
 use crate::policy::disposition::{Action, Disposition};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ pub(crate) const LINGER: Duration = Duration::from_millis(20);
 /// The leases of one subscription in one process.
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
-    held: HashMap<Token, Held>,
+    held: HashMap<LeaseToken, Held>,
     /// Events handed out and not answered.
     outstanding: usize,
     /// Answers not yet settled.
@@ -36,7 +36,7 @@ struct Held {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Settlement {
     /// The lease.
-    pub(crate) token: Token,
+    pub(crate) token: LeaseToken,
     /// Events that are done.
     done: Vec<i64>,
     /// Events that are not.
@@ -67,7 +67,7 @@ impl Settlement {
 
 impl Leases {
     /// Takes note of a claimed event.
-    pub(crate) fn hold(&mut self, token: Token, event: EventId, start: Start) {
+    pub(crate) fn hold(&mut self, token: LeaseToken, event: EventId, start: Start) {
         if self.held.entry(token).or_default().outstanding.insert(event.0, start).is_none() {
             self.outstanding += 1;
         }
@@ -76,7 +76,7 @@ impl Leases {
     /// Takes note of an answer; `None` is done. False: the event is not held (any more), or was answered before.
     pub(crate) fn answer(
         &mut self,
-        token: Token,
+        token: LeaseToken,
         event: EventId,
         disposition: Option<Disposition>,
         now: Instant,
@@ -152,7 +152,7 @@ impl Leases {
         held.dispositions.extend(settlement.dispositions);
     }
 
-    fn forget(&mut self, token: Token) {
+    fn forget(&mut self, token: LeaseToken) {
         if let Some(held) = self.held.remove(&token) {
             self.outstanding -= held.outstanding.len();
             self.unsettled = self.unsettled.saturating_sub(held.done.len() + held.dispositions.len());
@@ -165,13 +165,13 @@ impl Leases {
     }
 
     /// Which start of an event was handed out and is not answered.
-    pub(crate) fn start(&self, token: Token, event: EventId) -> Option<Start> {
+    pub(crate) fn start(&self, token: LeaseToken, event: EventId) -> Option<Start> {
         self.held.get(&token)?.outstanding.get(&event.0).copied()
     }
 
     /// The events handed out and not answered.
-    pub(crate) fn unanswered(&self) -> Vec<(Token, EventId)> {
-        let of_lease = |(&token, held): (&Token, &Held)| {
+    pub(crate) fn unanswered(&self) -> Vec<(LeaseToken, EventId)> {
+        let of_lease = |(&token, held): (&LeaseToken, &Held)| {
             held.outstanding.keys().map(|&event| (token, EventId(event))).collect::<Vec<_>>()
         };
         self.held.iter().flat_map(of_lease).collect()
@@ -213,11 +213,11 @@ mod tests {
     fn a_lease_answered_in_full_is_settled_at_once_and_whole() {
         let now = Instant::now();
         let mut leases = Leases::default();
-        leases.hold(Token(1), EventId(10), START);
-        leases.hold(Token(1), EventId(11), START);
-        assert!(leases.answer(Token(1), EventId(10), None, now));
+        leases.hold(LeaseToken(1), EventId(10), START);
+        leases.hold(LeaseToken(1), EventId(11), START);
+        assert!(leases.answer(LeaseToken(1), EventId(10), None, now));
         assert_eq!(leases.ready(now), []);
-        assert!(leases.answer(Token(1), EventId(11), Some(retry(11)), now));
+        assert!(leases.answer(LeaseToken(1), EventId(11), Some(retry(11)), now));
         let ready = leases.ready(now);
         assert_eq!(ready[0].acknowledged(), None);
         assert_eq!(ready[0].dispositions, [retry(11)]);
@@ -230,31 +230,31 @@ mod tests {
     fn a_slow_event_does_not_keep_the_finished_ones_unsettled() {
         let now = Instant::now();
         let mut leases = Leases::default();
-        leases.hold(Token(1), EventId(10), START);
-        leases.hold(Token(1), EventId(11), START);
-        leases.answer(Token(1), EventId(10), None, now);
+        leases.hold(LeaseToken(1), EventId(10), START);
+        leases.hold(LeaseToken(1), EventId(11), START);
+        leases.answer(LeaseToken(1), EventId(10), None, now);
         assert!(leases.lingers());
         let ready = leases.ready(now + LINGER);
         assert_eq!(ready[0].acknowledged(), Some([10].as_slice()));
         leases.settled(&ready[0], true);
         assert_eq!((leases.outstanding(), leases.unsettled()), (1, 0));
-        assert_eq!(leases.unanswered(), [(Token(1), EventId(11))]);
-        assert_eq!(leases.start(Token(1), EventId(10)), None);
-        assert_eq!(leases.start(Token(1), EventId(11)), Some(START));
-        assert!(!leases.answer(Token(1), EventId(10), None, now), "it was answered before");
+        assert_eq!(leases.unanswered(), [(LeaseToken(1), EventId(11))]);
+        assert_eq!(leases.start(LeaseToken(1), EventId(10)), None);
+        assert_eq!(leases.start(LeaseToken(1), EventId(11)), Some(START));
+        assert!(!leases.answer(LeaseToken(1), EventId(10), None, now), "it was answered before");
     }
 
     #[test]
     fn an_answer_under_a_lease_that_is_gone_is_refused() {
-        assert!(!Leases::default().answer(Token(1), EventId(10), None, Instant::now()));
+        assert!(!Leases::default().answer(LeaseToken(1), EventId(10), None, Instant::now()));
     }
 
     #[test]
     fn a_settlement_of_unknown_fate_is_sent_again_and_its_refusal_is_no_news() {
         let now = Instant::now();
         let mut leases = Leases::default();
-        leases.hold(Token(1), EventId(10), START);
-        leases.answer(Token(1), EventId(10), None, now);
+        leases.hold(LeaseToken(1), EventId(10), START);
+        leases.answer(LeaseToken(1), EventId(10), None, now);
         let first = leases.ready(now).remove(0);
         leases.failed(first, now);
         let second = leases.ready(now).remove(0);
@@ -270,10 +270,10 @@ mod tests {
         ) {
             let mut now = Instant::now();
             let mut leases = Leases::default();
-            let mut waiting: Vec<(Token, EventId)> = Vec::new();
+            let mut waiting: Vec<(LeaseToken, EventId)> = Vec::new();
             for (token, &size) in sizes.iter().enumerate() {
                 for n in 0..size {
-                    let (token, event) = (Token(token as i64), EventId((token * 100 + n) as i64));
+                    let (token, event) = (LeaseToken(token as i64), EventId((token * 100 + n) as i64));
                     leases.hold(token, event, START);
                     waiting.push((token, event));
                 }

@@ -1,10 +1,10 @@
 //! Decides which keys may begin now, in an ordered subscription.
 
-use crate::model::event::{EventId, Token};
+use crate::model::event::{EventId, LeaseToken};
 use std::collections::{HashMap, HashSet};
 
 /// One start of one event.
-type Place = (Token, EventId);
+type Place = (LeaseToken, EventId);
 
 /// The keys of what an ordered subscription holds in this process. An event may begin only once the earlier ones of its key
 /// are done.
@@ -22,7 +22,7 @@ pub(crate) struct Order {
     /// Written while a claim was under way.
     written: HashSet<String>,
     /// Leases that came from the mailbox.
-    from_mailbox: HashSet<Token>,
+    from_mailbox: HashSet<LeaseToken>,
 }
 
 impl Order {
@@ -37,7 +37,7 @@ impl Order {
     }
 
     /// The next events are under a lease from the mailbox.
-    pub(crate) fn claimed_from_mailbox(&mut self, token: Token) {
+    pub(crate) fn claimed_from_mailbox(&mut self, token: LeaseToken) {
         self.from_mailbox.insert(token);
     }
 
@@ -66,7 +66,13 @@ impl Order {
 
     /// What these events of a lease came to is written, or, with `all`, the lease is over. Returns whether the mailbox may
     /// have more of their keys now.
-    pub(crate) fn settled(&mut self, token: Token, events: &[EventId], all: bool, claiming: bool) -> bool {
+    pub(crate) fn settled(
+        &mut self,
+        token: LeaseToken,
+        events: &[EventId],
+        all: bool,
+        claiming: bool,
+    ) -> bool {
         let written = &mut self.written;
         self.parked.retain(|key, places| {
             places.retain(|(of, event)| *of != token || !(all || events.contains(event)));
@@ -91,7 +97,7 @@ mod tests {
     use super::*;
 
     fn place(token: i64, event: i64) -> Place {
-        (Token(token), EventId(event))
+        (LeaseToken(token), EventId(event))
     }
 
     #[test]
@@ -109,9 +115,9 @@ mod tests {
         order.begins(place(1, 1), "a");
         assert_eq!(order.ended(place(1, 1), false).as_deref(), Some("a"));
         order.park(place(2, 2), "a");
-        order.settled(Token(1), &[EventId(1)], false, false);
+        order.settled(LeaseToken(1), &[EventId(1)], false, false);
         assert!(order.is_parked("a"), "the second is not written yet");
-        order.settled(Token(2), &[], true, false);
+        order.settled(LeaseToken(2), &[], true, false);
         assert!(order.is_free("a"));
     }
 
@@ -120,22 +126,22 @@ mod tests {
         let mut order = Order::default();
         order.begins(place(1, 1), "a");
         order.ended(place(1, 1), false);
-        order.settled(Token(1), &[EventId(1)], true, true);
+        order.settled(LeaseToken(1), &[EventId(1)], true, true);
         assert!(order.is_parked("a"));
         // The claim brings another one, which is parked behind it: that must be written first as well.
         order.park(place(2, 2), "a");
         order.claim_over();
         assert!(order.is_parked("a"));
-        order.settled(Token(2), &[EventId(2)], true, false);
+        order.settled(LeaseToken(2), &[EventId(2)], true, false);
         assert!(order.is_free("a"));
     }
 
     #[test]
     fn when_something_from_the_mailbox_is_settled_there_may_be_more() {
         let mut order = Order::default();
-        order.claimed_from_mailbox(Token(1));
-        assert!(order.settled(Token(1), &[EventId(1)], false, false));
-        assert!(order.settled(Token(1), &[], true, false));
-        assert!(!order.settled(Token(2), &[], true, false));
+        order.claimed_from_mailbox(LeaseToken(1));
+        assert!(order.settled(LeaseToken(1), &[EventId(1)], false, false));
+        assert!(order.settled(LeaseToken(1), &[], true, false));
+        assert!(!order.settled(LeaseToken(2), &[], true, false));
     }
 }

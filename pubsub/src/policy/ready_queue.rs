@@ -1,6 +1,6 @@
 //! Decides which of the claimed events go to the handler now.
 
-use crate::model::event::{ClaimedEvent, EventId, Token};
+use crate::model::event::{ClaimedEvent, EventId, LeaseToken};
 use crate::policy::leases::Settlement;
 use crate::policy::order::Order;
 use std::collections::{HashSet, VecDeque};
@@ -80,7 +80,7 @@ impl ReadyQueue {
     }
 
     /// An event has left the handler. Returns what must be given back with it.
-    pub(crate) fn ended(&mut self, token: Token, event: EventId, done: bool) -> Vec<ClaimedEvent> {
+    pub(crate) fn ended(&mut self, token: LeaseToken, event: EventId, done: bool) -> Vec<ClaimedEvent> {
         let failed = self.order.as_mut().and_then(|order| order.ended((token, event), done));
         let Some(failed) = failed else { return Vec::new() };
         let (behind, rest) = std::mem::take(&mut self.waiting)
@@ -98,7 +98,7 @@ impl ReadyQueue {
     }
 
     /// A lease is not ours any more: what waits of it must not begin.
-    pub(crate) fn lost(&mut self, token: Token) {
+    pub(crate) fn lost(&mut self, token: LeaseToken) {
         self.waiting.retain(|waiting| waiting.event.token != token);
     }
 
@@ -138,7 +138,7 @@ mod tests {
         ClaimedEvent {
             id: EventId(id),
             process: 1,
-            token: Token(1),
+            token: LeaseToken(1),
             attempt: 1,
             panics: 0,
             crashes: 0,
@@ -176,7 +176,7 @@ mod tests {
         ready.push(events, 10, false);
         assert_eq!(ids(&ready.release(0)), [1, 3, 4, 5]);
         assert_eq!(ids(&ready.release(4)), [] as [i64; 0]);
-        assert_eq!(ids(&ready.ended(Token(1), EventId(1), true)), [] as [i64; 0]);
+        assert_eq!(ids(&ready.ended(LeaseToken(1), EventId(1), true)), [] as [i64; 0]);
         assert_eq!(ids(&ready.release(3)), [2]);
     }
 
@@ -185,7 +185,7 @@ mod tests {
         let mut ready = ReadyQueue::new(true);
         ready.push(vec![keyed(1, "a"), keyed(2, "a"), keyed(3, "b")], 10, false);
         assert_eq!(ids(&ready.release(0)), [1, 3]);
-        assert_eq!(ids(&ready.ended(Token(1), EventId(1), false)), [2]);
+        assert_eq!(ids(&ready.ended(LeaseToken(1), EventId(1), false)), [2]);
         assert_eq!(ids(&ready.push(vec![keyed(4, "a"), keyed(5, "c")], 10, false)), [4]);
         assert_eq!(ids(&ready.release(1)), [5]);
     }

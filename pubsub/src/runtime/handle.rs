@@ -9,7 +9,7 @@ use crate::model::channel::Channel;
 use crate::model::dead_letter::DeadLetter;
 use crate::model::event::EventId;
 use crate::model::process::ProcessId;
-use crate::model::seek::{Seek, Sought};
+use crate::model::seek::{Seek, SeekReport};
 use crate::observe::{Gauges, HandlerStatus};
 use crate::store::Store;
 use crate::store::publish::{self, Pooled, PublishOptions};
@@ -166,7 +166,7 @@ impl PubSub {
     /// # Errors
     /// If the channel has no such subscription, or the database's own errors. It counts what it changes, which takes
     /// about a second for a million events, and is given up after 5 minutes.
-    pub async fn seek<C: Channel>(&self, subscription: &str, to: Seek) -> Result<Sought, Error> {
+    pub async fn seek<C: Channel>(&self, subscription: &str, to: Seek) -> Result<SeekReport, Error> {
         self.store()?.seek(C::NAME, subscription, to, false).await
     }
 
@@ -174,7 +174,7 @@ impl PubSub {
     ///
     /// # Errors
     /// As [`seek`](Self::seek).
-    pub async fn seek_dry_run<C: Channel>(&self, subscription: &str, to: Seek) -> Result<Sought, Error> {
+    pub async fn seek_dry_run<C: Channel>(&self, subscription: &str, to: Seek) -> Result<SeekReport, Error> {
         self.store()?.seek(C::NAME, subscription, to, true).await
     }
 

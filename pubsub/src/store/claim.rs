@@ -3,7 +3,7 @@
 use super::wait::{AWAKE_TTL, STAY_AWAKE};
 use super::{JsonText, Parameters, Store, seconds};
 use crate::error::Error;
-use crate::model::event::{ClaimedEvent, EventId, Token};
+use crate::model::event::{ClaimedEvent, EventId, LeaseToken};
 use jiff::Timestamp;
 use std::time::Duration;
 use tokio_postgres::Row;
@@ -173,7 +173,7 @@ fn events(rows: &[Row], process: i64) -> Result<Vec<ClaimedEvent>, Error> {
 fn event(row: &Row, process: i64) -> Result<ClaimedEvent, tokio_postgres::Error> {
     Ok(ClaimedEvent {
         process,
-        token: Token(row.try_get(0)?),
+        token: LeaseToken(row.try_get(0)?),
         id: EventId(row.try_get(1)?),
         key: row.try_get(2)?,
         payload: row.try_get::<_, JsonText>(3)?.0,

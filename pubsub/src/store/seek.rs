@@ -2,7 +2,7 @@
 
 use super::{Parameters, Store, run};
 use crate::error::{Error, from_database};
-use crate::model::seek::{Seek, Sought};
+use crate::model::seek::{Seek, SeekReport};
 use std::time::Duration;
 use tokio_postgres::Row;
 
@@ -27,7 +27,7 @@ impl Store {
         subscription: &str,
         to: Seek,
         dry_run: bool,
-    ) -> Result<Sought, Error> {
+    ) -> Result<SeekReport, Error> {
         match to {
             Seek::Beginning => self.search(TO_BEGINNING, &[&channel, &subscription, &dry_run]).await,
             Seek::Now => self.search(TO_NOW, &[&channel, &subscription, &dry_run]).await,
@@ -36,7 +36,7 @@ impl Store {
         }
     }
 
-    async fn search(&self, sql: &str, parameters: Parameters<'_>) -> Result<Sought, Error> {
+    async fn search(&self, sql: &str, parameters: Parameters<'_>) -> Result<SeekReport, Error> {
         const DOING: &str = "seek";
         let failed = |source| from_database(DOING, source);
         let searching = async {
@@ -44,7 +44,7 @@ impl Store {
             let session = self.session(DOING).await?;
             session.batch_execute(PATIENCE).await.map_err(failed)?;
             let rows = run(&session, sql, parameters).await.map_err(failed)?;
-            sought(&rows[0]).map_err(|source| Error::Database { doing: DOING, source })
+            seek_report(&rows[0]).map_err(|source| Error::Database { doing: DOING, source })
         };
         tokio::time::timeout(DEADLINE, searching)
             .await
@@ -52,8 +52,8 @@ impl Store {
     }
 }
 
-fn sought(row: &Row) -> Result<Sought, tokio_postgres::Error> {
-    Ok(Sought {
+fn seek_report(row: &Row) -> Result<SeekReport, tokio_postgres::Error> {
+    Ok(SeekReport {
         replayed: row.try_get::<_, i64>(0)?.unsigned_abs(),
         skipped: row.try_get::<_, i64>(1)?.unsigned_abs(),
     })

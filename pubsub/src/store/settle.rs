@@ -2,7 +2,7 @@
 
 use super::Store;
 use crate::error::Error;
-use crate::model::event::Token;
+use crate::model::event::LeaseToken;
 use crate::policy::disposition::Disposition;
 use tokio_postgres::types::Json;
 
@@ -17,7 +17,7 @@ impl Store {
     pub(crate) async fn settle(
         &self,
         process: i64,
-        token: Token,
+        token: LeaseToken,
         acknowledged: Option<&[i64]>,
         dispositions: &[Disposition],
     ) -> Result<bool, Error> {

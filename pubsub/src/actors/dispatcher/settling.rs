@@ -4,7 +4,7 @@ use super::Dispatcher;
 use crate::actors::message::{Answer, MailboxChanged};
 use crate::error::{Error, error_chain};
 use crate::model::backoff::Backoff;
-use crate::model::event::{EventId, Token};
+use crate::model::event::{EventId, LeaseToken};
 use crate::model::outcome::Outcome;
 use crate::policy::disposition::{Action, decide};
 use crate::policy::leases::{LINGER, Settlement};
@@ -30,7 +30,7 @@ impl Dispatcher {
     }
 
     /// Decides what becomes of a delivery, and puts it up for settlement.
-    pub(super) fn conclude(&mut self, token: Token, event: EventId, outcome: Outcome) {
+    pub(super) fn conclude(&mut self, token: LeaseToken, event: EventId, outcome: Outcome) {
         let (channel, subscription) = (self.config.channel, &*self.config.handler.subscription);
         let Some(start) = self.leases.start(token, event) else {
             self.ready.ended(token, event, true);

@@ -5,7 +5,7 @@
 use super::running::{RunningDelivery, TimedOut};
 use crate::actors::handler_link::HandlerConfig;
 use crate::actors::message::{Answer, Answers, HostCommand};
-use crate::model::event::{ClaimedEvent, EventId, Token};
+use crate::model::event::{ClaimedEvent, EventId, LeaseToken};
 use crate::model::failure::Handled;
 use crate::model::outcome::Outcome;
 use crate::panics::{self, Panic};
@@ -176,7 +176,7 @@ impl InFlight {
         }
     }
 
-    pub(super) fn answer(&mut self, token: Token, event: EventId, outcome: Outcome) {
+    pub(super) fn answer(&mut self, token: LeaseToken, event: EventId, outcome: Outcome) {
         if self.config.timeout.is_some() {
             self.config.started.finished(event);
         }

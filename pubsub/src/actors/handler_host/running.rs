@@ -1,6 +1,6 @@
 //! A delivery that a handler has begun, until it ends: answered, unanswered, or out of time.
 
-use crate::model::event::{EventId, Token};
+use crate::model::event::{EventId, LeaseToken};
 use crate::model::failure::Handled;
 use crate::panics::{Panic, PanicReport};
 use actix::{Actor, AsyncContext, SpawnHandle};
@@ -13,7 +13,7 @@ use tokio::time::Sleep;
 
 /// A delivery that the handler has begun.
 pub(super) struct RunningDelivery {
-    pub(super) token: Token,
+    pub(super) token: LeaseToken,
     pub(super) event: EventId,
     pub(super) generation: u64,
     pub(super) report: PanicReport,
@@ -23,7 +23,7 @@ pub(super) struct RunningDelivery {
 
 /// How a delivery ended.
 pub(super) struct FinishedDelivery {
-    pub(super) token: Token,
+    pub(super) token: LeaseToken,
     pub(super) event: EventId,
     pub(super) generation: u64,
     pub(super) panic: Option<Panic>,
