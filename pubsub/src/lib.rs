@@ -8,7 +8,7 @@
 //! - [`#[derive(Channel)]`](derive@Channel) binds a payload type to its channel.
 //! - [`migrate`] installs the schema, [`PubSub::builder`] says which handler gets which channel, [`Builder::start`] runs it.
 //! - [`routes!`] names the handlers of each channel in one table; [`Publisher`] publishes on its channels, and on no others.
-//! - [`publish`] and [`publish_all`] publish in a transaction of yours; [`PubSub::publish`] in one of its own.
+//! - [`publish`] and [`publish_all`] publish in a transaction of yours, or through a running [`PubSub`] in one of its own.
 //! - A handler is an actix actor with `impl Handler<Delivery<C>>`. It is given a [`Delivery`] and answers [`Handled`]: done,
 //!   or a [`Failure`] that says what should happen instead.
 //! - A payload changes by a new version: `upcast_from` in [`#[derive(Channel)]`](derive@Channel), [`OlderVersion`](trait@OlderVersion), [`Shape`](trait@Shape).
@@ -54,7 +54,7 @@ pub use pubsub_derive::{Channel, OlderVersion, Shape};
 pub use runtime::{Builder, Handlers, PubSub, Publisher, SubscribeOptions};
 pub use store::home::rebase;
 pub use store::migrate::migrate;
-pub use store::publish::{PublishOptions, Session, publish, publish_all, publish_with};
+pub use store::publish::{Executor, PublishOptions, publish, publish_all, publish_with};
 #[cfg(feature = "schema")]
 pub use store::schema::export_schemas;
 

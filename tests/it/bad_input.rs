@@ -62,8 +62,8 @@ async fn the_limit_of_a_payload_is_the_channels() {
     let stage = Stage::new().await;
     let pubsub = stage.pubsub().declare::<Sms>().start().await.unwrap();
     stage.client.execute("update pubsub.channels set max_payload_bytes = 40", &[]).await.unwrap();
-    pubsub.publish(&Sms::new("short enough")).await.unwrap();
-    let refused = pubsub.publish(&Sms::new("x".repeat(40))).await.unwrap_err();
+    pubsub::publish(&pubsub, &Sms::new("short enough")).await.unwrap();
+    let refused = pubsub::publish(&pubsub, &Sms::new("x".repeat(40))).await.unwrap_err();
     assert!(matches!(refused, Error::PayloadTooLarge { .. }), "{refused:?}");
 }
 

@@ -92,7 +92,7 @@ async fn a_process_that_beats_keeps_its_leases_however_long_its_handler_takes() 
     };
     let first = build(tell.clone(), "first").start().await.unwrap();
     let _second = build(tell, "second").start().await.unwrap();
-    first.publish(&Sms::new("long")).await.unwrap();
+    pubsub::publish(&first, &Sms::new("long")).await.unwrap();
     heard.next().await;
     stage.until_settled().await;
     assert!(heard.rest().is_empty(), "it ran once");

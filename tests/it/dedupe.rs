@@ -36,7 +36,7 @@ async fn an_event_whose_dedupe_key_was_published_is_not_published_again() {
     let first = publish(&stage.client, &letter(1, "welcome")).await.unwrap();
     for _ in 0..2 {
         assert_eq!(publish(&stage.client, &letter(1, "welcome")).await.unwrap(), first);
-        assert_eq!(pubsub.publish(&letter(1, "welcome")).await.unwrap(), first);
+        assert_eq!(pubsub::publish(&pubsub, &letter(1, "welcome")).await.unwrap(), first);
     }
     let said = PublishOptions::new().dedupe_key("1:welcome");
     assert_eq!(publish_with(&stage.client, &letter(2, "welcome"), &said).await.unwrap(), first);

@@ -69,11 +69,11 @@ async fn drain_stops_at_its_deadline_and_what_was_not_finished_runs_again() {
         .start()
         .await
         .unwrap();
-    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     assert_eq!(heard.next().await, 1);
     assert!(!pubsub.drain(Duration::from_millis(50)).await, "it was not finished");
     assert_eq!(stage.count("select count(*) from pubsub.leases").await, 0, "but nothing is left claimed");
-    assert!(matches!(pubsub.publish(&Sms::new("late")).await, Err(pubsub::Error::Stopped)));
+    assert!(matches!(pubsub::publish(&pubsub, &Sms::new("late")).await, Err(pubsub::Error::Stopped)));
 
     let (tell, mut heard) = ear();
     let _next = stage
@@ -125,7 +125,7 @@ async fn drain_lets_the_handler_say_goodbye() {
     let (tell, mut heard) = ear();
     let pubsub =
         stage.pubsub().subscribe::<Sms, _>("mortal", move || Mortal(tell.clone())).start().await.unwrap();
-    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     assert_eq!(heard.next().await, "handled");
     assert!(pubsub.drain(Duration::from_secs(10)).await);
     assert_eq!(heard.rest(), ["stopping", "stopped", "dropped"]);
@@ -147,7 +147,7 @@ fn drain_does_not_say_that_all_is_finished_when_the_handlers_are_gone() {
             .start()
             .await
             .unwrap();
-        pubsub.publish(&Sms::new("hello")).await.unwrap();
+        pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
         heard.next().await;
         (stage, pubsub)
     });
@@ -174,7 +174,7 @@ async fn a_runtime_stops_when_its_last_handle_is_dropped() {
         .unwrap();
     let clone = pubsub.clone();
     drop(pubsub);
-    clone.publish(&Sms::new("hello")).await.unwrap();
+    pubsub::publish(&clone, &Sms::new("hello")).await.unwrap();
     heard.next().await;
     drop(clone);
     stage.until_count("select count(*) from pubsub.processes", 0).await;

@@ -78,7 +78,7 @@ async fn a_new_subscription_starts_with_the_events_that_commit_after_it() {
     let stage = Stage::new().await;
     let (tell, mut heard) = ear();
     let first = stage.pubsub().subscribe_fn("old", telling(&tell, "old")).start().await.unwrap();
-    first.publish(&Sms::new("before")).await.unwrap();
+    pubsub::publish(&first, &Sms::new("before")).await.unwrap();
     assert_eq!(heard.next().await, ("old", "before".to_owned()));
 
     // Mid-publish while the second subscribes: committed after it, so it counts.
@@ -87,7 +87,7 @@ async fn a_new_subscription_starts_with_the_events_that_commit_after_it() {
     pubsub::publish(&transaction, &Sms::new("during")).await.unwrap();
     let _second = stage.pubsub().subscribe_fn("new", telling(&tell, "new")).start().await.unwrap();
     transaction.commit().await.unwrap();
-    first.publish(&Sms::new("after")).await.unwrap();
+    pubsub::publish(&first, &Sms::new("after")).await.unwrap();
 
     let mut heard = heard.take(4).await;
     heard.sort_unstable();

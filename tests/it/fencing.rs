@@ -97,7 +97,7 @@ async fn the_late_answer_of_a_process_that_was_declared_dead_does_not_count() {
             .await
             .unwrap()
     };
-    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     let (attempt, first) = heard.next().await;
     assert_eq!(attempt, 1);
     // As if it had been silent for too long, to another process's eyes.

@@ -49,8 +49,8 @@ async fn a_channels_key_travels_with_every_way_of_publishing() {
     publish_with(&transaction, &step(3), &PublishOptions::new().key("said")).await.unwrap();
     assert_eq!(publish_all(&transaction, &[step(4), step(5)]).await.unwrap(), 2);
     transaction.commit().await.unwrap();
-    pubsub.publish(&step(6)).await.unwrap();
-    pubsub.publish_with(&step(7), &PublishOptions::new().key("said too")).await.unwrap();
+    pubsub::publish(&pubsub, &step(6)).await.unwrap();
+    pubsub::publish_with(&pubsub, &step(7), &PublishOptions::new().key("said too")).await.unwrap();
     let expected = ["1", "2", "said", "4", "5", "6", "said too"].map(|key| Some(key.to_owned()));
     assert_eq!(keys(&stage).await, expected);
 }

@@ -44,7 +44,7 @@ async fn events_published_while_the_listener_is_cut_are_handled() {
             .execute("select pg_terminate_backend(pid) from pg_stat_activity where query ~ 'listen|notify' and pid <> pg_backend_pid() and datname = current_database()", &[])
             .await
             .unwrap();
-        pubsub.publish(&Sms::new(&msg)).await.unwrap();
+        pubsub::publish(&pubsub, &Sms::new(&msg)).await.unwrap();
         expected.insert(msg);
     }
     assert_eq!(heard.take(20).await.into_iter().collect::<BTreeSet<_>>(), expected);
@@ -71,7 +71,7 @@ async fn a_forged_bell_does_no_harm() {
     for _ in 0..50 {
         stage.client.batch_execute(forged).await.unwrap();
     }
-    pubsub.publish(&Sms::new("real")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("real")).await.unwrap();
     assert_eq!(heard.next().await, "real");
     stage.until_settled().await;
     assert!(heard.rest().is_empty());
@@ -104,7 +104,7 @@ async fn nothing_is_lost_while_the_server_restarts() {
     for (round, mode) in [Mode::Immediate, Mode::Fast, Mode::Immediate].into_iter().enumerate() {
         for n in 0..50 {
             let msg = format!("{round}.{n}");
-            match pubsub.publish(&Sms::new(&msg)).await {
+            match pubsub::publish(&pubsub, &Sms::new(&msg)).await {
                 Ok(_) => committed.insert(msg),
                 Err(_) => unknown.insert(msg),
             };
@@ -113,7 +113,7 @@ async fn nothing_is_lost_while_the_server_restarts() {
         // Until the first publish goes through again.
         let until = Instant::now() + DEADLINE;
         let msg = format!("{round}.after");
-        while let Err(error) = pubsub.publish(&Sms::new(&msg)).await {
+        while let Err(error) = pubsub::publish(&pubsub, &Sms::new(&msg)).await {
             unknown.insert(msg.clone());
             assert!(Instant::now() < until, "still {error}");
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -141,7 +141,7 @@ async fn a_listener_whose_connection_has_fallen_silent_is_replaced_within_fiftee
     let stage = Stage::new().await;
     let proxy = Proxy::start(stage.database.url()).await;
     let (pubsub, mut heard) = start(&proxy.url(stage.database.url())).await;
-    pubsub.publish(&Sms::new("before")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("before")).await.unwrap();
     assert_eq!(heard.next().await, "before");
     let silent = stage.count(LISTENER).await;
     proxy.silence(u16::try_from(silent).unwrap());
@@ -198,7 +198,7 @@ async fn a_process_has_one_listener_however_many_subscriptions_it_has() {
         builder = builder.subscribe_fn(format!("s{n}"), |_: Delivery<Sms>| async { Ok(()) });
     }
     let pubsub = builder.start().await.unwrap();
-    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     stage.until_count("select count(*) from pubsub.waiters", 30).await;
     let listeners = "select count(*) from pg_stat_activity where datname = current_database() and query ~* '^(set .*listen|notify)'";
     assert_eq!(stage.count(listeners).await, 1);

@@ -108,7 +108,7 @@ async fn events_without_a_key_are_handled_side_by_side() {
     };
     let pubsub = stage.pubsub().subscribe_fn_with("ordered", ordered(), handle).start().await.unwrap();
     for n in 0..4 {
-        pubsub.publish(&Sms::new(n.to_string())).await.unwrap();
+        pubsub::publish(&pubsub, &Sms::new(n.to_string())).await.unwrap();
     }
     heard.take(4).await;
 }

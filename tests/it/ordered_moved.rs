@@ -94,7 +94,7 @@ async fn a_restored_ordered_subscription_goes_on_where_each_lane_was() {
     let (pubsub, mut heard) = hear(&fresh.url("postgres")).await;
     hear_in_order(&mut heard, pending.clone(), false).await;
     let options = PublishOptions::new().key("a");
-    pubsub.publish_with(&Sms::new(pending.end.to_string()), &options).await.unwrap();
+    pubsub::publish_with(&pubsub, &Sms::new(pending.end.to_string()), &options).await.unwrap();
     assert_eq!(heard.next().await, ("a".to_owned(), pending.end, false));
     assert!(heard.rest().is_empty());
 }

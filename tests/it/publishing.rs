@@ -111,9 +111,9 @@ async fn many_events_are_published_in_one_transaction() {
 async fn the_runtime_publishes_by_itself() {
     let stage = Stage::new().await;
     let (pubsub, mut heard) = listening(&stage).await;
-    let id = pubsub.publish(&Sms::new("by itself")).await.unwrap();
+    let id = pubsub::publish(&pubsub, &Sms::new("by itself")).await.unwrap();
     assert_eq!(heard.next().await.event_id(), id);
-    pubsub.publish(&Email { receiver: "nobody@example.com".into() }).await.unwrap();
+    pubsub::publish(&pubsub, &Email { receiver: "nobody@example.com".into() }).await.unwrap();
     assert_eq!(Email::NAME, "email");
 }
 
@@ -124,7 +124,7 @@ fn publishing_may_be_spawned_on_any_thread() {
     ) {
     }
     static SMS: Sms = Sms { msg: String::new() };
-    is_send(|pubsub, _| pubsub.publish(&SMS));
+    is_send(|pubsub, _| publish(pubsub, &SMS));
     is_send(|pubsub, _| pubsub.drain(Duration::ZERO));
     is_send(|_, transaction| publish(transaction, &SMS));
     is_send(|_, transaction| publish_all(transaction, [&SMS]));

@@ -97,7 +97,7 @@ async fn a_process_whose_session_is_cut_again_and_again_keeps_its_leases() {
     let stage = Stage::new().await;
     let ((tell, mut heard), gate) = (ear(), Arc::new(Semaphore::new(0)));
     let first = gated(stage.database.url(), tell.clone(), gate.clone()).await;
-    first.publish(&Sms::new("long")).await.unwrap();
+    pubsub::publish(&first, &Sms::new("long")).await.unwrap();
     assert_eq!(heard.next().await, ("long".into(), 1));
     let victim = processes(&stage).await[0];
     let _looker = gated(stage.database.url(), tell, gate.clone()).await;

@@ -62,9 +62,9 @@ async fn role_logs_deliveries() {
         .start()
         .await
         .unwrap();
-    pubsub.publish(&login()).await.unwrap();
+    pubsub::publish(&pubsub, &login()).await.unwrap();
     let Login { user, password } = login();
-    pubsub.publish(&Open { user, password }).await.unwrap();
+    pubsub::publish(&pubsub, &Open { user, password }).await.unwrap();
     tracing::info!("ready");
     std::future::pending::<()>().await;
 }
@@ -159,7 +159,7 @@ async fn a_database_that_refuses_an_event_is_not_quoted_with_its_redacted_fields
     };
     for refused in [
         publish(&stage.client, &login()).await.unwrap_err(),
-        pubsub.publish(&login()).await.unwrap_err(),
+        pubsub::publish(&pubsub, &login()).await.unwrap_err(),
         pubsub::publish_all(&stage.client, &[login()]).await.unwrap_err(),
     ] {
         assert!(matches!(refused, Error::InvalidPayload { channel: "login", .. }), "{refused:?}");

@@ -21,7 +21,7 @@ async fn a_restored_database_is_rebased_when_the_runtime_starts() {
 
     let (pubsub, mut heard) = hear_ids(&fresh.url("postgres")).await.unwrap();
     assert_eq!(heard.take_sorted(5).await, pending);
-    let new = pubsub.publish(&Sms::new("new")).await.unwrap();
+    let new = pubsub::publish(&pubsub, &Sms::new("new")).await.unwrap();
     assert_eq!(heard.next().await, new.0);
     // And the old ones can still be read again, although their transaction ids mean nothing here.
     let sought = pubsub.seek::<Sms>("one", Seek::Beginning).await.unwrap();

@@ -34,7 +34,7 @@ impl World {
     async fn step(&mut self, random: &mut fastrand::Rng) {
         let (publisher, open) = &mut self.publishers[random.usize(..4)];
         match random.u8(..20) {
-            0..=4 => drop(publish_each(publisher, random.usize(1..4)).await),
+            0..=4 => drop(publish_each(&*publisher, random.usize(1..4)).await),
             5..=8 => {
                 let sql = match (*open, random.u8(..4)) {
                     (false, _) => "begin",

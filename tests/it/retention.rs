@@ -259,7 +259,7 @@ async fn a_running_process_trims_its_log_by_itself() {
     let first = start().await.unwrap();
     stage.client.batch_execute("select setval('pubsub.db_events_id_seq', 9999998)").await.unwrap();
     for msg in ["the last in its partition", "the first in the next"] {
-        first.publish(&Sms::new(msg)).await.unwrap();
+        pubsub::publish(&first, &Sms::new(msg)).await.unwrap();
         assert_eq!(heard.next().await, (msg.into(), 1));
     }
     assert!(first.drain(DEADLINE).await);

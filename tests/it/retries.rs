@@ -26,7 +26,7 @@ async fn a_failing_handler_is_retried_until_it_succeeds() {
     let stage = Stage::new().await;
     let (tell, mut heard) = ear();
     let pubsub = stage.pubsub().subscribe_fn("flaky", failing(4, tell)).start().await.unwrap();
-    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     assert_eq!(heard.take(4).await, [1, 2, 3, 4]);
     stage.until_settled().await;
     assert_eq!(stage.count("select count(*) from pubsub.dead_letters").await, 0);
@@ -39,7 +39,7 @@ async fn retry_times_in_the_database_follow_the_declared_policy() {
     let hour = Duration::from_secs(3_600);
     let options = SubscribeOptions::new().backoff(Backoff::new(hour, 2.0, 3 * hour, 0.0)).max_attempts(9);
     let pubsub = stage.pubsub().subscribe_fn_with("slow", options, failing(9, tell)).start().await.unwrap();
-    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     for (attempt, hours) in [(1, 1.0), (2, 2.0), (3, 3.0), (4, 3.0)] {
         assert_eq!(heard.next().await, attempt);
         let waiting =
@@ -78,7 +78,7 @@ async fn jitter_moves_the_delay_by_its_share_at_most() {
         .await
         .unwrap();
     for n in 0..40 {
-        pubsub.publish(&Sms::new(n.to_string())).await.unwrap();
+        pubsub::publish(&pubsub, &Sms::new(n.to_string())).await.unwrap();
     }
     stage.until_count("select count(*) from pubsub.mailbox where token is null", 40).await;
     let outside = "select count(*) from pubsub.mailbox where due_at - clock_timestamp() not between interval '400 s' and interval '1500 s'";
@@ -111,7 +111,7 @@ async fn attempts_are_counted_before_the_handler_starts() {
         .start()
         .await
         .unwrap();
-    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     // The first attempt is the lease itself; the later ones stand in the mailbox.
     assert_eq!(heard.take(3).await, [(1, 1, None), (2, 1, Some(2)), (3, 1, Some(3))]);
 }
@@ -121,7 +121,7 @@ async fn out_of_attempts_the_event_is_a_dead_letter_with_its_reason() {
     let stage = Stage::new().await;
     let (tell, mut heard) = ear();
     let pubsub = stage.pubsub().subscribe_fn("hopeless", failing(100, tell)).start().await.unwrap();
-    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     stage.until_count("select count(*) from pubsub.dead_letters", 1).await;
     stage.until_settled().await;
     assert_eq!(heard.rest(), [1, 2, 3, 4], "as many attempts as the channel allows");
@@ -153,7 +153,7 @@ async fn a_dead_letter_is_redriven_once_with_its_attempts_reset() {
     };
     let mut ids = Vec::new();
     for n in 0..3 {
-        ids.push(pubsub.publish(&Email { receiver: format!("{n}@example.com") }).await.unwrap());
+        ids.push(pubsub::publish(&pubsub, &Email { receiver: format!("{n}@example.com") }).await.unwrap());
     }
     stage.until_count("select count(*) from pubsub.dead_letters", 3).await;
     heard.take(6).await;
@@ -181,7 +181,7 @@ async fn a_rejected_event_is_a_dead_letter_at_once() {
         .start()
         .await
         .unwrap();
-    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     stage.until_count("select count(*) from pubsub.dead_letters", 1).await;
     let row =
         stage.client.query_one("select reason, attempt, error from pubsub.dead_letters", &[]).await.unwrap();
@@ -207,7 +207,7 @@ async fn a_snooze_does_not_count_and_a_handler_may_choose_its_delay() {
         .start()
         .await
         .unwrap();
-    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     assert_eq!(heard.take(8).await, [1, 1, 1, 1, 1, 1, 1, 2]);
     stage.until_settled().await;
 }
@@ -225,7 +225,7 @@ async fn whatever_the_error_says_the_failure_is_recorded() {
         .await
         .unwrap();
     for size in [0, 1, 100, 100_000] {
-        pubsub.publish(&Sms::new(size.to_string())).await.unwrap();
+        pubsub::publish(&pubsub, &Sms::new(size.to_string())).await.unwrap();
     }
     stage.until_count("select count(*) from pubsub.dead_letters where reason = 'rejected'", 4).await;
     assert!(stage.count("select max(octet_length(error))::bigint from pubsub.dead_letters").await <= 4_096);
@@ -250,7 +250,7 @@ async fn the_error_text_of_the_database_leaves_out_the_values_of_rows() {
         .start()
         .await
         .unwrap();
-    pubsub.publish(&Email { receiver: "x".into() }).await.unwrap();
+    pubsub::publish(&pubsub, &Email { receiver: "x".into() }).await.unwrap();
     stage.until_count("select count(*) from pubsub.dead_letters", 1).await;
     let error: String =
         stage.client.query_one("select error from pubsub.dead_letters", &[]).await.unwrap().get(0);

@@ -64,7 +64,7 @@ async fn a_subscriber_and_a_publisher_work_with_no_right_on_a_table() {
     assert_eq!(pubsub.redrive::<Sms>("one").await.unwrap(), 1);
     assert_eq!(heard.next().await, ("no number".to_owned(), 1));
 
-    let refused = pubsub.publish(&Sms::new("not a publisher")).await.unwrap_err();
+    let refused = pubsub::publish(&pubsub, &Sms::new("not a publisher")).await.unwrap_err();
     assert!(format!("{refused:?}").contains(REFUSED), "{refused:?}");
     assert!(pubsub.drain(Duration::from_secs(10)).await);
     assert_eq!(count(&owned.owner, "select count(*) from pubsub.processes").await, 0, "it has left");

@@ -42,7 +42,7 @@ async fn a_subscription_moved_back_hears_old_events_again_with_their_headers_and
         .unwrap();
     let options = PublishOptions::new().key("user-7").header("trace", "00-4bf9");
     for msg in ["first", "second"] {
-        pubsub.publish_with(&Sms::new(msg), &options).await.unwrap();
+        pubsub::publish_with(&pubsub, &Sms::new(msg), &options).await.unwrap();
     }
     let first_time = heard.take(2).await;
     assert!(first_time.iter().all(|(.., replay, attempt)| !replay && *attempt == 1));
@@ -61,7 +61,7 @@ async fn a_subscription_moved_back_hears_old_events_again_with_their_headers_and
         assert!(new.4, "and it is a replay");
         assert_eq!(new.5, 1);
     }
-    pubsub.publish(&Sms::new("third")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("third")).await.unwrap();
     assert!(!heard.next().await.4, "what is new is none");
 }
 
@@ -261,7 +261,7 @@ async fn moved_back_twice_it_still_knows_what_it_had_read() {
 async fn a_new_subscription_starts_with_the_oldest_event_or_with_the_next() {
     let stage = Stage::new().await;
     let (pubsub, _) = stage.hear("other").await;
-    pubsub.publish(&Sms::new("old")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("old")).await.unwrap();
     let (tell, mut heard) = ear();
     let listen = |name: &'static str| {
         let tell = tell.clone();
@@ -285,14 +285,14 @@ async fn a_new_subscription_starts_with_the_oldest_event_or_with_the_next() {
         ("beginning", false, "old".to_owned()),
         "it was never read: it is no replay"
     );
-    pubsub.publish(&Sms::new("new")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("new")).await.unwrap();
     let mut two = heard.take(2).await;
     two.sort_unstable();
     assert_eq!(two, [("beginning", false, "new".to_owned()), ("now", false, "new".to_owned())]);
     assert!(both.drain(Duration::from_secs(10)).await);
 
     let _again = start(SubscribeOptions::new().from_beginning()).await;
-    pubsub.publish(&Sms::new("newer")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("newer")).await.unwrap();
     let mut two = heard.take(2).await;
     two.sort_unstable();
     assert_eq!(two, [("beginning", false, "newer".to_owned()), ("now", false, "newer".to_owned())]);

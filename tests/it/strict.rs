@@ -217,7 +217,7 @@ async fn a_strict_channel_takes_what_rust_publishes_and_tells_rust_what_it_does_
 
     let stage = Stage::new().await;
     let pubsub = stage.pubsub().declare::<OrderPaid>().start().await.unwrap();
-    pubsub.publish(&order()).await.unwrap();
+    pubsub::publish(&pubsub, &order()).await.unwrap();
     let refused = publish(&stage.client, &Changed { id: "17".into() }).await.unwrap_err();
     assert!(matches!(refused, Error::PayloadMismatch { .. }), "{refused:?}");
     assert!(refused.to_string().contains("does not have its declared shape"), "{refused}");
@@ -362,7 +362,7 @@ async fn whatever_rust_writes_has_the_shape_that_it_declared() {
     let events: Vec<Everything> =
         (0..300).map(|_| strategy.new_tree(&mut runner).expect("a value").current()).collect();
     for event in &events {
-        if let Err(error) = pubsub.publish(event).await {
+        if let Err(error) = pubsub::publish(&pubsub, event).await {
             panic!("{error}\n{}", serde_json::to_string(event).unwrap());
         }
     }

@@ -127,9 +127,9 @@ async fn is_restarted_and_the_event_is_retried<M: Manner>() {
         .await
         .unwrap();
 
-    pubsub.publish(&Sms::new("first")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("first")).await.unwrap();
     assert_eq!(heard.next().await, (1, 1, "first".into(), 1));
-    pubsub.publish(&Sms::new("panic")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("panic")).await.unwrap();
     assert_eq!(heard.next().await, (1, 2, "panic".into(), 1));
     let (number, seen, msg, attempt) = heard.next().await;
     assert_eq!(
@@ -137,7 +137,7 @@ async fn is_restarted_and_the_event_is_retried<M: Manner>() {
         (2, 1, "panic", 2),
         "fresh state, and the next attempt"
     );
-    pubsub.publish(&Sms::new("last")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("last")).await.unwrap();
     assert_eq!(heard.next().await, (2, 2, "last".into(), 1));
 
     assert_eq!(bystander_heard.take(3).await, ["first", "panic", "last"], "the others go on");
@@ -186,7 +186,7 @@ async fn a_panic_is_recorded_with_its_message_and_place() {
         .start()
         .await
         .unwrap();
-    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     stage.until_count("select count(*) from pubsub.dead_letters", 1).await;
     let error: String =
         stage.client.query_one("select error from pubsub.dead_letters", &[]).await.unwrap().get(0);
@@ -211,7 +211,7 @@ async fn a_handler_need_not_be_send() {
         .start()
         .await
         .unwrap();
-    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     assert_eq!(heard.next().await, "hello");
 }
 
@@ -247,8 +247,8 @@ async fn a_panic_while_decoding_is_a_failed_attempt() {
         .start()
         .await
         .unwrap();
-    pubsub.publish(&Booby { trap: true }).await.unwrap();
-    pubsub.publish(&Booby { trap: false }).await.unwrap();
+    pubsub::publish(&pubsub, &Booby { trap: true }).await.unwrap();
+    pubsub::publish(&pubsub, &Booby { trap: false }).await.unwrap();
     assert!(!heard.next().await);
     stage.until_count("select count(*) from pubsub.dead_letters where error like '%reader broke%'", 1).await;
 }
@@ -304,6 +304,6 @@ async fn renaming_the_rust_type_changes_nothing_on_the_wire() {
         .start()
         .await
         .unwrap();
-    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     assert_eq!(heard.next().await, "hello");
 }

@@ -88,8 +88,8 @@ async fn is_cancelled_and_retried(way: &'static str, restarts: u64) {
         .await
         .unwrap();
     assert_eq!(heard.next().await, "started");
-    pubsub.publish(&Sms::new("slow")).await.unwrap();
-    pubsub.publish(&Sms::new("other")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("slow")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("other")).await.unwrap();
     let mut said = Vec::new();
     while !said.contains(&"handled") {
         said.push(heard.next().await);
@@ -124,7 +124,7 @@ async fn out_of_attempts_the_timeout_is_the_reason() {
         .start()
         .await
         .unwrap();
-    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     stage
         .until_count("select count(*) from pubsub.dead_letters where reason = 'exhausted' and attempt = 2", 1)
         .await;
@@ -153,10 +153,10 @@ async fn a_handler_that_blocks_its_thread_past_its_timeout_is_left_behind() {
         .start()
         .await
         .unwrap();
-    pubsub.publish(&Sms::new("block")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("block")).await.unwrap();
     assert_eq!(heard.next().await, ("block".into(), 1));
     for n in 0..5 {
-        pubsub.publish(&Sms::new(n.to_string())).await.unwrap();
+        pubsub::publish(&pubsub, &Sms::new(n.to_string())).await.unwrap();
     }
     let mut again = heard.take(6).await;
     again.sort_unstable();
@@ -194,7 +194,7 @@ async fn what_a_handler_spawned_outlives_its_answer() {
         .start()
         .await
         .unwrap();
-    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     assert_eq!(heard.next().await, "afterwards");
     assert_eq!(pubsub.handlers()[0].handled, 1);
 }
@@ -233,7 +233,7 @@ async fn a_timeout_cancels_nothing_but_its_own_delivery() {
         .await
         .unwrap();
     for msg in ["stuck", "later", "stuck"] {
-        pubsub.publish(&Sms::new(msg)).await.unwrap();
+        pubsub::publish(&pubsub, &Sms::new(msg)).await.unwrap();
     }
     assert_eq!(heard.next().await, "rang");
     stage.until_settled().await;

@@ -43,7 +43,7 @@ async fn role_logs() {
         .start()
         .await
         .unwrap();
-    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     std::future::pending::<()>().await;
 }
 

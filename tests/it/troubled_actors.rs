@@ -94,7 +94,7 @@ async fn recovers_from(trouble: &'static str) {
         .start()
         .await
         .unwrap();
-    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     loop {
         let (number, attempt) = heard.next().await;
         if number > 1 {
@@ -167,7 +167,7 @@ async fn a_panic_in_the_factory_is_tried_again() {
         .start()
         .await
         .unwrap();
-    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     assert_eq!(heard.next().await, (4, 1), "no attempt was burned");
     assert_eq!(pubsub.handlers()[0].restarts, 3);
 }
@@ -198,7 +198,7 @@ async fn a_handler_that_dies_too_often_waits_while_the_others_go_on_and_then_rec
         assert!(std::time::Instant::now() < until);
         tokio::task::yield_now().await;
     }
-    pubsub.publish(&Sms::new("hello")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     assert_eq!(bystander_heard.next().await, "hello");
     assert_eq!(heard.next().await, (7, 1), "it heals by itself, and no attempt was burned");
     assert_eq!(state(&pubsub), HandlerState::Running);
@@ -225,7 +225,7 @@ async fn another_process_takes_what_a_quarantined_handler_cannot() {
         .await
         .unwrap();
     for n in 0..20 {
-        sick.publish(&Sms::new(n.to_string())).await.unwrap();
+        pubsub::publish(&sick, &Sms::new(n.to_string())).await.unwrap();
     }
     assert!(heard.take(20).await.iter().all(|(_, attempt)| *attempt == 1));
 }
@@ -253,9 +253,9 @@ async fn a_handler_that_blocks_its_thread_holds_up_nobody_else_and_runs_once() {
         .start()
         .await
         .unwrap();
-    pubsub.publish(&Sms::new("first")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("first")).await.unwrap();
     assert_eq!(heard.next().await, "begun");
-    pubsub.publish(&Sms::new("second")).await.unwrap();
+    pubsub::publish(&pubsub, &Sms::new("second")).await.unwrap();
     assert_eq!(bystander_heard.take(2).await, ["first", "second"]);
     assert!(heard.rest().is_empty(), "still blocked: its thread, and nobody else's");
     assert_eq!(heard.take(3).await, ["done", "begun", "done"]);

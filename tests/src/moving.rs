@@ -102,10 +102,10 @@ pub async fn old_server() -> (Server, Client) {
 ///
 /// # Panics
 /// If that fails.
-pub async fn publish_each(session: &impl pubsub::Session, count: usize) -> Vec<i64> {
+pub async fn publish_each(executor: impl pubsub::Executor + Copy, count: usize) -> Vec<i64> {
     let mut ids = Vec::with_capacity(count);
     for n in 0..count {
-        ids.push(pubsub::publish(session, &Sms::new(n.to_string())).await.expect("published").0);
+        ids.push(pubsub::publish(executor, &Sms::new(n.to_string())).await.expect("published").0);
     }
     ids
 }

@@ -12,12 +12,13 @@ use crate::model::process::ProcessId;
 use crate::model::seek::{Seek, SeekReport};
 use crate::observe::{Gauges, HandlerStatus};
 use crate::store::Store;
-use crate::store::publish::{self, Pooled, PublishOptions};
+use crate::store::publish::{Executor, Statement, sealed};
 use actix::Addr;
 use futures_util::future::join_all;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio_postgres::Row;
 
 /// One subscription, served.
 pub(super) struct Served {
@@ -76,7 +77,7 @@ impl PubSub {
     ///     })
     ///     .start()
     ///     .await?;
-    /// pubsub.publish(&Sms { msg: "hello".into() }).await?;
+    /// pubsub::publish(&pubsub, &Sms { msg: "hello".into() }).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -86,27 +87,6 @@ impl PubSub {
 
     pub(super) fn new(parts: Parts) -> Self {
         Self { inner: Arc::new(Inner { parts: Arc::new(parts), finished: OnceLock::new() }) }
-    }
-
-    /// Publishes an event as a transaction of its own. In a transaction of yours: [`publish`](crate::publish).
-    ///
-    /// # Errors
-    /// As [`publish`](crate::publish). After a timeout or a broken connection it is unknown whether the event was
-    /// published.
-    pub async fn publish<C: Channel>(&self, event: &C) -> Result<EventId, Error> {
-        self.publish_with(event, &PublishOptions::default()).await
-    }
-
-    /// Publishes with a key or headers. Otherwise [`publish`](Self::publish).
-    ///
-    /// # Errors
-    /// As [`publish`](Self::publish).
-    pub async fn publish_with<C: Channel>(
-        &self,
-        event: &C,
-        options: &PublishOptions,
-    ) -> Result<EventId, Error> {
-        publish::publish_with(self, event, options).await
     }
 
     /// Up to `limit` dead letters of a subscription, by event id. To page on, give the last one's id as `after`.
@@ -189,6 +169,14 @@ impl PubSub {
         self.store()?.resume(C::NAME, subscription).await
     }
 
+    /// The connections of this process, unless it has stopped.
+    fn store(&self) -> Result<&Store, Error> {
+        match self.inner.finished.get() {
+            Some(_) => Err(Error::Stopped),
+            None => Ok(&self.inner.parts.store),
+        }
+    }
+
     /// What the handlers of this process have done since they started.
     #[must_use]
     pub fn handlers(&self) -> Vec<HandlerStatus> {
@@ -217,13 +205,11 @@ impl PubSub {
     }
 }
 
-impl Pooled for PubSub {
-    fn store(&self) -> Result<&Store, Error> {
-        // Nobody may speak for a process that has left.
-        if self.inner.finished.get().is_some() {
-            return Err(Error::Stopped);
-        }
-        Ok(&self.inner.parts.store)
+impl Executor for &PubSub {}
+
+impl sealed::Executor for &PubSub {
+    async fn run(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, Error> {
+        self.store()?.publish(statement).await
     }
 }
 

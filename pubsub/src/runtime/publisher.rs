@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::model::channel::Channel;
 use crate::model::event::EventId;
 use crate::model::routes::RoutedIn;
-use crate::store::publish::{self, PublishOptions, Session};
+use crate::store::publish::{self, Executor, PublishOptions};
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -86,10 +86,10 @@ impl<R> Publisher<R> {
     /// As [`publish`](crate::publish).
     pub fn publish<'a, C: Channel + RoutedIn<R>>(
         &self,
-        session: &'a impl Session,
+        executor: impl Executor + 'a,
         event: &C,
     ) -> Publishing<'a, EventId> {
-        Box::pin(publish::begin(session, event, PublishOptions::nothing()))
+        Box::pin(publish::begin(executor, event, PublishOptions::nothing()))
     }
 
     /// Publishes an event with a key or headers. As [`publish_with`](crate::publish_with).
@@ -98,11 +98,11 @@ impl<R> Publisher<R> {
     /// As [`publish`](crate::publish).
     pub fn publish_with<'a, C: Channel + RoutedIn<R>>(
         &self,
-        session: &'a impl Session,
+        executor: impl Executor + 'a,
         event: &C,
         options: &'a PublishOptions,
     ) -> Publishing<'a, EventId> {
-        Box::pin(publish::begin(session, event, options))
+        Box::pin(publish::begin(executor, event, options))
     }
 
     /// Publishes many events of one channel. As [`publish_all`](crate::publish_all).
@@ -111,10 +111,10 @@ impl<R> Publisher<R> {
     /// As [`publish_all`](crate::publish_all).
     pub fn publish_all<'a, C: Channel + RoutedIn<R> + Sync>(
         &self,
-        session: &'a impl Session,
+        executor: impl Executor + 'a,
         events: impl IntoIterator<Item = &'a C, IntoIter: Send> + Send + 'a,
     ) -> Publishing<'a, u64> {
-        Box::pin(publish::publish_all(session, events))
+        Box::pin(publish::publish_all(executor, events))
     }
 }
 

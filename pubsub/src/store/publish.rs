@@ -90,73 +90,80 @@ impl PublishOptions {
     }
 }
 
-/// Anything that runs statements for its caller: a client or a transaction of `tokio-postgres` or `deadpool-postgres`, or
-/// a running [`PubSub`](crate::PubSub), for which each statement is a transaction of its own.
+/// Runs statements for a publisher: a reference to a client or a transaction of `tokio-postgres` or `deadpool-postgres`, or
+/// to a running [`PubSub`](crate::PubSub).
 ///
-/// Sealed: the list is as long as it is.
-pub trait Session: sealed::Session + Sync {}
+/// An executor is passed by value. In a transaction, the event is published when the transaction commits. Through a client
+/// or a `PubSub`, each statement is a transaction of its own.
+///
+/// This trait is sealed: only this crate implements it.
+///
+/// # Examples
+/// ```
+/// use pubsub::{Channel, EventId, Executor, publish};
+/// # use serde::{Deserialize, Serialize};
+///
+/// # #[derive(Serialize, Deserialize, Channel)]
+/// # #[channel("sms")]
+/// # struct Sms { msg: String }
+/// async fn greet(executor: impl Executor, name: &str) -> Result<EventId, pubsub::Error> {
+///     publish(executor, &Sms { msg: format!("Welcome, {name}!") }).await
+/// }
+/// ```
+pub trait Executor: sealed::Executor + Send {}
 
-/// Who runs statements on connections of ours.
-pub(crate) trait Pooled {
-    /// The connections, while there are any.
-    fn store(&self) -> Result<&Store, Error>;
-}
+pub(crate) mod sealed {
+    use super::Statement;
+    use crate::error::Error;
+    use tokio_postgres::Row;
 
-mod sealed {
-    use super::{Error, Row, ToSql, Type};
-
-    pub trait Session {
-        /// One statement whose parameter types are known: a single round trip. Of a secret one the driver logs no parameters.
-        fn run(
-            &self,
-            sql: &str,
-            parameters: &[(&(dyn ToSql + Sync), Type)],
-            is_secret: bool,
-        ) -> impl Future<Output = Result<Vec<Row>, Error>> + Send;
+    pub trait Executor {
+        /// Runs one statement in a single round trip.
+        fn run(&mut self, statement: Statement<'_>) -> impl Future<Output = Result<Vec<Row>, Error>> + Send;
     }
 }
 
-impl<P: Pooled + Sync> Session for P {}
-
-impl<P: Pooled + Sync> sealed::Session for P {
-    async fn run(
-        &self,
-        sql: &str,
-        parameters: &[(&(dyn ToSql + Sync), Type)],
-        is_secret: bool,
-    ) -> Result<Vec<Row>, Error> {
-        if is_secret {
-            return self.store()?.query_unlogged(DOING, sql, parameters).await;
-        }
-        let parameters: Vec<&(dyn ToSql + Sync)> = parameters.iter().map(|(value, _)| *value).collect();
-        self.store()?.query(DOING, sql, &parameters).await
-    }
+/// A statement that publishes.
+#[derive(Debug, Clone, Copy)]
+pub struct Statement<'a> {
+    sql: &'static str,
+    parameters: &'a [(&'a (dyn ToSql + Sync), Type)],
+    /// Whether the driver may not log the parameters.
+    is_secret: bool,
 }
 
-macro_rules! sessions {
-    ($($session:ty),* $(,)?) => {$(
-        impl Session for $session {}
+macro_rules! executors {
+    ($($executor:ty),* $(,)?) => {$(
+        impl Executor for &$executor {}
 
-        impl sealed::Session for $session {
-            async fn run(
-                &self,
-                sql: &str,
-                parameters: &[(&(dyn ToSql + Sync), Type)],
-                _: bool,
-            ) -> Result<Vec<Row>, Error> {
-                self.query_typed(sql, parameters).await.map_err(|source| from_database(DOING, source))
+        impl sealed::Executor for &$executor {
+            async fn run(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, Error> {
+                let rows = self.query_typed(statement.sql, statement.parameters).await;
+                rows.map_err(|source| from_database(DOING, source))
             }
         }
     )*};
 }
 
-sessions!(
+executors!(
     tokio_postgres::Client,
     tokio_postgres::Transaction<'_>,
     deadpool_postgres::Client,
     deadpool_postgres::ClientWrapper,
     deadpool_postgres::Transaction<'_>,
 );
+
+impl Store {
+    /// Publishes as a transaction of its own.
+    pub(crate) async fn publish(&self, statement: Statement<'_>) -> Result<Vec<Row>, Error> {
+        let Statement { sql, parameters, is_secret } = statement;
+        if is_secret {
+            return self.query_unlogged(DOING, sql, parameters).await;
+        }
+        let parameters: Vec<&(dyn ToSql + Sync)> = parameters.iter().map(|(value, _)| *value).collect();
+        self.query(DOING, sql, &parameters).await
+    }
+}
 
 /// Publishes an event in the caller's transaction: committed, it will be delivered; rolled back, it never was.
 ///
@@ -173,8 +180,8 @@ sessions!(
 ///
 /// # Cancel safety
 /// Dropping the future leaves it open whether the event is in the transaction: roll back.
-pub async fn publish<C: Channel>(session: &impl Session, event: &C) -> Result<EventId, Error> {
-    publish_with(session, event, &PublishOptions::default()).await
+pub async fn publish<C: Channel>(executor: impl Executor, event: &C) -> Result<EventId, Error> {
+    publish_with(executor, event, &PublishOptions::default()).await
 }
 
 /// Publishes an event with a key, a dedupe key or headers. Otherwise [`publish`].
@@ -182,26 +189,26 @@ pub async fn publish<C: Channel>(session: &impl Session, event: &C) -> Result<Ev
 /// # Errors
 /// As [`publish`].
 pub async fn publish_with<C: Channel>(
-    session: &impl Session,
+    executor: impl Executor,
     event: &C,
     options: &PublishOptions,
 ) -> Result<EventId, Error> {
-    insert(session, Written::new(event, options)).await
+    insert(executor, Written::new(event, options)).await
 }
 
 /// [`publish_with`], whose future needs nothing of `C`: the event is written before it is returned.
 pub(crate) fn begin<'a, C: Channel>(
-    session: &'a impl Session,
+    executor: impl Executor + 'a,
     event: &C,
     options: &'a PublishOptions,
 ) -> impl Future<Output = Result<EventId, Error>> + Send + 'a {
-    insert(session, Written::new(event, options).map(Written::into_owned))
+    insert(executor, Written::new(event, options).map(Written::into_owned))
 }
 
-async fn insert(session: &impl Session, row: Result<Written<'_>, Error>) -> Result<EventId, Error> {
+async fn insert(mut executor: impl Executor, row: Result<Written<'_>, Error>) -> Result<EventId, Error> {
     let row = row?;
     let (sql, parameters) = row.statement();
-    let rows = within_deadline(row.secrecy, session.run(sql, &parameters, row.secrecy.is_wanted)).await?;
+    let rows = run(&mut executor, row.secrecy, sql, &parameters).await?;
     let row = rows.first().expect("whatever publishes an event returns its id");
     row.try_get(0).map(EventId).map_err(|source| Error::Database { doing: DOING, source })
 }
@@ -215,7 +222,7 @@ async fn insert(session: &impl Session, row: Result<Written<'_>, Error>) -> Resu
 /// # Errors
 /// As [`publish`]. Without a transaction, the statements before the failing one stay.
 pub async fn publish_all<'a, C: Channel>(
-    session: &impl Session,
+    mut executor: impl Executor,
     events: impl IntoIterator<Item = &'a C>,
 ) -> Result<u64, Error> {
     let (channel, version, fingerprint) = (C::NAME, version::<C>(), stored(C::FINGERPRINT));
@@ -237,9 +244,7 @@ pub async fn publish_all<'a, C: Channel>(
         ];
         let is_some = Option::<Cow<'_, str>>::is_some;
         published += if rows.dedupe_keys.iter().any(is_some) {
-            let rows =
-                within_deadline(secrecy, session.run(PUBLISH_ALL_ONCE, &parameters, secrecy.is_wanted))
-                    .await?;
+            let rows = run(&mut executor, secrecy, PUBLISH_ALL_ONCE, &parameters).await?;
             let count: i64 = rows.first().expect("a function returns its value").get(0);
             count.unsigned_abs()
         } else {
@@ -247,7 +252,7 @@ pub async fn publish_all<'a, C: Channel>(
                 true => (PUBLISH_ALL_KEYED, &parameters[..5]),
                 false => (PUBLISH_ALL, &parameters[..4]),
             };
-            within_deadline(secrecy, session.run(sql, parameters, secrecy.is_wanted)).await?;
+            run(&mut executor, secrecy, sql, parameters).await?;
             rows.payloads.len() as u64
         };
     }
@@ -343,11 +348,15 @@ pub(super) fn stored(fingerprint: u64) -> Option<i64> {
     (fingerprint != 0).then_some(fingerprint.cast_signed())
 }
 
-async fn within_deadline(
+/// Runs a statement under the deadline. The error of a secret channel does not quote what was published.
+async fn run(
+    executor: &mut impl Executor,
     secrecy: Secrecy,
-    publishing: impl Future<Output = Result<Vec<Row>, Error>>,
+    sql: &'static str,
+    parameters: &[(&(dyn ToSql + Sync), Type)],
 ) -> Result<Vec<Row>, Error> {
-    tokio::time::timeout(DEADLINE, publishing)
+    let statement = Statement { sql, parameters, is_secret: secrecy.is_wanted };
+    tokio::time::timeout(DEADLINE, executor.run(statement))
         .await
         .unwrap_or(Err(Error::Timeout { doing: DOING, after: DEADLINE }))
         .map_err(|error| secrecy.keep(error))
