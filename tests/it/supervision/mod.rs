@@ -1,5 +1,8 @@
 //! A panicking handler is restarted from its factory with fresh state; the others go on; the event is retried.
 
+mod outside_handle;
+mod own_actors;
+
 use actix::prelude::*;
 use pubsub::{Channel, Delivery, Handled};
 use pubsub_tests::{Sms, Stage, Tell, ear};

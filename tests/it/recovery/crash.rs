@@ -30,7 +30,7 @@ async fn victim(stage: &Stage, count: usize) -> Role {
     let pubsub =
         stage.pubsub().subscribe_fn("shared", |_: Delivery<Sms>| async { Ok(()) }).start().await.unwrap();
     assert!(pubsub.drain(Duration::from_secs(10)).await);
-    let role = Role::start("crash::role_begins_and_never_ends", stage.database.url());
+    let role = Role::start("recovery::crash::role_begins_and_never_ends", stage.database.url());
     stage.until_count("select count(*) from pubsub.processes", 1).await;
     let events: Vec<Sms> = (0..count).map(|n| Sms::new(n.to_string())).collect();
     publish_all(&stage.client, &events).await.unwrap();

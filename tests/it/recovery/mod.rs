@@ -1,5 +1,9 @@
 //! Whoever dies is taken over from within seconds, and whoever lives is left alone: at default settings.
 
+mod crash;
+mod fencing;
+mod poison;
+
 use pubsub::testing::{Database, Mode, Server};
 use pubsub::{Delivery, Failure, PubSub, publish, publish_all};
 use pubsub_tests::{DEADLINE, Role, Sms, Stage, Tell, connect, ear, play};

@@ -1,5 +1,10 @@
 //! The log keeps what somebody may still need, and nothing else for longer than it is told.
 
+mod partitions;
+mod removal;
+mod unread;
+mod xmin_holders;
+
 use pubsub::testing::{Database, Server};
 use pubsub::{Delivery, Failure, rebase};
 use pubsub_tests::{ByHand, DEADLINE, Sms, Stage, connect, dump_and_restore, ear, old_server, publish_each};

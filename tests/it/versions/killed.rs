@@ -39,14 +39,14 @@ async fn role_of_a_new_binary_that_never_ends() {
 #[actix::test]
 async fn what_a_killed_new_binary_held_waits_for_another_one_beside_an_old_one() {
     let stage = Stage::new().await;
-    let old = Role::start("versions_killed::role_of_an_old_binary", stage.database.url());
+    let old = Role::start("versions::killed::role_of_an_old_binary", stage.database.url());
     stage.until_count("select count(*) from pubsub.processes", 1).await;
     publish(&stage.client, &old::Note("it lives".to_owned())).await.unwrap();
     assert_eq!(old.next().await, "it lives");
     publish_new(&stage, "new").await;
     stage.until_count(TOO_NEW, 1).await;
     let mut killed =
-        Role::start("versions_killed::role_of_a_new_binary_that_never_ends", stage.database.url());
+        Role::start("versions::killed::role_of_a_new_binary_that_never_ends", stage.database.url());
     assert_eq!(killed.next().await, "new");
     killed.signal("KILL");
     killed.ended().await;
@@ -66,7 +66,7 @@ async fn what_a_killed_new_binary_held_waits_for_another_one_beside_an_old_one()
 #[actix::test]
 async fn a_killed_old_binary_takes_no_future_version_with_it() {
     let stage = Stage::new().await;
-    let old = Role::start("versions_killed::role_of_an_old_binary", stage.database.url());
+    let old = Role::start("versions::killed::role_of_an_old_binary", stage.database.url());
     stage.until_count("select count(*) from pubsub.subscriptions", 1).await;
     for n in 0..50 {
         publish_new(&stage, &n.to_string()).await;

@@ -1,6 +1,6 @@
 //! Whoever keeps the database from cleaning up is named.
 
-use crate::unread::until_logged;
+use crate::retention::unread::until_logged;
 use pubsub_tests::{Role, Stage, connect};
 
 /// Pins that are this old, of one application: their kind, state and process.
@@ -92,7 +92,7 @@ async fn the_owner_of_an_old_transaction_is_named_in_a_warning() {
         .unwrap();
     let pid: i32 = owner.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
     let user: String = owner.query_one("select current_user::text", &[]).await.unwrap().get(0);
-    let role = Role::start("unread::role_looks_after_the_log", stage.database.url());
+    let role = Role::start("retention::unread::role_looks_after_the_log", stage.database.url());
     let line = until_logged(&role, &["an old transaction keeps the database from cleaning up", &name]).await;
     for part in [
         "WARN",

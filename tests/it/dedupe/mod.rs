@@ -1,5 +1,7 @@
 //! An event whose dedupe key was published a short while ago is not published again.
 
+mod races;
+
 use pubsub::{Channel, Delivery, EventId, PublishOptions, publish, publish_all, publish_with};
 use pubsub_tests::{Sms, Stage, ear};
 use serde::{Deserialize, Serialize};

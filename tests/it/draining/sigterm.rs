@@ -63,7 +63,7 @@ async fn a_storm_of_sigterms_leaves_nothing_claimed_loses_nothing_and_repeats_no
     let over = Arc::new(AtomicBool::new(false));
     let publishing = actix::spawn(publish_meanwhile(stage.database.url().to_owned(), over.clone()));
 
-    let start = || Role::start("storms::role_drains_on_sigterm", stage.database.url());
+    let start = || Role::start("draining::sigterm::role_drains_on_sigterm", stage.database.url());
     // One works while the other drains.
     let mut next = start();
     for round in 0..rounds() {

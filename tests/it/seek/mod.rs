@@ -1,5 +1,7 @@
 //! A subscription can be moved in the log: back, to hear past events again, or ahead.
 
+mod under_load;
+
 use pubsub::{Delivery, EventId, PublishOptions, Seek, SubscribeOptions};
 use pubsub_tests::{ByHand, Claimed, Sms, Stage, connect, ear, publish_each as publish};
 use std::future::poll_fn;

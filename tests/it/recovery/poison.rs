@@ -51,7 +51,7 @@ async fn a_poison_kills_three_processes_and_nothing_else_is_given_up() {
         .collect();
     publish_all(&stage.client, &events).await.unwrap();
 
-    let start = || Role::start("poison::role_dies_of_poison", stage.database.url());
+    let start = || Role::start("recovery::poison::role_dies_of_poison", stage.database.url());
     let mut roles: Vec<Role> = (0..PROCESSES).map(|_| start()).collect();
     let mut deaths = 0;
     let mut until = Instant::now() + DEADLINE;

@@ -1,5 +1,8 @@
 //! Roles: whoever publishes, subscribes or looks on needs to be granted that, and nothing else.
 
+mod privileges;
+mod shadowing;
+
 use pubsub::{Delivery, Failure, PubSub, publish, publish_all};
 use pubsub_tests::{Owned, Sms, ear};
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Mixed deployments: binaries that know different versions of a payload run side by side, and no event is lost or burned.
 
+mod killed;
+
 use pubsub::{
     Channel, Delivery, Failure, OlderVersion, PubSub, PublishOptions, SubscribeOptions, publish, publish_with,
 };

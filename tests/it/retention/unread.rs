@@ -228,7 +228,7 @@ async fn a_subscription_that_nobody_reads_is_reported_by_name_and_age_and_then_s
     let pass = "update pubsub.cursors set moved_at = moved_at - interval '2 days'; \
                 update pubsub.db_events set published_at = published_at - interval '2 days'";
     stage.client.batch_execute(pass).await.unwrap();
-    let role = Role::start("unread::role_looks_after_the_log", stage.database.url());
+    let role = Role::start("retention::unread::role_looks_after_the_log", stage.database.url());
     let line = until_logged(&role, &["nobody reads this subscription's events"]).await;
     for part in [
         "WARN",
@@ -242,7 +242,7 @@ async fn a_subscription_that_nobody_reads_is_reported_by_name_and_age_and_then_s
     }
     drop(role);
     stage.client.batch_execute(pass).await.unwrap();
-    let role = Role::start("unread::role_looks_after_the_log", stage.database.url());
+    let role = Role::start("retention::unread::role_looks_after_the_log", stage.database.url());
     let line = until_logged(&role, &["suspended: nobody has read"]).await;
     for part in ["ERROR", "channel=\"sms\"", "subscription=\"read\"", "event=1", "unread_for=3456"] {
         assert!(line.contains(part), "{part}: {line}");

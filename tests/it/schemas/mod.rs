@@ -1,5 +1,8 @@
 //! Schemas of payloads: what the database says about JSON that does not have one.
 
+mod shapes;
+mod strict;
+
 use pubsub_tests::Stage;
 use serde_json::{Value, json};
 

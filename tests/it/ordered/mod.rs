@@ -1,5 +1,7 @@
 //! Events of one key are handled in order by an ordered subscription; a failing key blocks only itself.
 
+mod moved;
+
 use pubsub::{Delivery, Failure, PubSub, PublishOptions, SubscribeOptions, publish_with};
 use pubsub_tests::{DEADLINE, Heard, Role, Sms, Stage, Tell, connect, ear, play};
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -65,7 +65,7 @@ async fn role_is_struck() {
 #[actix::test]
 async fn each_of_our_own_actors_may_die_while_events_flow() {
     let stage = Stage::new().await;
-    let role = Role::start("own_actors::role_is_struck", stage.database.url());
+    let role = Role::start("supervision::own_actors::role_is_struck", stage.database.url());
     for _ in 0..3 {
         for actor in ACTORS {
             assert_eq!(role.next().await, actor);

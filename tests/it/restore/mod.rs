@@ -1,5 +1,9 @@
 //! A database that was restored from a dump goes on where it was: nothing is skipped.
 
+mod at_random;
+mod failover;
+mod pg_upgrade;
+
 use pubsub::testing::{Mode, Server};
 use pubsub::{Error, Seek, rebase};
 use pubsub_tests::{

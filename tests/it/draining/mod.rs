@@ -1,5 +1,7 @@
 //! Drain finishes what is leased, gives back what has not begun, and leaves nothing behind.
 
+mod sigterm;
+
 use pubsub::{Delivery, SubscribeOptions, publish_all};
 use pubsub_tests::{Sms, Stage, ear};
 use std::sync::Arc;
