@@ -17,25 +17,25 @@
 
 #![expect(clippy::print_stdout, reason = "how many schedules were played is half of the result")]
 
-mod account;
+mod history;
+mod interleaver;
 mod mutants;
 mod scenario;
 mod schedule;
 mod session;
-mod stage;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use account::Violation;
+use history::Violation;
+use interleaver::Interleaver;
 use mutants::Mutant;
 use scenario::Scenario;
 use schedule::{Schedule, distinct, letters, merges};
-use stage::Stage;
 
 /// Stages that play side by side: a schedule spends half of its time waiting for answers.
-const STAGES: usize = 4;
+const INTERLEAVERS: usize = 4;
 
 /// What a play of many schedules came to.
 struct Outcome {
@@ -48,21 +48,23 @@ fn play(scenario: &'static Scenario, schedules: Vec<Schedule>, mutant: Option<&'
     let (schedules, next, failed) =
         (Arc::new(schedules), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let began = Instant::now();
-    let stages: Vec<_> = (0..STAGES)
+    let interleavers: Vec<_> = (0..INTERLEAVERS)
         .map(|_| {
             let (schedules, next, failed) = (Arc::clone(&schedules), Arc::clone(&next), Arc::clone(&failed));
             std::thread::spawn(move || {
                 let runtime =
                     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
                 runtime.block_on(async {
-                    let mut stage = Stage::new().await;
+                    let mut interleaver = Interleaver::new().await;
                     if let Some(Mutant { function, piece, replacement, .. }) = mutant {
                         let pieces = [(*piece, *replacement)];
-                        pubsub_tests::rewrite(stage.admin(), function, &pieces).await.expect("a mutant");
+                        pubsub_tests::break_function(interleaver.admin(), function, &pieces)
+                            .await
+                            .expect("a mutant");
                     }
                     while !failed.load(Ordering::Relaxed) {
                         let schedule = schedules.get(next.fetch_add(1, Ordering::Relaxed))?;
-                        if let Err(violation) = stage.play(scenario, schedule).await {
+                        if let Err(violation) = interleaver.play(scenario, schedule).await {
                             failed.store(true, Ordering::Relaxed);
                             return Some(violation);
                         }
@@ -72,7 +74,9 @@ fn play(scenario: &'static Scenario, schedules: Vec<Schedule>, mutant: Option<&'
             })
         })
         .collect();
-    let violations = stages.into_iter().filter_map(|stage| stage.join().expect("a stage does not panic"));
+    let violations = interleavers
+        .into_iter()
+        .filter_map(|interleaver| interleaver.join().expect("a interleaver does not panic"));
     let outcome = Outcome {
         violation: violations.reduce(|first, _| first),
         played: next.load(Ordering::Relaxed).min(schedules.len()),

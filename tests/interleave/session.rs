@@ -8,7 +8,7 @@ use pubsub_tests::connect;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Row, Statement};
 
-use crate::account::{Account, Effect, Lease, Violation, Word};
+use crate::history::{Answer, Effect, History, Lease, Violation};
 use crate::scenario::{Process, Step};
 
 /// A silence that no process of a schedule reaches by itself, and that the server has outlived before the first one.
@@ -19,20 +19,20 @@ const REFUSALS: [&str; 2] = ["PB006", "25P02"];
 
 /// What a schedule is about: a channel with one subscription.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Subject {
+pub(crate) struct Subscription {
     pub(crate) channel: &'static str,
     pub(crate) subscription: i32,
 }
 
 /// Whom a schedule is about.
 #[derive(Clone, Debug)]
-pub(crate) struct Cast {
-    pub(crate) subject: Subject,
+pub(crate) struct Participants {
+    pub(crate) subscription: Subscription,
     /// The ids of [`Process::One`] and [`Process::Two`].
     pub(crate) processes: [i64; 2],
 }
 
-impl Cast {
+impl Participants {
     fn id(&self, process: Process) -> i64 {
         self.processes[process as usize]
     }
@@ -90,12 +90,12 @@ impl Session {
     }
 
     /// Begins a step; [`Session::finished`] tells how it ended.
-    pub(crate) fn begin(&mut self, step: Step, cast: &Cast, account: &Account) {
+    pub(crate) fn begin(&mut self, step: Step, participants: &Participants, history: &History) {
         let (opens, inner) = match step {
             Step::Open(inner) => (true, *inner),
             step => (false, step),
         };
-        let call = Call::new(inner, cast, account);
+        let call = Call::new(inner, participants, history);
         let connection = Arc::clone(&self.connection);
         let task = tokio::spawn(async move {
             let effect = connection.run(opens, call).await;
@@ -158,7 +158,7 @@ enum Call {
     Nothing,
     Publish { channel: &'static str },
     Claim { how: usize, subscription: i32, process: i64 },
-    Settle { process: i64, lease: Lease, word: Word, stale: bool },
+    Settle { process: i64, lease: Lease, answer: Answer, stale: bool },
     Beat { process: i64, was_dead: bool },
     Silence { process: i64 },
     Reclaim,
@@ -169,13 +169,16 @@ enum Call {
 }
 
 impl Call {
-    fn new(step: Step, cast: &Cast, account: &Account) -> Self {
-        let Subject { channel, subscription } = cast.subject;
-        let claim = |how, process| Self::Claim { how, subscription, process: cast.id(process) };
-        let settle = |process, word| match account.oldest_lease(cast.id(process)) {
-            Some(lease) => {
-                Self::Settle { process: cast.id(process), stale: account.is_stale(&lease), lease, word }
-            }
+    fn new(step: Step, participants: &Participants, history: &History) -> Self {
+        let Subscription { channel, subscription } = participants.subscription;
+        let claim = |how, process| Self::Claim { how, subscription, process: participants.id(process) };
+        let settle = |process, answer| match history.oldest_lease(participants.id(process)) {
+            Some(lease) => Self::Settle {
+                process: participants.id(process),
+                stale: history.is_stale(&lease),
+                lease,
+                answer,
+            },
             None => Self::Nothing,
         };
         match step {
@@ -186,20 +189,20 @@ impl Call {
             Step::Claim(process) => claim(FROM_LOG, process),
             Step::ClaimMailbox(process) => claim(FROM_MAILBOX, process),
             Step::ClaimSuspect(process) => claim(OF_SUSPECTS, process),
-            Step::Settle(process) => settle(process, Word::Done),
-            Step::SettleNamed(process) => settle(process, Word::EachDone),
-            Step::Retry(process) => settle(process, Word::Failed),
-            Step::Reject(process) => settle(process, Word::Rejected),
+            Step::Settle(process) => settle(process, Answer::Done),
+            Step::SettleNamed(process) => settle(process, Answer::EachDone),
+            Step::Retry(process) => settle(process, Answer::Failed),
+            Step::Reject(process) => settle(process, Answer::Rejected),
             Step::Beat(process) => {
-                let process = cast.id(process);
-                Self::Beat { process, was_dead: account.is_dead(process) }
+                let process = participants.id(process);
+                Self::Beat { process, was_dead: history.is_dead(process) }
             }
-            Step::Silence(process) => Self::Silence { process: cast.id(process) },
+            Step::Silence(process) => Self::Silence { process: participants.id(process) },
             Step::Reclaim => Self::Reclaim,
             Step::Strays => Self::Strays,
             Step::Redrive => Self::Redrive { channel },
-            Step::Seek => Self::Seek { channel, committed: account.committed().clone() },
-            Step::Leave(process) => Self::Leave { process: cast.id(process) },
+            Step::Seek => Self::Seek { channel, committed: history.committed().clone() },
+            Step::Leave(process) => Self::Leave { process: participants.id(process) },
         }
     }
 }
@@ -298,16 +301,16 @@ impl Connection {
                 let from_log = how == FROM_LOG;
                 lease(&rows).map_or(Effect::Nothing, |lease| Effect::Claimed { process, lease, from_log })
             }
-            Call::Settle { process, lease, word, stale } => {
+            Call::Settle { process, lease, answer, stale } => {
                 let events: Vec<i64> = lease.events.iter().map(|(event, _)| *event).collect();
-                let action = match word {
-                    Word::Done => "done",
-                    Word::EachDone => "each done",
-                    Word::Failed => "retry",
-                    Word::Rejected => "reject",
+                let action = match answer {
+                    Answer::Done => "done",
+                    Answer::EachDone => "each done",
+                    Answer::Failed => "retry",
+                    Answer::Rejected => "reject",
                 };
                 let row = client.query_one(&self.settle, &[&process, &lease.token, &events, &action]).await?;
-                Effect::Settled { process, lease, word, stale, accepted: row.get(0) }
+                Effect::Settled { process, lease, answer, stale, accepted: row.get(0) }
             }
             Call::Beat { process, was_dead } => {
                 let alive = client.query_one(&self.beat, &[&process]).await?.get(0);

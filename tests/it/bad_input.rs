@@ -1,23 +1,23 @@
 //! Bad input gets a clear error and nothing is lost.
 
 use pubsub::{Channel, Delivery, Error, publish};
-use pubsub_tests::{Email, Sms, Stage, ear};
+use pubsub_tests::{Email, Sms, TestDatabase, probe};
 use serde::{Deserialize, Serialize};
 use std::error::Error as _;
 
 #[actix::test]
 async fn an_undeclared_channel_is_an_error_that_names_it_and_the_nearest() {
-    let mut stage = Stage::new().await;
-    let _pubsub = stage.pubsub().declare::<Sms>().start().await.unwrap();
+    let mut db = TestDatabase::new().await;
+    let _pubsub = db.pubsub().declare::<Sms>().start().await.unwrap();
 
-    let transaction = stage.client.transaction().await.unwrap();
+    let transaction = db.client.transaction().await.unwrap();
     let refused = publish(&transaction, &Email { receiver: "x".into() }).await.unwrap_err();
     assert!(matches!(refused, Error::UndeclaredChannel { .. }), "{refused:?}");
     assert!(refused.to_string().starts_with("channel \"email\" is not declared"), "{refused}");
     transaction.rollback().await.unwrap();
 
     let sql = "insert into pubsub.db_events (channel, payload) values ('smz', '{}')";
-    let refused = stage.client.execute(sql, &[]).await.unwrap_err();
+    let refused = db.client.execute(sql, &[]).await.unwrap_err();
     let refused = refused.as_db_error().unwrap();
     assert_eq!((refused.code().code(), refused.message()), ("PB001", "channel \"smz\" is not declared"));
     assert!(refused.hint().unwrap().starts_with("Did you mean \"sms\"?"), "{refused:?}");
@@ -25,19 +25,19 @@ async fn an_undeclared_channel_is_an_error_that_names_it_and_the_nearest() {
 
 #[actix::test]
 async fn an_oversize_payload_is_refused_and_the_publishers_transaction_decides() {
-    let mut stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let _pubsub = stage
+    let mut db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let _pubsub = db
         .pubsub()
         .subscribe_fn("one", move |sms: Delivery<Sms>| {
-            tell.tell(sms.msg.len());
+            sender.send(sms.msg.len());
             async { Ok(()) }
         })
         .start()
         .await
         .unwrap();
 
-    let mut transaction = stage.client.transaction().await.unwrap();
+    let mut transaction = db.client.transaction().await.unwrap();
     publish(&transaction, &Sms::new("small")).await.unwrap();
     let savepoint = transaction.savepoint("large").await.unwrap();
     let refused = publish(&savepoint, &Sms::new("x".repeat(300 * 1024))).await.unwrap_err();
@@ -46,22 +46,22 @@ async fn an_oversize_payload_is_refused_and_the_publishers_transaction_decides()
     assert_eq!(refused.to_string(), said);
     savepoint.rollback().await.unwrap();
     transaction.commit().await.unwrap();
-    assert_eq!(heard.next().await, 5);
+    assert_eq!(received.next().await, 5);
 
     // Just below the limit, compressible or not.
-    publish(&stage.client, &Sms::new("x".repeat(262_144 - 11))).await.unwrap();
-    assert_eq!(heard.next().await, 262_144 - 11);
+    publish(&db.client, &Sms::new("x".repeat(262_144 - 11))).await.unwrap();
+    assert_eq!(received.next().await, 262_144 - 11);
     let random: String = std::iter::repeat_with(fastrand::alphanumeric).take(262_144 - 11).collect();
-    publish(&stage.client, &Sms::new(&random)).await.unwrap();
-    assert_eq!(heard.next().await, 262_144 - 11);
-    publish(&stage.client, &Sms::new(random + "!")).await.unwrap_err();
+    publish(&db.client, &Sms::new(&random)).await.unwrap();
+    assert_eq!(received.next().await, 262_144 - 11);
+    publish(&db.client, &Sms::new(random + "!")).await.unwrap_err();
 }
 
 #[actix::test]
 async fn the_limit_of_a_payload_is_the_channels() {
-    let stage = Stage::new().await;
-    let pubsub = stage.pubsub().declare::<Sms>().start().await.unwrap();
-    stage.client.execute("update pubsub.channels set max_payload_bytes = 40", &[]).await.unwrap();
+    let db = TestDatabase::new().await;
+    let pubsub = db.pubsub().declare::<Sms>().start().await.unwrap();
+    db.client.execute("update pubsub.channels set max_payload_bytes = 40", &[]).await.unwrap();
     pubsub::publish(&pubsub, &Sms::new("short enough")).await.unwrap();
     let refused = pubsub::publish(&pubsub, &Sms::new("x".repeat(40))).await.unwrap_err();
     assert!(matches!(refused, Error::PayloadTooLarge { .. }), "{refused:?}");
@@ -77,9 +77,9 @@ async fn a_nul_or_too_deep_a_payload_is_refused_before_the_database_sees_it() {
         const NAME: &'static str = "sms";
     }
 
-    let mut stage = Stage::new().await;
-    let _pubsub = stage.pubsub().declare::<Sms>().start().await.unwrap();
-    let transaction = stage.client.transaction().await.unwrap();
+    let mut db = TestDatabase::new().await;
+    let _pubsub = db.pubsub().declare::<Sms>().start().await.unwrap();
+    let transaction = db.client.transaction().await.unwrap();
     let refused = publish(&transaction, &Sms::new("a\0b")).await.unwrap_err();
     assert_eq!(refused.to_string(), "the payload cannot be published on channel `sms`");
     assert!(
@@ -93,36 +93,35 @@ async fn a_nul_or_too_deep_a_payload_is_refused_before_the_database_sees_it() {
 
     publish(&transaction, &Sms::new("the transaction is still of use")).await.unwrap();
     transaction.commit().await.unwrap();
-    assert_eq!(stage.count("select count(*) from pubsub.db_events").await, 1);
+    assert_eq!(db.count("select count(*) from pubsub.db_events").await, 1);
 }
 
 #[actix::test]
 async fn a_nul_published_by_sql_is_the_databases_own_error() {
-    let stage = Stage::new().await;
-    let _pubsub = stage.pubsub().declare::<Sms>().start().await.unwrap();
+    let db = TestDatabase::new().await;
+    let _pubsub = db.pubsub().declare::<Sms>().start().await.unwrap();
     let sql = r#"insert into pubsub.db_events (channel, payload) values ('sms', '{"msg": "a\u0000b"}')"#;
-    let refused = stage.client.batch_execute(sql).await.unwrap_err();
+    let refused = db.client.batch_execute(sql).await.unwrap_err();
     assert_eq!(refused.code().unwrap().code(), "22P05");
 }
 
 #[actix::test]
 async fn an_undecodable_payload_is_parked_once_and_the_rest_goes_on() {
-    let stage = Stage::new().await;
-    let (_pubsub, mut heard) = stage.hear("one").await;
+    let db = TestDatabase::new().await;
+    let (_pubsub, mut received) = db.receive("one").await;
     let deep = format!("{}1{}", "[".repeat(500), "]".repeat(500));
     for payload in [r#"{"msg": 7}"#, "{}", "null", "\"text\"", "[]", deep.as_str(), r#"{"msg": "fine"}"#] {
         let sql = "insert into pubsub.db_events (channel, payload) values ('sms', $1::text::jsonb)";
-        stage.client.execute(sql, &[&payload]).await.unwrap();
+        db.client.execute(sql, &[&payload]).await.unwrap();
     }
-    assert_eq!(heard.next().await, "fine");
-    stage
-        .until_count(
-            "select count(*) from pubsub.dead_letters where reason = 'undecodable' and attempt = 1",
-            6,
-        )
-        .await;
-    stage.until_settled().await;
-    let error: String = stage
+    assert_eq!(received.next().await, "fine");
+    db.until_count(
+        "select count(*) from pubsub.dead_letters where reason = 'undecodable' and attempt = 1",
+        6,
+    )
+    .await;
+    db.until_settled().await;
+    let error: String = db
         .client
         .query_one("select error from pubsub.dead_letters order by event_id limit 1", &[])
         .await
@@ -133,38 +132,38 @@ async fn an_undecodable_payload_is_parked_once_and_the_rest_goes_on() {
 
 #[actix::test]
 async fn headers_of_any_shape_are_readable() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let _pubsub = stage
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let _pubsub = db
         .pubsub()
         .subscribe_fn("one", move |sms: Delivery<Sms>| {
-            tell.tell(sms.headers());
+            sender.send(sms.headers());
             async { Ok(()) }
         })
         .start()
         .await
         .unwrap();
     let sql = r#"select pubsub.publish('sms', '{"msg": "x"}', headers => '{"text": "a", "number": 7, "nested": {"b": []}}')"#;
-    stage.client.batch_execute(sql).await.unwrap();
+    db.client.batch_execute(sql).await.unwrap();
     let expected = [("nested", r#"{"b":[]}"#), ("number", "7"), ("text", "a")];
     let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    assert_eq!(heard.next().await.into_iter().collect::<Vec<_>>(), expected);
+    assert_eq!(received.next().await.into_iter().collect::<Vec<_>>(), expected);
     let sql = r#"select pubsub.publish('sms', '{"msg": "x"}', headers => '[]')"#;
-    let refused = stage.client.batch_execute(sql).await.unwrap_err();
+    let refused = db.client.batch_execute(sql).await.unwrap_err();
     assert!(refused.as_db_error().unwrap().message().contains("db_events_headers_check"), "{refused:?}");
 }
 
 #[actix::test]
 async fn a_key_that_no_index_could_hold_is_refused_when_it_is_published() {
-    let stage = Stage::new().await;
-    stage.client.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
+    let db = TestDatabase::new().await;
+    db.client.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
     let longest = "select pubsub.publish('sms', '{}', key => repeat('k', 1024))";
-    stage.client.batch_execute(longest).await.unwrap();
+    db.client.batch_execute(longest).await.unwrap();
     let alone = "select pubsub.publish('sms', '{}', key => repeat('k', 1025))";
     let among_others = "insert into pubsub.db_events (channel, key, payload)
                         select 'sms', repeat('k', 1020 + n), '{}' from generate_series(1, 5) n";
     for sql in [alone, among_others] {
-        let refused = stage.client.batch_execute(sql).await.unwrap_err();
+        let refused = db.client.batch_execute(sql).await.unwrap_err();
         assert!(refused.as_db_error().unwrap().message().contains("db_events_key_check"), "{refused:?}");
     }
 }

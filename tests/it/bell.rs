@@ -1,7 +1,7 @@
 //! The bell rings for those who sleep, for nobody else, and can be silenced.
 
 use pubsub::{Delivery, PubSub, SubscribeOptions, publish};
-use pubsub_tests::{BellListener, Role, Sms, Stage, play};
+use pubsub_tests::{BellListener, ChildProcess, Sms, TestDatabase, in_child_process};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -11,14 +11,14 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 const KILLS: usize = 50;
 
 /// Starts a process and kills it asleep; returns its id.
-async fn die_asleep(stage: &Stage) -> i64 {
+async fn die_asleep(db: &TestDatabase) -> i64 {
     for _ in 0..KILLS {
-        let mut process = Role::start("bell::role_sleeps", stage.database.url());
+        let mut process = ChildProcess::start("bell::role_sleeps", db.url());
         assert_eq!(process.next().await, "started");
-        stage.until_count("select count(*) from pubsub.waiters", 1).await;
+        db.until_count("select count(*) from pubsub.waiters", 1).await;
         process.signal("KILL");
-        process.ended().await;
-        let row = stage.client.query_opt("select process from pubsub.waiters", &[]).await.unwrap();
+        process.exited().await;
+        let row = db.client.query_opt("select process from pubsub.waiters", &[]).await.unwrap();
         // None: it was awake after all, to look around once more after its listener had connected.
         if let Some(row) = row {
             return row.get(0);
@@ -29,20 +29,20 @@ async fn die_asleep(stage: &Stage) -> i64 {
 
 /// A process that sleeps, until it is killed.
 #[actix::test]
-#[ignore = "a role, started by other tests"]
+#[ignore = "runs in a child process of other tests"]
 async fn role_sleeps() {
-    let Some((url, tell)) = play() else { return };
+    let Some((url, report)) = in_child_process() else { return };
     let _pubsub =
         PubSub::builder(url).subscribe_fn("one", async |_: Delivery<Sms>| Ok(())).start().await.unwrap();
-    tell("started");
+    report("started");
     std::future::pending::<()>().await;
 }
 
 #[actix::test]
 async fn publishers_ring_for_sleepers_and_for_nobody_else() {
-    let stage = Stage::new().await;
-    let mut listener = BellListener::new(stage.database.url()).await;
-    let client = &stage.client;
+    let db = TestDatabase::new().await;
+    let mut listener = BellListener::new(db.url()).await;
+    let client = &db.client;
     let register = "register_process('localhost', 1, 'test')";
     for sql in ["declare_channel('sms')", "declare_channel('email')", "subscribe('sms', 'one')", register] {
         client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
@@ -64,9 +64,9 @@ async fn publishers_ring_for_sleepers_and_for_nobody_else() {
 
 #[actix::test]
 async fn of_many_sleepers_one_is_rung_for_and_none_while_one_is_awake() {
-    let stage = Stage::new().await;
-    let mut listener = BellListener::new(stage.database.url()).await;
-    let client = &stage.client;
+    let db = TestDatabase::new().await;
+    let mut listener = BellListener::new(db.url()).await;
+    let client = &db.client;
     let run = async |sql: &str| client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
     for sql in ["declare_channel('sms')", "subscribe('sms', 'one')", "subscribe('sms', 'two')"] {
         run(sql).await;
@@ -115,14 +115,13 @@ async fn of_many_sleepers_one_is_rung_for_and_none_while_one_is_awake() {
 
 /// A runtime that hears the bell or nothing, with a handler that does one thing at a time and waits for a permit to end.
 async fn start_deaf_without_the_bell(
-    stage: &Stage,
+    db: &TestDatabase,
     begun: &UnboundedSender<String>,
     may_end: &Arc<Semaphore>,
 ) -> PubSub {
     let (begun, may_end) = (begun.clone(), Arc::clone(may_end));
     let one_at_a_time = SubscribeOptions::default().concurrency(1);
-    stage
-        .pubsub()
+    db.pubsub()
         .poll_interval(Duration::from_secs(3_600))
         .subscribe_fn_with("one", one_at_a_time, move |sms: Delivery<Sms>| {
             let (begun, may_end) = (begun.clone(), Arc::clone(&may_end));
@@ -141,20 +140,20 @@ async fn start_deaf_without_the_bell(
 
 #[actix::test]
 async fn a_process_that_has_no_room_passes_the_bell_on() {
-    let stage = Stage::new().await;
+    let db = TestDatabase::new().await;
     let (begun, mut has_begun) = unbounded_channel();
     let may_end = Arc::new(Semaphore::new(0));
     let mut processes = Vec::new();
     for _ in 0..3 {
-        processes.push(start_deaf_without_the_bell(&stage, &begun, &may_end).await);
+        processes.push(start_deaf_without_the_bell(&db, &begun, &may_end).await);
     }
     // Whoever is woken for the first has no room for the second, and whoever publishes that relies on him. Again and again,
     // for each looks around once by himself after his listener has connected.
     for round in 0..10 {
-        stage.until_count("select count(*) from pubsub.waiters where not is_awake", 3).await;
+        db.until_count("select count(*) from pubsub.waiters where not is_awake", 3).await;
         let mut msgs = ["first", "second", "third"].map(|msg| format!("{msg} of round {round}"));
         for msg in &msgs {
-            publish(&stage.client, &Sms::new(msg)).await.unwrap();
+            publish(&db.client, &Sms::new(msg)).await.unwrap();
         }
         let mut begun = Vec::new();
         for _ in &msgs {
@@ -173,12 +172,12 @@ async fn a_process_that_has_no_room_passes_the_bell_on() {
 
 #[actix::test]
 async fn the_waiter_row_of_a_process_that_died_asleep_expires() {
-    let stage = Stage::new().await;
-    let mut listener = BellListener::new(stage.database.url()).await;
-    die_asleep(&stage).await;
-    let client = &stage.client;
+    let db = TestDatabase::new().await;
+    let mut listener = BellListener::new(db.url()).await;
+    die_asleep(&db).await;
+    let client = &db.client;
     let longest = "select count(*) from pubsub.waiters where until > clock_timestamp() + '10 seconds'";
-    assert_eq!(stage.count(longest).await, 0, "it counts for ten seconds at most");
+    assert_eq!(db.count(longest).await, 0, "it counts for ten seconds at most");
     listener.rung().await;
     // Nobody takes over from it, and its ten seconds have passed.
     client
@@ -187,31 +186,31 @@ async fn the_waiter_row_of_a_process_that_died_asleep_expires() {
         .unwrap();
     client.batch_execute("select pubsub.publish('sms', '{\"msg\": \"hello\"}')").await.unwrap();
     assert_eq!(listener.rung().await, [] as [String; 0], "nobody rings for the dead");
-    assert_eq!(stage.count("select pubsub.remove_expired_waiters()").await, 1, "the janitor's work");
-    assert_eq!(stage.count("select count(*) from pubsub.waiters").await, 0);
+    assert_eq!(db.count("select pubsub.remove_expired_waiters()").await, 1, "the janitor's work");
+    assert_eq!(db.count("select count(*) from pubsub.waiters").await, 0);
 }
 
 #[actix::test]
 async fn whoever_takes_over_from_a_process_that_died_asleep_removes_its_waiter_row() {
-    let stage = Stage::new().await;
-    let id = die_asleep(&stage).await;
-    let pubsub = stage.pubsub().start().await.unwrap();
-    stage.until_count(&format!("select count(*) from pubsub.processes where id = {id}"), 0).await;
-    assert_eq!(stage.count("select count(*) from pubsub.waiters").await, 0);
+    let db = TestDatabase::new().await;
+    let id = die_asleep(&db).await;
+    let pubsub = db.pubsub().start().await.unwrap();
+    db.until_count(&format!("select count(*) from pubsub.processes where id = {id}"), 0).await;
+    assert_eq!(db.count("select count(*) from pubsub.waiters").await, 0);
     assert!(pubsub.drain(std::time::Duration::from_secs(10)).await);
 }
 
 #[actix::test]
 async fn a_two_phase_commit_can_be_prepared_with_the_bell_off_and_only_so() {
-    let stage = Stage::new().await;
-    let mut listener = BellListener::new(stage.database.url()).await;
-    let (_pubsub, mut heard) = stage.hear("one").await;
-    let client = &stage.client;
+    let db = TestDatabase::new().await;
+    let mut listener = BellListener::new(db.url()).await;
+    let (_pubsub, mut received) = db.receive("one").await;
+    let client = &db.client;
     // Somebody who does not wake up, whatever the runtime does.
     let register = "select pubsub.register_process('localhost', 1, 'test')";
     let process: i64 = client.query_one(register, &[]).await.unwrap().get(0);
     client.execute("select pubsub.start_waiting(1, $1, '10 minutes')", &[&process]).await.unwrap();
-    let name = stage.database.name();
+    let name = db.database.name();
 
     client.batch_execute("begin").await.unwrap();
     publish(client, &Sms::new("rung for")).await.unwrap();
@@ -223,30 +222,30 @@ async fn a_two_phase_commit_can_be_prepared_with_the_bell_off_and_only_so() {
     client.batch_execute("begin; set local pubsub.bell = 'off'").await.unwrap();
     publish(client, &Sms::new("polled for")).await.unwrap();
     client.batch_execute(&format!("prepare transaction '{name}'")).await.unwrap();
-    assert!(heard.rest().is_empty(), "nothing is seen before the commit");
+    assert!(received.rest().is_empty(), "nothing is seen before the commit");
     client.batch_execute(&format!("commit prepared '{name}'")).await.unwrap();
-    assert_eq!(heard.next().await, "polled for");
+    assert_eq!(received.next().await, "polled for");
     assert_eq!(listener.rung().await, [] as [String; 0], "the poll found it");
     client.batch_execute("begin").await.unwrap();
-    assert_eq!(stage.count("select count(*) where current_setting('pubsub.bell', true) = 'off'").await, 0);
+    assert_eq!(db.count("select count(*) where current_setting('pubsub.bell', true) = 'off'").await, 0);
     client.batch_execute("rollback").await.unwrap();
 }
 
 #[actix::test]
 async fn a_process_that_has_registered_again_is_rung_for_under_its_new_id() {
-    let stage = Stage::new().await;
+    let db = TestDatabase::new().await;
     let (begun, mut has_begun) = unbounded_channel();
-    let process = start_deaf_without_the_bell(&stage, &begun, &Arc::new(Semaphore::new(10))).await;
-    stage.until_count("select count(*) from pubsub.waiters where not is_awake", 1).await;
-    stage.client.batch_execute("select pubsub.leave(process) from pubsub.waiters").await.unwrap();
+    let process = start_deaf_without_the_bell(&db, &begun, &Arc::new(Semaphore::new(10))).await;
+    db.until_count("select count(*) from pubsub.waiters where not is_awake", 1).await;
+    db.client.batch_execute("select pubsub.leave(process) from pubsub.waiters").await.unwrap();
     // The last by the bell, whatever looking around there was after its listener had connected.
     for msg in ["first", "second", "third", "fourth"] {
-        stage.until_count("select count(*) from pubsub.waiters where not is_awake", 1).await;
-        publish(&stage.client, &Sms::new(msg)).await.unwrap();
+        db.until_count("select count(*) from pubsub.waiters where not is_awake", 1).await;
+        publish(&db.client, &Sms::new(msg)).await.unwrap();
         let next = tokio::time::timeout(Duration::from_secs(30), has_begun.recv()).await;
         assert_eq!(next.expect("it was not woken").unwrap(), msg);
         // It is awake now.
-        stage.until_count("select count(*) from pubsub.waiters where not is_awake", 0).await;
+        db.until_count("select count(*) from pubsub.waiters where not is_awake", 0).await;
     }
     assert!(process.drain(Duration::from_secs(10)).await);
 }
@@ -257,14 +256,14 @@ const OVERHEARD: Duration = Duration::from_secs(11);
 
 #[actix::test]
 async fn of_many_listeners_that_hear_nothing_one_tests_for_all() {
-    let stage = Stage::new().await;
-    let mut listener = BellListener::new(stage.database.url()).await;
+    let db = TestDatabase::new().await;
+    let mut listener = BellListener::new(db.url()).await;
     let mut processes = Vec::new();
     for _ in 0..LISTENERS {
-        let builder = stage.pubsub().connections(1);
+        let builder = db.pubsub().connections(1);
         processes.push(builder.subscribe_fn("one", async |_: Delivery<Sms>| Ok(())).start().await.unwrap());
     }
-    stage.until_count("select count(*) from pubsub.waiters where not is_awake", LISTENERS as i64).await;
+    db.until_count("select count(*) from pubsub.waiters where not is_awake", LISTENERS as i64).await;
     listener.tests().await;
     let began = Instant::now();
     let mut tests = 0;

@@ -1,114 +1,114 @@
 //! Every subscription gets every event; processes of one subscription share its events.
 
 use pubsub::{Delivery, Handled, publish_all};
-use pubsub_tests::{Sms, Stage, Tell, ear};
+use pubsub_tests::{Sender, Sms, TestDatabase, probe};
 use std::collections::BTreeSet;
 
 fn telling<T: Copy + 'static>(
-    tell: &Tell<(T, String)>,
+    sender: &Sender<(T, String)>,
     who: T,
 ) -> impl Fn(Delivery<Sms>) -> std::future::Ready<Handled> + Clone + use<T> {
-    let tell = tell.clone();
+    let sender = sender.clone();
     move |sms: Delivery<Sms>| {
-        tell.tell((who, sms.into_payload().msg));
+        sender.send((who, sms.into_payload().msg));
         std::future::ready(Ok(()))
     }
 }
 
 #[actix::test]
 async fn every_subscription_gets_every_event() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let _pubsub = stage
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let _pubsub = db
         .pubsub()
-        .subscribe_fn("a", telling(&tell, 'a'))
-        .subscribe_fn("b", telling(&tell, 'b'))
-        .subscribe_fn("c", telling(&tell, 'c'))
+        .subscribe_fn("a", telling(&sender, 'a'))
+        .subscribe_fn("b", telling(&sender, 'b'))
+        .subscribe_fn("c", telling(&sender, 'c'))
         .start()
         .await
         .unwrap();
     let events: Vec<Sms> = (0..100).map(|n| Sms::new(n.to_string())).collect();
-    publish_all(&stage.client, &events).await.unwrap();
+    publish_all(&db.client, &events).await.unwrap();
 
-    let heard = heard.take(300).await;
+    let received = received.take(300).await;
     for who in ['a', 'b', 'c'] {
-        let mine: Vec<_> = heard.iter().filter(|(w, _)| *w == who).map(|(_, msg)| msg.as_str()).collect();
+        let mine: Vec<_> = received.iter().filter(|(w, _)| *w == who).map(|(_, msg)| msg.as_str()).collect();
         let all: Vec<_> = events.iter().map(|sms| sms.msg.as_str()).collect();
         assert_eq!(mine, all, "subscription {who}");
     }
-    stage.until_settled().await;
-    assert_eq!(stage.count("select count(*) from pubsub.db_events").await, 100, "at no extra write");
+    db.until_settled().await;
+    assert_eq!(db.count("select count(*) from pubsub.db_events").await, 100, "at no extra write");
 }
 
 #[actix::test]
 async fn two_processes_with_the_same_subscription_share_its_events() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
     // Each waits at its first event until the other has one too: neither can take them all.
     let both = std::sync::Arc::new(tokio::sync::Barrier::new(2));
     let mut processes = Vec::new();
     for who in [1, 2] {
-        let (tell, both, first) = (tell.clone(), both.clone(), std::sync::Arc::new(std::sync::Once::new()));
+        let (sender, both, first) =
+            (sender.clone(), both.clone(), std::sync::Arc::new(std::sync::Once::new()));
         let handler = move |sms: Delivery<Sms>| {
-            let (tell, both) = (tell.clone(), both.clone());
+            let (sender, both) = (sender.clone(), both.clone());
             let mut is_first = false;
             first.call_once(|| is_first = true);
             async move {
                 if is_first {
                     both.wait().await;
                 }
-                tell.tell((who, sms.into_payload().msg));
+                sender.send((who, sms.into_payload().msg));
                 Ok(())
             }
         };
         let options = pubsub::SubscribeOptions::new().concurrency(1);
-        processes.push(stage.pubsub().subscribe_fn_with("shared", options, handler).start().await.unwrap());
+        processes.push(db.pubsub().subscribe_fn_with("shared", options, handler).start().await.unwrap());
     }
     let events: Vec<Sms> = (0..200).map(|n| Sms::new(n.to_string())).collect();
-    publish_all(&stage.client, &events).await.unwrap();
+    publish_all(&db.client, &events).await.unwrap();
 
-    let heard = heard.take(200).await;
-    let distinct: BTreeSet<_> = heard.iter().map(|(_, msg)| msg).collect();
+    let received = received.take(200).await;
+    let distinct: BTreeSet<_> = received.iter().map(|(_, msg)| msg).collect();
     assert_eq!(distinct.len(), 200, "each event to one of them");
-    assert_eq!(heard.iter().map(|(who, _)| *who).collect::<BTreeSet<i32>>(), BTreeSet::from([1, 2]));
+    assert_eq!(received.iter().map(|(who, _)| *who).collect::<BTreeSet<i32>>(), BTreeSet::from([1, 2]));
 }
 
 #[actix::test]
 async fn a_new_subscription_starts_with_the_events_that_commit_after_it() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let first = stage.pubsub().subscribe_fn("old", telling(&tell, "old")).start().await.unwrap();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let first = db.pubsub().subscribe_fn("old", telling(&sender, "old")).start().await.unwrap();
     pubsub::publish(&first, &Sms::new("before")).await.unwrap();
-    assert_eq!(heard.next().await, ("old", "before".to_owned()));
+    assert_eq!(received.next().await, ("old", "before".to_owned()));
 
     // Mid-publish while the second subscribes: committed after it, so it counts.
-    let mut other = pubsub_tests::connect(stage.database.url()).await;
+    let mut other = pubsub_tests::connect(db.url()).await;
     let transaction = other.transaction().await.unwrap();
     pubsub::publish(&transaction, &Sms::new("during")).await.unwrap();
-    let _second = stage.pubsub().subscribe_fn("new", telling(&tell, "new")).start().await.unwrap();
+    let _second = db.pubsub().subscribe_fn("new", telling(&sender, "new")).start().await.unwrap();
     transaction.commit().await.unwrap();
     pubsub::publish(&first, &Sms::new("after")).await.unwrap();
 
-    let mut heard = heard.take(4).await;
-    heard.sort_unstable();
+    let mut received = received.take(4).await;
+    received.sort_unstable();
     let expected = [("new", "after"), ("new", "during"), ("old", "after"), ("old", "during")];
-    assert_eq!(heard, expected.map(|(who, msg)| (who, msg.to_owned())));
+    assert_eq!(received, expected.map(|(who, msg)| (who, msg.to_owned())));
 }
 
 #[actix::test]
 async fn a_slow_handler_claims_no_more_than_it_can_begin_soon() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
     let pubsub = {
         let gate = gate.clone();
-        stage
-            .pubsub()
+        db.pubsub()
             .subscribe_fn_with(
                 "slow",
                 pubsub::SubscribeOptions::new().concurrency(4),
                 move |sms: Delivery<Sms>| {
-                    tell.tell(sms.msg.clone());
+                    sender.send(sms.msg.clone());
                     let gate = gate.clone();
                     async move {
                         gate.acquire().await?.forget();
@@ -121,12 +121,12 @@ async fn a_slow_handler_claims_no_more_than_it_can_begin_soon() {
             .unwrap()
     };
     let events: Vec<Sms> = (0..100).map(|n| Sms::new(n.to_string())).collect();
-    publish_all(&stage.client, &events).await.unwrap();
-    heard.take(4).await;
+    publish_all(&db.client, &events).await.unwrap();
+    received.take(4).await;
     let leased = "select coalesce(sum(cardinality(event_ids)), 0)::bigint from pubsub.leases";
-    assert_eq!(stage.count(leased).await, 4, "as many as are at work");
+    assert_eq!(db.count(leased).await, 4, "as many as are at work");
     gate.add_permits(100);
-    heard.take(96).await;
-    stage.until_settled().await;
+    received.take(96).await;
+    db.until_settled().await;
     assert_eq!(pubsub.handlers()[0].handled, 100);
 }

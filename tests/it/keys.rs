@@ -3,7 +3,7 @@
 use pubsub::{
     Channel, Delivery, Error, PublishOptions, SubscribeOptions, publish, publish_all, publish_with,
 };
-use pubsub_tests::{Stage, ear};
+use pubsub_tests::{TestDatabase, probe};
 use serde::{Deserialize, Serialize};
 use std::error::Error as _;
 use std::time::Duration;
@@ -33,18 +33,18 @@ fn note(name: Option<&str>) -> Note {
 }
 
 /// The keys in the log, in its order.
-async fn keys(stage: &Stage) -> Vec<Option<String>> {
-    let rows = stage.client.query("select key from pubsub.db_events order by id", &[]).await.unwrap();
+async fn keys(db: &TestDatabase) -> Vec<Option<String>> {
+    let rows = db.client.query("select key from pubsub.db_events order by id", &[]).await.unwrap();
     rows.iter().map(|row| row.get(0)).collect()
 }
 
 #[actix::test]
 async fn a_channels_key_travels_with_every_way_of_publishing() {
-    let mut stage = Stage::new().await;
-    let pubsub = stage.pubsub().declare::<Step>().start().await.unwrap();
+    let mut db = TestDatabase::new().await;
+    let pubsub = db.pubsub().declare::<Step>().start().await.unwrap();
     let step = |order| Step { order, n: 0 };
-    publish(&stage.client, &step(1)).await.unwrap();
-    let transaction = stage.client.transaction().await.unwrap();
+    publish(&db.client, &step(1)).await.unwrap();
+    let transaction = db.client.transaction().await.unwrap();
     publish_with(&transaction, &step(2), &PublishOptions::new().header("a", "b")).await.unwrap();
     publish_with(&transaction, &step(3), &PublishOptions::new().key("said")).await.unwrap();
     assert_eq!(publish_all(&transaction, &[step(4), step(5)]).await.unwrap(), 2);
@@ -52,25 +52,25 @@ async fn a_channels_key_travels_with_every_way_of_publishing() {
     pubsub::publish(&pubsub, &step(6)).await.unwrap();
     pubsub::publish_with(&pubsub, &step(7), &PublishOptions::new().key("said too")).await.unwrap();
     let expected = ["1", "2", "said", "4", "5", "6", "said too"].map(|key| Some(key.to_owned()));
-    assert_eq!(keys(&stage).await, expected);
+    assert_eq!(keys(&db).await, expected);
 }
 
 #[actix::test]
 async fn an_event_whose_key_is_none_has_no_key() {
-    let stage = Stage::new().await;
-    let _pubsub = stage.pubsub().declare::<Note>().start().await.unwrap();
-    publish(&stage.client, &note(None)).await.unwrap();
-    publish_all(&stage.client, &[note(Some("Ada")), note(None), note(Some(""))]).await.unwrap();
-    publish_all(&stage.client, &[note(None)]).await.unwrap();
+    let db = TestDatabase::new().await;
+    let _pubsub = db.pubsub().declare::<Note>().start().await.unwrap();
+    publish(&db.client, &note(None)).await.unwrap();
+    publish_all(&db.client, &[note(Some("Ada")), note(None), note(Some(""))]).await.unwrap();
+    publish_all(&db.client, &[note(None)]).await.unwrap();
     let expected = [None, Some("Ada"), None, Some(""), None].map(|key| key.map(str::to_owned));
-    assert_eq!(keys(&stage).await, expected);
+    assert_eq!(keys(&db).await, expected);
 }
 
 #[actix::test]
 async fn a_key_that_cannot_be_stored_is_refused_before_the_database_sees_it() {
-    let mut stage = Stage::new().await;
-    let _pubsub = stage.pubsub().declare::<Note>().start().await.unwrap();
-    let transaction = stage.client.transaction().await.unwrap();
+    let mut db = TestDatabase::new().await;
+    let _pubsub = db.pubsub().declare::<Note>().start().await.unwrap();
+    let transaction = db.client.transaction().await.unwrap();
     let long = "x".repeat(1_025);
     for (key, why) in
         [("a\0b", "a NUL character at byte 1"), (long.as_str(), "1025 bytes, and the limit is 1024")]
@@ -89,26 +89,26 @@ async fn a_key_that_cannot_be_stored_is_refused_before_the_database_sees_it() {
     assert!(refused.source().unwrap().to_string().contains("1025 bytes"), "{refused:?}");
     publish(&transaction, &note(Some(&long[..1_024]))).await.unwrap();
     transaction.commit().await.unwrap();
-    assert_eq!(stage.count("select count(*) from pubsub.db_events").await, 1);
+    assert_eq!(db.count("select count(*) from pubsub.db_events").await, 1);
 }
 
 #[actix::test]
 async fn a_channel_that_is_declared_ordered_is_handled_in_order() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
     let handle = move |step: Delivery<Step>| {
-        let tell = tell.clone();
+        let sender = sender.clone();
         async move {
-            tell.tell((step.order, step.n, true));
+            sender.send((step.order, step.n, true));
             tokio::time::sleep(Duration::from_millis(2).mul_f64(fastrand::f64())).await;
-            tell.tell((step.order, step.n, false));
+            sender.send((step.order, step.n, false));
             Ok(())
         }
     };
-    let _pubsub = stage.pubsub().subscribe_fn("one", handle).start().await.unwrap();
+    let _pubsub = db.pubsub().subscribe_fn("one", handle).start().await.unwrap();
     let steps: Vec<Step> = (0..20).flat_map(|n| (0..4).map(move |order| Step { order, n })).collect();
-    assert_eq!(publish_all(&stage.client, &steps).await.unwrap(), 80);
-    let told = heard.take(160).await;
+    assert_eq!(publish_all(&db.client, &steps).await.unwrap(), 80);
+    let told = received.take(160).await;
     for order in 0..4 {
         let of_order: Vec<_> =
             told.iter().filter(|told| told.0 == order).map(|&(_, n, begins)| (n, begins)).collect();
@@ -119,10 +119,10 @@ async fn a_channel_that_is_declared_ordered_is_handled_in_order() {
 
 #[actix::test]
 async fn a_subscription_may_differ_from_its_channel_in_order_and_lanes() {
-    let stage = Stage::new().await;
+    let db = TestDatabase::new().await;
     let done = |_: Delivery<Step>| std::future::ready(Ok(()));
     let options = SubscribeOptions::new;
-    let _pubsub = stage
+    let _pubsub = db
         .pubsub()
         .subscribe_fn::<Step, _>("as_declared", done)
         .subscribe_fn_with::<Step, _>("in_3_lanes", options().lanes(3), done)
@@ -133,7 +133,7 @@ async fn a_subscription_may_differ_from_its_channel_in_order_and_lanes() {
         .await
         .unwrap();
     let rows =
-        stage.client.query("select name, lanes from pubsub.subscriptions order by name", &[]).await.unwrap();
+        db.client.query("select name, lanes from pubsub.subscriptions order by name", &[]).await.unwrap();
     let lanes: Vec<(String, i32)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     let expected = [
         ("as_declared", 8),
@@ -147,14 +147,14 @@ async fn a_subscription_may_differ_from_its_channel_in_order_and_lanes() {
 
 #[actix::test]
 async fn a_channels_retention_is_set_when_it_is_declared_and_the_builders_counts_more() {
-    let stage = Stage::new().await;
+    let db = TestDatabase::new().await;
     let retentions =
         "select string_agg(name || ' ' || coalesce(retention::text, 'forever'), ', ' order by name)
                         from pubsub.channels";
-    let retentions = || async { stage.client.query_one(retentions, &[]).await.unwrap().get::<_, String>(0) };
-    let _first = stage.pubsub().declare::<Step>().declare::<Note>().start().await.unwrap();
+    let retentions = || async { db.client.query_one(retentions, &[]).await.unwrap().get::<_, String>(0) };
+    let _first = db.pubsub().declare::<Step>().declare::<Note>().start().await.unwrap();
     assert_eq!(retentions().await, "postcard forever, step 720:00:00");
     let day = Some(Duration::from_secs(86_400));
-    let _second = stage.pubsub().retention::<Step>(day).declare::<Step>().start().await.unwrap();
+    let _second = db.pubsub().retention::<Step>(day).declare::<Step>().start().await.unwrap();
     assert_eq!(retentions().await, "postcard forever, step 24:00:00");
 }

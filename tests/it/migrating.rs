@@ -2,22 +2,23 @@
 
 use pubsub::testing::Database;
 use pubsub::{Delivery, Error, PubSub, migrate};
-use pubsub_tests::{Role, Sms, connect, play};
+use pubsub_tests::{ChildProcess, Sms, connect, in_child_process};
 
 /// A process that migrates.
 #[actix::test]
-#[ignore = "a role, started by other tests"]
+#[ignore = "runs in a child process of other tests"]
 async fn role_migrates() {
-    let Some((url, tell)) = play() else { return };
-    tell(&format!("{:?}", migrate(&url).await));
+    let Some((url, report)) = in_child_process() else { return };
+    report(&format!("{:?}", migrate(&url).await));
 }
 
 #[actix::test]
 async fn ten_processes_may_migrate_at_once() {
     let database = Database::empty().await.unwrap();
-    let roles: Vec<_> = (0..10).map(|_| Role::start("migrating::role_migrates", database.url())).collect();
-    for role in &roles {
-        assert_eq!(role.next().await, "Ok(())");
+    let children: Vec<_> =
+        (0..10).map(|_| ChildProcess::start("migrating::role_migrates", database.url())).collect();
+    for child in &children {
+        assert_eq!(child.next().await, "Ok(())");
     }
     let client = connect(database.url()).await;
     let count = "select count(*), count(distinct version) from pubsub.schema_history";

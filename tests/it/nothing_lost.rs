@@ -2,44 +2,44 @@
 
 use pubsub::testing::{Mode, Server};
 use pubsub::{Delivery, PubSub};
-use pubsub_tests::{DEADLINE, Heard, Proxy, Sms, Stage, connect, ear};
+use pubsub_tests::{DEADLINE, Proxy, Received, Sms, TestDatabase, connect, probe};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-async fn start(url: &str) -> (PubSub, Heard<String>) {
-    let (tell, heard) = ear();
+async fn start(url: &str) -> (PubSub, Received<String>) {
+    let (sender, received) = probe();
     let pubsub = PubSub::builder(url)
         .subscribe_fn("one", move |sms: Delivery<Sms>| {
-            tell.tell(sms.into_payload().msg);
+            sender.send(sms.into_payload().msg);
             async { Ok(()) }
         })
         .start()
         .await
         .unwrap();
-    (pubsub, heard)
+    (pubsub, received)
 }
 
 #[actix::test]
 async fn an_event_published_while_no_process_runs_is_handled_by_the_next() {
-    let stage = Stage::new().await;
-    let (pubsub, _) = start(stage.database.url()).await;
+    let db = TestDatabase::new().await;
+    let (pubsub, _) = start(db.url()).await;
     assert!(pubsub.drain(Duration::from_secs(10)).await);
-    assert_eq!(stage.count("select count(*) from pubsub.processes").await, 0);
+    assert_eq!(db.count("select count(*) from pubsub.processes").await, 0);
 
-    pubsub::publish(&stage.client, &Sms::new("nobody is here")).await.unwrap();
+    pubsub::publish(&db.client, &Sms::new("nobody is here")).await.unwrap();
 
-    let (_pubsub, mut heard) = start(stage.database.url()).await;
-    assert_eq!(heard.next().await, "nobody is here");
+    let (_pubsub, mut received) = start(db.url()).await;
+    assert_eq!(received.next().await, "nobody is here");
 }
 
 #[actix::test]
 async fn events_published_while_the_listener_is_cut_are_handled() {
-    let stage = Stage::new().await;
-    let (pubsub, mut heard) = start(stage.database.url()).await;
+    let db = TestDatabase::new().await;
+    let (pubsub, mut received) = start(db.url()).await;
     let mut expected = BTreeSet::new();
     for round in 0..20 {
         let msg = format!("round {round}");
-        stage
+        db
             .client
             .execute("select pg_terminate_backend(pid) from pg_stat_activity where query ~ 'listen|notify' and pid <> pg_backend_pid() and datname = current_database()", &[])
             .await
@@ -47,50 +47,50 @@ async fn events_published_while_the_listener_is_cut_are_handled() {
         pubsub::publish(&pubsub, &Sms::new(&msg)).await.unwrap();
         expected.insert(msg);
     }
-    assert_eq!(heard.take(20).await.into_iter().collect::<BTreeSet<_>>(), expected);
+    assert_eq!(received.take(20).await.into_iter().collect::<BTreeSet<_>>(), expected);
     // And it listens again.
     let listeners = "select count(*) from pg_stat_activity where query ~* 'listen' and datname = current_database() and pid <> pg_backend_pid()";
-    stage.until_count(listeners, 1).await;
+    db.until_count(listeners, 1).await;
 }
 
 #[actix::test]
 async fn an_event_whose_bell_is_silent_is_found_by_the_poll() {
-    let stage = Stage::new().await;
-    let (_pubsub, mut heard) = start(stage.database.url()).await;
-    stage.until_count("select count(*) from pubsub.waiters", 1).await;
-    stage.client.batch_execute("set pubsub.bell = off").await.unwrap();
-    pubsub::publish(&stage.client, &Sms::new("silent")).await.unwrap();
-    assert_eq!(heard.next().await, "silent");
+    let db = TestDatabase::new().await;
+    let (_pubsub, mut received) = start(db.url()).await;
+    db.until_count("select count(*) from pubsub.waiters", 1).await;
+    db.client.batch_execute("set pubsub.bell = off").await.unwrap();
+    pubsub::publish(&db.client, &Sms::new("silent")).await.unwrap();
+    assert_eq!(received.next().await, "silent");
 }
 
 #[actix::test]
 async fn a_forged_bell_does_no_harm() {
-    let stage = Stage::new().await;
-    let (pubsub, mut heard) = start(stage.database.url()).await;
+    let db = TestDatabase::new().await;
+    let (pubsub, mut received) = start(db.url()).await;
     let forged = "select pg_notify('pubsub', p) from unnest(array['sms', 'no such channel', '', '?', '?12', repeat('x', 7000), E'\\n''\"']) p";
     for _ in 0..50 {
-        stage.client.batch_execute(forged).await.unwrap();
+        db.client.batch_execute(forged).await.unwrap();
     }
     pubsub::publish(&pubsub, &Sms::new("real")).await.unwrap();
-    assert_eq!(heard.next().await, "real");
-    stage.until_settled().await;
-    assert!(heard.rest().is_empty());
+    assert_eq!(received.next().await, "real");
+    db.until_settled().await;
+    assert!(received.rest().is_empty());
 }
 
 #[actix::test]
 async fn a_sleeping_subscription_is_woken_by_a_publisher_that_began_before_it_slept() {
-    let mut stage = Stage::new().await;
-    let (_pubsub, mut heard) = start(stage.database.url()).await;
-    stage.until_count("select count(*) from pubsub.waiters", 1).await;
+    let mut db = TestDatabase::new().await;
+    let (_pubsub, mut received) = start(db.url()).await;
+    db.until_count("select count(*) from pubsub.waiters", 1).await;
     for round in 0..10 {
-        let transaction = stage.client.transaction().await.unwrap();
+        let transaction = db.client.transaction().await.unwrap();
         pubsub::publish(&transaction, &Sms::new(format!("long {round}"))).await.unwrap();
         // Another wakes the subscription, which then goes to sleep again while ours is still open.
-        let other = connect(stage.database.url()).await;
+        let other = connect(db.database.url()).await;
         pubsub::publish(&other, &Sms::new("short")).await.unwrap();
-        assert_eq!(heard.next().await, "short");
+        assert_eq!(received.next().await, "short");
         transaction.commit().await.unwrap();
-        assert_eq!(heard.next().await, format!("long {round}"));
+        assert_eq!(received.next().await, format!("long {round}"));
     }
 }
 
@@ -99,7 +99,7 @@ async fn nothing_is_lost_while_the_server_restarts() {
     let mut server = Server::start().unwrap();
     let url = server.url("postgres");
     pubsub::migrate(&url).await.unwrap();
-    let (pubsub, mut heard) = start(&url).await;
+    let (pubsub, mut received) = start(&url).await;
     let (mut committed, mut unknown) = (BTreeSet::new(), BTreeSet::new());
     for (round, mode) in [Mode::Immediate, Mode::Fast, Mode::Immediate].into_iter().enumerate() {
         for n in 0..50 {
@@ -122,7 +122,7 @@ async fn nothing_is_lost_while_the_server_restarts() {
     }
     let mut handled = BTreeSet::new();
     while !committed.is_subset(&handled) {
-        handled.insert(heard.next().await);
+        handled.insert(received.next().await);
     }
     let attempted = &committed | &unknown;
     assert!(handled.is_subset(&attempted), "nothing is handled that was not published");
@@ -138,18 +138,18 @@ const LISTENER: &str = "
 
 #[actix::test]
 async fn a_listener_whose_connection_has_fallen_silent_is_replaced_within_fifteen_seconds() {
-    let stage = Stage::new().await;
-    let proxy = Proxy::start(stage.database.url()).await;
-    let (pubsub, mut heard) = start(&proxy.url(stage.database.url())).await;
+    let db = TestDatabase::new().await;
+    let proxy = Proxy::start(db.url()).await;
+    let (pubsub, mut received) = start(&proxy.url(db.url())).await;
     pubsub::publish(&pubsub, &Sms::new("before")).await.unwrap();
-    assert_eq!(heard.next().await, "before");
-    let silent = stage.count(LISTENER).await;
+    assert_eq!(received.next().await, "before");
+    let silent = db.count(LISTENER).await;
     proxy.silence(u16::try_from(silent).unwrap());
     let began = Instant::now();
     // Nobody is told; polls cover meanwhile.
-    pubsub::publish(&stage.client, &Sms::new("meanwhile")).await.unwrap();
-    assert_eq!(heard.next().await, "meanwhile");
-    while stage.count(LISTENER).await == silent {
+    pubsub::publish(&db.client, &Sms::new("meanwhile")).await.unwrap();
+    assert_eq!(received.next().await, "meanwhile");
+    while db.count(LISTENER).await == silent {
         assert!(began.elapsed() < Duration::from_secs(15), "nobody noticed");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -165,25 +165,25 @@ fn outage() -> Duration {
 
 #[actix::test]
 async fn after_resets_and_an_outage_the_listener_listens_and_nothing_is_late() {
-    let stage = Stage::new().await;
-    let proxy = Proxy::start(stage.database.url()).await;
-    let (_pubsub, mut heard) = start(&proxy.url(stage.database.url())).await;
+    let db = TestDatabase::new().await;
+    let proxy = Proxy::start(db.url()).await;
+    let (_pubsub, mut received) = start(&proxy.url(db.url())).await;
     for round in 0..3 {
         proxy.cut();
         let until = Instant::now() + if round == 0 { outage() } else { Duration::ZERO };
         let mut published = BTreeSet::new();
         while published.is_empty() || Instant::now() < until {
             let msg = format!("{round}.{}", published.len());
-            pubsub::publish(&stage.client, &Sms::new(&msg)).await.unwrap();
+            pubsub::publish(&db.client, &Sms::new(&msg)).await.unwrap();
             published.insert(msg);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         proxy.mend();
         let mended = Instant::now();
-        assert_eq!(heard.take(published.len()).await.into_iter().collect::<BTreeSet<_>>(), published);
+        assert_eq!(received.take(published.len()).await.into_iter().collect::<BTreeSet<_>>(), published);
         // Longest pause between two tries, and some time for them.
         assert!(mended.elapsed() < Duration::from_secs(25), "it took {:?} to catch up", mended.elapsed());
-        while stage.count(&format!("select count(*) from ({LISTENER}) l")).await == 0 {
+        while db.count(&format!("select count(*) from ({LISTENER}) l")).await == 0 {
             assert!(mended.elapsed() < Duration::from_secs(25), "nobody listens any more");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -192,16 +192,16 @@ async fn after_resets_and_an_outage_the_listener_listens_and_nothing_is_late() {
 
 #[actix::test]
 async fn a_process_has_one_listener_however_many_subscriptions_it_has() {
-    let stage = Stage::new().await;
-    let mut builder = stage.pubsub();
+    let db = TestDatabase::new().await;
+    let mut builder = db.pubsub();
     for n in 0..30 {
         builder = builder.subscribe_fn(format!("s{n}"), |_: Delivery<Sms>| async { Ok(()) });
     }
     let pubsub = builder.start().await.unwrap();
     pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
-    stage.until_count("select count(*) from pubsub.waiters", 30).await;
+    db.until_count("select count(*) from pubsub.waiters", 30).await;
     let listeners = "select count(*) from pg_stat_activity where datname = current_database() and query ~* '^(set .*listen|notify)'";
-    assert_eq!(stage.count(listeners).await, 1);
+    assert_eq!(db.count(listeners).await, 1);
     let connections = "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'pubsub'";
-    assert!(stage.count(connections).await <= 6, "four to work, one to beat, one to listen");
+    assert!(db.count(connections).await <= 6, "four to work, one to beat, one to listen");
 }

@@ -3,7 +3,7 @@
 //! What the server really did is asked of `auto_explain`, which also sees the statements inside our functions. Measured are
 //! rows and pages, never time: both are the same on a slow day.
 
-use pubsub_tests::Stage;
+use pubsub_tests::TestDatabase;
 use serde_json::Value;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
@@ -35,14 +35,14 @@ impl Explained {
     async fn connect(url: &str) -> Self {
         let (client, mut connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
         let plans = Arc::new(Mutex::new(Vec::new()));
-        let heard = plans.clone();
+        let received = plans.clone();
         tokio::spawn(async move {
             while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
                 if let AsyncMessage::Notice(notice) = message
                     && let Some(start) = notice.message().find('{')
                     && let Ok(plan) = serde_json::from_str(&notice.message()[start..])
                 {
-                    heard.lock().unwrap().push(plan);
+                    received.lock().unwrap().push(plan);
                 }
             }
         });
@@ -92,12 +92,12 @@ fn number(node: &Value, name: &str) -> u64 {
 }
 
 /// Tells of each node how many rows it visited. Pairs that a join of two batches compares are not counted.
-fn inspect(node: &Value, tell: &dyn Fn(&Value, u64)) {
+fn inspect(node: &Value, report: &dyn Fn(&Value, u64)) {
     let filtered = ["Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck"];
     let visited: u64 = filtered.iter().map(|name| number(node, name)).sum();
-    tell(node, visited * number(node, "Actual Loops").max(1));
+    report(node, visited * number(node, "Actual Loops").max(1));
     for child in node["Plans"].as_array().into_iter().flatten() {
-        inspect(child, tell);
+        inspect(child, report);
     }
 }
 
@@ -122,12 +122,12 @@ const SUBSCRIPTIONS: [&str; 11] = [
      end $$",
 ];
 
-async fn stage() -> Stage {
-    let stage = Stage::new().await;
+async fn prepared() -> TestDatabase {
+    let db = TestDatabase::new().await;
     for statement in SUBSCRIPTIONS {
-        stage.client.batch_execute(statement).await.unwrap();
+        db.client.batch_execute(statement).await.unwrap();
     }
-    stage
+    db
 }
 
 async fn load(client: &Client) {
@@ -227,30 +227,30 @@ async fn a_day(session: &Explained, when: &str) {
 
 #[actix::test]
 async fn no_hot_statement_visits_more_than_it_hands_out_whatever_lies_in_the_tables() {
-    let stage = stage().await;
+    let db = prepared().await;
     // A plan that was made for empty tables is kept by this session.
-    let session = Explained::connect(stage.database.url()).await;
+    let session = Explained::connect(db.url()).await;
     a_day(&session, "empty").await;
-    load(&stage.client).await;
+    load(&db.client).await;
     a_day(&session, "right after the load, with the plans of the empty tables").await;
-    let fresh = Explained::connect(stage.database.url()).await;
+    let fresh = Explained::connect(db.url()).await;
     a_day(&fresh, "right after the load").await;
-    stage.client.batch_execute("vacuum analyze").await.unwrap();
-    let fresh = Explained::connect(stage.database.url()).await;
+    db.client.batch_execute("vacuum analyze").await.unwrap();
+    let fresh = Explained::connect(db.url()).await;
     a_day(&fresh, "analyzed").await;
     a_day(&session, "analyzed, with the plans of the empty tables").await;
 }
 
 #[actix::test]
 async fn what_a_long_transaction_publishes_is_found_by_its_id() {
-    let stage = stage().await;
-    let mut slow = pubsub_tests::connect(stage.database.url()).await;
+    let db = prepared().await;
+    let mut slow = pubsub_tests::connect(db.url()).await;
     let slow = slow.transaction().await.unwrap();
     slow.batch_execute("select pubsub.publish('sms', '{}') from generate_series(1, 50)").await.unwrap();
-    load(&stage.client).await;
-    let session = Explained::connect(stage.database.url()).await;
+    load(&db.client).await;
+    let session = Explained::connect(db.url()).await;
     // The slow one's window is past.
-    stage.client.batch_execute("select pubsub.seek_to_now('sms', 'full')").await.unwrap();
+    db.client.batch_execute("select pubsub.seek_to_now('sms', 'full')").await.unwrap();
     slow.commit().await.unwrap();
     let found = session.run("with stragglers", &format!("select id from pubsub.claim(1, 1, {BATCH})")).await;
     assert_eq!(found.len(), 50);

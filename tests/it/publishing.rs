@@ -1,51 +1,51 @@
 //! Publish commits with your data.
 
 use pubsub::{Channel, Delivery, PublishOptions, publish, publish_all, publish_with};
-use pubsub_tests::{Email, Heard, Sms, Stage, ear};
+use pubsub_tests::{Email, Received, Sms, TestDatabase, probe};
 use std::time::Duration;
 
 /// A runtime whose one subscription tells what it was sent.
-async fn listening(stage: &Stage) -> (pubsub::PubSub, Heard<Delivery<Sms>>) {
-    let (tell, heard) = ear();
-    let pubsub = stage
+async fn listening(db: &TestDatabase) -> (pubsub::PubSub, Received<Delivery<Sms>>) {
+    let (sender, received) = probe();
+    let pubsub = db
         .pubsub()
         .declare::<Email>()
         .subscribe_fn("one", move |sms: Delivery<Sms>| {
-            tell.tell(sms);
+            sender.send(sms);
             async { Ok(()) }
         })
         .start()
         .await
         .unwrap();
-    (pubsub, heard)
+    (pubsub, received)
 }
 
 #[actix::test]
 async fn publish_commits_and_rolls_back_with_the_caller() {
-    let mut stage = Stage::new().await;
-    let (pubsub, mut heard) = listening(&stage).await;
+    let mut db = TestDatabase::new().await;
+    let (pubsub, mut received) = listening(&db).await;
 
-    let transaction = stage.client.transaction().await.unwrap();
+    let transaction = db.client.transaction().await.unwrap();
     publish(&transaction, &Sms::new("rolled back")).await.unwrap();
     transaction.rollback().await.unwrap();
 
-    let transaction = stage.client.transaction().await.unwrap();
+    let transaction = db.client.transaction().await.unwrap();
     publish(&transaction, &Sms::new("committed")).await.unwrap();
-    assert!(heard.rest().is_empty(), "nothing is seen before the commit");
+    assert!(received.rest().is_empty(), "nothing is seen before the commit");
     transaction.commit().await.unwrap();
 
-    assert_eq!(heard.next().await.msg, "committed");
-    stage.until_settled().await;
+    assert_eq!(received.next().await.msg, "committed");
+    db.until_settled().await;
     assert!(pubsub.drain(Duration::from_secs(10)).await);
-    assert!(heard.rest().is_empty(), "what was rolled back was never seen");
+    assert!(received.rest().is_empty(), "what was rolled back was never seen");
 }
 
 #[actix::test]
 async fn a_rolled_back_savepoint_takes_only_its_own_events() {
-    let mut stage = Stage::new().await;
-    let (_pubsub, mut heard) = listening(&stage).await;
+    let mut db = TestDatabase::new().await;
+    let (_pubsub, mut received) = listening(&db).await;
 
-    let mut transaction = stage.client.transaction().await.unwrap();
+    let mut transaction = db.client.transaction().await.unwrap();
     publish(&transaction, &Sms::new("before")).await.unwrap();
     let savepoint = transaction.savepoint("in_between").await.unwrap();
     publish(&savepoint, &Sms::new("inside")).await.unwrap();
@@ -53,16 +53,15 @@ async fn a_rolled_back_savepoint_takes_only_its_own_events() {
     publish(&transaction, &Sms::new("after")).await.unwrap();
     transaction.commit().await.unwrap();
 
-    let heard: Vec<_> = heard.take(2).await.into_iter().map(Delivery::into_payload).collect();
-    assert_eq!(heard, [Sms::new("before"), Sms::new("after")]);
+    let received: Vec<_> = received.take(2).await.into_iter().map(Delivery::into_payload).collect();
+    assert_eq!(received, [Sms::new("before"), Sms::new("after")]);
 }
 
 #[actix::test]
 async fn a_deadpool_transaction_publishes_as_well() {
-    let stage = Stage::new().await;
-    let (_pubsub, mut heard) = listening(&stage).await;
-    let manager =
-        deadpool_postgres::Manager::new(stage.database.url().parse().unwrap(), tokio_postgres::NoTls);
+    let db = TestDatabase::new().await;
+    let (_pubsub, mut received) = listening(&db).await;
+    let manager = deadpool_postgres::Manager::new(db.url().parse().unwrap(), tokio_postgres::NoTls);
     let pool = deadpool_postgres::Pool::builder(manager).build().unwrap();
 
     let mut client = pool.get().await.unwrap();
@@ -70,18 +69,18 @@ async fn a_deadpool_transaction_publishes_as_well() {
     publish(&transaction, &Sms::new("pooled")).await.unwrap();
     transaction.commit().await.unwrap();
 
-    assert_eq!(heard.next().await.msg, "pooled");
+    assert_eq!(received.next().await.msg, "pooled");
 }
 
 #[actix::test]
 async fn a_delivery_carries_what_the_publisher_said() {
-    let stage = Stage::new().await;
-    let (_pubsub, mut heard) = listening(&stage).await;
+    let db = TestDatabase::new().await;
+    let (_pubsub, mut received) = listening(&db).await;
     let options = PublishOptions::new().key("order-17").header("tenant", "a").header("trace", "00-4bf9");
 
-    let id = publish_with(&stage.client, &Sms::new("hello"), &options).await.unwrap();
+    let id = publish_with(&db.client, &Sms::new("hello"), &options).await.unwrap();
 
-    let delivery = heard.next().await;
+    let delivery = received.next().await;
     assert_eq!(delivery.event_id(), id);
     assert_eq!(delivery.key(), Some("order-17"));
     assert_eq!(
@@ -95,24 +94,24 @@ async fn a_delivery_carries_what_the_publisher_said() {
 
 #[actix::test]
 async fn many_events_are_published_in_one_transaction() {
-    let mut stage = Stage::new().await;
-    let (_pubsub, mut heard) = listening(&stage).await;
+    let mut db = TestDatabase::new().await;
+    let (_pubsub, mut received) = listening(&db).await;
     let events: Vec<Sms> = (0..2_500).map(|n| Sms::new(n.to_string())).collect();
 
-    let transaction = stage.client.transaction().await.unwrap();
+    let transaction = db.client.transaction().await.unwrap();
     assert_eq!(publish_all(&transaction, &events).await.unwrap(), 2_500);
     transaction.commit().await.unwrap();
 
-    let heard: Vec<_> = heard.take(2_500).await.into_iter().map(Delivery::into_payload).collect();
-    assert_eq!(heard, events, "in publish order");
+    let received: Vec<_> = received.take(2_500).await.into_iter().map(Delivery::into_payload).collect();
+    assert_eq!(received, events, "in publish order");
 }
 
 #[actix::test]
 async fn the_runtime_publishes_by_itself() {
-    let stage = Stage::new().await;
-    let (pubsub, mut heard) = listening(&stage).await;
+    let db = TestDatabase::new().await;
+    let (pubsub, mut received) = listening(&db).await;
     let id = pubsub::publish(&pubsub, &Sms::new("by itself")).await.unwrap();
-    assert_eq!(heard.next().await.event_id(), id);
+    assert_eq!(received.next().await.event_id(), id);
     pubsub::publish(&pubsub, &Email { receiver: "nobody@example.com".into() }).await.unwrap();
     assert_eq!(Email::NAME, "email");
 }

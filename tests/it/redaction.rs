@@ -1,7 +1,7 @@
 //! The values of redacted fields are in no log, in no `Debug`, and in no error text that is stored.
 
 use pubsub::{Channel, Delivery, Error, PubSub, publish};
-use pubsub_tests::{Role, Stage, play};
+use pubsub_tests::{ChildProcess, TestDatabase, in_child_process};
 use serde::{Deserialize, Serialize};
 
 const SECRET: &str = "hunter2";
@@ -44,11 +44,11 @@ impl<F: Fn(&str) + Send + Sync> log::Log for Driver<F> {
 
 /// A process that logs all it is told, and whose handlers fail.
 #[actix::test]
-#[ignore = "a role, started by other tests"]
+#[ignore = "runs in a child process of other tests"]
 async fn role_logs_deliveries() {
-    let Some((url, tell)) = play() else { return };
-    crate::tracing_fields::log_to(tell.clone());
-    log::set_logger(Box::leak(Box::new(Driver(tell)))).unwrap();
+    let Some((url, report)) = in_child_process() else { return };
+    crate::tracing_fields::log_to(report.clone());
+    log::set_logger(Box::leak(Box::new(Driver(report)))).unwrap();
     log::set_max_level(log::LevelFilter::Trace);
     let pubsub = PubSub::builder(url)
         .subscribe_fn("one", |login: Delivery<Login>| async move {
@@ -78,16 +78,16 @@ const UNREADABLE: [&str; 3] = [
 
 #[actix::test]
 async fn what_is_redacted_is_in_no_log_and_in_no_error_that_is_stored() {
-    let stage = Stage::new().await;
-    let role = Role::start("redaction::role_logs_deliveries", stage.database.url());
-    let mut log = vec![role.next().await];
+    let db = TestDatabase::new().await;
+    let child = ChildProcess::start("redaction::role_logs_deliveries", db.url());
+    let mut log = vec![child.next().await];
     while !log.last().unwrap().contains("ready") {
-        log.push(role.next().await);
+        log.push(child.next().await);
     }
     for channel in ["login", "open"] {
         for payload in UNREADABLE {
             let sql = "insert into pubsub.db_events (channel, payload) values ($1, $2::text::jsonb)";
-            stage.client.execute(sql, &[&channel, &payload]).await.unwrap();
+            db.client.execute(sql, &[&channel, &payload]).await.unwrap();
         }
     }
     // Of each channel three that cannot be decoded; and one login fails, while an open one is done.
@@ -100,7 +100,7 @@ async fn what_is_redacted_is_in_no_log_and_in_no_error_that_is_stored() {
         || of(&log, "open", "given up") < 3
         || of(&log, "open", "handled") < 1
     {
-        log.push(role.next().await);
+        log.push(child.next().await);
     }
     let of_channel = |channel: &str| {
         let named = format!("channel=\"{channel}\"");
@@ -126,11 +126,11 @@ async fn what_is_redacted_is_in_no_log_and_in_no_error_that_is_stored() {
     };
     assert_eq!((with_secret("login"), with_secret("open")), (0, 1), "the driver logs parameters");
 
-    stage.until_count("select count(*) from pubsub.dead_letters", 7).await;
+    db.until_count("select count(*) from pubsub.dead_letters", 7).await;
     let errors = "select coalesce(string_agg(error, '; ' order by event_id), '')
                     from pubsub.observed_dead_letters where channel = $1";
     let errors = |channel: &'static str| {
-        let client = &stage.client;
+        let client = &db.client;
         async move { client.query_one(errors, &[&channel]).await.unwrap().get::<_, String>(0) }
     };
     let said = errors("login").await;
@@ -139,7 +139,7 @@ async fn what_is_redacted_is_in_no_log_and_in_no_error_that_is_stored() {
     assert!(said.contains("no such user"), "a handler's words are its own: {said}");
     assert!(errors("open").await.contains(SECRET), "or this test would notice nothing");
 
-    let pubsub = stage.pubsub().start().await.unwrap();
+    let pubsub = db.pubsub().start().await.unwrap();
     let letters = pubsub.dead_letters::<Login>("one", None, 10).await.unwrap();
     assert!(letters[0].payload.contains(SECRET), "whoever asks for the payload gets it");
     assert!(!format!("{letters:?}").contains(SECRET), "{letters:?}");
@@ -149,24 +149,24 @@ async fn what_is_redacted_is_in_no_log_and_in_no_error_that_is_stored() {
 
 #[actix::test]
 async fn a_database_that_refuses_an_event_is_not_quoted_with_its_redacted_fields() {
-    let stage = Stage::new().await;
-    let pubsub = stage.pubsub().declare::<Login>().declare::<Open>().start().await.unwrap();
+    let db = TestDatabase::new().await;
+    let pubsub = db.pubsub().declare::<Login>().declare::<Open>().start().await.unwrap();
     let strict = "alter table pubsub.db_events add constraint strict check (payload ->> 'user' <> 'ada')";
-    stage.client.batch_execute(strict).await.unwrap();
+    db.client.batch_execute(strict).await.unwrap();
     let said = |error: &Error| {
         let chain = std::iter::successors(std::error::Error::source(error), |error| error.source());
         format!("{error} {error:?} {:?}", chain.map(ToString::to_string).collect::<Vec<_>>())
     };
     for refused in [
-        publish(&stage.client, &login()).await.unwrap_err(),
+        publish(&db.client, &login()).await.unwrap_err(),
         pubsub::publish(&pubsub, &login()).await.unwrap_err(),
-        pubsub::publish_all(&stage.client, &[login()]).await.unwrap_err(),
+        pubsub::publish_all(&db.client, &[login()]).await.unwrap_err(),
     ] {
         assert!(matches!(refused, Error::InvalidPayload { channel: "login", .. }), "{refused:?}");
         assert!(said(&refused).contains("SQLSTATE 23514"), "{}", said(&refused));
         assert!(!said(&refused).contains(SECRET), "{}", said(&refused));
     }
     let Login { user, password } = login();
-    let refused = publish(&stage.client, &Open { user, password }).await.unwrap_err();
+    let refused = publish(&db.client, &Open { user, password }).await.unwrap_err();
     assert!(said(&refused).contains(SECRET), "or this test would notice nothing: {}", said(&refused));
 }

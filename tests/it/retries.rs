@@ -1,7 +1,7 @@
 //! A failing handler is retried with backoff, up to its limit; then the event is a dead letter that can be redriven.
 
 use pubsub::{Backoff, Delivery, Failure, Handled, Reason, SubscribeOptions};
-use pubsub_tests::{Email, Sms, Stage, connect, ear};
+use pubsub_tests::{Email, Sms, TestDatabase, connect, probe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,10 +9,10 @@ use std::time::Duration;
 /// Fails until the attempt is `succeed_at`.
 fn failing(
     succeed_at: u32,
-    tell: pubsub_tests::Tell<u32>,
+    sender: pubsub_tests::Sender<u32>,
 ) -> impl Fn(Delivery<Sms>) -> std::future::Ready<Handled> + Clone {
     move |sms: Delivery<Sms>| {
-        tell.tell(sms.attempt());
+        sender.send(sms.attempt());
         std::future::ready(if sms.attempt() < succeed_at {
             Err("the provider is down".into())
         } else {
@@ -23,29 +23,29 @@ fn failing(
 
 #[actix::test]
 async fn a_failing_handler_is_retried_until_it_succeeds() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let pubsub = stage.pubsub().subscribe_fn("flaky", failing(4, tell)).start().await.unwrap();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let pubsub = db.pubsub().subscribe_fn("flaky", failing(4, sender)).start().await.unwrap();
     pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
-    assert_eq!(heard.take(4).await, [1, 2, 3, 4]);
-    stage.until_settled().await;
-    assert_eq!(stage.count("select count(*) from pubsub.dead_letters").await, 0);
+    assert_eq!(received.take(4).await, [1, 2, 3, 4]);
+    db.until_settled().await;
+    assert_eq!(db.count("select count(*) from pubsub.dead_letters").await, 0);
 }
 
 #[actix::test]
 async fn retry_times_in_the_database_follow_the_declared_policy() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
     let hour = Duration::from_secs(3_600);
     let options = SubscribeOptions::new().backoff(Backoff::new(hour, 2.0, 3 * hour, 0.0)).max_attempts(9);
-    let pubsub = stage.pubsub().subscribe_fn_with("slow", options, failing(9, tell)).start().await.unwrap();
+    let pubsub = db.pubsub().subscribe_fn_with("slow", options, failing(9, sender)).start().await.unwrap();
     pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     for (attempt, hours) in [(1, 1.0), (2, 2.0), (3, 3.0), (4, 3.0)] {
-        assert_eq!(heard.next().await, attempt);
+        assert_eq!(received.next().await, attempt);
         let waiting =
             format!("select count(*) from pubsub.mailbox where token is null and attempt = {attempt}");
-        stage.until_count(&waiting, 1).await;
-        let row = stage
+        db.until_count(&waiting, 1).await;
+        let row = db
             .client
             .query_one(
                 "select extract(epoch from due_at - clock_timestamp())::float8, last_error from pubsub.mailbox",
@@ -61,15 +61,15 @@ async fn retry_times_in_the_database_follow_the_declared_policy() {
         );
         assert_eq!(error, "the provider is down");
         // The future is now.
-        stage.client.execute("update pubsub.mailbox set due_at = clock_timestamp()", &[]).await.unwrap();
+        db.client.execute("update pubsub.mailbox set due_at = clock_timestamp()", &[]).await.unwrap();
     }
 }
 
 #[actix::test]
 async fn jitter_moves_the_delay_by_its_share_at_most() {
-    let stage = Stage::new().await;
+    let db = TestDatabase::new().await;
     let backoff = Backoff::new(Duration::from_secs(1_000), 1.0, Duration::from_secs(1_000), 0.5);
-    let pubsub = stage
+    let pubsub = db
         .pubsub()
         .subscribe_fn_with("jitter", SubscribeOptions::new().backoff(backoff), |_: Delivery<Sms>| async {
             Err("no".into())
@@ -80,22 +80,22 @@ async fn jitter_moves_the_delay_by_its_share_at_most() {
     for n in 0..40 {
         pubsub::publish(&pubsub, &Sms::new(n.to_string())).await.unwrap();
     }
-    stage.until_count("select count(*) from pubsub.mailbox where token is null", 40).await;
+    db.until_count("select count(*) from pubsub.mailbox where token is null", 40).await;
     let outside = "select count(*) from pubsub.mailbox where due_at - clock_timestamp() not between interval '400 s' and interval '1500 s'";
-    assert_eq!(stage.count(outside).await, 0);
+    assert_eq!(db.count(outside).await, 0);
     let spread = "select extract(epoch from max(due_at) - min(due_at))::bigint from pubsub.mailbox";
-    assert!(stage.count(spread).await > 100, "forty delays are not the same");
+    assert!(db.count(spread).await > 100, "forty delays are not the same");
 }
 
 #[actix::test]
 async fn attempts_are_counted_before_the_handler_starts() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let url: Arc<str> = stage.database.url().into();
-    let pubsub = stage
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let url: Arc<str> = db.url().into();
+    let pubsub = db
         .pubsub()
         .subscribe_fn("counted", move |sms: Delivery<Sms>| {
-            let (tell, url) = (tell.clone(), url.clone());
+            let (sender, url) = (sender.clone(), url.clone());
             async move {
                 // What the database would know of this attempt if the process died here.
                 let client = connect(&url).await;
@@ -104,7 +104,7 @@ async fn attempts_are_counted_before_the_handler_starts() {
                 let counted = "select attempt from pubsub.mailbox where event_id = $1";
                 let counted =
                     client.query_opt(counted, &[&sms.event_id().0]).await?.map(|row| row.get::<_, i32>(0));
-                tell.tell((sms.attempt(), leased, counted));
+                sender.send((sms.attempt(), leased, counted));
                 if sms.attempt() < 3 { Err("again".into()) } else { Ok(()) }
             }
         })
@@ -113,18 +113,18 @@ async fn attempts_are_counted_before_the_handler_starts() {
         .unwrap();
     pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     // The first attempt is the lease itself; the later ones stand in the mailbox.
-    assert_eq!(heard.take(3).await, [(1, 1, None), (2, 1, Some(2)), (3, 1, Some(3))]);
+    assert_eq!(received.take(3).await, [(1, 1, None), (2, 1, Some(2)), (3, 1, Some(3))]);
 }
 
 #[actix::test]
 async fn out_of_attempts_the_event_is_a_dead_letter_with_its_reason() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let pubsub = stage.pubsub().subscribe_fn("hopeless", failing(100, tell)).start().await.unwrap();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let pubsub = db.pubsub().subscribe_fn("hopeless", failing(100, sender)).start().await.unwrap();
     pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
-    stage.until_count("select count(*) from pubsub.dead_letters", 1).await;
-    stage.until_settled().await;
-    assert_eq!(heard.rest(), [1, 2, 3, 4], "as many attempts as the channel allows");
+    db.until_count("select count(*) from pubsub.dead_letters", 1).await;
+    db.until_settled().await;
+    assert_eq!(received.rest(), [1, 2, 3, 4], "as many attempts as the channel allows");
     let letters = pubsub.dead_letters::<Sms>("hopeless", None, 10).await.unwrap();
     let [letter] = letters.as_slice() else { panic!("one: {letters:?}") };
     assert_eq!((letter.reason, letter.attempts), (Reason::Exhausted, 4));
@@ -136,15 +136,14 @@ async fn out_of_attempts_the_event_is_a_dead_letter_with_its_reason() {
 
 #[actix::test]
 async fn a_dead_letter_is_redriven_once_with_its_attempts_reset() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
     let healthy = Arc::new(AtomicBool::new(false));
     let pubsub = {
         let healthy = healthy.clone();
-        stage
-            .pubsub()
+        db.pubsub()
             .subscribe_fn("mailer", move |email: Delivery<Email>| {
-                tell.tell((email.event_id(), email.attempt()));
+                sender.send((email.event_id(), email.attempt()));
                 std::future::ready(if healthy.load(Ordering::SeqCst) { Ok(()) } else { Err("down".into()) })
             })
             .start()
@@ -155,48 +154,48 @@ async fn a_dead_letter_is_redriven_once_with_its_attempts_reset() {
     for n in 0..3 {
         ids.push(pubsub::publish(&pubsub, &Email { receiver: format!("{n}@example.com") }).await.unwrap());
     }
-    stage.until_count("select count(*) from pubsub.dead_letters", 3).await;
-    heard.take(6).await;
+    db.until_count("select count(*) from pubsub.dead_letters", 3).await;
+    received.take(6).await;
 
     healthy.store(true, Ordering::SeqCst);
     assert!(pubsub.redrive_one::<Email>("mailer", ids[1]).await.unwrap());
-    assert_eq!(heard.next().await, (ids[1], 1));
+    assert_eq!(received.next().await, (ids[1], 1));
     assert!(!pubsub.redrive_one::<Email>("mailer", ids[1]).await.unwrap(), "it is not dead any more");
     assert_eq!(pubsub.redrive::<Email>("mailer").await.unwrap(), 2);
     assert_eq!(pubsub.redrive::<Email>("mailer").await.unwrap(), 0);
-    let mut rest = heard.take(2).await;
+    let mut rest = received.take(2).await;
     rest.sort_unstable();
     assert_eq!(rest, [(ids[0], 1), (ids[2], 1)]);
-    stage.until_settled().await;
-    assert_eq!(stage.count("select count(*) from pubsub.dead_letters").await, 0);
+    db.until_settled().await;
+    assert_eq!(db.count("select count(*) from pubsub.dead_letters").await, 0);
     assert!(pubsub.redrive::<Email>("nobody").await.unwrap_err().to_string().contains("redrive"));
 }
 
 #[actix::test]
 async fn a_rejected_event_is_a_dead_letter_at_once() {
-    let stage = Stage::new().await;
-    let pubsub = stage
+    let db = TestDatabase::new().await;
+    let pubsub = db
         .pubsub()
         .subscribe_fn("picky", |_: Delivery<Sms>| async { Err(Failure::reject("not a number of ours")) })
         .start()
         .await
         .unwrap();
     pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
-    stage.until_count("select count(*) from pubsub.dead_letters", 1).await;
+    db.until_count("select count(*) from pubsub.dead_letters", 1).await;
     let row =
-        stage.client.query_one("select reason, attempt, error from pubsub.dead_letters", &[]).await.unwrap();
+        db.client.query_one("select reason, attempt, error from pubsub.dead_letters", &[]).await.unwrap();
     assert_eq!((row.get(0), row.get(1), row.get(2)), ("rejected", 1, "not a number of ours"));
 }
 
 #[actix::test]
 async fn a_snooze_does_not_count_and_a_handler_may_choose_its_delay() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
     let calls = Arc::new(std::sync::atomic::AtomicU32::new(0));
-    let pubsub = stage
+    let pubsub = db
         .pubsub()
         .subscribe_fn("sleepy", move |sms: Delivery<Sms>| {
-            tell.tell(sms.attempt());
+            sender.send(sms.attempt());
             let call = calls.fetch_add(1, Ordering::SeqCst);
             std::future::ready(match call {
                 0..=5 => Err(Failure::snooze(Duration::from_millis(1))),
@@ -208,14 +207,14 @@ async fn a_snooze_does_not_count_and_a_handler_may_choose_its_delay() {
         .await
         .unwrap();
     pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
-    assert_eq!(heard.take(8).await, [1, 1, 1, 1, 1, 1, 1, 2]);
-    stage.until_settled().await;
+    assert_eq!(received.take(8).await, [1, 1, 1, 1, 1, 1, 1, 2]);
+    db.until_settled().await;
 }
 
 #[actix::test]
 async fn whatever_the_error_says_the_failure_is_recorded() {
-    let stage = Stage::new().await;
-    let pubsub = stage
+    let db = TestDatabase::new().await;
+    let pubsub = db
         .pubsub()
         .subscribe_fn("hostile", |sms: Delivery<Sms>| {
             let error = sms.msg.parse::<usize>().map(|size| "\u{1F980}\0\"\\'\n\u{7}".repeat(size));
@@ -227,17 +226,17 @@ async fn whatever_the_error_says_the_failure_is_recorded() {
     for size in [0, 1, 100, 100_000] {
         pubsub::publish(&pubsub, &Sms::new(size.to_string())).await.unwrap();
     }
-    stage.until_count("select count(*) from pubsub.dead_letters where reason = 'rejected'", 4).await;
-    assert!(stage.count("select max(octet_length(error))::bigint from pubsub.dead_letters").await <= 4_096);
+    db.until_count("select count(*) from pubsub.dead_letters where reason = 'rejected'", 4).await;
+    assert!(db.count("select max(octet_length(error))::bigint from pubsub.dead_letters").await <= 4_096);
 }
 
 #[actix::test]
 async fn the_error_text_of_the_database_leaves_out_the_values_of_rows() {
-    let stage = Stage::new().await;
-    stage.client.batch_execute("create table users (email text primary key)").await.unwrap();
-    stage.client.batch_execute("insert into users values ('canary@example.com')").await.unwrap();
-    let url: Arc<str> = stage.database.url().into();
-    let pubsub = stage
+    let db = TestDatabase::new().await;
+    db.client.batch_execute("create table users (email text primary key)").await.unwrap();
+    db.client.batch_execute("insert into users values ('canary@example.com')").await.unwrap();
+    let url: Arc<str> = db.url().into();
+    let pubsub = db
         .pubsub()
         .subscribe_fn("canary", move |_: Delivery<Email>| {
             let url = url.clone();
@@ -251,9 +250,9 @@ async fn the_error_text_of_the_database_leaves_out_the_values_of_rows() {
         .await
         .unwrap();
     pubsub::publish(&pubsub, &Email { receiver: "x".into() }).await.unwrap();
-    stage.until_count("select count(*) from pubsub.dead_letters", 1).await;
+    db.until_count("select count(*) from pubsub.dead_letters", 1).await;
     let error: String =
-        stage.client.query_one("select error from pubsub.dead_letters", &[]).await.unwrap().get(0);
+        db.client.query_one("select error from pubsub.dead_letters", &[]).await.unwrap().get(0);
     assert!(error.contains("users_pkey") && error.contains("23505"), "{error}");
     assert!(!error.contains("canary@"), "{error}");
 }

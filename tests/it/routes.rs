@@ -2,13 +2,13 @@
 
 use actix::{Actor, Context, Handler};
 use pubsub::{Delivery, Error, Handled, PublishOptions, Publisher, SubscribeOptions, Unrouted};
-use pubsub_tests::{Email, Sms, Stage, Tell, ear};
+use pubsub_tests::{Email, Sender, Sms, TestDatabase, probe};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Tells what it hears, and under which subscription.
 struct Teller {
-    tell: Tell<(String, String)>,
+    sender: Sender<(String, String)>,
 }
 
 impl Actor for Teller {
@@ -19,7 +19,7 @@ impl Handler<Delivery<Sms>> for Teller {
     type Result = Handled;
 
     fn handle(&mut self, sms: Delivery<Sms>, _: &mut Self::Context) -> Handled {
-        self.tell.tell((sms.subscription().to_owned(), sms.msg.clone()));
+        self.sender.send((sms.subscription().to_owned(), sms.msg.clone()));
         Ok(())
     }
 }
@@ -28,7 +28,7 @@ impl Handler<Delivery<Email>> for Teller {
     type Result = Handled;
 
     fn handle(&mut self, email: Delivery<Email>, _: &mut Self::Context) -> Handled {
-        self.tell.tell((email.subscription().to_owned(), email.receiver.clone()));
+        self.sender.send((email.subscription().to_owned(), email.receiver.clone()));
         Ok(())
     }
 }
@@ -61,8 +61,8 @@ pubsub::routes! {
 }
 
 /// The subscriptions of the database, with the limit of their attempts.
-async fn subscriptions(stage: &Stage) -> BTreeSet<(String, String, i32)> {
-    let rows = stage
+async fn subscriptions(db: &TestDatabase) -> BTreeSet<(String, String, i32)> {
+    let rows = db
         .client
         .query(
             "select channel, name, max_attempts
@@ -80,62 +80,62 @@ fn set<const N: usize>(items: [(&str, &str, i32); N]) -> BTreeSet<(String, Strin
 
 #[actix::test]
 async fn every_route_of_a_table_is_a_subscription_named_after_its_handler_or_as_it_is_said() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let handlers = App::all().handler(move || Teller { tell: tell.clone() });
-    let pubsub = stage.pubsub().routes(handlers).start().await.unwrap();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let handlers = App::all().handler(move || Teller { sender: sender.clone() });
+    let pubsub = db.pubsub().routes(handlers).start().await.unwrap();
     assert_eq!(
-        subscriptions(&stage).await,
+        subscriptions(&db).await,
         set([("sms", "teller", 4), ("sms", "second", 7), ("sms", "silent-audit", 4), ("email", "teller", 2)])
     );
 
-    App::publisher().publish(&stage.client, &Sms::new("hello")).await.unwrap();
-    App::publisher().publish(&stage.client, &Email { receiver: "ada".into() }).await.unwrap();
-    let heard: BTreeSet<_> = heard.take(3).await.into_iter().collect();
+    App::publisher().publish(&db.client, &Sms::new("hello")).await.unwrap();
+    App::publisher().publish(&db.client, &Email { receiver: "ada".into() }).await.unwrap();
+    let received: BTreeSet<_> = received.take(3).await.into_iter().collect();
     let expected = [("teller", "hello"), ("second", "hello"), ("teller", "ada")];
-    assert_eq!(heard, expected.map(|(who, what)| (who.to_owned(), what.to_owned())).into());
-    stage.until_settled().await;
+    assert_eq!(received, expected.map(|(who, what)| (who.to_owned(), what.to_owned())).into());
+    db.until_settled().await;
     assert_eq!(pubsub.handlers().len(), 4, "each with a handler of its own");
 }
 
 #[actix::test]
 async fn what_a_process_publishes_that_runs_no_handler_is_handled_by_the_first_that_does() {
-    let stage = Stage::new().await;
-    let web = stage.pubsub().routes(App::only()).start().await.unwrap();
-    assert_eq!(subscriptions(&stage).await.len(), 4, "they exist before anybody runs them");
+    let db = TestDatabase::new().await;
+    let web = db.pubsub().routes(App::only()).start().await.unwrap();
+    assert_eq!(subscriptions(&db).await.len(), 4, "they exist before anybody runs them");
     assert!(web.handlers().is_empty());
     App::publisher().publish(&web, &Sms::new("early")).await.unwrap();
 
-    let (tell, mut heard) = ear();
-    let handlers = App::only().handler(move || Teller { tell: tell.clone() });
-    let worker = stage.pubsub().routes(handlers).start().await.unwrap();
+    let (sender, mut received) = probe();
+    let handlers = App::only().handler(move || Teller { sender: sender.clone() });
+    let worker = db.pubsub().routes(handlers).start().await.unwrap();
     assert_eq!(worker.handlers().len(), 3, "those of `Teller`, and not `SilentAudit`");
-    let heard: BTreeSet<_> = heard.take(2).await.into_iter().collect();
-    assert_eq!(heard, ["teller", "second"].map(|who| (who.to_owned(), "early".to_owned())).into());
+    let received: BTreeSet<_> = received.take(2).await.into_iter().collect();
+    assert_eq!(received, ["teller", "second"].map(|who| (who.to_owned(), "early".to_owned())).into());
 }
 
 #[actix::test]
 async fn a_publisher_publishes_in_the_callers_transaction_or_through_a_running_runtime() {
-    let mut stage = Stage::new().await;
-    let pubsub = stage.pubsub().routes(App::only()).start().await.unwrap();
+    let mut db = TestDatabase::new().await;
+    let pubsub = db.pubsub().routes(App::only()).start().await.unwrap();
     let app = App::publisher();
     let events: Vec<Sms> = (0..3).map(|n| Sms::new(n.to_string())).collect();
 
-    let transaction = stage.client.transaction().await.unwrap();
+    let transaction = db.client.transaction().await.unwrap();
     app.publish(&transaction, &events[0]).await.unwrap();
     app.publish_all(&transaction, &events).await.unwrap();
     transaction.rollback().await.unwrap();
-    assert_eq!(stage.count("select count(*) from pubsub.db_events").await, 0);
+    assert_eq!(db.count("select count(*) from pubsub.db_events").await, 0);
 
-    let transaction = stage.client.transaction().await.unwrap();
+    let transaction = db.client.transaction().await.unwrap();
     app.publish(&transaction, &events[0]).await.unwrap();
     transaction.commit().await.unwrap();
     assert_eq!(app.publish_all(&pubsub, &events).await.unwrap(), 3);
     let options = PublishOptions::new().key("k");
     app.publish_with(&pubsub, &events[0], &options).await.unwrap();
     Publisher::<Unrouted>::new().publish(&pubsub, &events[0]).await.unwrap();
-    assert_eq!(stage.count("select count(*) from pubsub.db_events").await, 6);
-    assert_eq!(stage.count("select count(*) from pubsub.db_events where key = 'k'").await, 1);
+    assert_eq!(db.count("select count(*) from pubsub.db_events").await, 6);
+    assert_eq!(db.count("select count(*) from pubsub.db_events where key = 'k'").await, 1);
 
     pubsub.drain(Duration::from_secs(30)).await;
     let late = app.publish(&pubsub, &events[0]).await;

@@ -1,7 +1,7 @@
 //! What `start` refuses, and how.
 
 use pubsub::{Delivery, Error, PubSub};
-use pubsub_tests::{Email, Sms, Stage};
+use pubsub_tests::{Email, Sms, TestDatabase};
 use std::error::Error as _;
 
 async fn ok(_: Delivery<Sms>) -> pubsub::Handled {
@@ -10,24 +10,24 @@ async fn ok(_: Delivery<Sms>) -> pubsub::Handled {
 
 #[actix::test]
 async fn one_process_cannot_subscribe_twice_under_the_same_name() {
-    let stage = Stage::new().await;
-    let twice = stage.pubsub().subscribe_fn("one", ok).subscribe_fn("one", ok).start().await.unwrap_err();
+    let db = TestDatabase::new().await;
+    let twice = db.pubsub().subscribe_fn("one", ok).subscribe_fn("one", ok).start().await.unwrap_err();
     assert_eq!(twice.to_string(), "subscription `one` of channel `sms` was given two handlers");
     // The same name on another channel is another subscription.
     let other = |_: Delivery<Email>| async { Ok(()) };
-    stage.pubsub().subscribe_fn("one", ok).subscribe_fn("one", other).start().await.unwrap();
+    db.pubsub().subscribe_fn("one", ok).subscribe_fn("one", other).start().await.unwrap();
 }
 
 #[actix::test]
 async fn a_subscription_has_a_name_that_can_be_written_everywhere() {
-    let stage = Stage::new().await;
+    let db = TestDatabase::new().await;
     for name in ["", "Twilio", "twi lio", "-a", "é", &"x".repeat(64), "a'b"] {
-        let refused = stage.pubsub().subscribe_fn(name, ok).start().await.unwrap_err();
+        let refused = db.pubsub().subscribe_fn(name, ok).start().await.unwrap_err();
         assert!(matches!(refused, Error::InvalidSubscriptionName { .. }), "{name:?}: {refused:?}");
         assert!(refused.to_string().contains(&format!("`{name}`")), "{refused}");
     }
     for name in ["a", "0", "a.b-c_d", &"x".repeat(63)] {
-        stage.pubsub().subscribe_fn(name, ok).start().await.unwrap();
+        db.pubsub().subscribe_fn(name, ok).start().await.unwrap();
     }
 }
 
@@ -52,21 +52,21 @@ fn outside_an_actix_system_start_says_so() {
 
 #[actix::test]
 async fn a_subscriptions_settings_are_brought_up_to_date() {
-    let stage = Stage::new().await;
-    let first = stage.pubsub().subscribe_fn("one", ok).start().await.unwrap();
-    assert_eq!(stage.count("select max_attempts::bigint from pubsub.subscriptions").await, 4);
+    let db = TestDatabase::new().await;
+    let first = db.pubsub().subscribe_fn("one", ok).start().await.unwrap();
+    assert_eq!(db.count("select max_attempts::bigint from pubsub.subscriptions").await, 4);
     drop(first);
     let options = pubsub::SubscribeOptions::new().max_attempts(7);
-    let _second = stage.pubsub().subscribe_fn_with("one", options, ok).start().await.unwrap();
-    assert_eq!(stage.count("select max_attempts::bigint from pubsub.subscriptions").await, 7);
-    assert_eq!(stage.count("select count(*) from pubsub.cursors").await, 1, "and it reads on where it was");
+    let _second = db.pubsub().subscribe_fn_with("one", options, ok).start().await.unwrap();
+    assert_eq!(db.count("select max_attempts::bigint from pubsub.subscriptions").await, 7);
+    assert_eq!(db.count("select count(*) from pubsub.cursors").await, 1, "and it reads on where it was");
 }
 
 #[actix::test]
 async fn a_channels_doc_comment_is_its_description_in_the_catalog() {
-    let stage = Stage::new().await;
-    let _pubsub = stage.pubsub().declare::<Sms>().start().await.unwrap();
+    let db = TestDatabase::new().await;
+    let _pubsub = db.pubsub().declare::<Sms>().start().await.unwrap();
     let sql = "select description from pubsub.channels where name = 'sms'";
-    let description: String = stage.client.query_one(sql, &[]).await.unwrap().get(0);
+    let description: String = db.client.query_one(sql, &[]).await.unwrap().get(0);
     assert_eq!(description, "A text message: the seed's first channel.");
 }

@@ -2,7 +2,7 @@
 
 use actix::prelude::*;
 use pubsub::{Delivery, Handled, SubscribeOptions};
-use pubsub_tests::{Sms, Stage, Tell, ear};
+use pubsub_tests::{Sender, Sms, TestDatabase, probe};
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_millis(100);
@@ -12,25 +12,25 @@ fn options() -> SubscribeOptions {
 }
 
 /// Tells when it is dropped.
-struct Canary(Tell<&'static str>);
+struct Canary(Sender<&'static str>);
 
 impl Drop for Canary {
     fn drop(&mut self) {
-        self.0.tell("cancelled");
+        self.0.send("cancelled");
     }
 }
 
 /// Works for ever at the first attempt, in one of actix's ways.
 struct Slow {
     way: &'static str,
-    tell: Tell<&'static str>,
+    sender: Sender<&'static str>,
 }
 
 impl Actor for Slow {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Self::Context) {
-        self.tell.tell("started");
+        self.sender.send("started");
     }
 }
 
@@ -61,13 +61,13 @@ impl Handler<Delivery<Sms>> for Slow {
     type Result = Answer;
 
     fn handle(&mut self, sms: Delivery<Sms>, _: &mut Self::Context) -> Answer {
-        let tell = self.tell.clone();
+        let sender = self.sender.clone();
         let work = async move {
             if sms.attempt() == 1 && sms.msg == "slow" {
-                let _canary = Canary(tell);
+                let _canary = Canary(sender);
                 return std::future::pending().await;
             }
-            tell.tell(if sms.msg == "slow" { "handled" } else { "bystander" });
+            sender.send(if sms.msg == "slow" { "handled" } else { "bystander" });
             Ok(())
         };
         match self.way {
@@ -79,22 +79,22 @@ impl Handler<Delivery<Sms>> for Slow {
 }
 
 async fn is_cancelled_and_retried(way: &'static str, restarts: u64) {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let pubsub = stage
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let pubsub = db
         .pubsub()
-        .subscribe_with::<Sms, _>("slow", options(), move || Slow { way, tell: tell.clone() })
+        .subscribe_with::<Sms, _>("slow", options(), move || Slow { way, sender: sender.clone() })
         .start()
         .await
         .unwrap();
-    assert_eq!(heard.next().await, "started");
+    assert_eq!(received.next().await, "started");
     pubsub::publish(&pubsub, &Sms::new("slow")).await.unwrap();
     pubsub::publish(&pubsub, &Sms::new("other")).await.unwrap();
     let mut said = Vec::new();
     while !said.contains(&"handled") {
-        said.push(heard.next().await);
+        said.push(received.next().await);
     }
-    stage.until_settled().await;
+    db.until_settled().await;
     assert!(said.contains(&"cancelled"), "{said:?}");
     let status = pubsub.handlers().remove(0);
     assert_eq!((status.handled, status.failed, status.restarts), (2, 1, restarts), "{said:?}");
@@ -117,16 +117,15 @@ async fn an_atomic_response_that_takes_too_long_costs_its_actor() {
 
 #[actix::test]
 async fn out_of_attempts_the_timeout_is_the_reason() {
-    let stage = Stage::new().await;
-    let pubsub = stage
+    let db = TestDatabase::new().await;
+    let pubsub = db
         .pubsub()
         .subscribe_fn_with("stuck", options().max_attempts(2), |_: Delivery<Sms>| std::future::pending())
         .start()
         .await
         .unwrap();
     pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
-    stage
-        .until_count("select count(*) from pubsub.dead_letters where reason = 'exhausted' and attempt = 2", 1)
+    db.until_count("select count(*) from pubsub.dead_letters where reason = 'exhausted' and attempt = 2", 1)
         .await;
     let letters = pubsub.dead_letters::<Sms>("stuck", None, 1).await.unwrap();
     assert_eq!(letters[0].error.as_deref(), Some("timed out after 100ms"));
@@ -134,19 +133,19 @@ async fn out_of_attempts_the_timeout_is_the_reason() {
 
 #[actix::test]
 async fn a_handler_that_blocks_its_thread_past_its_timeout_is_left_behind() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
     let (unblock, blocked) = std::sync::mpsc::channel::<()>();
     let blocked = std::sync::Arc::new(std::sync::Mutex::new(blocked));
-    let pubsub = stage
+    let pubsub = db
         .pubsub()
         .poll_interval(Duration::from_millis(50))
         .subscribe_fn_with("blocking", options(), move |sms: Delivery<Sms>| {
-            tell.tell((sms.msg.clone(), sms.attempt()));
+            sender.send((sms.msg.clone(), sms.attempt()));
             if sms.msg == "block" && sms.attempt() == 1 {
                 // Until the test lets go of the other end.
                 blocked.lock().unwrap().recv().unwrap_err();
-                tell.tell(("unblocked".into(), 0));
+                sender.send(("unblocked".into(), 0));
             }
             async { Ok(()) }
         })
@@ -154,11 +153,11 @@ async fn a_handler_that_blocks_its_thread_past_its_timeout_is_left_behind() {
         .await
         .unwrap();
     pubsub::publish(&pubsub, &Sms::new("block")).await.unwrap();
-    assert_eq!(heard.next().await, ("block".into(), 1));
+    assert_eq!(received.next().await, ("block".into(), 1));
     for n in 0..5 {
         pubsub::publish(&pubsub, &Sms::new(n.to_string())).await.unwrap();
     }
-    let mut again = heard.take(6).await;
+    let mut again = received.take(6).await;
     again.sort_unstable();
     let expected = [("0", 1), ("1", 1), ("2", 1), ("3", 1), ("4", 1), ("block", 2)];
     assert_eq!(
@@ -166,27 +165,27 @@ async fn a_handler_that_blocks_its_thread_past_its_timeout_is_left_behind() {
         expected.map(|(msg, attempt)| (msg.to_owned(), attempt)),
         "what had not begun lost no attempt"
     );
-    stage.until_settled().await;
+    db.until_settled().await;
     assert_eq!(pubsub.handlers()[0].restarts, 1);
     // The late answer of the old thread changes nothing.
     drop(unblock);
-    assert_eq!(heard.next().await, ("unblocked".into(), 0));
+    assert_eq!(received.next().await, ("unblocked".into(), 0));
     assert!(pubsub.drain(Duration::from_secs(10)).await);
-    assert_eq!(stage.count("select count(*) from pubsub.dead_letters").await, 0);
+    assert_eq!(db.count("select count(*) from pubsub.dead_letters").await, 0);
 }
 
 #[actix::test]
 async fn what_a_handler_spawned_outlives_its_answer() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let pubsub = stage
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let pubsub = db
         .pubsub()
         .subscribe_fn_with("spawning", options(), move |_: Delivery<Sms>| {
-            let tell = tell.clone();
+            let sender = sender.clone();
             async move {
                 actix::spawn(async move {
                     tokio::time::sleep(TIMEOUT * 2).await;
-                    tell.tell("afterwards");
+                    sender.send("afterwards");
                 });
                 Ok(())
             }
@@ -195,13 +194,13 @@ async fn what_a_handler_spawned_outlives_its_answer() {
         .await
         .unwrap();
     pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
-    assert_eq!(heard.next().await, "afterwards");
+    assert_eq!(received.next().await, "afterwards");
     assert_eq!(pubsub.handlers()[0].handled, 1);
 }
 
 /// Keeps time beside its deliveries.
 struct Clock {
-    tell: Tell<&'static str>,
+    sender: Sender<&'static str>,
 }
 
 impl Actor for Clock {
@@ -216,7 +215,7 @@ impl Handler<Delivery<Sms>> for Clock {
             return Box::pin(async { Ok(()) });
         }
         if sms.msg == "later" {
-            context.run_later(TIMEOUT * 3, |clock, _| clock.tell.tell("rang"));
+            context.run_later(TIMEOUT * 3, |clock, _| clock.sender.send("rang"));
         }
         Box::pin(std::future::pending())
     }
@@ -224,18 +223,18 @@ impl Handler<Delivery<Sms>> for Clock {
 
 #[actix::test]
 async fn a_timeout_cancels_nothing_but_its_own_delivery() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let pubsub = stage
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let pubsub = db
         .pubsub()
-        .subscribe_with::<Sms, _>("clock", options(), move || Clock { tell: tell.clone() })
+        .subscribe_with::<Sms, _>("clock", options(), move || Clock { sender: sender.clone() })
         .start()
         .await
         .unwrap();
     for msg in ["stuck", "later", "stuck"] {
         pubsub::publish(&pubsub, &Sms::new(msg)).await.unwrap();
     }
-    assert_eq!(heard.next().await, "rang");
-    stage.until_settled().await;
+    assert_eq!(received.next().await, "rang");
+    db.until_settled().await;
     assert_eq!(pubsub.handlers()[0].restarts, 0);
 }

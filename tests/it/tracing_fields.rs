@@ -1,7 +1,7 @@
 //! What happens to a delivery is told to `tracing`, with its channel, subscription, event and attempt.
 
 use pubsub::{Delivery, PubSub};
-use pubsub_tests::{Role, Sms, Stage, play};
+use pubsub_tests::{ChildProcess, Sms, TestDatabase, in_child_process};
 use std::io::Write;
 
 /// A writer that tells each line to the director.
@@ -20,21 +20,21 @@ impl<F: Fn(&str)> Write for Teller<F> {
 }
 
 /// Tells the director what is logged.
-pub(crate) fn log_to(tell: impl Fn(&str) + Clone + Send + Sync + 'static) {
+pub(crate) fn log_to(report: impl Fn(&str) + Clone + Send + Sync + 'static) {
     tracing_subscriber::fmt()
         .with_ansi(false)
         .without_time()
         .with_max_level(tracing::Level::DEBUG)
-        .with_writer(move || Teller(tell.clone()))
+        .with_writer(move || Teller(report.clone()))
         .init();
 }
 
 /// A process whose handler fails at first, and whose log is told.
 #[actix::test]
-#[ignore = "a role, started by other tests"]
+#[ignore = "runs in a child process of other tests"]
 async fn role_logs() {
-    let Some((url, tell)) = play() else { return };
-    log_to(tell);
+    let Some((url, report)) = in_child_process() else { return };
+    log_to(report);
     let pubsub = PubSub::builder(url)
         .subscribe_fn("flaky", |sms: Delivery<Sms>| async move {
             tracing::info!("the handler's own words");
@@ -49,8 +49,8 @@ async fn role_logs() {
 
 #[actix::test]
 async fn events_and_spans_name_channel_subscription_event_and_attempt() {
-    let stage = Stage::new().await;
-    let role = Role::start("tracing_fields::role_logs", stage.database.url());
+    let db = TestDatabase::new().await;
+    let child = ChildProcess::start("tracing_fields::role_logs", db.url());
     let mut missing = vec![
         // The event of a failure, of the retry's success, and the span around the handler's own.
         ["failed; will be retried", "attempt=1", "error=\"the provider is down\""],
@@ -59,7 +59,7 @@ async fn events_and_spans_name_channel_subscription_event_and_attempt() {
         ["the handler's own words", "attempt=2", "delivery{"],
     ];
     while !missing.is_empty() {
-        let line = role.next().await;
+        let line = child.next().await;
         let named =
             ["channel=\"sms\"", "subscription=\"flaky\"", "event=1"].iter().all(|part| line.contains(part));
         missing.retain(|parts| !(named && parts.iter().all(|part| line.contains(part))));

@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
 use crate::database::{Database, Result};
+use crate::holes::break_function;
 use crate::sleeper::{Look, Protocol, Sleeper, Waking};
-use crate::variants::rewrite;
 
 /// Channels with their numbers of publishers and sleepers: the busier, the more the publishers' locks overlap; the
 /// quieter, the longer a lost wake-up stays lost.
@@ -53,12 +53,12 @@ impl BellVariant {
             Self::Sound | Self::NaiveSleeper | Self::Sleepwalker => Ok(()),
             Self::WithoutLock => {
                 let lock = "pg_advisory_xact_lock_shared(pubsub.publishing_lock_class(), hashtext(published.channel))";
-                rewrite(client, after_publish, &[(lock, "null")]).await
+                break_function(client, after_publish, &[(lock, "null")]).await
             }
             Self::OldSnapshot => {
                 let strict = "current_setting('transaction_isolation') <> 'read committed'";
-                rewrite(client, after_publish, &[(strict, "false")]).await?;
-                rewrite(client, "pubsub.ring(text)", &[(strict, "false")]).await
+                break_function(client, after_publish, &[(strict, "false")]).await?;
+                break_function(client, "pubsub.ring(text)", &[(strict, "false")]).await
             }
             Self::UntoldChannel => Ok(client
                 .batch_execute(

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio_postgres::Client;
 
 use crate::database::Result;
-use crate::stage::{OBSERVED, Role, Subscription};
+use crate::test_log::{Consumers, OBSERVED, Subscription};
 
 /// An event as a consumer got it.
 pub(crate) struct Delivery {
@@ -70,7 +70,7 @@ impl Report {
             lost: committed.difference(&delivered).count(),
             doubled: deliveries.len() - delivered.len(),
             foreign: delivered.difference(committed).count(),
-            disordered: (subscription.role == Role::Alone).then(|| disordered(deliveries)),
+            disordered: (subscription.kind == Consumers::Single).then(|| disordered(deliveries)),
         }
     }
 

@@ -9,7 +9,7 @@ use tokio_postgres::{Client, Statement};
 use crate::checker::{Delivery, Ledger};
 use crate::database::Result;
 use crate::load::{Load, Progress, Publishing};
-use crate::stage::{OBSERVED, Role, Subscription};
+use crate::test_log::{Consumers, OBSERVED, Subscription};
 
 /// The claim as every consumer of this test runs it.
 pub(crate) const CLAIM: &str =
@@ -69,10 +69,10 @@ impl Claimer {
             rng: Rng::with_seed(load.seed.wrapping_mul(7_000).wrapping_add(number as u64)),
             subscription,
             process,
-            backlogs: load.backlogs && subscription.role == Role::Alone,
+            backlogs: load.backlogs && subscription.kind == Consumers::Single,
             progress: Arc::clone(progress),
             ledger: Arc::clone(ledger),
-            publishing: (subscription.role == Role::Publishing).then(|| progress.publishing()),
+            publishing: (subscription.kind == Consumers::Publishing).then(|| progress.publishing()),
         })
     }
 

@@ -19,27 +19,27 @@ mod bell;
 mod checker;
 mod claimers;
 mod database;
+mod holes;
 mod load;
 mod pinned;
 mod publishers;
 mod reader;
 mod schedules;
 mod sleeper;
-mod stage;
+mod test_log;
 mod trimming;
-mod variants;
 
 use std::env;
 use std::time::Duration;
 
 use bell::{BellLoad, BellVariant};
 use database::Result;
+use holes::Hole;
 use load::{ADVERSARIAL, BROAD, Load};
 use pinned::Blocker;
 use sleeper::Waking;
-use stage::Stage;
+use test_log::TestLog;
 use trimming::Trimming;
-use variants::Hole;
 
 /// What the random load must at least get through.
 const EVENTS: usize = 100_000;
@@ -80,14 +80,14 @@ async fn every_committed_event_is_delivered_once_and_in_key_order() -> Result<()
     let seed = seed();
     let load = Load { seed, duration: duration(), events: EVENTS, mix: BROAD, backlogs: true };
     within_deadline(async {
-        let stage = Stage::set_up().await?;
-        let run = stage.run(load).await?;
+        let log = TestLog::set_up().await?;
+        let run = log.run(load).await?;
         println!("log, seed {seed}: {run}");
         for report in &run.reports {
             assert!(report.committed() >= EVENTS, "seed {seed}: too few events: {report}");
             assert!(report.is_clean(), "seed {seed}: {report}");
         }
-        assert_eq!(stage.leftovers().await?, (0, 0, 0), "leases, mailbox and dead letters left behind");
+        assert_eq!(log.leftovers().await?, (0, 0, 0), "leases, mailbox and dead letters left behind");
         Ok(())
     })
     .await
@@ -96,9 +96,9 @@ async fn every_committed_event_is_delivered_once_and_in_key_order() -> Result<()
 #[tokio::test]
 async fn no_schedule_loses_an_event_or_the_order_of_a_key() -> Result<()> {
     within_deadline(async {
-        let stage = Stage::set_up().await?;
+        let log = TestLog::set_up().await?;
         for hole in Hole::ALL {
-            let report = schedules::play(&stage, hole).await?;
+            let report = schedules::play(&log, hole).await?;
             println!("schedule {hole:?}: {report}");
             assert!(report.is_clean(), "{hole:?}: {report}");
         }
@@ -136,20 +136,20 @@ async fn after_the_highest_id_seen_events_are_lost() -> Result<()> {
 async fn is_caught(hole: Hole) -> Result<()> {
     within_deadline(async {
         let report = {
-            let stage = Stage::set_up().await?;
-            hole.reopen(&stage.admin).await?;
-            schedules::play(&stage, hole).await?
+            let log = TestLog::set_up().await?;
+            hole.reopen(&log.admin).await?;
+            schedules::play(&log, hole).await?
         };
         println!("{hole:?} is open, schedule: {report}");
         assert!(hole.is_in(&[report]), "{hole:?} is open and its schedule does not show it");
 
-        let stage = Stage::set_up().await?;
-        hole.reopen(&stage.admin).await?;
+        let log = TestLog::set_up().await?;
+        hole.reopen(&log.admin).await?;
         let seed = seed();
         for round in 0..ROUNDS {
             let seed = seed.wrapping_add(round);
             let load = Load { seed, duration: ROUND, events: 0, mix: ADVERSARIAL, backlogs: false };
-            let run = stage.run(load).await?;
+            let run = log.run(load).await?;
             if hole.is_in(&run.reports) {
                 println!("{hole:?} is open, seed {seed}, round {round}: {run}");
                 return Ok(());

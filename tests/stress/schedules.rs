@@ -5,33 +5,33 @@ use tokio_postgres::{Client, Statement};
 use crate::checker::Report;
 use crate::claimers::{CLAIM, claim};
 use crate::database::Result;
-use crate::stage::{OBSERVED, Stage, Subscription};
-use crate::variants::Hole;
+use crate::holes::Hole;
+use crate::test_log::{OBSERVED, Subscription, TestLog};
 
 /// Larger than everything that a schedule publishes at a time.
 const BATCH: i32 = 100;
 
 /// The schedules use one subscription only: the one that sees the order.
-fn subscription(stage: &Stage) -> Subscription {
-    stage.subscriptions[0]
+fn subscription(log: &TestLog) -> Subscription {
+    log.subscriptions[0]
 }
 
 /// Plays the schedule of a hole and checks the deliveries of all schedules so far.
-pub(crate) async fn play(stage: &Stage, hole: Hole) -> Result<Report> {
+pub(crate) async fn play(log: &TestLog, hole: Hole) -> Result<Report> {
     match hole {
-        Hole::AboveXmax => above_xmax(stage).await?,
-        Hole::AboveFence => above_fence(stage).await?,
-        Hole::OwnTransaction => own_transaction(stage).await?,
-        Hole::TransactionOrder => transaction_order(stage).await?,
-        Hole::LateCommit => late_commit(stage).await?,
+        Hole::AboveXmax => above_xmax(log).await?,
+        Hole::AboveFence => above_fence(log).await?,
+        Hole::OwnTransaction => own_transaction(log).await?,
+        Hole::TransactionOrder => transaction_order(log).await?,
+        Hole::LateCommit => late_commit(log).await?,
     }
-    let mut reports = stage.ledger.check(&stage.admin, &[subscription(stage)]).await?;
+    let mut reports = log.ledger.check(&log.admin, &[subscription(log)]).await?;
     Ok(reports.remove(0))
 }
 
 /// A window closes over the event of a transaction that is in flight and above the snapshot's xmax.
-async fn above_xmax(stage: &Stage) -> Result<()> {
-    let consumer = Consumer::new(stage).await?;
+async fn above_xmax(log: &TestLog) -> Result<()> {
+    let consumer = Consumer::new(log).await?;
     until_above_xmax(&consumer, async |late| {
         publish(late).await?;
         consumer.claim().await
@@ -40,8 +40,8 @@ async fn above_xmax(stage: &Stage) -> Result<()> {
 }
 
 /// The same, and the transaction starts while the claim waits for the lock: after the claim's fence was drawn.
-async fn above_fence(stage: &Stage) -> Result<()> {
-    let consumer = Consumer::new(stage).await?;
+async fn above_fence(log: &TestLog) -> Result<()> {
+    let consumer = Consumer::new(log).await?;
     until_above_xmax(&consumer, async |late| consumer.claim_after(publish(late)).await).await
 }
 
@@ -54,11 +54,11 @@ async fn until_above_xmax(
 ) -> Result<()> {
     const TIMES: u32 = 3;
     const ATTEMPTS: u32 = 2_000;
-    let late = consumer.stage.database.connect().await?;
+    let late = consumer.log.database.connect().await?;
     let mut above = 0;
     for _ in 0..ATTEMPTS {
         // Something to claim, or the window's boundary would not be kept.
-        publish(&consumer.stage.admin).await?;
+        publish(&consumer.log.admin).await?;
         late.batch_execute("begin").await?;
         publish_and_claim(&late).await?;
         above += u32::from(consumer.is_above_xmax(&late).await?);
@@ -73,10 +73,10 @@ async fn until_above_xmax(
 
 /// A claim waits for the lock while a later transaction finishes, so that its own transaction lies below the snapshot's
 /// xmax; then it publishes.
-async fn own_transaction(stage: &Stage) -> Result<()> {
-    let consumer = Consumer::new(stage).await?;
-    let later = stage.database.connect().await?;
-    publish(&stage.admin).await?;
+async fn own_transaction(log: &TestLog) -> Result<()> {
+    let consumer = Consumer::new(log).await?;
+    let later = log.database.connect().await?;
+    publish(&log.admin).await?;
     consumer.client.batch_execute("begin").await?;
     consumer.claim_after(async { Ok(later.batch_execute("select pg_current_xact_id()").await?) }).await?;
     publish(&consumer.client).await?;
@@ -85,23 +85,23 @@ async fn own_transaction(stage: &Stage) -> Result<()> {
 }
 
 /// The transaction with the lower id publishes second; both in one window.
-async fn transaction_order(stage: &Stage) -> Result<()> {
-    let consumer = Consumer::new(stage).await?;
-    let older = stage.database.connect().await?;
+async fn transaction_order(log: &TestLog) -> Result<()> {
+    let consumer = Consumer::new(log).await?;
+    let older = log.database.connect().await?;
     older.batch_execute("begin; select pg_current_xact_id()").await?;
-    publish_counted(&stage.admin, 1).await?;
+    publish_counted(&log.admin, 1).await?;
     publish_counted(&older, 2).await?;
     older.batch_execute("commit").await?;
     consumer.claim().await
 }
 
 /// The event with the lower id commits second; a claim lies between.
-async fn late_commit(stage: &Stage) -> Result<()> {
-    let consumer = Consumer::new(stage).await?;
-    let late = stage.database.connect().await?;
+async fn late_commit(log: &TestLog) -> Result<()> {
+    let consumer = Consumer::new(log).await?;
+    let late = log.database.connect().await?;
     late.batch_execute("begin").await?;
     publish(&late).await?;
-    publish(&stage.admin).await?;
+    publish(&log.admin).await?;
     consumer.claim().await?;
     late.batch_execute("commit").await?;
     consumer.claim().await
@@ -123,23 +123,23 @@ async fn publish_counted(client: &Client, n: i64) -> Result<()> {
 
 /// The consumer of a schedule: records what it claims.
 struct Consumer<'a> {
-    stage: &'a Stage,
+    log: &'a TestLog,
     client: Client,
     statement: Statement,
 }
 
 impl<'a> Consumer<'a> {
-    async fn new(stage: &'a Stage) -> Result<Self> {
-        let client = stage.database.connect().await?;
+    async fn new(log: &'a TestLog) -> Result<Self> {
+        let client = log.database.connect().await?;
         let statement = client.prepare(CLAIM).await?;
-        Ok(Self { stage, client, statement })
+        Ok(Self { log, client, statement })
     }
 
     async fn claim(&self) -> Result<()> {
-        let subscription = subscription(self.stage).id;
-        let claimed = claim(&self.client, &self.statement, subscription, self.stage.process, BATCH).await?;
+        let subscription = subscription(self.log).id;
+        let claimed = claim(&self.client, &self.statement, subscription, self.log.process, BATCH).await?;
         if let Some(claim) = claimed {
-            self.stage.ledger.record(subscription, claim.deliveries);
+            self.log.ledger.record(subscription, claim.deliveries);
         }
         Ok(())
     }
@@ -147,8 +147,8 @@ impl<'a> Consumer<'a> {
     /// Claims, and has `meanwhile` happen after the claim has drawn its transaction id and before it takes its snapshot:
     /// while it waits for the lock.
     async fn claim_after(&self, meanwhile: impl Future<Output = Result<()>>) -> Result<()> {
-        let holder = self.stage.database.connect().await?;
-        let lock = format!("(pubsub.claiming_lock_class(), {})", subscription(self.stage).id);
+        let holder = self.log.database.connect().await?;
+        let lock = format!("(pubsub.claiming_lock_class(), {})", subscription(self.log).id);
         holder.batch_execute(&format!("select pg_advisory_lock{lock}")).await?;
         let interfere = async {
             while !is_awaited(&holder).await? {}
@@ -168,7 +168,7 @@ impl<'a> Consumer<'a> {
                   where c.subscription = $1
                   order by c.seq desc
                   limit 1",
-                &[&subscription(self.stage).id],
+                &[&subscription(self.log).id],
             )
             .await?;
         Ok(row.get(0))

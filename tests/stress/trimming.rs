@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
 use crate::database::{Database, Result};
-use crate::variants::rewrite;
+use crate::holes::break_function;
 
 const PUBLISHERS: u64 = 6;
 
@@ -50,11 +50,11 @@ impl Trimming {
                             return greatest(c.window_position, c.read_sequence) >= partition.end_id - 1";
                 client.batch_execute(past).await?;
                 let ended = "p.fence <= pg_snapshot_xmin(pg_current_snapshot())";
-                rewrite(client, "pubsub.close_partitions()", &[(ended, "p.fence is not null")]).await
+                break_function(client, "pubsub.close_partitions()", &[(ended, "p.fence is not null")]).await
             }
             Self::WithoutLeases => {
                 let leases = "NOT l.from_mailbox";
-                rewrite(client, "pubsub.holders(pubsub.partitions)", &[(leases, "false")]).await
+                break_function(client, "pubsub.holders(pubsub.partitions)", &[(leases, "false")]).await
             }
         }
     }

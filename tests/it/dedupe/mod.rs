@@ -3,7 +3,7 @@
 mod races;
 
 use pubsub::{Channel, Delivery, EventId, PublishOptions, publish, publish_all, publish_with};
-use pubsub_tests::{Sms, Stage, ear};
+use pubsub_tests::{Sms, TestDatabase, probe};
 use serde::{Deserialize, Serialize};
 
 /// A letter, which a customer gets once of each kind.
@@ -21,54 +21,54 @@ pub(crate) fn letter(customer: i64, kind: &str) -> Letter {
 const EVENTS: &str = "select count(*) from pubsub.db_events";
 
 /// Makes every dedupe key older than it is.
-async fn age(stage: &Stage, by: &str) {
+async fn age(db: &TestDatabase, by: &str) {
     let sql = format!("update pubsub.dedupe_keys set published_at = published_at - interval '{by}'");
-    stage.client.batch_execute(&sql).await.unwrap();
+    db.client.batch_execute(&sql).await.unwrap();
 }
 
 #[actix::test]
 async fn an_event_whose_dedupe_key_was_published_is_not_published_again() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
     let handle = move |letter: Delivery<Letter>| {
-        tell.tell((letter.event_id(), letter.customer));
+        sender.send((letter.event_id(), letter.customer));
         std::future::ready(Ok(()))
     };
-    let pubsub = stage.pubsub().declare::<Sms>().subscribe_fn("one", handle).start().await.unwrap();
-    let first = publish(&stage.client, &letter(1, "welcome")).await.unwrap();
+    let pubsub = db.pubsub().declare::<Sms>().subscribe_fn("one", handle).start().await.unwrap();
+    let first = publish(&db.client, &letter(1, "welcome")).await.unwrap();
     for _ in 0..2 {
-        assert_eq!(publish(&stage.client, &letter(1, "welcome")).await.unwrap(), first);
+        assert_eq!(publish(&db.client, &letter(1, "welcome")).await.unwrap(), first);
         assert_eq!(pubsub::publish(&pubsub, &letter(1, "welcome")).await.unwrap(), first);
     }
     let said = PublishOptions::new().dedupe_key("1:welcome");
-    assert_eq!(publish_with(&stage.client, &letter(2, "welcome"), &said).await.unwrap(), first);
+    assert_eq!(publish_with(&db.client, &letter(2, "welcome"), &said).await.unwrap(), first);
     let sql = r#"select pubsub.publish_once('letter', '{"customer": 3, "kind": null}', '1:welcome')"#;
-    assert_eq!(EventId(stage.count(sql).await), first);
-    assert_eq!(stage.count(EVENTS).await, 1);
+    assert_eq!(EventId(db.count(sql).await), first);
+    assert_eq!(db.count(EVENTS).await, 1);
 
     // Another key, another channel, and no key at all.
-    let second = publish(&stage.client, &letter(1, "farewell")).await.unwrap();
+    let second = publish(&db.client, &letter(1, "farewell")).await.unwrap();
     assert!(second > first);
-    publish_with(&stage.client, &Sms::new("x"), &said).await.unwrap();
-    publish_with(&stage.client, &Sms::new("x"), &said).await.unwrap();
+    publish_with(&db.client, &Sms::new("x"), &said).await.unwrap();
+    publish_with(&db.client, &Sms::new("x"), &said).await.unwrap();
     for _ in 0..2 {
-        publish(&stage.client, &Letter { customer: 1, kind: None }).await.unwrap();
+        publish(&db.client, &Letter { customer: 1, kind: None }).await.unwrap();
     }
-    assert_eq!(stage.count(EVENTS).await, 5);
-    assert_eq!(stage.count("select count(*) from pubsub.db_events where key = '1'").await, 4);
-    let heard = heard.take_sorted(4).await;
-    assert_eq!(heard.iter().filter(|(id, _)| *id == first || *id == second).count(), 2);
+    assert_eq!(db.count(EVENTS).await, 5);
+    assert_eq!(db.count("select count(*) from pubsub.db_events where key = '1'").await, 4);
+    let received = received.take_sorted(4).await;
+    assert_eq!(received.iter().filter(|(id, _)| *id == first || *id == second).count(), 2);
 }
 
 #[actix::test]
 async fn what_is_rolled_back_leaves_its_dedupe_key_free() {
-    let mut stage = Stage::new().await;
-    let _pubsub = stage.pubsub().declare::<Letter>().start().await.unwrap();
-    let transaction = stage.client.transaction().await.unwrap();
+    let mut db = TestDatabase::new().await;
+    let _pubsub = db.pubsub().declare::<Letter>().start().await.unwrap();
+    let transaction = db.client.transaction().await.unwrap();
     publish(&transaction, &letter(1, "welcome")).await.unwrap();
     transaction.rollback().await.unwrap();
 
-    let mut transaction = stage.client.transaction().await.unwrap();
+    let mut transaction = db.client.transaction().await.unwrap();
     let savepoint = transaction.savepoint("inside").await.unwrap();
     let undone = publish(&savepoint, &letter(1, "welcome")).await.unwrap();
     savepoint.rollback().await.unwrap();
@@ -80,46 +80,46 @@ async fn what_is_rolled_back_leaves_its_dedupe_key_free() {
         "its own key counts at once"
     );
     transaction.commit().await.unwrap();
-    assert_eq!(stage.count(EVENTS).await, 1);
+    assert_eq!(db.count(EVENTS).await, 1);
 }
 
 #[actix::test]
 async fn past_its_channels_window_a_dedupe_key_counts_no_longer() {
-    let stage = Stage::new().await;
-    let _pubsub = stage.pubsub().declare::<Letter>().start().await.unwrap();
-    let welcome = || async { publish(&stage.client, &letter(1, "welcome")).await.unwrap() };
+    let db = TestDatabase::new().await;
+    let _pubsub = db.pubsub().declare::<Letter>().start().await.unwrap();
+    let welcome = || async { publish(&db.client, &letter(1, "welcome")).await.unwrap() };
     let first = welcome().await;
-    age(&stage, "23 hours").await;
+    age(&db, "23 hours").await;
     assert_eq!(welcome().await, first, "a day, unless set");
-    age(&stage, "2 hours").await;
+    age(&db, "2 hours").await;
     let second = welcome().await;
     assert_ne!(second, first);
     assert_eq!(welcome().await, second, "and its time begins anew");
 
     let set_window = |to: &'static str| {
         let sql = format!("select pubsub.set_dedupe_window('letter', {to})");
-        let client = &stage.client;
+        let client = &db.client;
         async move { client.batch_execute(&sql).await }
     };
-    age(&stage, "2 hours").await;
+    age(&db, "2 hours").await;
     set_window("'1 hour'").await.unwrap();
     let third = welcome().await;
     assert_ne!(third, second);
     set_window("null").await.unwrap();
-    age(&stage, "10 years").await;
+    age(&db, "10 years").await;
     assert_eq!(welcome().await, third, "for ever");
     assert_eq!(set_window("'0'").await.unwrap_err().code().unwrap().code(), "22023");
-    assert_eq!(stage.count("select count(*) from pubsub.dedupe_keys").await, 1);
+    assert_eq!(db.count("select count(*) from pubsub.dedupe_keys").await, 1);
 }
 
 #[actix::test]
 async fn publish_all_publishes_each_dedupe_key_once_in_the_order_of_the_events() {
-    let stage = Stage::new().await;
-    let _pubsub = stage.pubsub().declare::<Letter>().start().await.unwrap();
-    publish(&stage.client, &letter(2, "before")).await.unwrap();
-    publish(&stage.client, &letter(3, "before")).await.unwrap();
-    age(&stage, "2 days").await;
-    publish(&stage.client, &letter(3, "before")).await.unwrap();
+    let db = TestDatabase::new().await;
+    let _pubsub = db.pubsub().declare::<Letter>().start().await.unwrap();
+    publish(&db.client, &letter(2, "before")).await.unwrap();
+    publish(&db.client, &letter(3, "before")).await.unwrap();
+    age(&db, "2 days").await;
+    publish(&db.client, &letter(3, "before")).await.unwrap();
     let none = Letter { customer: 8, kind: None };
     let events = [
         letter(9, "z"),
@@ -130,42 +130,42 @@ async fn publish_all_publishes_each_dedupe_key_once_in_the_order_of_the_events()
         letter(1, "a"),
         none,
     ];
-    assert_eq!(publish_all(&stage.client, &events).await.unwrap(), 5);
+    assert_eq!(publish_all(&db.client, &events).await.unwrap(), 5);
     let sql = "select string_agg(key, ' ' order by id) from pubsub.db_events where id > 3";
-    let published: String = stage.client.query_one(sql, &[]).await.unwrap().get(0);
+    let published: String = db.client.query_one(sql, &[]).await.unwrap().get(0);
     assert_eq!(published, "9 8 2 1 8");
-    assert_eq!(publish_all(&stage.client, &events).await.unwrap(), 2, "those that have no dedupe key");
+    assert_eq!(publish_all(&db.client, &events).await.unwrap(), 2, "those that have no dedupe key");
 
     // More than fit into one statement.
     let many: Vec<_> = (0..2_500).map(|n| letter(n % 1_200, "many")).collect();
-    assert_eq!(publish_all(&stage.client, &many).await.unwrap(), 1_200);
+    assert_eq!(publish_all(&db.client, &many).await.unwrap(), 1_200);
     let kept = "select count(*)
                   from pubsub.dedupe_keys k
                   join pubsub.db_events e on e.id = k.event_id and e.key || ':many' = k.key";
-    assert_eq!(stage.count(kept).await, 1_200, "each key knows its event");
+    assert_eq!(db.count(kept).await, 1_200, "each key knows its event");
 }
 
 #[actix::test]
 async fn dedupe_keys_are_forgotten_in_batches_once_their_window_is_over() {
-    let stage = Stage::new().await;
-    stage.client.batch_execute("select pubsub.declare_channel('letter')").await.unwrap();
+    let db = TestDatabase::new().await;
+    db.client.batch_execute("select pubsub.declare_channel('letter')").await.unwrap();
     let publish = "select pubsub.publish_once('letter', '{\"customer\": 1, \"kind\": null}', g::text)
                      from generate_series(1, 25) g";
-    stage.client.batch_execute(publish).await.unwrap();
-    age(&stage, "2 days").await;
-    stage.client.batch_execute("select pubsub.publish_once('letter', '{}', 'young')").await.unwrap();
-    let mut publisher = pubsub_tests::connect(stage.database.url()).await;
+    db.client.batch_execute(publish).await.unwrap();
+    age(&db, "2 days").await;
+    db.client.batch_execute("select pubsub.publish_once('letter', '{}', 'young')").await.unwrap();
+    let mut publisher = pubsub_tests::connect(db.url()).await;
     let renewing = publisher.transaction().await.unwrap();
     renewing.batch_execute("select pubsub.publish_once('letter', '{}', '7')").await.unwrap();
     let forgotten = "select pubsub.forget_dedupe_keys(10)";
-    assert_eq!(stage.count(forgotten).await, 10);
-    assert_eq!(stage.count(forgotten).await, 10);
-    assert_eq!(stage.count(forgotten).await, 4, "what is being renewed is not waited for");
+    assert_eq!(db.count(forgotten).await, 10);
+    assert_eq!(db.count(forgotten).await, 10);
+    assert_eq!(db.count(forgotten).await, 4, "what is being renewed is not waited for");
     renewing.commit().await.unwrap();
-    assert_eq!(stage.count(forgotten).await, 0);
-    assert_eq!(stage.count("select count(*) from pubsub.dedupe_keys").await, 2);
+    assert_eq!(db.count(forgotten).await, 0);
+    assert_eq!(db.count("select count(*) from pubsub.dedupe_keys").await, 2);
 
-    age(&stage, "2 days").await;
-    let _pubsub = stage.pubsub().start().await.unwrap();
-    stage.until_count("select count(*) from pubsub.dedupe_keys", 0).await;
+    age(&db, "2 days").await;
+    let _pubsub = db.pubsub().start().await.unwrap();
+    db.until_count("select count(*) from pubsub.dedupe_keys", 0).await;
 }

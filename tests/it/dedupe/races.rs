@@ -2,17 +2,17 @@
 
 use crate::dedupe::{Letter, letter};
 use pubsub::{Error, EventId, publish, publish_all};
-use pubsub_tests::{Stage, connect, until};
+use pubsub_tests::{TestDatabase, connect, until};
 use std::time::Duration;
 use tokio_postgres::Client;
 
 /// A transaction of the first has published a letter, and the second is publishing the same. What both come to, once the
 /// first has committed or not.
-async fn race(commits: bool) -> (Stage, EventId, EventId) {
-    let mut stage = Stage::new().await;
-    let _pubsub = stage.pubsub().declare::<Letter>().start().await.unwrap();
-    let (second, watcher) = (connect(stage.database.url()).await, connect(stage.database.url()).await);
-    let transaction = stage.client.transaction().await.unwrap();
+async fn race(commits: bool) -> (TestDatabase, EventId, EventId) {
+    let mut db = TestDatabase::new().await;
+    let _pubsub = db.pubsub().declare::<Letter>().start().await.unwrap();
+    let (second, watcher) = (connect(db.url()).await, connect(db.url()).await);
+    let transaction = db.client.transaction().await.unwrap();
     let id = publish(&transaction, &letter(1, "welcome")).await.unwrap();
     let publishing = tokio::spawn(async move { publish(&second, &letter(1, "welcome")).await });
     until(
@@ -28,49 +28,49 @@ async fn race(commits: bool) -> (Stage, EventId, EventId) {
         false => transaction.rollback().await.unwrap(),
     }
     let other = tokio::time::timeout(Duration::from_secs(60), publishing).await.unwrap().unwrap().unwrap();
-    (stage, id, other)
+    (db, id, other)
 }
 
 #[actix::test]
 async fn who_publishes_the_same_dedupe_key_waits_and_then_is_told_the_first_event() {
-    let (stage, first, second) = race(true).await;
+    let (db, first, second) = race(true).await;
     assert_eq!(first, second);
-    assert_eq!(stage.count("select count(*) from pubsub.db_events").await, 1);
+    assert_eq!(db.count("select count(*) from pubsub.db_events").await, 1);
 }
 
 #[actix::test]
 async fn who_publishes_the_same_dedupe_key_publishes_if_the_first_rolls_back() {
-    let (stage, first, second) = race(false).await;
+    let (db, first, second) = race(false).await;
     assert_ne!(first, second);
-    assert_eq!(stage.count("select id from pubsub.db_events").await, second.0);
+    assert_eq!(db.count("select id from pubsub.db_events").await, second.0);
 }
 
 #[actix::test]
 async fn duplicates_of_what_is_committed_wait_for_nobody() {
-    let mut stage = Stage::new().await;
-    let _pubsub = stage.pubsub().declare::<Letter>().start().await.unwrap();
-    let mut other = connect(stage.database.url()).await;
+    let mut db = TestDatabase::new().await;
+    let _pubsub = db.pubsub().declare::<Letter>().start().await.unwrap();
+    let mut other = connect(db.url()).await;
     let (a, b) = (letter(1, "a"), letter(1, "b"));
     publish_all(&other, [&a, &b]).await.unwrap();
     // In opposite orders, both uncommitted: locks on the keys would be a deadlock.
-    let (first, second) = (stage.client.transaction().await.unwrap(), other.transaction().await.unwrap());
+    let (first, second) = (db.client.transaction().await.unwrap(), other.transaction().await.unwrap());
     publish(&first, &a).await.unwrap();
     publish(&second, &b).await.unwrap();
     publish(&first, &b).await.unwrap();
     publish(&second, &a).await.unwrap();
     first.commit().await.unwrap();
     second.commit().await.unwrap();
-    assert_eq!(stage.count("select count(*) from pubsub.db_events").await, 2);
+    assert_eq!(db.count("select count(*) from pubsub.db_events").await, 2);
 }
 
 #[actix::test]
 async fn many_publishers_of_the_same_dedupe_keys_publish_each_once() {
     const PUBLISHERS: usize = 6;
     const KEYS: i64 = 300;
-    let stage = Stage::new().await;
-    let _pubsub = stage.pubsub().declare::<Letter>().start().await.unwrap();
+    let db = TestDatabase::new().await;
+    let _pubsub = db.pubsub().declare::<Letter>().start().await.unwrap();
     let publishers = (0..PUBLISHERS).map(|_| {
-        let url = stage.database.url().to_owned();
+        let url = db.url().to_owned();
         tokio::spawn(async move {
             let client = connect(&url).await;
             let mut published = 0;
@@ -85,16 +85,16 @@ async fn many_publishers_of_the_same_dedupe_keys_publish_each_once() {
     let published = futures_util::future::join_all(publishers).await;
     let published: u64 = published.into_iter().map(Result::unwrap).sum();
     assert_eq!(published, 5 * KEYS.unsigned_abs());
-    assert_eq!(stage.count("select count(*) from pubsub.db_events").await, 5 * KEYS);
+    assert_eq!(db.count("select count(*) from pubsub.db_events").await, 5 * KEYS);
     let doubled = "select count(*) from (
                        select from pubsub.db_events group by payload having count(*) > 1
                    ) d";
-    assert_eq!(stage.count(doubled).await, 0);
+    assert_eq!(db.count(doubled).await, 0);
 }
 
 /// Publishes in a transaction whose snapshot is older than the first's commit.
-async fn publish_late(stage: &mut Stage, other: &Client) -> Error {
-    let transaction = stage.client.transaction().await.unwrap();
+async fn publish_late(db: &mut TestDatabase, other: &Client) -> Error {
+    let transaction = db.client.transaction().await.unwrap();
     transaction.batch_execute("set transaction isolation level repeatable read; select 1").await.unwrap();
     publish(other, &letter(1, "welcome")).await.unwrap();
     publish(&transaction, &letter(1, "welcome")).await.unwrap_err()
@@ -102,11 +102,9 @@ async fn publish_late(stage: &mut Stage, other: &Client) -> Error {
 
 #[actix::test]
 async fn under_a_stricter_isolation_a_duplicate_that_was_not_visible_is_a_serialization_failure() {
-    let mut stage = Stage::new().await;
-    let _pubsub = stage.pubsub().declare::<Letter>().start().await.unwrap();
-    let other = connect(stage.database.url()).await;
-    let Error::Database { source, .. } = publish_late(&mut stage, &other).await else {
-        panic!("another error")
-    };
+    let mut db = TestDatabase::new().await;
+    let _pubsub = db.pubsub().declare::<Letter>().start().await.unwrap();
+    let other = connect(db.url()).await;
+    let Error::Database { source, .. } = publish_late(&mut db, &other).await else { panic!("another error") };
     assert_eq!(source.code().unwrap().code(), "40001");
 }

@@ -3,24 +3,24 @@
 mod sigterm;
 
 use pubsub::{Delivery, SubscribeOptions, publish_all};
-use pubsub_tests::{Sms, Stage, ear};
+use pubsub_tests::{Sms, TestDatabase, probe};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
 #[actix::test]
 async fn drain_finishes_what_has_begun_and_gives_back_the_rest_without_burning_an_attempt() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
     let finish = Arc::new(Semaphore::new(0));
     let gate = finish.clone();
     // Answers at once until it has been fed in bulk, then waits: so that something is queued behind it.
-    let pubsub = stage
+    let pubsub = db
         .pubsub()
         .subscribe_fn_with("one", SubscribeOptions::new().concurrency(1), move |sms: Delivery<Sms>| {
-            let (tell, gate) = (tell.clone(), gate.clone());
+            let (sender, gate) = (sender.clone(), gate.clone());
             async move {
-                tell.tell(sms.msg.clone());
+                sender.send(sms.msg.clone());
                 if sms.msg.starts_with("slow") {
                     gate.acquire().await?.forget();
                 }
@@ -32,27 +32,27 @@ async fn drain_finishes_what_has_begun_and_gives_back_the_rest_without_burning_a
         .unwrap();
     let mut events: Vec<Sms> = (0..400).map(|n| Sms::new(n.to_string())).collect();
     events.extend((0..400).map(|n| Sms::new(format!("slow {n}"))));
-    publish_all(&stage.client, &events).await.unwrap();
-    while heard.next().await != "slow 0" {}
+    publish_all(&db.client, &events).await.unwrap();
+    while received.next().await != "slow 0" {}
 
     let draining = {
         let pubsub = pubsub.clone();
         actix::spawn(async move { pubsub.drain(Duration::from_secs(30)).await })
     };
     // Given back at once, while the first is still at work.
-    stage.until_count("select coalesce(sum(cardinality(event_ids)), 0)::bigint from pubsub.leases", 1).await;
+    db.until_count("select coalesce(sum(cardinality(event_ids)), 0)::bigint from pubsub.leases", 1).await;
     assert!(!draining.is_finished());
     finish.add_permits(1);
     assert!(draining.await.unwrap(), "all that had begun was finished");
 
-    assert_eq!(heard.rest(), Vec::<String>::new(), "nothing began after the drain did");
-    assert_eq!(stage.count("select count(*) from pubsub.leases").await, 0);
-    assert_eq!(stage.count("select count(*) from pubsub.processes").await, 0);
-    assert_eq!(stage.count("select count(*) from pubsub.waiters").await, 0);
-    assert_eq!(stage.count("select count(*) from pubsub.mailbox where attempt <> 0").await, 0);
+    assert_eq!(received.rest(), Vec::<String>::new(), "nothing began after the drain did");
+    assert_eq!(db.count("select count(*) from pubsub.leases").await, 0);
+    assert_eq!(db.count("select count(*) from pubsub.processes").await, 0);
+    assert_eq!(db.count("select count(*) from pubsub.waiters").await, 0);
+    assert_eq!(db.count("select count(*) from pubsub.mailbox where attempt <> 0").await, 0);
 
-    let (_next, mut heard) = stage.hear_attempts("one").await;
-    let mut rest = heard.take(399).await;
+    let (_next, mut received) = db.receive_attempts("one").await;
+    let mut rest = received.take(399).await;
     rest.sort_by_key(|(msg, _)| msg.trim_start_matches("slow ").parse::<u32>().unwrap());
     let expected: Vec<_> = (1..400).map(|n| (format!("slow {n}"), 1)).collect();
     assert_eq!(rest, expected);
@@ -60,55 +60,55 @@ async fn drain_finishes_what_has_begun_and_gives_back_the_rest_without_burning_a
 
 #[actix::test]
 async fn drain_stops_at_its_deadline_and_what_was_not_finished_runs_again() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let pubsub = stage
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let pubsub = db
         .pubsub()
         .subscribe_fn("stuck", move |sms: Delivery<Sms>| {
-            tell.tell(sms.attempt());
+            sender.send(sms.attempt());
             std::future::pending()
         })
         .start()
         .await
         .unwrap();
     pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
-    assert_eq!(heard.next().await, 1);
+    assert_eq!(received.next().await, 1);
     assert!(!pubsub.drain(Duration::from_millis(50)).await, "it was not finished");
-    assert_eq!(stage.count("select count(*) from pubsub.leases").await, 0, "but nothing is left claimed");
+    assert_eq!(db.count("select count(*) from pubsub.leases").await, 0, "but nothing is left claimed");
     assert!(matches!(pubsub::publish(&pubsub, &Sms::new("late")).await, Err(pubsub::Error::Stopped)));
 
-    let (tell, mut heard) = ear();
-    let _next = stage
+    let (sender, mut received) = probe();
+    let _next = db
         .pubsub()
         .subscribe_fn("stuck", move |sms: Delivery<Sms>| {
-            tell.tell(sms.attempt());
+            sender.send(sms.attempt());
             async { Ok(()) }
         })
         .start()
         .await
         .unwrap();
-    assert_eq!(heard.next().await, 2, "the attempt that was cut short counts");
+    assert_eq!(received.next().await, 2, "the attempt that was cut short counts");
 }
 
 /// Tells of its end.
-struct Mortal(pubsub_tests::Tell<&'static str>);
+struct Mortal(pubsub_tests::Sender<&'static str>);
 
 impl actix::Actor for Mortal {
     type Context = actix::Context<Self>;
 
     fn stopping(&mut self, _: &mut Self::Context) -> actix::Running {
-        self.0.tell("stopping");
+        self.0.send("stopping");
         actix::Running::Stop
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
-        self.0.tell("stopped");
+        self.0.send("stopped");
     }
 }
 
 impl Drop for Mortal {
     fn drop(&mut self) {
-        self.0.tell("dropped");
+        self.0.send("dropped");
     }
 }
 
@@ -116,59 +116,59 @@ impl actix::Handler<Delivery<Sms>> for Mortal {
     type Result = pubsub::Handled;
 
     fn handle(&mut self, _: Delivery<Sms>, _: &mut Self::Context) -> pubsub::Handled {
-        self.0.tell("handled");
+        self.0.send("handled");
         Ok(())
     }
 }
 
 #[actix::test]
 async fn drain_lets_the_handler_say_goodbye() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
     let pubsub =
-        stage.pubsub().subscribe::<Sms, _>("mortal", move || Mortal(tell.clone())).start().await.unwrap();
+        db.pubsub().subscribe::<Sms, _>("mortal", move || Mortal(sender.clone())).start().await.unwrap();
     pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
-    assert_eq!(heard.next().await, "handled");
+    assert_eq!(received.next().await, "handled");
     assert!(pubsub.drain(Duration::from_secs(10)).await);
-    assert_eq!(heard.rest(), ["stopping", "stopped", "dropped"]);
+    assert_eq!(received.rest(), ["stopping", "stopped", "dropped"]);
     assert!(pubsub.drain(Duration::ZERO).await, "again, it is what it was");
 }
 
 #[test]
 fn drain_does_not_say_that_all_is_finished_when_the_handlers_are_gone() {
     let runner = actix::System::new();
-    let (stage, pubsub) = runner.block_on(async {
-        let stage = Stage::new().await;
-        let (tell, mut heard) = ear();
-        let pubsub = stage
+    let (db, pubsub) = runner.block_on(async {
+        let db = TestDatabase::new().await;
+        let (sender, mut received) = probe();
+        let pubsub = db
             .pubsub()
             .subscribe_fn("one", move |_: Delivery<Sms>| {
-                tell.tell(());
+                sender.send(());
                 std::future::pending()
             })
             .start()
             .await
             .unwrap();
         pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
-        heard.next().await;
-        (stage, pubsub)
+        received.next().await;
+        (db, pubsub)
     });
     // Stopped under its runtime, as actix-web does on a signal.
     actix::System::current().stop();
     runner.run().unwrap();
     let elsewhere = actix::System::new();
     assert!(!elsewhere.block_on(pubsub.drain(Duration::from_secs(5))), "one was begun and never finished");
-    drop(stage);
+    drop(db);
 }
 
 #[actix::test]
 async fn a_runtime_stops_when_its_last_handle_is_dropped() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let pubsub = stage
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let pubsub = db
         .pubsub()
         .subscribe_fn("one", move |_: Delivery<Sms>| {
-            tell.tell(());
+            sender.send(());
             std::future::pending()
         })
         .start()
@@ -177,31 +177,31 @@ async fn a_runtime_stops_when_its_last_handle_is_dropped() {
     let clone = pubsub.clone();
     drop(pubsub);
     pubsub::publish(&clone, &Sms::new("hello")).await.unwrap();
-    heard.next().await;
+    received.next().await;
     drop(clone);
-    stage.until_count("select count(*) from pubsub.processes", 0).await;
-    stage.until_count("select count(*) from pubsub.leases", 0).await;
-    stage.until_count("select count(*) from pubsub.mailbox where attempt = 1", 1).await;
+    db.until_count("select count(*) from pubsub.processes", 0).await;
+    db.until_count("select count(*) from pubsub.leases", 0).await;
+    db.until_count("select count(*) from pubsub.mailbox where attempt = 1", 1).await;
 }
 
 #[actix::test]
 async fn rolling_restarts_lose_nothing_and_leave_nothing_claimed() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
     let total = 2_000;
     let events: Vec<Sms> = (0..total).map(|n| Sms::new(n.to_string())).collect();
     let mut published = false;
     let mut seen = std::collections::BTreeSet::new();
     let mut round = 0;
     while seen.len() < total {
-        let tell = tell.clone();
-        let pubsub = stage
+        let sender = sender.clone();
+        let pubsub = db
             .pubsub()
             .subscribe_fn("rolling", move |sms: Delivery<Sms>| {
-                let tell = tell.clone();
+                let sender = sender.clone();
                 async move {
                     tokio::task::yield_now().await;
-                    tell.tell(sms.msg.clone());
+                    sender.send(sms.msg.clone());
                     Ok(())
                 }
             })
@@ -209,19 +209,19 @@ async fn rolling_restarts_lose_nothing_and_leave_nothing_claimed() {
             .await
             .unwrap();
         if !published {
-            publish_all(&stage.client, &events).await.unwrap();
+            publish_all(&db.client, &events).await.unwrap();
             published = true;
         }
         for _ in 0..fastrand::usize(1..300).min(total - seen.len()) {
-            assert!(seen.insert(heard.next().await), "without a crash nothing runs twice");
+            assert!(seen.insert(received.next().await), "without a crash nothing runs twice");
         }
         assert!(pubsub.drain(Duration::from_secs(30)).await);
-        assert_eq!(stage.count("select count(*) from pubsub.leases").await, 0);
-        for msg in heard.rest() {
+        assert_eq!(db.count("select count(*) from pubsub.leases").await, 0);
+        for msg in received.rest() {
             assert!(seen.insert(msg), "without a crash nothing runs twice");
         }
         round += 1;
         assert!(round < 2_000);
     }
-    assert_eq!(stage.count("select count(*) from pubsub.mailbox").await, 0);
+    assert_eq!(db.count("select count(*) from pubsub.mailbox").await, 0);
 }

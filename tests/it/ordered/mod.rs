@@ -3,7 +3,9 @@
 mod moved;
 
 use pubsub::{Delivery, Failure, PubSub, PublishOptions, SubscribeOptions, publish_with};
-use pubsub_tests::{DEADLINE, Heard, Role, Sms, Stage, Tell, connect, ear, play};
+use pubsub_tests::{
+    ChildProcess, DEADLINE, Received, Sender, Sms, TestDatabase, connect, in_child_process, probe,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,39 +53,39 @@ impl Checker {
 
 /// A runtime whose handler takes its time, and tells of every beginning and end.
 async fn slow(
-    stage: &Stage,
+    db: &TestDatabase,
     options: SubscribeOptions,
     fails: fn(&Delivery<Sms>) -> bool,
-) -> (PubSub, Heard<(Act, String, usize)>) {
-    let (tell, heard): (Tell<(Act, String, usize)>, _) = ear();
+) -> (PubSub, Received<(Act, String, usize)>) {
+    let (sender, received): (Sender<(Act, String, usize)>, _) = probe();
     let handle = move |sms: Delivery<Sms>| {
-        let tell = tell.clone();
+        let sender = sender.clone();
         async move {
             let (key, n) = place(&sms);
-            tell.tell((Act::Begins, key.clone(), n));
+            sender.send((Act::Begins, key.clone(), n));
             tokio::time::sleep(Duration::from_millis(3).mul_f64(fastrand::f64())).await;
             if fails(&sms) {
                 return Err(Failure::retry("not yet"));
             }
-            tell.tell((Act::Ends, key, n));
+            sender.send((Act::Ends, key, n));
             Ok(())
         }
     };
-    let pubsub = stage.pubsub().subscribe_fn_with("ordered", options, handle).start().await.unwrap();
-    (pubsub, heard)
+    let pubsub = db.pubsub().subscribe_fn_with("ordered", options, handle).start().await.unwrap();
+    (pubsub, received)
 }
 
 #[actix::test]
 async fn events_of_one_key_are_handled_one_after_another_in_publish_order() {
-    let stage = Stage::new().await;
-    let (_pubsub, mut heard) = slow(&stage, ordered(), |_| false).await;
+    let db = TestDatabase::new().await;
+    let (_pubsub, mut received) = slow(&db, ordered(), |_| false).await;
     for n in 0..30 {
         for key in ["a", "b", "c", "d", "e"] {
-            publish(&stage.client, key, n).await;
+            publish(&db.client, key, n).await;
         }
     }
     let (mut checker, mut at_work, mut peak) = (Checker::default(), BTreeSet::new(), 0);
-    for (act, key, n) in heard.take(2 * 5 * 30).await {
+    for (act, key, n) in received.take(2 * 5 * 30).await {
         checker.see(act, &key, n);
         match act {
             Act::Begins => assert!(at_work.insert(key), "two of one key at once"),
@@ -92,51 +94,51 @@ async fn events_of_one_key_are_handled_one_after_another_in_publish_order() {
         peak = peak.max(at_work.len());
     }
     assert!(peak > 1, "keys are handled side by side");
-    stage.until_settled().await;
+    db.until_settled().await;
 }
 
 #[actix::test]
 async fn events_without_a_key_are_handled_side_by_side() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
     let gate = Arc::new(tokio::sync::Barrier::new(4));
     let handle = move |sms: Delivery<Sms>| {
-        let (tell, gate) = (tell.clone(), gate.clone());
+        let (sender, gate) = (sender.clone(), gate.clone());
         async move {
             gate.wait().await;
-            tell.tell(sms.msg.clone());
+            sender.send(sms.msg.clone());
             Ok(())
         }
     };
-    let pubsub = stage.pubsub().subscribe_fn_with("ordered", ordered(), handle).start().await.unwrap();
+    let pubsub = db.pubsub().subscribe_fn_with("ordered", ordered(), handle).start().await.unwrap();
     for n in 0..4 {
         pubsub::publish(&pubsub, &Sms::new(n.to_string())).await.unwrap();
     }
-    heard.take(4).await;
+    received.take(4).await;
 }
 
 #[actix::test]
 async fn a_failing_key_holds_up_its_own_later_events_and_nothing_else() {
-    let stage = Stage::new().await;
+    let db = TestDatabase::new().await;
     // "bad" fails until it is let go.
     static LET_GO: AtomicBool = AtomicBool::new(false);
     let options = ordered().max_attempts(1_000);
     let fails = |sms: &Delivery<Sms>| sms.msg == "bad:0" && !LET_GO.load(Ordering::Relaxed);
-    let (_pubsub, mut heard) = slow(&stage, options, fails).await;
+    let (_pubsub, mut received) = slow(&db, options, fails).await;
     for n in 0..20 {
-        publish(&stage.client, "bad", n).await;
-        publish(&stage.client, "good", n).await;
+        publish(&db.client, "bad", n).await;
+        publish(&db.client, "good", n).await;
     }
     let (mut checker, mut good) = (Checker::default(), 0);
     while good < 20 {
-        let (act, key, n) = heard.next().await;
+        let (act, key, n) = received.next().await;
         checker.see(act, &key, n);
         good += usize::from(key == "good" && act == Act::Ends);
     }
     let parked = "select count(*) from pubsub.mailbox where due_at = 'infinity'";
-    stage.until_count(parked, 19).await;
+    db.until_count(parked, 19).await;
     assert_eq!(
-        stage.count("select count(*) from pubsub.mailbox where attempt > 0").await,
+        db.count("select count(*) from pubsub.mailbox where attempt > 0").await,
         1,
         "no attempt was burned"
     );
@@ -144,20 +146,20 @@ async fn a_failing_key_holds_up_its_own_later_events_and_nothing_else() {
     LET_GO.store(true, Ordering::Relaxed);
     let mut bad = 0;
     while bad < 20 {
-        let (act, key, n) = heard.next().await;
+        let (act, key, n) = received.next().await;
         checker.see(act, &key, n);
         bad += usize::from(key == "bad" && act == Act::Ends);
     }
-    stage.until_settled().await;
+    db.until_settled().await;
 }
 
 #[actix::test]
 async fn behind_a_dead_letter_its_key_goes_on() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
     let handle = move |sms: Delivery<Sms>| {
         let (_, n) = place(&sms);
-        tell.tell((n, sms.attempt()));
+        sender.send((n, sms.attempt()));
         std::future::ready(match n {
             1 => Err(Failure::reject("never")),
             3 => Err(Failure::retry("no")),
@@ -165,21 +167,21 @@ async fn behind_a_dead_letter_its_key_goes_on() {
         })
     };
     let options = ordered().max_attempts(2);
-    let _pubsub = stage.pubsub().subscribe_fn_with("ordered", options, handle).start().await.unwrap();
+    let _pubsub = db.pubsub().subscribe_fn_with("ordered", options, handle).start().await.unwrap();
     for n in 0..6 {
-        publish(&stage.client, "a", n).await;
+        publish(&db.client, "a", n).await;
     }
-    let heard = heard.take(7).await;
-    assert_eq!(heard, [(0, 1), (1, 1), (2, 1), (3, 1), (3, 2), (4, 1), (5, 1)]);
-    stage.until_settled().await;
-    assert_eq!(stage.count("select count(*) from pubsub.dead_letters").await, 2);
+    let received = received.take(7).await;
+    assert_eq!(received, [(0, 1), (1, 1), (2, 1), (3, 1), (3, 2), (4, 1), (5, 1)]);
+    db.until_settled().await;
+    assert_eq!(db.count("select count(*) from pubsub.dead_letters").await, 2);
 }
 
 /// A process that keeps a book of what its handler begins and ends, and fails now and then.
 #[actix::test]
-#[ignore = "a role, started by other tests"]
+#[ignore = "runs in a child process of other tests"]
 async fn role_keeps_a_book_in_order() {
-    let Some((url, tell)) = play() else { return };
+    let Some((url, report)) = in_child_process() else { return };
     let client = Arc::new(connect(&url).await);
     let note = "insert into public.book (act, key, n) values ($1, $2, $3)";
     let handle = move |sms: Delivery<Sms>| {
@@ -198,7 +200,7 @@ async fn role_keeps_a_book_in_order() {
     };
     let options = ordered().max_attempts(1_000);
     let pubsub = PubSub::builder(url).subscribe_fn_with("ordered", options, handle).start().await.unwrap();
-    tell(&std::process::id().to_string());
+    report(&std::process::id().to_string());
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
     terminate.recv().await;
     assert!(pubsub.drain(DEADLINE / 2).await);
@@ -213,15 +215,15 @@ fn rounds() -> usize {
 #[actix::test]
 async fn the_order_of_a_key_holds_across_processes_retries_crashes_drains_and_changes_of_the_lanes() {
     const KEYS: usize = 40;
-    let stage = Stage::new().await;
+    let db = TestDatabase::new().await;
     let book = "create table book (id bigserial primary key, act text not null, key text not null, n integer not null)";
-    stage.client.batch_execute(book).await.unwrap();
-    let (pubsub, _) = slow(&stage, ordered(), |_| false).await;
+    db.client.batch_execute(book).await.unwrap();
+    let (pubsub, _) = slow(&db, ordered(), |_| false).await;
     assert!(pubsub.drain(DEADLINE).await);
 
     let over = Arc::new(AtomicBool::new(false));
     let publishing = actix::spawn({
-        let (url, over) = (stage.database.url().to_owned(), over.clone());
+        let (url, over) = (db.url().to_owned(), over.clone());
         async move {
             let client = connect(&url).await;
             let mut counts = BTreeMap::new();
@@ -237,80 +239,78 @@ async fn the_order_of_a_key_holds_across_processes_retries_crashes_drains_and_ch
             counts
         }
     });
-    let start = || Role::start("ordered::role_keeps_a_book_in_order", stage.database.url());
-    let mut roles = vec![start(), start(), start()];
+    let start = || ChildProcess::start("ordered::role_keeps_a_book_in_order", db.url());
+    let mut children = vec![start(), start(), start()];
     for round in 0..rounds() {
-        let mut role = roles.remove(0);
-        role.next().await;
-        roles.push(start());
+        let mut child = children.remove(0);
+        child.next().await;
+        children.push(start());
         tokio::time::sleep(Duration::from_millis(500).mul_f64(fastrand::f64())).await;
         if round % 3 == 2 {
             let lanes = format!(
                 "select pubsub.subscribe('sms', 'ordered', 1000, lanes => {}) from pubsub.channels limit 1",
                 fastrand::i32(1..12)
             );
-            stage.client.batch_execute(&lanes).await.unwrap();
+            db.client.batch_execute(&lanes).await.unwrap();
         }
-        role.signal(if round % 2 == 0 { "KILL" } else { "TERM" });
-        role.ended().await;
+        child.signal(if round % 2 == 0 { "KILL" } else { "TERM" });
+        child.exited().await;
     }
     over.store(true, Ordering::Relaxed);
     let published = publishing.await.unwrap();
     let count: usize = published.values().sum();
     let ended = "select count(distinct (key, n)) from book where act = 'ends'";
-    stage.until_count(ended, count as i64).await;
-    stage.until_settled().await;
+    db.until_count(ended, count as i64).await;
+    db.until_settled().await;
 
     let mut checker = Checker::default();
-    for row in stage.client.query("select act, key, n from book order by id", &[]).await.unwrap() {
+    for row in db.client.query("select act, key, n from book order by id", &[]).await.unwrap() {
         let act = if row.get::<_, &str>(0) == "begins" { Act::Begins } else { Act::Ends };
         checker.see(act, row.get(1), row.get::<_, i32>(2) as usize);
     }
-    assert_eq!(stage.count("select count(*) from pubsub.dead_letters").await, 0);
-    for role in roles {
-        role.next().await;
-        role.signal("TERM");
+    assert_eq!(db.count("select count(*) from pubsub.dead_letters").await, 0);
+    for child in children {
+        child.next().await;
+        child.signal("TERM");
     }
 }
 
 /// How many lanes each process has.
 const SHARES: &str = "select coalesce(string_agg(n::text, ',' order by n), '') from (select count(*) as n from pubsub.lanes where process is not null group by process) s";
 
-async fn until_shares(stage: &Stage, expected: &str) {
-    stage
-        .until_count(&format!("select count(*) from ({SHARES}) s (shares) where shares = '{expected}'"), 1)
+async fn until_shares(db: &TestDatabase, expected: &str) {
+    db.until_count(&format!("select count(*) from ({SHARES}) s (shares) where shares = '{expected}'"), 1)
         .await;
 }
 
 #[actix::test]
 async fn lanes_are_spread_over_the_processes_and_move_when_one_joins_drains_or_dies() {
-    let stage = Stage::new().await;
-    let (first, _heard) = slow(&stage, ordered(), |_| false).await;
-    until_shares(&stage, "8").await;
-    let (second, _heard) = slow(&stage, ordered(), |_| false).await;
-    until_shares(&stage, "4,4").await;
-    let (third, _heard) = slow(&stage, ordered(), |_| false).await;
-    until_shares(&stage, "2,3,3").await;
+    let db = TestDatabase::new().await;
+    let (first, _received) = slow(&db, ordered(), |_| false).await;
+    until_shares(&db, "8").await;
+    let (second, _received) = slow(&db, ordered(), |_| false).await;
+    until_shares(&db, "4,4").await;
+    let (third, _received) = slow(&db, ordered(), |_| false).await;
+    until_shares(&db, "2,3,3").await;
     assert!(first.drain(DEADLINE).await);
-    until_shares(&stage, "4,4").await;
+    until_shares(&db, "4,4").await;
     // As if it had died.
-    stage
-        .client
+    db.client
         .batch_execute(
             "update pubsub.processes set beat_at = 'epoch' where id = (select max(id) from pubsub.processes)",
         )
         .await
         .unwrap();
-    stage.client.batch_execute("select pubsub.reclaim('10 s')").await.unwrap();
-    until_shares(&stage, "4,4").await;
+    db.client.batch_execute("select pubsub.reclaim('10 s')").await.unwrap();
+    until_shares(&db, "4,4").await;
     assert!(second.drain(DEADLINE).await);
-    until_shares(&stage, "8").await;
+    until_shares(&db, "8").await;
     drop(third);
 }
 
 #[actix::test]
 async fn the_number_of_lanes_changes_while_events_wait_and_none_is_lost_or_out_of_order() {
-    let stage = Stage::new().await;
+    let db = TestDatabase::new().await;
     let mut next = 0;
     let mut checker = Checker::default();
     // Unordered, ordered, more lanes, fewer lanes, unordered again.
@@ -318,32 +318,32 @@ async fn the_number_of_lanes_changes_while_events_wait_and_none_is_lost_or_out_o
         for n in next..next + 20 {
             for key in ["a", "b", "c"] {
                 // Undeclared before the first start.
-                stage.client.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
-                publish(&stage.client, key, n).await;
+                db.client.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
+                publish(&db.client, key, n).await;
             }
         }
         let options = lanes.map_or_else(SubscribeOptions::new, |lanes| ordered().lanes(lanes));
-        let (pubsub, mut heard) = slow(&stage, options, |_| false).await;
+        let (pubsub, mut received) = slow(&db, options, |_| false).await;
         // What was published before the first subscription is not for it.
         let from = if next == 0 { 20 } else { next };
         if next == 0 {
             for n in 20..40 {
                 for key in ["a", "b", "c"] {
-                    publish(&stage.client, key, n).await;
+                    publish(&db.client, key, n).await;
                 }
             }
             checker.ended = ["a", "b", "c"].map(|key| (key.to_owned(), 20)).into();
         }
         next = from + 20;
-        let acts = heard.take(2 * 3 * 20).await;
+        let acts = received.take(2 * 3 * 20).await;
         for (act, key, n) in acts {
             assert!((from..next).contains(&n));
             if lanes.is_some() || act == Act::Ends {
                 checker.see(act, &key, n);
             }
         }
-        stage.until_settled().await;
+        db.until_settled().await;
         assert!(pubsub.drain(DEADLINE).await);
     }
-    assert_eq!(stage.count("select lanes::bigint from pubsub.subscriptions").await, 1);
+    assert_eq!(db.count("select lanes::bigint from pubsub.subscriptions").await, 1);
 }

@@ -2,7 +2,7 @@
 
 use pubsub::testing::Server;
 use pubsub::{Delivery, PubSub, PublishOptions, Seek, SubscribeOptions, publish_with};
-use pubsub_tests::{DEADLINE, Heard, Sms, Stage, dump_and_restore, ear, old_server};
+use pubsub_tests::{DEADLINE, Received, Sms, TestDatabase, dump_and_restore, probe, server_with_high_xids};
 use std::collections::BTreeMap;
 use tokio_postgres::Client;
 
@@ -21,26 +21,26 @@ async fn publish(client: &Client, numbers: std::ops::Range<usize>) {
 }
 
 /// A runtime whose ordered subscription tells of each event its key, its number, and whether it is a replay.
-async fn hear(url: &str) -> (PubSub, Heard<(String, usize, bool)>) {
-    let (tell, heard) = ear();
+async fn receive(url: &str) -> (PubSub, Received<(String, usize, bool)>) {
+    let (sender, received) = probe();
     let handle = move |sms: Delivery<Sms>| {
         let key = sms.key().unwrap_or_default().to_owned();
-        tell.tell((key, sms.msg.parse().unwrap(), sms.is_replay()));
+        sender.send((key, sms.msg.parse().unwrap(), sms.is_replay()));
         std::future::ready(Ok(()))
     };
     let options = SubscribeOptions::new().ordered().lanes(3);
     let pubsub = PubSub::builder(url).subscribe_fn_with("ordered", options, handle).start().await.unwrap();
-    (pubsub, heard)
+    (pubsub, received)
 }
 
 /// Hears these numbers of every key, each key's in order.
 async fn hear_in_order(
-    heard: &mut Heard<(String, usize, bool)>,
+    received: &mut Received<(String, usize, bool)>,
     numbers: std::ops::Range<usize>,
     replay: bool,
 ) {
     let mut by_key: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for (key, n, is_replay) in heard.take(KEYS.len() * numbers.len()).await {
+    for (key, n, is_replay) in received.take(KEYS.len() * numbers.len()).await {
         assert_eq!(is_replay, replay, "{key}:{n}");
         by_key.entry(key).or_default().push(n);
     }
@@ -51,20 +51,20 @@ async fn hear_in_order(
 
 #[actix::test]
 async fn a_seek_moves_every_lane_and_keys_are_replayed_in_order() {
-    let stage = Stage::new().await;
-    let (pubsub, mut heard) = hear(stage.database.url()).await;
-    publish(&stage.client, 0..10).await;
-    hear_in_order(&mut heard, 0..10, false).await;
-    stage.until_settled().await;
+    let db = TestDatabase::new().await;
+    let (pubsub, mut received) = receive(db.url()).await;
+    publish(&db.client, 0..10).await;
+    hear_in_order(&mut received, 0..10, false).await;
+    db.until_settled().await;
 
     let counted = pubsub.seek_dry_run::<Sms>("ordered", Seek::Beginning).await.unwrap();
     assert_eq!((counted.replayed, counted.skipped), (50, 0));
     assert_eq!(pubsub.seek::<Sms>("ordered", Seek::Beginning).await.unwrap(), counted);
-    hear_in_order(&mut heard, 0..10, true).await;
-    publish(&stage.client, 10..12).await;
-    hear_in_order(&mut heard, 10..12, false).await;
-    stage.until_settled().await;
-    assert!(heard.rest().is_empty());
+    hear_in_order(&mut received, 0..10, true).await;
+    publish(&db.client, 10..12).await;
+    hear_in_order(&mut received, 10..12, false).await;
+    db.until_settled().await;
+    assert!(received.rest().is_empty());
 }
 
 /// Whether a restore of the database as it is would be rebased by itself.
@@ -74,16 +74,16 @@ async fn is_exact(client: &Client) -> bool {
 
 #[actix::test]
 async fn a_restored_ordered_subscription_goes_on_where_each_lane_was() {
-    let (old, client) = old_server().await;
+    let (old, client) = server_with_high_xids().await;
     // What comes while a window is opened, and is claimed in it, would look unclaimed after the restore, and leave the rebase
     // to the operator. So until the last window of every lane is a clean one.
     let mut numbers = 0..0;
     while numbers.is_empty() || !is_exact(&client).await {
         numbers = numbers.end..numbers.end + 1;
         assert!(numbers.end < MOST_WINDOWS, "no window is ever clean");
-        let (pubsub, mut heard) = hear(&old.url("postgres")).await;
+        let (pubsub, mut received) = receive(&old.url("postgres")).await;
         publish(&client, numbers.clone()).await;
-        hear_in_order(&mut heard, numbers.clone(), false).await;
+        hear_in_order(&mut received, numbers.clone(), false).await;
         assert!(pubsub.drain(DEADLINE).await);
     }
     let pending = numbers.end..numbers.end + 4;
@@ -91,10 +91,10 @@ async fn a_restored_ordered_subscription_goes_on_where_each_lane_was() {
     let fresh = Server::start().unwrap();
     dump_and_restore(&old, &fresh);
 
-    let (pubsub, mut heard) = hear(&fresh.url("postgres")).await;
-    hear_in_order(&mut heard, pending.clone(), false).await;
+    let (pubsub, mut received) = receive(&fresh.url("postgres")).await;
+    hear_in_order(&mut received, pending.clone(), false).await;
     let options = PublishOptions::new().key("a");
     pubsub::publish_with(&pubsub, &Sms::new(pending.end.to_string()), &options).await.unwrap();
-    assert_eq!(heard.next().await, ("a".to_owned(), pending.end, false));
-    assert!(heard.rest().is_empty());
+    assert_eq!(received.next().await, ("a".to_owned(), pending.end, false));
+    assert!(received.rest().is_empty());
 }

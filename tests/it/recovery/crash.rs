@@ -1,7 +1,7 @@
 //! A killed process's events run again elsewhere within seconds, by default.
 
 use pubsub::{Delivery, PubSub, publish, publish_all};
-use pubsub_tests::{Role, Sms, Stage, ear, play};
+use pubsub_tests::{ChildProcess, Sms, TestDatabase, in_child_process, probe};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,12 @@ const RERUN_WITHIN: Duration = Duration::from_secs(10);
 
 /// A process that begins every delivery and finishes none.
 #[actix::test]
-#[ignore = "a role, started by other tests"]
+#[ignore = "runs in a child process of other tests"]
 async fn role_begins_and_never_ends() {
-    let Some((url, tell)) = play() else { return };
+    let Some((url, report)) = in_child_process() else { return };
     let _pubsub = PubSub::builder(url)
         .subscribe_fn("shared", move |sms: Delivery<Sms>| {
-            tell(&sms.msg);
+            report(&sms.msg);
             std::future::pending()
         })
         .start()
@@ -25,64 +25,64 @@ async fn role_begins_and_never_ends() {
 }
 
 /// A role that has begun `count` deliveries, and a runtime beside it that takes over.
-async fn victim(stage: &Stage, count: usize) -> Role {
+async fn victim(db: &TestDatabase, count: usize) -> ChildProcess {
     // Subscribed before anybody publishes.
     let pubsub =
-        stage.pubsub().subscribe_fn("shared", |_: Delivery<Sms>| async { Ok(()) }).start().await.unwrap();
+        db.pubsub().subscribe_fn("shared", |_: Delivery<Sms>| async { Ok(()) }).start().await.unwrap();
     assert!(pubsub.drain(Duration::from_secs(10)).await);
-    let role = Role::start("recovery::crash::role_begins_and_never_ends", stage.database.url());
-    stage.until_count("select count(*) from pubsub.processes", 1).await;
+    let child = ChildProcess::start("recovery::crash::role_begins_and_never_ends", db.url());
+    db.until_count("select count(*) from pubsub.processes", 1).await;
     let events: Vec<Sms> = (0..count).map(|n| Sms::new(n.to_string())).collect();
-    publish_all(&stage.client, &events).await.unwrap();
+    publish_all(&db.client, &events).await.unwrap();
     let mut begun = BTreeSet::new();
     while begun.len() < count {
-        begun.insert(role.next().await);
+        begun.insert(child.next().await);
     }
-    role
+    child
 }
 
 #[actix::test]
 async fn the_events_of_a_killed_process_run_again_elsewhere_within_ten_seconds() {
-    let stage = Stage::new().await;
-    let mut role = victim(&stage, 10).await;
-    let (_survivor, mut heard) = stage.hear_attempts("shared").await;
-    role.signal("KILL");
+    let db = TestDatabase::new().await;
+    let mut child = victim(&db, 10).await;
+    let (_survivor, mut received) = db.receive_attempts("shared").await;
+    child.signal("KILL");
     let killed = Instant::now();
-    role.ended().await;
+    child.exited().await;
 
-    let again = heard.take(10).await;
+    let again = received.take(10).await;
     let took = killed.elapsed();
     assert!(again.iter().all(|(_, attempt)| *attempt == 2), "the lost attempt counts: {again:?}");
     assert_eq!(again.iter().map(|(msg, _)| msg).collect::<BTreeSet<_>>().len(), 10);
     assert!(took < RERUN_WITHIN, "took {took:?}");
-    stage.until_settled().await;
-    stage.until_count("select count(*) from pubsub.processes", 1).await;
+    db.until_settled().await;
+    db.until_count("select count(*) from pubsub.processes", 1).await;
 }
 
 #[actix::test]
 async fn a_frozen_process_is_taken_over_from_and_its_late_answers_are_refused() {
-    let stage = Stage::new().await;
-    let role = victim(&stage, 5).await;
-    let (_survivor, mut heard) = stage.hear_attempts("shared").await;
-    role.signal("STOP");
-    assert_eq!(heard.take(5).await.len(), 5);
-    role.signal("CONT");
-    stage.until_settled().await;
+    let db = TestDatabase::new().await;
+    let child = victim(&db, 5).await;
+    let (_survivor, mut received) = db.receive_attempts("shared").await;
+    child.signal("STOP");
+    assert_eq!(received.take(5).await.len(), 5);
+    child.signal("CONT");
+    db.until_settled().await;
     // It notices, and works again under a new name.
-    stage.until_count("select count(*) from pubsub.processes", 2).await;
-    publish(&stage.client, &Sms::new("one more")).await.unwrap();
+    db.until_count("select count(*) from pubsub.processes", 2).await;
+    publish(&db.client, &Sms::new("one more")).await.unwrap();
 }
 
 #[actix::test]
 async fn a_process_that_beats_keeps_its_leases_however_long_its_handler_takes() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
     let limit = Duration::from_millis(300);
-    let build = |tell: pubsub_tests::Tell<&'static str>, who: &'static str| {
-        stage.pubsub().heartbeat(Duration::from_millis(50), limit).subscribe_fn(
+    let build = |sender: pubsub_tests::Sender<&'static str>, who: &'static str| {
+        db.pubsub().heartbeat(Duration::from_millis(50), limit).subscribe_fn(
             "shared",
             move |_: Delivery<Sms>| {
-                tell.tell(who);
+                sender.send(who);
                 async move {
                     tokio::time::sleep(limit * 10).await;
                     Ok(())
@@ -90,10 +90,10 @@ async fn a_process_that_beats_keeps_its_leases_however_long_its_handler_takes() 
             },
         )
     };
-    let first = build(tell.clone(), "first").start().await.unwrap();
-    let _second = build(tell, "second").start().await.unwrap();
+    let first = build(sender.clone(), "first").start().await.unwrap();
+    let _second = build(sender, "second").start().await.unwrap();
     pubsub::publish(&first, &Sms::new("long")).await.unwrap();
-    heard.next().await;
-    stage.until_settled().await;
-    assert!(heard.rest().is_empty(), "it ran once");
+    received.next().await;
+    db.until_settled().await;
+    assert!(received.rest().is_empty(), "it ran once");
 }

@@ -1,19 +1,19 @@
 //! A stale worker's answer is refused, so at most one answer counts.
 
 use pubsub::Delivery;
-use pubsub_tests::{Sms, Stage, ear};
+use pubsub_tests::{Sms, TestDatabase, probe};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 #[actix::test]
 async fn a_stale_settle_is_refused() {
-    let stage = Stage::new().await;
-    let client = &stage.client;
+    let db = TestDatabase::new().await;
+    let client = &db.client;
     client.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
     client.batch_execute("select pubsub.subscribe('sms', 'one')").await.unwrap();
     client.batch_execute("select pubsub.publish('sms', '{}') from generate_series(1, 3)").await.unwrap();
     let register = "select pubsub.register_process('host', 1, 'test')";
-    let (stale, fresh): (i64, i64) = (stage.count(register).await, stage.count(register).await);
+    let (stale, fresh): (i64, i64) = (db.count(register).await, db.count(register).await);
     let token = client.query("select token from pubsub.claim(1, $1, 10)", &[&stale]).await.unwrap()[0]
         .get::<_, i64>(0);
 
@@ -24,10 +24,10 @@ async fn a_stale_settle_is_refused() {
     assert!(!settled(fresh, token).await, "not the holder");
     client.execute("update pubsub.processes set beat_at = 'epoch' where id = $1", &[&stale]).await.unwrap();
     // The server may have started only now; then nobody is dead yet.
-    stage.until_count("select coalesce(sum(orphans), 0)::bigint from pubsub.reclaim('10 s')", 3).await;
+    db.until_count("select coalesce(sum(orphans), 0)::bigint from pubsub.reclaim('10 s')", 3).await;
 
     assert!(!settled(stale, token).await, "declared dead");
-    assert_eq!(stage.count("select count(*) from pubsub.mailbox where attempt = 1 and crashes = 1").await, 3);
+    assert_eq!(db.count("select count(*) from pubsub.mailbox where attempt = 1 and crashes = 1").await, 3);
     let suspect = "select token from pubsub.claim_mailbox(1, $1, 10, suspect => true)";
     let again = client.query(suspect, &[&fresh]).await.unwrap();
     assert_eq!(again.len(), 1, "suspects come alone");
@@ -37,17 +37,17 @@ async fn a_stale_settle_is_refused() {
     assert!(!settled(fresh, token).await);
     assert!(settled(fresh, newer).await);
     assert!(!settled(fresh, newer).await, "settled once");
-    assert_eq!(stage.count("select count(*) from pubsub.mailbox").await, 2);
+    assert_eq!(db.count("select count(*) from pubsub.mailbox").await, 2);
 }
 
 #[actix::test]
 async fn what_a_dead_process_had_promised_not_to_have_begun_is_no_suspect_and_its_attempt_does_not_count() {
-    let stage = Stage::new().await;
-    let client = &stage.client;
+    let db = TestDatabase::new().await;
+    let client = &db.client;
     client.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
     client.batch_execute("select pubsub.subscribe('sms', 'one')").await.unwrap();
     client.batch_execute("select pubsub.publish('sms', '{}') from generate_series(1, 8)").await.unwrap();
-    let process = stage.count("select pubsub.register_process('host', 1, 'test')").await;
+    let process = db.count("select pubsub.register_process('host', 1, 'test')").await;
     let claim = "select token, id from pubsub.claim(1, $1, $2, begins => 3)";
     let first = client.query(claim, &[&process, &4]).await.unwrap();
     let second = client.query(claim, &[&process, &4]).await.unwrap();
@@ -55,7 +55,7 @@ async fn what_a_dead_process_had_promised_not_to_have_begun_is_no_suspect_and_it
     // The first two are settled. So of 2, 3 | 4, 5, 6, 7 the first three may have begun, across the leases.
     let settle = "select pubsub.settle($1, $2, $3)";
     client.query(settle, &[&process, &first[0].get::<_, i64>(0), &vec![id(0), id(1)]]).await.unwrap();
-    stage.count("select pubsub.orphan_leases(id, 'crash', 'killed') from pubsub.processes").await;
+    db.count("select pubsub.orphan_leases(id, 'crash', 'killed') from pubsub.processes").await;
 
     let counts = "select event_id, attempt, crashes from pubsub.mailbox order by event_id";
     let counts: Vec<(i64, i32, i32)> = client
@@ -72,21 +72,20 @@ async fn what_a_dead_process_had_promised_not_to_have_begun_is_no_suspect_and_it
 
 #[actix::test]
 async fn the_late_answer_of_a_process_that_was_declared_dead_does_not_count() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
     let finish = Arc::new(Semaphore::new(0));
     let pubsub = {
         let finish = finish.clone();
-        stage
-            .pubsub()
+        db.pubsub()
             .subscribe_fn("slow", move |sms: Delivery<Sms>| {
-                tell.tell((sms.attempt(), sms.token()));
-                let (finish, tell) = (finish.clone(), tell.clone());
+                sender.send((sms.attempt(), sms.token()));
+                let (finish, sender) = (finish.clone(), sender.clone());
                 async move {
                     if sms.attempt() == 1 {
                         assert!(sms.is_current());
                         finish.acquire().await?.forget();
-                        tell.tell((0, sms.token()));
+                        sender.send((0, sms.token()));
                         assert!(!sms.is_current(), "it knows that it is too late");
                         return Err(pubsub::Failure::reject("too late: this must not count"));
                     }
@@ -98,36 +97,32 @@ async fn the_late_answer_of_a_process_that_was_declared_dead_does_not_count() {
             .unwrap()
     };
     pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
-    let (attempt, first) = heard.next().await;
+    let (attempt, first) = received.next().await;
     assert_eq!(attempt, 1);
     // As if it had been silent for too long, to another process's eyes.
-    stage
+    db
         .client
         .batch_execute("select pubsub.orphan_leases(id, 'crash', 'silent') from pubsub.processes; delete from pubsub.processes")
         .await
         .unwrap();
-    let (attempt, second) = heard.next().await;
+    let (attempt, second) = received.next().await;
     assert_eq!(attempt, 2, "the same process has registered again and claims it anew");
     assert!(second > first);
     finish.add_permits(1);
-    assert_eq!(heard.next().await, (0, first));
-    stage.until_settled().await;
+    assert_eq!(received.next().await, (0, first));
+    db.until_settled().await;
     assert!(pubsub.drain(std::time::Duration::from_secs(10)).await);
-    assert_eq!(
-        stage.count("select count(*) from pubsub.dead_letters").await,
-        0,
-        "the late answer was refused"
-    );
+    assert_eq!(db.count("select count(*) from pubsub.dead_letters").await, 0, "the late answer was refused");
 }
 
 #[actix::test]
 async fn a_process_that_was_declared_dead_can_claim_nothing() {
-    let stage = Stage::new().await;
+    let db = TestDatabase::new().await;
     for sql in ["declare_channel('sms')", "subscribe('sms', 'one')", "publish('sms', '{}')"] {
-        stage.client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
+        db.client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
     }
-    let refused = stage.client.query("select * from pubsub.claim(1, 7, 10)", &[]).await.unwrap_err();
+    let refused = db.client.query("select * from pubsub.claim(1, 7, 10)", &[]).await.unwrap_err();
     let refused = refused.as_db_error().unwrap();
     assert_eq!((refused.code().code(), refused.message()), ("PB006", "process 7 is not registered"));
-    assert_eq!(stage.count("select count(*) from pubsub.leases").await, 0);
+    assert_eq!(db.count("select count(*) from pubsub.leases").await, 0);
 }

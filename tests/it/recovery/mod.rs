@@ -6,7 +6,7 @@ mod poison;
 
 use pubsub::testing::{Database, Mode, Server};
 use pubsub::{Delivery, Failure, PubSub, publish, publish_all};
-use pubsub_tests::{DEADLINE, Role, Sms, Stage, Tell, connect, ear, play};
+use pubsub_tests::{ChildProcess, DEADLINE, Sender, Sms, TestDatabase, connect, in_child_process, probe};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,19 +21,19 @@ fn numbered(from: usize, count: usize) -> Vec<Sms> {
 }
 
 /// The processes that are registered, by their ids.
-async fn processes(stage: &Stage) -> Vec<i64> {
+async fn processes(db: &TestDatabase) -> Vec<i64> {
     let ids = "select coalesce(array_agg(id order by id), '{}') from pubsub.processes";
-    stage.client.query_one(ids, &[]).await.unwrap().get(0)
+    db.client.query_one(ids, &[]).await.unwrap().get(0)
 }
 
 /// A process that begins every delivery and finishes none.
 #[actix::test]
-#[ignore = "a role, started by other tests"]
+#[ignore = "runs in a child process of other tests"]
 async fn role_begins_and_never_ends() {
-    let Some((url, tell)) = play() else { return };
+    let Some((url, report)) = in_child_process() else { return };
     let _pubsub = PubSub::builder(url)
         .subscribe_fn("shared", move |sms: Delivery<Sms>| {
-            tell(&sms.msg);
+            report(&sms.msg);
             std::future::pending()
         })
         .start()
@@ -47,48 +47,48 @@ const SILENCE: Duration = Duration::from_secs(3_600);
 
 #[actix::test]
 async fn the_events_of_a_killed_process_run_again_without_waiting_for_its_silence() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let _survivor = stage
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let _survivor = db
         .pubsub()
         .heartbeat(Duration::from_secs(1), SILENCE)
         .subscribe_fn("shared", move |sms: Delivery<Sms>| {
-            tell.tell((sms.msg.clone(), sms.attempt()));
+            sender.send((sms.msg.clone(), sms.attempt()));
             async { Ok(()) }
         })
         .start()
         .await
         .unwrap();
-    let mut role = Role::start("recovery::role_begins_and_never_ends", stage.database.url());
-    stage.until_count("select count(*) from pubsub.processes", 2).await;
+    let mut child = ChildProcess::start("recovery::role_begins_and_never_ends", db.url());
+    db.until_count("select count(*) from pubsub.processes", 2).await;
 
     // Either may claim them: until the role has its share.
     let (mut begun, mut published) = (BTreeSet::new(), 0);
     let until = Instant::now() + DEADLINE;
     while begun.len() < 8 {
         assert!(Instant::now() < until, "the role gets no work");
-        publish_all(&stage.client, &numbered(published, 20)).await.unwrap();
+        publish_all(&db.client, &numbered(published, 20)).await.unwrap();
         published += 20;
-        while let Ok(msg) = tokio::time::timeout(Duration::from_millis(20), role.next()).await {
+        while let Ok(msg) = tokio::time::timeout(Duration::from_millis(20), child.next()).await {
             begun.insert(msg);
         }
     }
-    role.signal("KILL");
-    role.ended().await;
+    child.signal("KILL");
+    child.exited().await;
     while !begun.is_empty() {
-        let (msg, attempt) = heard.next().await;
+        let (msg, attempt) = received.next().await;
         assert!(!begun.remove(&msg) || attempt == 2, "the lost attempt of {msg} counts");
     }
-    stage.until_settled().await;
-    stage.until_count("select count(*) from pubsub.dead_letters", 0).await;
+    db.until_settled().await;
+    db.until_count("select count(*) from pubsub.dead_letters", 0).await;
 }
 
 /// A runtime whose handler tells each delivery's attempt, and finishes with a permit.
-async fn gated(url: &str, tell: Tell<(String, u32)>, gate: Arc<Semaphore>) -> PubSub {
+async fn gated(url: &str, sender: Sender<(String, u32)>, gate: Arc<Semaphore>) -> PubSub {
     let handle = move |sms: Delivery<Sms>| {
-        let (tell, gate) = (tell.clone(), gate.clone());
+        let (sender, gate) = (sender.clone(), gate.clone());
         async move {
-            tell.tell((sms.msg.clone(), sms.attempt()));
+            sender.send((sms.msg.clone(), sms.attempt()));
             gate.acquire().await?.forget();
             Ok(())
         }
@@ -98,14 +98,14 @@ async fn gated(url: &str, tell: Tell<(String, u32)>, gate: Arc<Semaphore>) -> Pu
 
 #[actix::test]
 async fn a_process_whose_session_is_cut_again_and_again_keeps_its_leases() {
-    let stage = Stage::new().await;
-    let ((tell, mut heard), gate) = (ear(), Arc::new(Semaphore::new(0)));
-    let first = gated(stage.database.url(), tell.clone(), gate.clone()).await;
+    let db = TestDatabase::new().await;
+    let ((sender, mut received), gate) = (probe(), Arc::new(Semaphore::new(0)));
+    let first = gated(db.url(), sender.clone(), gate.clone()).await;
     pubsub::publish(&first, &Sms::new("long")).await.unwrap();
-    assert_eq!(heard.next().await, ("long".into(), 1));
-    let victim = processes(&stage).await[0];
-    let _looker = gated(stage.database.url(), tell, gate.clone()).await;
-    let both = processes(&stage).await;
+    assert_eq!(received.next().await, ("long".into(), 1));
+    let victim = processes(&db).await[0];
+    let _looker = gated(db.url(), sender, gate.clone()).await;
+    let both = processes(&db).await;
 
     // For several times the grace, soon after each return.
     let cutting = Instant::now();
@@ -114,17 +114,17 @@ async fn a_process_whose_session_is_cut_again_and_again_keeps_its_leases() {
         assert!(cutting.elapsed() < DEADLINE, "only {cuts} cuts");
         let cut = "select session_pid, pg_terminate_backend(session_pid) from pubsub.processes \
                    where id = $1 and session_pid <> $2";
-        if let Some(row) = stage.client.query_opt(cut, &[&victim, &last]).await.unwrap() {
+        if let Some(row) = db.client.query_opt(cut, &[&victim, &last]).await.unwrap() {
             last = row.get::<_, i32>(0);
             cuts += 1;
             tokio::time::sleep(BETWEEN_CUTS.mul_f64(fastrand::f64())).await;
         }
-        assert_eq!(processes(&stage).await, both, "after {cuts} cuts somebody was declared dead");
+        assert_eq!(processes(&db).await, both, "after {cuts} cuts somebody was declared dead");
     }
     gate.add_permits(100);
-    stage.until_settled().await;
-    assert_eq!(heard.rest(), [], "it ran once");
-    assert_eq!(processes(&stage).await, both);
+    db.until_settled().await;
+    assert_eq!(received.rest(), [], "it ran once");
+    assert_eq!(processes(&db).await, both);
 }
 
 /// Two processes with handlers at work, and a restart of their server that is over before the handlers are. Returns what
@@ -132,39 +132,38 @@ async fn a_process_whose_session_is_cut_again_and_again_keeps_its_leases() {
 async fn restarted_under(mode: Mode) -> Vec<(String, u32)> {
     let mut server = tokio::task::spawn_blocking(Server::start).await.unwrap().unwrap();
     let database = Database::create_on(&server.url("postgres")).await.unwrap();
-    let mut stage = Stage { client: connect(database.url()).await, database };
-    let ((tell, mut heard), gate) = (ear(), Arc::new(Semaphore::new(0)));
-    let _first = gated(stage.database.url(), tell.clone(), gate.clone()).await;
-    let _second = gated(stage.database.url(), tell, gate.clone()).await;
+    let mut db = TestDatabase { client: connect(database.url()).await, database };
+    let ((sender, mut received), gate) = (probe(), Arc::new(Semaphore::new(0)));
+    let _first = gated(db.url(), sender.clone(), gate.clone()).await;
+    let _second = gated(db.url(), sender, gate.clone()).await;
     // As much as two handlers hold.
-    publish_all(&stage.client, &numbered(0, 24)).await.unwrap();
-    let mut ran = heard.take(24).await;
+    publish_all(&db.client, &numbered(0, 24)).await.unwrap();
+    let mut ran = received.take(24).await;
     let holders = "select count(distinct process) from pubsub.leases";
-    assert!(stage.count(holders).await >= 1);
-    let both = processes(&stage).await;
+    assert!(db.count(holders).await >= 1);
+    let both = processes(&db).await;
 
     let server = tokio::task::spawn_blocking(move || server.restart(mode).map(|()| server));
     let _server = server.await.unwrap().unwrap();
-    stage.client = connect(stage.database.url()).await;
+    db.client = connect(db.url()).await;
     // Long enough for each to miss the other.
-    stage
-        .until_count(
-            "select count(*) from pubsub.processes where beat_at > pg_postmaster_start_time() + interval '2 s'",
-            2,
-        )
-        .await;
-    assert_eq!(processes(&stage).await, both, "nobody was declared dead");
+    db.until_count(
+        "select count(*) from pubsub.processes where beat_at > pg_postmaster_start_time() + interval '2 s'",
+        2,
+    )
+    .await;
+    assert_eq!(processes(&db).await, both, "nobody was declared dead");
     let crashes = "select (select count(*) from pubsub.mailbox where crashes > 0) \
                         + (select count(*) from pubsub.dead_letters)";
-    assert_eq!(stage.count(crashes).await, 0);
+    assert_eq!(db.count(crashes).await, 0);
     gate.add_permits(1_000);
-    publish(&stage.client, &Sms::new("afterwards")).await.unwrap();
+    publish(&db.client, &Sms::new("afterwards")).await.unwrap();
     while !ran.iter().any(|(msg, _)| msg == "afterwards") {
-        ran.push(heard.next().await);
+        ran.push(received.next().await);
     }
-    stage.until_settled().await;
-    assert_eq!(processes(&stage).await, both, "nobody was declared dead");
-    ran.extend(heard.rest());
+    db.until_settled().await;
+    assert_eq!(processes(&db).await, both, "nobody was declared dead");
+    ran.extend(received.rest());
     ran
 }
 
@@ -185,13 +184,13 @@ async fn a_crash_of_the_server_does_not_make_living_processes_look_dead() {
 
 /// A process that answers one delivery when its work is done, and another when it learns that it is too late.
 #[actix::test]
-#[ignore = "a role, started by other tests"]
+#[ignore = "runs in a child process of other tests"]
 async fn role_answers_late() {
-    let Some((url, tell)) = play() else { return };
+    let Some((url, report)) = in_child_process() else { return };
     let handle = move |sms: Delivery<Sms>| {
-        let tell = tell.clone();
+        let report = report.clone();
         async move {
-            tell(&format!("begins {}", sms.msg));
+            report(&format!("begins {}", sms.msg));
             let begun = Instant::now();
             if sms.msg == "watches" {
                 while sms.is_current() {
@@ -202,7 +201,7 @@ async fn role_answers_late() {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
             }
-            tell(&format!("answers {}", sms.msg));
+            report(&format!("answers {}", sms.msg));
             Ok(())
         }
     };
@@ -212,28 +211,28 @@ async fn role_answers_late() {
 
 #[actix::test]
 async fn a_frozen_process_is_taken_over_from_its_late_answers_are_refused_and_it_is_told() {
-    let stage = Stage::new().await;
+    let db = TestDatabase::new().await;
     // Subscribed before anybody publishes; the survivor comes when the role has both.
     let pubsub =
-        stage.pubsub().subscribe_fn("shared", |_: Delivery<Sms>| async { Ok(()) }).start().await.unwrap();
+        db.pubsub().subscribe_fn("shared", |_: Delivery<Sms>| async { Ok(()) }).start().await.unwrap();
     assert!(pubsub.drain(DEADLINE).await);
-    let role = Role::start("recovery::role_answers_late", stage.database.url());
-    stage.until_count("select count(*) from pubsub.processes", 1).await;
-    publish_all(&stage.client, &[Sms::new("works"), Sms::new("watches")]).await.unwrap();
-    let begun = BTreeSet::from([role.next().await, role.next().await]);
+    let child = ChildProcess::start("recovery::role_answers_late", db.url());
+    db.until_count("select count(*) from pubsub.processes", 1).await;
+    publish_all(&db.client, &[Sms::new("works"), Sms::new("watches")]).await.unwrap();
+    let begun = BTreeSet::from([child.next().await, child.next().await]);
     assert_eq!(begun, BTreeSet::from(["begins works".into(), "begins watches".into()]));
-    role.signal("STOP");
+    child.signal("STOP");
     let stopped = Instant::now();
-    let frozen = processes(&stage).await[0];
+    let frozen = processes(&db).await[0];
 
-    let ((tell, mut heard), gate) = (ear(), Arc::new(Semaphore::new(0)));
+    let ((sender, mut received), gate) = (probe(), Arc::new(Semaphore::new(0)));
     let permits = gate.clone();
-    let _survivor = stage
+    let _survivor = db
         .pubsub()
         .subscribe_fn("shared", move |sms: Delivery<Sms>| {
-            let (tell, gate) = (tell.clone(), permits.clone());
+            let (sender, gate) = (sender.clone(), permits.clone());
             async move {
-                tell.tell((sms.msg.clone(), sms.attempt()));
+                sender.send((sms.msg.clone(), sms.attempt()));
                 gate.acquire().await?.forget();
                 // A late answer that was taken for this one's would make this refusal count for nothing.
                 Err(Failure::reject("by the survivor"))
@@ -242,19 +241,19 @@ async fn a_frozen_process_is_taken_over_from_its_late_answers_are_refused_and_it
         .start()
         .await
         .unwrap();
-    let again = BTreeSet::from([heard.next().await, heard.next().await]);
+    let again = BTreeSet::from([received.next().await, received.next().await]);
     assert_eq!(again, BTreeSet::from([("works".into(), 2), ("watches".into(), 2)]));
     assert!(stopped.elapsed() < Duration::from_secs(10), "took {:?}", stopped.elapsed());
 
-    role.signal("CONT");
-    let answered = BTreeSet::from([role.next().await, role.next().await]);
+    child.signal("CONT");
+    let answered = BTreeSet::from([child.next().await, child.next().await]);
     assert_eq!(answered, BTreeSet::from(["answers works".into(), "answers watches".into()]));
     // Back under another name, having forgotten what it held under the old one.
-    stage.until_count("select count(*) from pubsub.processes", 2).await;
-    assert!(!processes(&stage).await.contains(&frozen));
-    assert_eq!(stage.count("select count(*) from pubsub.mailbox where token is not null").await, 2);
+    db.until_count("select count(*) from pubsub.processes", 2).await;
+    assert!(!processes(&db).await.contains(&frozen));
+    assert_eq!(db.count("select count(*) from pubsub.mailbox where token is not null").await, 2);
     gate.add_permits(2);
-    stage.until_count("select count(*) from pubsub.dead_letters where reason = 'rejected'", 2).await;
-    stage.until_settled().await;
-    assert_eq!(heard.rest(), [], "nothing ran a third time");
+    db.until_count("select count(*) from pubsub.dead_letters where reason = 'rejected'", 2).await;
+    db.until_settled().await;
+    assert_eq!(received.rest(), [], "nothing ran a third time");
 }

@@ -1,7 +1,7 @@
 //! Events that kill: their process, or its handler. Each is given up after three times, and nothing else is.
 
 use pubsub::{Delivery, PubSub, publish_all};
-use pubsub_tests::{DEADLINE, Role, Sms, Stage, connect, ear, play};
+use pubsub_tests::{ChildProcess, DEADLINE, Sms, TestDatabase, connect, in_child_process, probe};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,9 @@ const PROCESSES: usize = 3;
 
 /// A process that a poison kills, and that keeps a book of everything else.
 #[actix::test]
-#[ignore = "a role, started by other tests"]
+#[ignore = "runs in a child process of other tests"]
 async fn role_dies_of_poison() {
-    let Some((url, _)) = play() else { return };
+    let Some((url, _)) = in_child_process() else { return };
     let client = std::sync::Arc::new(connect(&url).await);
     let handle = move |sms: Delivery<Sms>| {
         let client = client.clone();
@@ -39,20 +39,20 @@ async fn role_dies_of_poison() {
 #[actix::test]
 async fn a_poison_kills_three_processes_and_nothing_else_is_given_up() {
     let (count, one_in) = dose();
-    let stage = Stage::new().await;
-    stage.client.batch_execute("create table book (msg text not null)").await.unwrap();
+    let db = TestDatabase::new().await;
+    db.client.batch_execute("create table book (msg text not null)").await.unwrap();
     let pubsub =
-        stage.pubsub().subscribe_fn("shared", |_: Delivery<Sms>| async { Ok(()) }).start().await.unwrap();
+        db.pubsub().subscribe_fn("shared", |_: Delivery<Sms>| async { Ok(()) }).start().await.unwrap();
     assert!(pubsub.drain(DEADLINE).await);
     let is_poison = |n: &usize| n % one_in == one_in / 2;
     let poisons = (0..count).filter(is_poison).count();
     let events: Vec<Sms> = (0..count)
         .map(|n| Sms::new(if is_poison(&n) { format!("poison {n}") } else { n.to_string() }))
         .collect();
-    publish_all(&stage.client, &events).await.unwrap();
+    publish_all(&db.client, &events).await.unwrap();
 
-    let start = || Role::start("recovery::poison::role_dies_of_poison", stage.database.url());
-    let mut roles: Vec<Role> = (0..PROCESSES).map(|_| start()).collect();
+    let start = || ChildProcess::start("recovery::poison::role_dies_of_poison", db.url());
+    let mut children: Vec<ChildProcess> = (0..PROCESSES).map(|_| start()).collect();
     let mut deaths = 0;
     let mut until = Instant::now() + DEADLINE;
     let dead = "select count(*) from pubsub.dead_letters";
@@ -60,39 +60,39 @@ async fn a_poison_kills_three_processes_and_nothing_else_is_given_up() {
         "select {} - (select count(distinct msg) from book) - ({dead}) + (select count(*) from pubsub.mailbox)",
         events.len()
     );
-    while stage.count(&open).await > 0 {
-        for role in &mut roles {
-            if tokio::time::timeout(Duration::from_millis(10), role.ended()).await.is_ok() {
-                *role = start();
+    while db.count(&open).await > 0 {
+        for child in &mut children {
+            if tokio::time::timeout(Duration::from_millis(10), child.exited()).await.is_ok() {
+                *child = start();
                 deaths += 1;
                 // Between two deaths, not for all of them.
                 until = Instant::now() + DEADLINE;
             }
         }
-        assert!(Instant::now() < until, "after {deaths} deaths: {} open", stage.count(&open).await);
+        assert!(Instant::now() < until, "after {deaths} deaths: {} open", db.count(&open).await);
     }
-    stage.until_settled().await;
+    db.until_settled().await;
 
     assert!(deaths <= 3 * poisons, "{deaths} deaths of {poisons} poisons");
-    assert_eq!(stage.count("select count(distinct msg) from book").await as usize, count - poisons);
-    assert_eq!(stage.count(dead).await as usize, poisons);
+    assert_eq!(db.count("select count(distinct msg) from book").await as usize, count - poisons);
+    assert_eq!(db.count(dead).await as usize, poisons);
     let crashed = format!(
         "{dead} where reason = 'crashed' and crashes = 3 and attempt = 3 and payload ->> 'msg' like 'poison %'"
     );
-    assert_eq!(stage.count(&crashed).await as usize, poisons);
+    assert_eq!(db.count(&crashed).await as usize, poisons);
 }
 
 #[actix::test]
 async fn an_event_that_panics_its_handler_three_times_is_a_dead_letter_and_its_neighbours_are_handled() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let pubsub = stage
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let pubsub = db
         .pubsub()
         .subscribe_fn("one", move |sms: Delivery<Sms>| {
-            let tell = tell.clone();
+            let sender = sender.clone();
             async move {
                 assert!(sms.msg != "panic", "the handler broke");
-                tell.tell(sms.msg.clone());
+                sender.send(sms.msg.clone());
                 Ok(())
             }
         })
@@ -101,14 +101,14 @@ async fn an_event_that_panics_its_handler_three_times_is_a_dead_letter_and_its_n
         .unwrap();
     let mut events: Vec<Sms> = (0..20).map(|n| Sms::new(n.to_string())).collect();
     events.insert(10, Sms::new("panic"));
-    publish_all(&stage.client, &events).await.unwrap();
+    publish_all(&db.client, &events).await.unwrap();
 
     let panicked =
         "select count(*) from pubsub.dead_letters where reason = 'panicked' and panics = 3 and crashes = 0";
-    stage.until_count(panicked, 1).await;
-    stage.until_settled().await;
-    assert_eq!(stage.count("select count(*) from pubsub.dead_letters").await, 1);
+    db.until_count(panicked, 1).await;
+    db.until_settled().await;
+    assert_eq!(db.count("select count(*) from pubsub.dead_letters").await, 1);
     assert_eq!(pubsub.handlers()[0].dead, 1);
-    let handled: BTreeSet<String> = heard.rest().into_iter().collect();
+    let handled: BTreeSet<String> = received.rest().into_iter().collect();
     assert_eq!(handled, (0..20).map(|n| n.to_string()).collect());
 }

@@ -1,7 +1,9 @@
 //! Whatever a log was doing when it was dumped, every subscription goes on where it was.
 
 use pubsub::testing::Server;
-use pubsub_tests::{ByHand, connect, dump, go_home, old_server, publish_each, restore};
+use pubsub_tests::{
+    SqlSubscriber, connect, dump, publish_each, rebase_if_needed, restore, server_with_high_xids,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,7 +62,7 @@ impl World {
     }
 
     async fn claim(&mut self, name: &'static str, batch: i32) {
-        let subscriber = ByHand::register(&self.client, name).await.unwrap();
+        let subscriber = SqlSubscriber::register(&self.client, name).await.unwrap();
         let claimed = subscriber.claim(batch).await.unwrap();
         let Some(first) = claimed.first() else { return };
         assert!(subscriber.settle(first.token).await.unwrap());
@@ -76,7 +78,7 @@ impl World {
     async fn drain(&self) -> BTreeMap<&'static str, Vec<i64>> {
         let mut read = BTreeMap::new();
         for name in [&STEADY[..], &MOVED].concat() {
-            let subscriber = ByHand::register(&self.client, name).await.unwrap();
+            let subscriber = SqlSubscriber::register(&self.client, name).await.unwrap();
             let mut ids = subscriber.drain(3).await.unwrap();
             ids.sort_unstable();
             read.insert(name, ids);
@@ -91,9 +93,9 @@ async fn restored_again_and_again_every_subscription_goes_on_exactly_where_it_wa
         std::env::var("PUBSUB_STRESS_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     println!("PUBSUB_STRESS_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let (mut server, client) = old_server().await;
+    let (mut server, client) = server_with_high_xids().await;
     for name in [&STEADY[..], &MOVED].concat() {
-        ByHand::register(&client, name).await.unwrap();
+        SqlSubscriber::register(&client, name).await.unwrap();
     }
     let mut world = World::on(&server.url("postgres")).await;
     // The second and the third have transaction ids that the one before has had too.
@@ -115,7 +117,7 @@ async fn restored_again_and_again_every_subscription_goes_on_exactly_where_it_wa
         connect(&go_on).await.batch_execute("create database look").await.unwrap();
         restore(&dump, &fresh, "look");
         restore(&dump, &fresh, "postgres");
-        let exact = go_home(&look).await;
+        let exact = rebase_if_needed(&look).await;
         let found = World::on(&look).await.drain().await;
         if exact {
             assert_eq!(found, expected, "what the dump had not read");
@@ -126,7 +128,7 @@ async fn restored_again_and_again_every_subscription_goes_on_exactly_where_it_wa
             }
         }
 
-        assert_eq!(go_home(&go_on).await, exact);
+        assert_eq!(rebase_if_needed(&go_on).await, exact);
         let mut given = world.given;
         for (name, given) in &mut given {
             given.retain(|id| !found[name].contains(id));
@@ -143,7 +145,7 @@ fn load(url: String, subscription: Option<&'static str>, stop: Arc<AtomicBool>) 
         let mut client = connect(&url).await;
         let claim = match subscription {
             Some(name) => {
-                let subscriber = ByHand::register(&client, name).await.unwrap();
+                let subscriber = SqlSubscriber::register(&client, name).await.unwrap();
                 format!(
                     "insert into public.given select {0}, c.id from pubsub.claim({0}, {1}, 20) c",
                     subscriber.subscription, subscriber.process
@@ -165,10 +167,10 @@ fn load(url: String, subscription: Option<&'static str>, stop: Arc<AtomicBool>) 
 
 #[actix::test]
 async fn a_log_that_was_dumped_under_load_is_restored_without_a_gap() {
-    let (old, client) = old_server().await;
+    let (old, client) = server_with_high_xids().await;
     client.batch_execute("create table public.given (subscription integer, id bigint)").await.unwrap();
     for name in ["one", "two"] {
-        ByHand::register(&client, name).await.unwrap();
+        SqlSubscriber::register(&client, name).await.unwrap();
     }
     let stop = Arc::new(AtomicBool::new(false));
     let roles = [None, None, None, Some("one"), Some("one"), Some("two")];
@@ -186,10 +188,10 @@ async fn a_log_that_was_dumped_under_load_is_restored_without_a_gap() {
     }
     restore(&dumped, &fresh, "postgres");
 
-    let exact = go_home(&fresh.url("postgres")).await;
+    let exact = rebase_if_needed(&fresh.url("postgres")).await;
     let client = connect(&fresh.url("postgres")).await;
     for name in ["one", "two"] {
-        let subscriber = ByHand::register(&client, name).await.unwrap();
+        let subscriber = SqlSubscriber::register(&client, name).await.unwrap();
         let events = |sql: &'static str| client.query(sql, &[]);
         let all = ids(&events("select id, 0 from pubsub.db_events").await.unwrap(), 0);
         let given =

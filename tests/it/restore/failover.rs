@@ -3,7 +3,7 @@
 
 use pubsub::testing::{Mode, Options, Server};
 use pubsub::{Delivery, PubSub};
-use pubsub_tests::{ByHand, Heard, Sms, connect, ear, migrated, publish_each, until};
+use pubsub_tests::{Received, Sms, SqlSubscriber, connect, migrated, probe, publish_each, until};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -53,10 +53,10 @@ impl Pair {
     }
 }
 
-async fn hear(url: &str, subscription: &str, gate: Arc<Semaphore>) -> (PubSub, Heard<i64>) {
-    let (tell, heard) = ear();
+async fn receive(url: &str, subscription: &str, gate: Arc<Semaphore>) -> (PubSub, Received<i64>) {
+    let (sender, received) = probe();
     let handler = move |sms: Delivery<Sms>| {
-        tell.tell(sms.event_id().0);
+        sender.send(sms.event_id().0);
         let gate = Arc::clone(&gate);
         async move {
             gate.acquire().await?.forget();
@@ -70,7 +70,7 @@ async fn hear(url: &str, subscription: &str, gate: Arc<Semaphore>) -> (PubSub, H
         .start()
         .await
         .unwrap();
-    (pubsub, heard)
+    (pubsub, received)
 }
 
 fn open() -> Arc<Semaphore> {
@@ -83,13 +83,13 @@ const SETTLED: &str =
 #[actix::test]
 async fn after_a_lagging_standby_was_promoted_no_event_is_skipped_although_its_ids_were_used_before() {
     let mut pair = Pair::start().await;
-    let (_pubsub, mut heard) = hear(&pair.url(), "one", open()).await;
+    let (_pubsub, mut received) = receive(&pair.url(), "one", open()).await;
     let before = publish_each(&pair.client, 5).await;
-    assert_eq!(heard.take_sorted(5).await, before);
+    assert_eq!(received.take_sorted(5).await, before);
     until(&pair.client, SETTLED).await;
     pair.part().await;
     let lost = publish_each(&pair.client, 100).await;
-    assert_eq!(heard.take_sorted(100).await, lost);
+    assert_eq!(received.take_sorted(100).await, lost);
     let snapshot = "select pg_snapshot_xmax(pg_current_snapshot())::text::bigint";
     let reached: i64 = pair.client.query_one(snapshot, &[]).await.unwrap().get(0);
 
@@ -98,9 +98,9 @@ async fn after_a_lagging_standby_was_promoted_no_event_is_skipped_although_its_i
     assert!(after.iter().any(|id| lost.contains(id)), "ids are given again");
     let back: i64 = client.query_one(snapshot, &[]).await.unwrap().get(0);
     assert!(back < reached, "and so are transaction ids");
-    assert_eq!(heard.take_sorted(50).await, after);
+    assert_eq!(received.take_sorted(50).await, after);
     until(&client, SETTLED).await;
-    assert!(heard.rest().is_empty());
+    assert!(received.rest().is_empty());
     until(&client, "select timeline = 2 from pubsub.home").await;
 }
 
@@ -108,9 +108,9 @@ async fn after_a_lagging_standby_was_promoted_no_event_is_skipped_although_its_i
 async fn what_a_process_had_settled_only_before_a_failover_runs_again() {
     let mut pair = Pair::start().await;
     let gate = Arc::new(Semaphore::new(0));
-    let (_pubsub, mut heard) = hear(&pair.url(), "one", Arc::clone(&gate)).await;
+    let (_pubsub, mut received) = receive(&pair.url(), "one", Arc::clone(&gate)).await;
     let ids = publish_each(&pair.client, 3).await;
-    assert_eq!(heard.take_sorted(3).await, ids);
+    assert_eq!(received.take_sorted(3).await, ids);
     until(&pair.client, "select sum(cardinality(event_ids)) = 3 from pubsub.leases").await;
     pair.part().await;
     gate.add_permits(Semaphore::MAX_PERMITS);
@@ -119,7 +119,7 @@ async fn what_a_process_had_settled_only_before_a_failover_runs_again() {
     let client = pair.fail_over().await;
     until(&client, "select sum(cardinality(event_ids)) = 3 or count(*) = 0 from pubsub.leases").await;
     // The standby knows the leases, not that they were settled; and the process that holds them lives.
-    assert_eq!(heard.take_sorted(3).await, ids);
+    assert_eq!(received.take_sorted(3).await, ids);
     until(&client, SETTLED).await;
 }
 
@@ -127,9 +127,9 @@ async fn what_a_process_had_settled_only_before_a_failover_runs_again() {
 async fn a_lease_that_the_server_has_not_forgotten_and_its_process_has_is_given_back() {
     let server = Server::start().unwrap();
     let client = migrated(&server).await;
-    let (_pubsub, mut heard) = hear(&server.url("postgres"), "one", open()).await;
+    let (_pubsub, mut received) = receive(&server.url("postgres"), "one", open()).await;
     let ids = publish_each(&client, 1).await;
-    assert_eq!(heard.take(1).await, ids);
+    assert_eq!(received.take(1).await, ids);
     until(&client, SETTLED).await;
     // As after a failover: the settlement is undone, and the life is another one.
     let undone = "insert into pubsub.leases (subscription, lane, process, event_ids, from_mailbox)
@@ -138,24 +138,24 @@ async fn a_lease_that_the_server_has_not_forgotten_and_its_process_has_is_given_
     client.batch_execute("delete from pubsub.lives").await.unwrap();
     let cut = "select pg_terminate_backend(session_pid) from pubsub.processes";
     client.batch_execute(cut).await.unwrap();
-    assert_eq!(heard.take(1).await, ids);
+    assert_eq!(received.take(1).await, ids);
     until(&client, SETTLED).await;
 }
 
 #[actix::test]
 async fn a_process_that_only_the_dead_primary_knew_registers_again() {
     let mut pair = Pair::start().await;
-    ByHand::register(&pair.client, "one").await.unwrap();
+    SqlSubscriber::register(&pair.client, "one").await.unwrap();
     pair.part().await;
-    let (_pubsub, mut heard) = hear(&pair.url(), "one", open()).await;
+    let (_pubsub, mut received) = receive(&pair.url(), "one", open()).await;
     let lost = publish_each(&pair.client, 3).await;
-    assert_eq!(heard.take_sorted(3).await, lost);
+    assert_eq!(received.take_sorted(3).await, lost);
 
     let client = pair.fail_over().await;
     // Before it is back, others begin.
-    let other = ByHand::register(&client, "two").await.unwrap();
+    let other = SqlSubscriber::register(&client, "two").await.unwrap();
     let after = publish_each(&client, 5).await;
-    assert_eq!(heard.take_sorted(5).await, after);
+    assert_eq!(received.take_sorted(5).await, after);
     until(&client, SETTLED).await;
     assert_eq!(other.drain(10).await.unwrap(), after);
 }
@@ -163,22 +163,22 @@ async fn a_process_that_only_the_dead_primary_knew_registers_again() {
 #[actix::test]
 async fn no_number_that_stands_for_somebody_is_given_again_after_a_failover() {
     let mut pair = Pair::start().await;
-    let one = ByHand::register(&pair.client, "one").await.unwrap();
+    let one = SqlSubscriber::register(&pair.client, "one").await.unwrap();
     pair.part().await;
     publish_each(&pair.client, 100).await;
     let (mut tokens, mut processes) = (Vec::new(), vec![one.process]);
     while let Some(event) = one.claim(1).await.unwrap().first() {
         tokens.push(event.token);
-        processes.push(ByHand::register(&pair.client, "one").await.unwrap().process);
+        processes.push(SqlSubscriber::register(&pair.client, "one").await.unwrap().process);
     }
     let mut lost = Vec::new();
     for n in 0..40 {
-        lost.push(ByHand::register(&pair.client, &format!("lost-{n}")).await.unwrap().subscription);
+        lost.push(SqlSubscriber::register(&pair.client, &format!("lost-{n}")).await.unwrap().subscription);
     }
     let (process, subscription) = (one.process, one.subscription);
 
     let client = pair.fail_over().await;
-    let other = ByHand::register(&client, "other").await.unwrap();
+    let other = SqlSubscriber::register(&client, "other").await.unwrap();
     assert!(!lost.contains(&other.subscription), "whoever runs a lost one must not get the other's events");
     assert!(
         processes.iter().all(|&process| process < other.process),
@@ -211,7 +211,7 @@ async fn no_token_is_given_again_after_a_crash_that_forgot_its_claim() {
     let mut claimed = 0;
     for _ in 0..3 {
         let client = connect(&url).await;
-        let one = ByHand::register(&client, "one").await.unwrap();
+        let one = SqlSubscriber::register(&client, "one").await.unwrap();
         publish_each(&client, 40).await;
         client.batch_execute("set synchronous_commit = off").await.unwrap();
         // A sequence writes down where it is at every 32nd number. The crash comes right after that.

@@ -7,36 +7,36 @@ mod pg_upgrade;
 use pubsub::testing::{Mode, Server};
 use pubsub::{Error, Seek, rebase};
 use pubsub_tests::{
-    ByHand, Sms, connect, dump, dump_and_restore, go_home, hear_ids, migrated, old_server, publish_each,
-    restore, restore_section, until,
+    Sms, SqlSubscriber, connect, dump, dump_and_restore, migrated, publish_each, rebase_if_needed,
+    receive_ids, restore, restore_section, server_with_high_xids, until,
 };
 
 const PUBLISH: &str = "select pubsub.publish('sms', '{}')";
 
 #[actix::test]
 async fn a_restored_database_is_rebased_when_the_runtime_starts() {
-    let (old, client) = old_server().await;
-    let one = ByHand::register(&client, "one").await.unwrap();
+    let (old, client) = server_with_high_xids().await;
+    let one = SqlSubscriber::register(&client, "one").await.unwrap();
     publish_each(&client, 5).await;
     one.drain(10).await.unwrap();
     let pending = publish_each(&client, 5).await;
     let fresh = Server::start().unwrap();
     dump_and_restore(&old, &fresh);
 
-    let (pubsub, mut heard) = hear_ids(&fresh.url("postgres")).await.unwrap();
-    assert_eq!(heard.take_sorted(5).await, pending);
+    let (pubsub, mut received) = receive_ids(&fresh.url("postgres")).await.unwrap();
+    assert_eq!(received.take_sorted(5).await, pending);
     let new = pubsub::publish(&pubsub, &Sms::new("new")).await.unwrap();
-    assert_eq!(heard.next().await, new.0);
+    assert_eq!(received.next().await, new.0);
     // And the old ones can still be read again, although their transaction ids mean nothing here.
     let sought = pubsub.seek::<Sms>("one", Seek::Beginning).await.unwrap();
     assert_eq!((sought.replayed, sought.skipped), (11, 0));
-    assert_eq!(heard.take(11).await.len(), 11);
+    assert_eq!(received.take(11).await.len(), 11);
 }
 
 #[actix::test]
 async fn what_was_published_before_a_restored_database_was_rebased_is_delivered_too() {
-    let (old, client) = old_server().await;
-    let one = ByHand::register(&client, "one").await.unwrap();
+    let (old, client) = server_with_high_xids().await;
+    let one = SqlSubscriber::register(&client, "one").await.unwrap();
     publish_each(&client, 5).await;
     assert_eq!(one.drain(10).await.unwrap().len(), 5);
     let pending = publish_each(&client, 5).await;
@@ -46,40 +46,40 @@ async fn what_was_published_before_a_restored_database_was_rebased_is_delivered_
     let since = publish_each(&client, 5).await;
 
     // In the eyes of the old cursor they have been read long ago.
-    let refused = hear_ids(&fresh.url("postgres")).await.map(drop).unwrap_err();
+    let refused = receive_ids(&fresh.url("postgres")).await.map(drop).unwrap_err();
     assert!(matches!(refused, Error::Moved { .. }), "{refused:?}");
     assert!(refused.to_string().contains("Run pubsub::rebase, or \"select pubsub.rebase()\""), "{refused}");
-    let by_hand = ByHand::register(&client, "one").await.unwrap_err();
+    let by_hand = SqlSubscriber::register(&client, "one").await.unwrap_err();
     assert_eq!(by_hand.code().unwrap().code(), "PB005");
     let claim = "select * from pubsub.claim(1, 1, 10)";
     assert_eq!(client.batch_execute(claim).await.unwrap_err().code().unwrap().code(), "PB005");
 
     assert_eq!(rebase(&fresh.url("postgres")).await.unwrap(), 1);
-    let (_pubsub, mut heard) = hear_ids(&fresh.url("postgres")).await.unwrap();
-    assert_eq!(heard.take_sorted(10).await, [pending, since].concat());
-    assert!(heard.rest().is_empty());
+    let (_pubsub, mut received) = receive_ids(&fresh.url("postgres")).await.unwrap();
+    assert_eq!(received.take_sorted(10).await, [pending, since].concat());
+    assert!(received.rest().is_empty());
     // Safe to repeat.
     assert_eq!(rebase(&fresh.url("postgres")).await.unwrap(), 1);
     publish_each(&client, 1).await;
-    heard.next().await;
-    assert!(heard.rest().is_empty(), "nothing comes again");
+    received.next().await;
+    assert!(received.rest().is_empty(), "nothing comes again");
 }
 
 #[actix::test]
 async fn a_process_that_meets_a_restored_database_when_it_reconnects_notices_and_goes_on() {
-    let (mut old, client) = old_server().await;
+    let (mut old, client) = server_with_high_xids().await;
     let mut fresh = Server::start().unwrap();
     let database = fresh.url("postgres");
     let hosts = format!("postgres://postgres@127.0.0.1:{},127.0.0.1:{}/postgres", old.port(), fresh.port());
     fresh.stop(Mode::Fast).unwrap();
-    let (_pubsub, mut heard) = hear_ids(&hosts).await.unwrap();
+    let (_pubsub, mut received) = receive_ids(&hosts).await.unwrap();
     let first = publish_each(&client, 3).await;
-    assert_eq!(heard.take_sorted(3).await, first);
+    assert_eq!(received.take_sorted(3).await, first);
 
     until(&client, "select not exists (select from pubsub.leases)").await;
     let dump = dump(&old, &fresh);
     let lost = publish_each(&client, 100).await;
-    assert_eq!(heard.take_sorted(100).await, lost);
+    assert_eq!(received.take_sorted(100).await, lost);
     old.stop(Mode::Immediate).unwrap();
     fresh.start_again().unwrap();
     // Beside, and renamed: the process tries to connect all the time.
@@ -92,8 +92,8 @@ async fn a_process_that_meets_a_restored_database_when_it_reconnects_notices_and
     let client = connect(&database).await;
     let again = publish_each(&client, 3).await;
     assert!(again.iter().all(|id| lost.contains(id)), "the ids of lost events are given again");
-    go_home(&database).await;
-    assert_eq!(heard.take_sorted(3).await, again);
+    rebase_if_needed(&database).await;
+    assert_eq!(received.take_sorted(3).await, again);
     let beats =
         "select count(*) = 1 from pubsub.processes where beat_at > clock_timestamp() - interval '5 s'";
     until(&client, beats).await;
@@ -104,14 +104,14 @@ async fn an_old_event_is_no_straggler_of_the_new_cluster() {
     // Both clusters are fresh: most transaction ids of the one have been those of an event of the other.
     let old = Server::start().unwrap();
     let client = migrated(&old).await;
-    let one = ByHand::register(&client, "one").await.unwrap();
+    let one = SqlSubscriber::register(&client, "one").await.unwrap();
     publish_each(&client, 3000).await;
     one.drain(500).await.unwrap();
     let fresh = Server::start().unwrap();
     dump_and_restore(&old, &fresh);
     let client = connect(&fresh.url("postgres")).await;
     let mut long = connect(&fresh.url("postgres")).await;
-    let one = ByHand::register(&client, "one").await.unwrap();
+    let one = SqlSubscriber::register(&client, "one").await.unwrap();
     let mut collisions = 0;
     for _ in 0..50 {
         let in_flight = long.transaction().await.unwrap();
@@ -128,8 +128,8 @@ async fn an_old_event_is_no_straggler_of_the_new_cluster() {
 
 #[actix::test]
 async fn a_rebase_waits_for_those_who_publish() {
-    let (old, client) = old_server().await;
-    let one = ByHand::register(&client, "one").await.unwrap();
+    let (old, client) = server_with_high_xids().await;
+    let one = SqlSubscriber::register(&client, "one").await.unwrap();
     let mut other = connect(&old.url("postgres")).await;
     let in_flight = other.transaction().await.unwrap();
     let late: i64 = in_flight.query_one(PUBLISH, &[]).await.unwrap().get(0);
@@ -145,23 +145,23 @@ async fn a_rebase_waits_for_those_who_publish() {
 
 #[actix::test]
 async fn a_subscription_that_was_moved_beyond_the_end_of_the_log_is_given_what_came_since() {
-    let (old, client) = old_server().await;
-    let one = ByHand::register(&client, "one").await.unwrap();
+    let (old, client) = server_with_high_xids().await;
+    let one = SqlSubscriber::register(&client, "one").await.unwrap();
     publish_each(&client, 5).await;
     client.batch_execute("select pubsub.seek_to_event('sms', 'one', 1000)").await.unwrap();
     let since = publish_each(&client, 3).await;
     let fresh = Server::start().unwrap();
     dump_and_restore(&old, &fresh);
     let client = connect(&fresh.url("postgres")).await;
-    let restored = ByHand::register(&client, "one").await.unwrap();
+    let restored = SqlSubscriber::register(&client, "one").await.unwrap();
     assert_eq!(restored.drain(10).await.unwrap(), since);
     assert_eq!(one.drain(10).await.unwrap(), since, "as in the old one");
 }
 
 #[actix::test]
 async fn a_restore_that_has_not_ended_is_not_taken_for_the_whole() {
-    let (old, client) = old_server().await;
-    let one = ByHand::register(&client, "one").await.unwrap();
+    let (old, client) = server_with_high_xids().await;
+    let one = SqlSubscriber::register(&client, "one").await.unwrap();
     publish_each(&client, 3).await;
     one.drain(10).await.unwrap();
     let pending = publish_each(&client, 3).await;
@@ -173,9 +173,9 @@ async fn a_restore_that_has_not_ended_is_not_taken_for_the_whole() {
         let early = client.batch_execute("select pubsub.recognize()").await.unwrap_err();
         assert_eq!(early.code().unwrap().code(), "PB005", "{section}");
         assert!(early.as_db_error().unwrap().message().contains("is being restored here"), "{early:?}");
-        assert!(hear_ids(&fresh.url("postgres")).await.is_err(), "{section}");
+        assert!(receive_ids(&fresh.url("postgres")).await.is_err(), "{section}");
     }
     restore_section(&dump, &fresh, "postgres", Some("post-data"));
-    let (_pubsub, mut heard) = hear_ids(&fresh.url("postgres")).await.unwrap();
-    assert_eq!(heard.take_sorted(3).await, pending);
+    let (_pubsub, mut received) = receive_ids(&fresh.url("postgres")).await.unwrap();
+    assert_eq!(received.take_sorted(3).await, pending);
 }

@@ -1,24 +1,24 @@
 //! From one version of PostgreSQL to a newer one.
 
 use pubsub_tests::{
-    ByHand, connect, dump_and_restore, hear_ids, newer_binaries, newer_server, old_server, publish_each,
-    until,
+    SqlSubscriber, connect, dump_and_restore, newer_binaries, newer_server, publish_each, receive_ids,
+    server_with_high_xids, until,
 };
 use std::time::Duration;
 
 #[actix::test]
 #[ignore = "needs PUBSUB_POSTGRES_NEWER_BIN: a PostgreSQL newer than the default"]
 async fn a_dump_restored_into_a_newer_version_goes_on_where_it_was() {
-    let (old, client) = old_server().await;
-    let one = ByHand::register(&client, "one").await.unwrap();
+    let (old, client) = server_with_high_xids().await;
+    let one = SqlSubscriber::register(&client, "one").await.unwrap();
     publish_each(&client, 10).await;
     assert_eq!(one.claim(4).await.unwrap().len(), 4, "leased, and the window open");
     let newer = newer_server();
     println!("from {} to {}", old.version(), newer.version());
     dump_and_restore(&old, &newer);
-    let (_pubsub, mut heard) = hear_ids(&newer.url("postgres")).await.unwrap();
+    let (_pubsub, mut received) = receive_ids(&newer.url("postgres")).await.unwrap();
     assert_eq!(
-        heard.take_sorted(10).await,
+        received.take_sorted(10).await,
         (1..=10).collect::<Vec<_>>(),
         "the leased ones as well: their process is gone"
     );
@@ -28,9 +28,9 @@ async fn a_dump_restored_into_a_newer_version_goes_on_where_it_was() {
 #[ignore = "needs PUBSUB_POSTGRES_NEWER_BIN: a PostgreSQL newer than the default"]
 async fn an_upgrade_with_pg_upgrade_loses_nothing_and_repeats_nothing() {
     let newer = newer_binaries();
-    let (mut server, client) = old_server().await;
-    let by_hand = ByHand::register(&client, "by-hand").await.unwrap();
-    let (pubsub, mut heard) = hear_ids(&server.url("postgres")).await.unwrap();
+    let (mut server, client) = server_with_high_xids().await;
+    let by_hand = SqlSubscriber::register(&client, "by-hand").await.unwrap();
+    let (pubsub, mut received) = receive_ids(&server.url("postgres")).await.unwrap();
     let mut long = connect(&server.url("postgres")).await;
     // A window that is open, with a transaction in flight at its boundary.
     let in_flight = long.transaction().await.unwrap();
@@ -39,7 +39,7 @@ async fn an_upgrade_with_pg_upgrade_loses_nothing_and_repeats_nothing() {
     let leased = by_hand.claim(4).await.unwrap();
     in_flight.commit().await.unwrap();
     let expected = [late, before].concat();
-    assert_eq!(heard.take_sorted(11).await, expected);
+    assert_eq!(received.take_sorted(11).await, expected);
     let settled =
         format!("select not exists (select from pubsub.leases where process <> {})", by_hand.process);
     until(&client, &settled).await;
@@ -50,12 +50,12 @@ async fn an_upgrade_with_pg_upgrade_loses_nothing_and_repeats_nothing() {
 
     let client = connect(&server.url("postgres")).await;
     let after = publish_each(&client, 3).await;
-    assert_eq!(heard.take_sorted(3).await, after);
-    assert!(heard.rest().is_empty(), "nothing comes again");
+    assert_eq!(received.take_sorted(3).await, after);
+    assert!(received.rest().is_empty(), "nothing comes again");
     let settle = "select pubsub.settle($1, $2)";
     let settled: bool = client.query_one(settle, &[&process, &leased[0].token]).await.unwrap().get(0);
     assert!(settled, "a lease is still one");
-    let by_hand = ByHand::register(&client, "by-hand").await.unwrap();
+    let by_hand = SqlSubscriber::register(&client, "by-hand").await.unwrap();
     let mut rest = by_hand.drain(3).await.unwrap();
     rest.extend(leased.iter().map(|event| event.id));
     rest.sort_unstable();

@@ -7,7 +7,10 @@ mod xmin_holders;
 
 use pubsub::testing::{Database, Server};
 use pubsub::{Delivery, Failure, rebase};
-use pubsub_tests::{ByHand, DEADLINE, Sms, Stage, connect, dump_and_restore, ear, old_server, publish_each};
+use pubsub_tests::{
+    DEADLINE, Sms, SqlSubscriber, TestDatabase, connect, dump_and_restore, probe, publish_each,
+    server_with_high_xids,
+};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tokio_postgres::Client;
@@ -17,25 +20,24 @@ const END: i64 = 10_000_000;
 
 /// A stage on a server that the tests of retention have for themselves: a transaction anywhere on a server keeps the
 /// partitions of all its databases from being sealed, and other tests leave theirs open for long.
-async fn stage() -> Stage {
+async fn db() -> TestDatabase {
     static SERVER: OnceLock<Server> = OnceLock::new();
     let start = || SERVER.get_or_init(|| Server::start().unwrap()).url("postgres");
     let url = tokio::task::spawn_blocking(start).await.unwrap();
     let database = Database::create_on(&url).await.unwrap();
-    Stage { client: connect(database.url()).await, database }
+    TestDatabase { client: connect(database.url()).await, database }
 }
 
 /// A log that keeps nothing for longer than it must.
 pub(crate) struct Trimmed {
-    pub(crate) stage: Stage,
+    pub(crate) db: TestDatabase,
 }
 
 impl Trimmed {
     /// With subscription 1, `one` of `sms`, and process 1.
     pub(crate) async fn new() -> Self {
-        let stage = stage().await;
-        stage
-            .client
+        let db = db().await;
+        db.client
             .batch_execute(
                 "select pubsub.declare_channel('sms'); select pubsub.declare_channel('email');
                  select pubsub.set_retention('sms', '0'); select pubsub.set_retention('email', '0');
@@ -43,17 +45,17 @@ impl Trimmed {
             )
             .await
             .unwrap();
-        let trimmed = Self { stage };
+        let trimmed = Self { db };
         trimmed.count("select pubsub.subscribe('sms', 'one')::bigint").await;
         trimmed
     }
 
     pub(crate) async fn count(&self, sql: &str) -> i64 {
-        self.stage.count(sql).await
+        self.db.count(sql).await
     }
 
     pub(crate) async fn connect(&self) -> Client {
-        connect(self.stage.database.url()).await
+        connect(self.db.url()).await
     }
 
     /// Publishes the last events of the partition that ends here, and the first ones after it.
@@ -67,12 +69,12 @@ impl Trimmed {
             "select setval('pubsub.db_events_id_seq', {end} - 1 - {before});
              select pubsub.publish('sms', '{{}}') from generate_series(1, {before} + {after})"
         );
-        self.stage.client.batch_execute(&publish).await.unwrap();
+        self.db.client.batch_execute(&publish).await.unwrap();
     }
 
     pub(crate) async fn claim(&self, subscription: i32) -> Vec<i64> {
         let claim = format!("select id from pubsub.claim({subscription}, 1, 1000)");
-        self.stage.client.query(&claim, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+        self.db.client.query(&claim, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
     }
 
     pub(crate) async fn settle_all(&self) {
@@ -113,7 +115,7 @@ impl Trimmed {
 
     async fn opened(&self) -> Vec<i64> {
         let opened = "select first_id from pubsub.partitions where opened_at is not null order by first_id";
-        self.stage.client.query(opened, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+        self.db.client.query(opened, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
     }
 }
 
@@ -135,7 +137,7 @@ async fn a_partition_leaves_once_it_is_claimed_and_settled_and_its_retention_is_
     log.count("select count(pubsub.set_retention('sms', null))").await;
     assert_eq!(log.trim().await, [0, END], "to be kept for ever");
     log.count("select count(pubsub.set_retention('sms', '1 day'))").await;
-    log.stage
+    log.db
         .client
         .batch_execute("update pubsub.partitions set sealed_at = sealed_at - interval '25 hours'")
         .await
@@ -154,7 +156,7 @@ async fn events_stay_with_those_of_a_channel_that_keeps_them_for_longer() {
     log.settle_all().await;
     assert_eq!(log.trim().await, [END], "there is no e-mail in it");
     log.publish_across(2 * END, 1, 0).await;
-    log.stage.client.batch_execute("select pubsub.publish('email', '{}')").await.unwrap();
+    log.db.client.batch_execute("select pubsub.publish('email', '{}')").await.unwrap();
     log.publish_across(3 * END, 1, 1).await;
     log.claim(1).await;
     log.settle_all().await;
@@ -165,7 +167,7 @@ async fn events_stay_with_those_of_a_channel_that_keeps_them_for_longer() {
 async fn a_transaction_that_has_drawn_an_id_and_not_committed_holds_its_partition() {
     let log = Trimmed::new().await;
     let late = log.connect().await;
-    log.stage.client.batch_execute("select setval('pubsub.db_events_id_seq', 9999997)").await.unwrap();
+    log.db.client.batch_execute("select setval('pubsub.db_events_id_seq', 9999997)").await.unwrap();
     late.batch_execute("begin; select pubsub.publish('sms', '{}')").await.unwrap();
     log.publish_across_unsealed(END, 1, 2).await;
     assert_eq!(log.claim(1).await, [END - 1, END, END + 1]);
@@ -248,35 +250,31 @@ async fn a_delivery_in_the_mailbox_outlives_its_partition() {
 
 #[actix::test]
 async fn a_running_process_trims_its_log_by_itself() {
-    let stage = stage().await;
-    let (tell, mut heard) = ear();
+    let db = db().await;
+    let (sender, mut received) = probe();
     let start = async || {
-        let tell = tell.clone();
+        let sender = sender.clone();
         let handle = move |sms: Delivery<Sms>| {
-            tell.tell((sms.msg.clone(), sms.attempt()));
+            sender.send((sms.msg.clone(), sms.attempt()));
             std::future::ready(match sms.attempt() {
                 1 => Err(Failure::snooze(DEADLINE * 1_000)),
                 _ => Ok(()),
             })
         };
-        stage.pubsub().retention::<Sms>(Some(Default::default())).subscribe_fn("one", handle).start().await
+        db.pubsub().retention::<Sms>(Some(Default::default())).subscribe_fn("one", handle).start().await
     };
     let first = start().await.unwrap();
-    stage.client.batch_execute("select setval('pubsub.db_events_id_seq', 9999998)").await.unwrap();
+    db.client.batch_execute("select setval('pubsub.db_events_id_seq', 9999998)").await.unwrap();
     for msg in ["the last in its partition", "the first in the next"] {
         pubsub::publish(&first, &Sms::new(msg)).await.unwrap();
-        assert_eq!(heard.next().await, (msg.into(), 1));
+        assert_eq!(received.next().await, (msg.into(), 1));
     }
     assert!(first.drain(DEADLINE).await);
     // It looks when it starts, and every 15 s.
     let _second = start().await.unwrap();
-    stage.until_count("select min(first_id) from pubsub.partitions", END).await;
-    assert_eq!(stage.count("select count(*) from pubsub.db_events").await, 1);
-    assert_eq!(
-        stage.count("select count(*) from pubsub.mailbox").await,
-        2,
-        "both wait for their next attempt"
-    );
+    db.until_count("select min(first_id) from pubsub.partitions", END).await;
+    assert_eq!(db.count("select count(*) from pubsub.db_events").await, 1);
+    assert_eq!(db.count("select count(*) from pubsub.mailbox").await, 2, "both wait for their next attempt");
 }
 
 #[tokio::test]
@@ -300,9 +298,9 @@ async fn each_lane_of_an_ordered_subscription_must_be_past_a_partition() {
 
 #[actix::test]
 async fn what_was_closed_before_the_log_was_moved_is_read_and_leaves() {
-    let (old, client) = old_server().await;
+    let (old, client) = server_with_high_xids().await;
     client.batch_execute("select pubsub.set_retention('sms', '0')").await.unwrap();
-    let one = ByHand::register(&client, "one").await.unwrap();
+    let one = SqlSubscriber::register(&client, "one").await.unwrap();
     client.batch_execute("select setval('pubsub.db_events_id_seq', 9999996)").await.unwrap();
     publish_each(&client, 2).await;
     one.drain(10).await.unwrap();
@@ -317,7 +315,7 @@ async fn what_was_closed_before_the_log_was_moved_is_read_and_leaves() {
         "select count(*) from pubsub.partitions p where p.sealed_at is not null and pubsub.holders(p) = '{}'";
     let free = async || client.query_one(free, &[]).await.unwrap().get::<_, i64>(0);
     assert_eq!(free().await, 0, "the last of it has not been read");
-    let one = ByHand::register(&client, "one").await.unwrap();
+    let one = SqlSubscriber::register(&client, "one").await.unwrap();
     assert_eq!(one.drain(10).await.unwrap(), pending);
     client.batch_execute("select pubsub.advance_idle_cursors()").await.unwrap();
     assert_eq!(free().await, 1);

@@ -8,7 +8,7 @@ const END: i64 = 10_000_000;
 /// As if the partition in use had been opened earlier.
 async fn opened_earlier(log: &Trimmed, interval: &str) {
     let earlier = format!("update pubsub.partitions set opened_at = opened_at - interval '{interval}'");
-    log.stage.client.batch_execute(&earlier).await.unwrap();
+    log.db.client.batch_execute(&earlier).await.unwrap();
 }
 
 async fn set_sequence(log: &Trimmed, value: i64) {
@@ -82,7 +82,7 @@ async fn partitions_are_made_ahead_as_large_as_the_rate_asks_for() {
     assert_eq!(log.count(last).await, END);
     // A fast one, twenty million in two hours, where events stay for eight days: 240 million a day.
     log.count("select count(pubsub.set_retention('sms', '8 days'))").await;
-    log.stage
+    log.db
         .client
         .batch_execute(
             "update pubsub.partitions set opened_at = now() - interval '2 hours' where first_id = 10000000",
@@ -97,11 +97,11 @@ async fn partitions_are_made_ahead_as_large_as_the_rate_asks_for() {
     for _ in 0..10 {
         let make = "insert into pubsub.partitions (first_id, end_id) \
                     select max(end_id), max(end_id) + pubsub.next_span() from pubsub.partitions";
-        log.stage.client.batch_execute(make).await.unwrap();
+        log.db.client.batch_execute(make).await.unwrap();
     }
     assert_eq!(log.count(last).await, 24 * END, "a day's events, and no more");
     // What was thrown away was no event.
-    log.stage
+    log.db
         .client
         .batch_execute("update pubsub.partitions set skipped = 19000000 where first_id = 10000000")
         .await
@@ -130,10 +130,10 @@ async fn making_partitions_gives_up_when_it_would_have_to_wait_but_not_in_need()
     set_sequence(&log, END).await;
     assert_eq!(log.count("select pubsub.ensure_partitions()::bigint").await, 0);
     set_sequence(&log, 3 * END + END / 2).await;
-    let needed = log.stage.client.query("select pubsub.ensure_partitions()", &[]).await.unwrap_err();
+    let needed = log.db.client.query("select pubsub.ensure_partitions()", &[]).await.unwrap_err();
     assert_eq!(needed.code().unwrap().code(), "55P03", "{needed:?}");
     // Publishing does not wait.
-    log.stage
+    log.db
         .client
         .batch_execute("set lock_timeout = '1ms'; select pubsub.publish('sms', '{}')")
         .await

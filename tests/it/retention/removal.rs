@@ -1,7 +1,7 @@
 //! A partition leaves the log without anybody waiting for it, and whatever comes in between.
 
 use crate::retention::{Trimmed, next_removal};
-use pubsub_tests::{DEADLINE, Owned, connect};
+use pubsub_tests::{DEADLINE, OwnedDatabase, connect};
 use std::time::Instant;
 use tokio_postgres::error::SqlState;
 
@@ -23,9 +23,9 @@ async fn while_a_reader_holds_a_partition_nobody_waits_for_its_removal() {
     let removing = tokio::spawn(async move { (remover.batch_execute(&statement).await, remover) });
     let waiting =
         "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like 'alter%'";
-    log.stage.until_count(waiting, 1).await;
+    log.db.until_count(waiting, 1).await;
     // Publishing, claiming and settling go on. A lock that is waited for at all would fail them.
-    log.stage.client.batch_execute("set lock_timeout = '1ms'").await.unwrap();
+    log.db.client.batch_execute("set lock_timeout = '1ms'").await.unwrap();
     log.publish_across(2 * END, 1, 1).await;
     assert_eq!(log.claim(1).await, [2 * END - 1, 2 * END]);
     log.settle_all().await;
@@ -80,7 +80,7 @@ async fn a_partition_that_is_read_by_name_is_dropped_when_its_reader_is_done() {
 
 #[actix::test]
 async fn a_subscriber_that_does_not_own_the_log_trims_it_too() {
-    let owned = Owned::new().await;
+    let owned = OwnedDatabase::new().await;
     let role = owned.role_for("worker", &["publisher", "subscriber"]).await;
     let (client, remover, reader) = (owned.connect(&role).await, owned.connect(&role).await, &owned.owner);
     let run = async |sql: &str| client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
@@ -123,14 +123,14 @@ async fn who_is_moved_back_waits_for_what_is_leaving_and_holds_what_is_left() {
     log.tidy().await;
     let remover = log.connect().await;
     let detach = next_removal(&remover).await.unwrap();
-    let url = log.stage.database.url().to_owned();
+    let url = log.db.url().to_owned();
     let seeking = tokio::spawn(async move {
         let seek = "select replayed from pubsub.seek_to_beginning('sms', 'one')";
         connect(&url).await.query_one(seek, &[]).await.unwrap().get::<_, i64>(0)
     });
     let waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted \
                     and database = (select oid from pg_database where datname = current_database())";
-    log.stage.until_count(waiting, 1).await;
+    log.db.until_count(waiting, 1).await;
     remover.batch_execute(&detach).await.unwrap();
     drop(remover);
     assert_eq!(seeking.await.unwrap(), 2, "what has left is not promised");

@@ -2,7 +2,7 @@
 
 use crate::retention::Trimmed;
 use pubsub::{Delivery, PubSub, SubscribeOptions};
-use pubsub_tests::{DEADLINE, Role, Sms, Stage, ear, play};
+use pubsub_tests::{ChildProcess, DEADLINE, Sms, TestDatabase, in_child_process, probe};
 use std::time::Duration;
 
 /// The end of the first partition.
@@ -15,20 +15,20 @@ impl Trimmed {
             "update pubsub.cursors set moved_at = moved_at - interval '{days} days';
              update pubsub.db_events set published_at = published_at - interval '{days} days'"
         );
-        self.stage.client.batch_execute(&pass).await.unwrap();
+        self.db.client.batch_execute(&pass).await.unwrap();
     }
 
     /// Who has been unread for more than a day, with the first event and the days.
     async fn unread(&self) -> Vec<(String, i64, i64)> {
         let unread = "select name, event_id, extract(day from unread_for)::bigint \
                         from pubsub.unread_subscriptions('1 day') order by name";
-        let rows = self.stage.client.query(unread, &[]).await.unwrap();
+        let rows = self.db.client.query(unread, &[]).await.unwrap();
         rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
     }
 
     async fn suspended(&self) -> Vec<String> {
         let suspend = "select name from pubsub.suspend_unread() order by name";
-        self.stage.client.query(suspend, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+        self.db.client.query(suspend, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
     }
 }
 
@@ -100,7 +100,7 @@ async fn a_suspended_subscription_holds_nothing_claims_nothing_and_says_what_it_
     assert_eq!(log.trim().await, [0, END]);
     assert_eq!(log.suspended().await, ["one"]);
     assert_eq!(log.trim().await, [END]);
-    let refused = log.stage.client.query("select * from pubsub.claim(1, 1, 10)", &[]).await.unwrap_err();
+    let refused = log.db.client.query("select * from pubsub.claim(1, 1, 10)", &[]).await.unwrap_err();
     let refused = refused.as_db_error().unwrap();
     assert_eq!(refused.code().code(), "PB007");
     assert!(
@@ -139,11 +139,11 @@ async fn what_is_on_its_way_out_counts_as_missed() {
     let remover = log.connect().await;
     let detach: String = remover.query_one("select pubsub.next_removal()", &[]).await.unwrap().get(0);
     let resume = "set lock_timeout = '10ms'; select pubsub.resume('sms', 'one')";
-    let refused = log.stage.client.batch_execute(resume).await.unwrap_err();
+    let refused = log.db.client.batch_execute(resume).await.unwrap_err();
     assert_eq!(refused.code().unwrap().code(), "55P03", "it waits until nothing is on its way: {refused:?}");
     remover.batch_execute(&detach).await.unwrap();
     drop(remover);
-    log.stage.until_count("select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())", 0).await;
+    log.db.until_count("select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())", 0).await;
     assert_eq!(log.count("select pubsub.resume('sms', 'one')").await, 3);
     assert_eq!(log.trim().await, [END]);
     assert_eq!(log.count("select missed from pubsub.subscriptions").await, 0, "and is not counted twice");
@@ -160,7 +160,7 @@ async fn limits_and_retentions_are_checked() {
         ("set_unread_limit('sms', 'two', '1 day')", "PB004"),
         ("resume('sms', 'two')", "PB004"),
     ] {
-        let refused = log.stage.client.query(&format!("select pubsub.{call}"), &[]).await.unwrap_err();
+        let refused = log.db.client.query(&format!("select pubsub.{call}"), &[]).await.unwrap_err();
         assert_eq!(refused.code().unwrap().code(), code, "{call}: {refused:?}");
     }
 }
@@ -177,8 +177,8 @@ async fn a_suspended_subscription_misses_the_events_of_all_its_lanes() {
     log.pass(15).await;
     assert_eq!(log.suspended().await, ["ordered"]);
     assert_eq!(log.trim().await, [END]);
-    log.stage.client.batch_execute("select pubsub.subscribe('sms', 'ordered', lanes => 2)").await.unwrap();
-    let refused = log.stage.client.query("select * from pubsub.claim(2, 1, 10)", &[]).await.unwrap_err();
+    log.db.client.batch_execute("select pubsub.subscribe('sms', 'ordered', lanes => 2)").await.unwrap();
+    let refused = log.db.client.query("select * from pubsub.claim(2, 1, 10)", &[]).await.unwrap_err();
     assert_eq!(refused.code().unwrap().code(), "PB007", "also while its lanes are to change: {refused:?}");
     assert_eq!(log.count("select pubsub.resume('sms', 'ordered')").await, 23);
     // The change of its lanes puts what it has not read into the mailbox.
@@ -188,10 +188,10 @@ async fn a_suspended_subscription_misses_the_events_of_all_its_lanes() {
 
 /// A process that only looks after the database, and tells its log.
 #[actix::test]
-#[ignore = "a role, started by other tests"]
+#[ignore = "runs in a child process of other tests"]
 async fn role_looks_after_the_log() {
-    let Some((url, tell)) = play() else { return };
-    crate::tracing_fields::log_to(tell);
+    let Some((url, report)) = in_child_process() else { return };
+    crate::tracing_fields::log_to(report);
     let _pubsub = PubSub::builder(url)
         .report_after(Duration::from_secs(60), Duration::from_millis(1))
         .start()
@@ -201,9 +201,9 @@ async fn role_looks_after_the_log() {
 }
 
 /// Waits for a line of a role's log with all of these parts.
-pub(crate) async fn until_logged(role: &Role, parts: &[&str]) -> String {
+pub(crate) async fn until_logged(child: &ChildProcess, parts: &[&str]) -> String {
     loop {
-        let line = role.next().await;
+        let line = child.next().await;
         if parts.iter().all(|part| line.contains(part)) {
             return line;
         }
@@ -212,24 +212,24 @@ pub(crate) async fn until_logged(role: &Role, parts: &[&str]) -> String {
 
 #[actix::test]
 async fn a_subscription_that_nobody_reads_is_reported_by_name_and_age_and_then_suspended() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
     let limited = |days: u64| SubscribeOptions::new().unread_limit(Some(Duration::from_secs(days * 86_400)));
     let start = async |days| {
-        let tell = tell.clone();
+        let sender = sender.clone();
         let handle = move |sms: Delivery<Sms>| {
-            tell.tell(sms.msg.clone());
+            sender.send(sms.msg.clone());
             std::future::ready(Ok(()))
         };
-        stage.pubsub().subscribe_fn_with("read", limited(days), handle).start().await.unwrap()
+        db.pubsub().subscribe_fn_with("read", limited(days), handle).start().await.unwrap()
     };
     assert!(start(3).await.drain(DEADLINE).await);
-    stage.client.batch_execute("select pubsub.publish('sms', '{\"msg\": \"hello\"}')").await.unwrap();
+    db.client.batch_execute("select pubsub.publish('sms', '{\"msg\": \"hello\"}')").await.unwrap();
     let pass = "update pubsub.cursors set moved_at = moved_at - interval '2 days'; \
                 update pubsub.db_events set published_at = published_at - interval '2 days'";
-    stage.client.batch_execute(pass).await.unwrap();
-    let role = Role::start("retention::unread::role_looks_after_the_log", stage.database.url());
-    let line = until_logged(&role, &["nobody reads this subscription's events"]).await;
+    db.client.batch_execute(pass).await.unwrap();
+    let child = ChildProcess::start("retention::unread::role_looks_after_the_log", db.url());
+    let line = until_logged(&child, &["nobody reads this subscription's events"]).await;
     for part in [
         "WARN",
         "channel=\"sms\"",
@@ -240,16 +240,16 @@ async fn a_subscription_that_nobody_reads_is_reported_by_name_and_age_and_then_s
     ] {
         assert!(line.contains(part), "{part}: {line}");
     }
-    drop(role);
-    stage.client.batch_execute(pass).await.unwrap();
-    let role = Role::start("retention::unread::role_looks_after_the_log", stage.database.url());
-    let line = until_logged(&role, &["suspended: nobody has read"]).await;
+    drop(child);
+    db.client.batch_execute(pass).await.unwrap();
+    let child = ChildProcess::start("retention::unread::role_looks_after_the_log", db.url());
+    let line = until_logged(&child, &["suspended: nobody has read"]).await;
     for part in ["ERROR", "channel=\"sms\"", "subscription=\"read\"", "event=1", "unread_for=3456"] {
         assert!(line.contains(part), "{part}: {line}");
     }
 
     let pubsub = start(3).await;
     assert_eq!(pubsub.resume::<Sms>("read").await.unwrap(), 0);
-    assert_eq!(heard.next().await, "hello");
+    assert_eq!(received.next().await, "hello");
     pubsub.resume::<Sms>("unread").await.unwrap_err();
 }

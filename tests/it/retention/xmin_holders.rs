@@ -1,25 +1,25 @@
 //! Whoever keeps the database from cleaning up is named.
 
 use crate::retention::unread::until_logged;
-use pubsub_tests::{Role, Stage, connect};
+use pubsub_tests::{ChildProcess, TestDatabase, connect};
 
 /// Pins that are this old, of one application: their kind, state and process.
 async fn found(
-    stage: &Stage,
+    db: &TestDatabase,
     older_than: &str,
     application: &str,
 ) -> Vec<(String, Option<String>, Option<i32>)> {
     let pins = format!(
         "select kind, state, pid from pubsub.pins('{older_than}') where application = $1 order by kind"
     );
-    let rows = stage.client.query(&pins, &[&application]).await.unwrap();
+    let rows = db.client.query(&pins, &[&application]).await.unwrap();
     rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
 }
 
 #[tokio::test]
 async fn snapshots_writers_and_prepared_transactions_pin_the_horizon_and_others_do_not() {
-    let stage = Stage::new().await;
-    let url = stage.database.url();
+    let db = TestDatabase::new().await;
+    let url = db.url();
     let (reader, writer, idle, preparer) =
         (connect(url).await, connect(url).await, connect(url).await, connect(url).await);
     let mark = fastrand::u64(..);
@@ -34,42 +34,39 @@ async fn snapshots_writers_and_prepared_transactions_pin_the_horizon_and_others_
 
     let state = Some("idle in transaction".to_owned());
     for name in ["reader", "writer"] {
-        let found = found(&stage, "0", &format!("{name} {mark}")).await;
+        let found = found(&db, "0", &format!("{name} {mark}")).await;
         assert!(
             matches!(&found[..], [(kind, of, Some(_))] if kind == "session" && *of == state),
             "{name}: {found:?}"
         );
     }
+    assert_eq!(found(&db, "0", &gid).await, [("prepared transaction".into(), Some("prepared".into()), None)]);
     assert_eq!(
-        found(&stage, "0", &gid).await,
-        [("prepared transaction".into(), Some("prepared".into()), None)]
-    );
-    assert_eq!(
-        found(&stage, "0", &format!("idle {mark}")).await,
+        found(&db, "0", &format!("idle {mark}")).await,
         [],
         "it has no snapshot and no transaction id"
     );
     for application in [&gid, &format!("reader {mark}"), &format!("writer {mark}")] {
-        assert_eq!(found(&stage, "1 day", application).await, [], "not so old");
+        assert_eq!(found(&db, "1 day", application).await, [], "not so old");
     }
     preparer.batch_execute(&format!("rollback prepared '{gid}'")).await.unwrap();
-    assert_eq!(found(&stage, "0", &gid).await, []);
+    assert_eq!(found(&db, "0", &gid).await, []);
 }
 
 #[tokio::test]
 async fn under_an_old_snapshot_publishers_do_not_walk_over_the_sleeps_of_hours() {
-    let stage = Stage::new().await;
-    let (pin, publisher) = (connect(stage.database.url()).await, connect(stage.database.url()).await);
+    let db = TestDatabase::new().await;
+    let (pin, publisher) = (connect(db.url()).await, connect(db.url()).await);
     for begin in
         ["declare_channel('sms')", "subscribe('sms', 'one')", "register_process('localhost', 1, 'test')"]
     {
-        stage.client.batch_execute(&format!("select pubsub.{begin}")).await.unwrap();
+        db.client.batch_execute(&format!("select pubsub.{begin}")).await.unwrap();
     }
     pin.batch_execute("begin isolation level repeatable read; select 1").await.unwrap();
     // Each takes the place of the one before, and is over at once.
-    stage.count("select count(pubsub.start_waiting(1, 1, '0')) from generate_series(1, 3000)").await;
-    stage.count("select pubsub.remove_expired_waiters()").await;
-    assert_eq!(stage.count("select count(*) from pubsub.waiters").await, 0);
+    db.count("select count(pubsub.start_waiting(1, 1, '0')) from generate_series(1, 3000)").await;
+    db.count("select pubsub.remove_expired_waiters()").await;
+    assert_eq!(db.count("select count(*) from pubsub.waiters").await, 0);
 
     let blocks = "select sum(pg_stat_get_xact_blocks_fetched(c.oid))::bigint from pg_class c \
                    where c.relname in ('waiters', 'waiters_until_idx', 'waiters_pkey')";
@@ -81,8 +78,8 @@ async fn under_an_old_snapshot_publishers_do_not_walk_over_the_sleeps_of_hours()
 
 #[actix::test]
 async fn the_owner_of_an_old_transaction_is_named_in_a_warning() {
-    let stage = Stage::new().await;
-    let owner = connect(stage.database.url()).await;
+    let db = TestDatabase::new().await;
+    let owner = connect(db.url()).await;
     let name = format!("report {}", fastrand::u64(..));
     owner
         .batch_execute(&format!(
@@ -92,8 +89,8 @@ async fn the_owner_of_an_old_transaction_is_named_in_a_warning() {
         .unwrap();
     let pid: i32 = owner.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
     let user: String = owner.query_one("select current_user::text", &[]).await.unwrap().get(0);
-    let role = Role::start("retention::unread::role_looks_after_the_log", stage.database.url());
-    let line = until_logged(&role, &["an old transaction keeps the database from cleaning up", &name]).await;
+    let child = ChildProcess::start("retention::unread::role_looks_after_the_log", db.url());
+    let line = until_logged(&child, &["an old transaction keeps the database from cleaning up", &name]).await;
     for part in [
         "WARN",
         "kind=\"session\"",

@@ -4,7 +4,7 @@ mod privileges;
 mod shadowing;
 
 use pubsub::{Delivery, Failure, PubSub, publish, publish_all};
-use pubsub_tests::{Owned, Sms, ear};
+use pubsub_tests::{OwnedDatabase, Sms, probe};
 use std::time::Duration;
 use tokio_postgres::Client;
 
@@ -25,13 +25,13 @@ async fn count(client: &Client, sql: &str) -> i64 {
 
 #[actix::test]
 async fn a_subscriber_and_a_publisher_work_with_no_right_on_a_table() {
-    let owned = Owned::new().await;
+    let owned = OwnedDatabase::new().await;
     let subscriber = owned.role_for("subscriber", &["subscriber"]).await;
     let publisher = owned.connect(&owned.role_for("publisher", &["publisher"]).await).await;
 
-    let (tell, mut heard) = ear();
+    let (sender, mut received) = probe();
     let handler = move |sms: Delivery<Sms>| {
-        tell.tell((sms.msg.clone(), sms.attempt()));
+        sender.send((sms.msg.clone(), sms.attempt()));
         let outcome = match sms.msg.as_str() {
             "fails" if sms.attempt() == 1 => Err(Failure::from("the first time")),
             "no number" => Err(Failure::reject("no such number")),
@@ -42,20 +42,20 @@ async fn a_subscriber_and_a_publisher_work_with_no_right_on_a_table() {
     let pubsub = PubSub::builder(owned.url(&subscriber)).subscribe_fn("one", handler).start().await.unwrap();
 
     publish(&publisher, &Sms::new("fails")).await.unwrap();
-    assert_eq!(heard.next().await, ("fails".to_owned(), 1));
-    assert_eq!(heard.next().await, ("fails".to_owned(), 2));
+    assert_eq!(received.next().await, ("fails".to_owned(), 1));
+    assert_eq!(received.next().await, ("fails".to_owned(), 2));
     publish_all(&publisher, &[Sms::new("one"), Sms::new("two")]).await.unwrap();
     publisher
         .batch_execute(r#"set search_path = pubsub; insert into db_events (channel, payload) values ('sms', '{"msg": "three"}')"#)
         .await
         .unwrap();
     publisher.batch_execute(r#"select pubsub.publish('sms', '{"msg": "four"}')"#).await.unwrap();
-    let mut rest: Vec<_> = heard.take(4).await.into_iter().map(|(msg, _)| msg).collect();
+    let mut rest: Vec<_> = received.take(4).await.into_iter().map(|(msg, _)| msg).collect();
     rest.sort_unstable();
     assert_eq!(rest, ["four", "one", "three", "two"]);
 
     publish(&publisher, &Sms::new("no number")).await.unwrap();
-    assert_eq!(heard.next().await.0, "no number");
+    assert_eq!(received.next().await.0, "no number");
     let letters = loop {
         let letters = pubsub.dead_letters::<Sms>("one", None, 10).await.unwrap();
         if !letters.is_empty() {
@@ -65,7 +65,7 @@ async fn a_subscriber_and_a_publisher_work_with_no_right_on_a_table() {
     };
     assert_eq!(letters[0].error.as_deref(), Some("no such number"));
     assert_eq!(pubsub.redrive::<Sms>("one").await.unwrap(), 1);
-    assert_eq!(heard.next().await, ("no number".to_owned(), 1));
+    assert_eq!(received.next().await, ("no number".to_owned(), 1));
 
     let refused = pubsub::publish(&pubsub, &Sms::new("not a publisher")).await.unwrap_err();
     assert!(format!("{refused:?}").contains(REFUSED), "{refused:?}");
@@ -75,7 +75,7 @@ async fn a_subscriber_and_a_publisher_work_with_no_right_on_a_table() {
 
 #[actix::test]
 async fn a_subscriber_takes_over_and_keeps_the_tables_in_order() {
-    let owned = Owned::new().await;
+    let owned = OwnedDatabase::new().await;
     let both = owned.role_for("both", &["subscriber", "publisher"]).await;
     let client = owned.connect(&both).await;
     for sql in ["declare_channel('sms')", "subscribe('sms', 'one')", "publish('sms', '{}')"] {
@@ -107,7 +107,7 @@ async fn a_subscriber_takes_over_and_keeps_the_tables_in_order() {
 
 #[actix::test]
 async fn a_publisher_can_neither_read_nor_forge() {
-    let owned = Owned::new().await;
+    let owned = OwnedDatabase::new().await;
     owned.owner.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
     let publisher = owned.connect(&owned.role_for("publisher", &["publisher"]).await).await;
     for insert in [
@@ -137,7 +137,7 @@ async fn a_publisher_can_neither_read_nor_forge() {
 
 #[actix::test]
 async fn an_observer_sees_how_things_stand_and_no_payload() {
-    let owned = Owned::new().await;
+    let owned = OwnedDatabase::new().await;
     let client = &owned.owner;
     for sql in ["declare_channel('sms')", "subscribe('sms', 'one', 2)", "register_process('host', 7, 'test')"]
     {
@@ -214,7 +214,7 @@ async fn an_observer_sees_how_things_stand_and_no_payload() {
 
 #[actix::test]
 async fn rights_are_taken_back() {
-    let owned = Owned::new().await;
+    let owned = OwnedDatabase::new().await;
     owned.owner.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
     let role = owned.role_for("all", &["publisher", "subscriber", "observer"]).await;
     let client = owned.connect(&role).await;
@@ -238,7 +238,7 @@ async fn rights_are_taken_back() {
 
 #[actix::test]
 async fn only_roles_that_exist_are_granted_anything_and_never_everybody() {
-    let owned = Owned::new().await;
+    let owned = OwnedDatabase::new().await;
     for role in ["public", "nobody", "PUBLIC"] {
         let sql = format!("select pubsub.grant_publisher('{role}')");
         assert_eq!(error_of(&owned.owner, &sql).await, "42704", "{sql}");
@@ -247,7 +247,7 @@ async fn only_roles_that_exist_are_granted_anything_and_never_everybody() {
 
 #[actix::test]
 async fn a_later_migration_gives_what_it_adds_to_the_roles_granted_before() {
-    let owned = Owned::new().await;
+    let owned = OwnedDatabase::new().await;
     let subscriber = owned.connect(&owned.role_for("subscriber", &["subscriber"]).await).await;
     let observer = owned.connect(&owned.role_for("observer", &["observer"]).await).await;
     let settle = "pg_get_functiondef('pubsub.settle(bigint, bigint, bigint[], jsonb)'::regprocedure)";
@@ -272,7 +272,7 @@ async fn a_later_migration_gives_what_it_adds_to_the_roles_granted_before() {
 
 #[actix::test]
 async fn a_function_for_others_that_does_not_set_its_search_path_is_refused() {
-    let owned = Owned::new().await;
+    let owned = OwnedDatabase::new().await;
     let later = "create function pubsub.later() returns integer language sql return 1;
                  insert into pubsub.audiences (object, audience) values ('later', 'subscriber');
                  select pubsub.apply_audiences()";
@@ -281,7 +281,7 @@ async fn a_function_for_others_that_does_not_set_its_search_path_is_refused() {
 
 #[actix::test]
 async fn a_migration_by_another_than_the_owner_is_refused() {
-    let owned = Owned::new().await;
+    let owned = OwnedDatabase::new().await;
     let later = "create function pubsub.later() returns integer language sql return 1;
                  select pubsub.apply_audiences()";
     assert_eq!(error_of(&owned.admin, later).await, "42P17");

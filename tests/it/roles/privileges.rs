@@ -1,6 +1,6 @@
 //! The privilege matrix: who may do what with every function and relation there is, read from the catalog.
 
-use pubsub_tests::Owned;
+use pubsub_tests::OwnedDatabase;
 
 /// Every function, view, table and sequence of the schema. What is not listed here fails the test: decide whom it is for,
 /// and say so in `pubsub.audiences` and here.
@@ -267,7 +267,7 @@ select concat_ws(' | ', nullif(concat_ws(' ', h.object, h.mark), ''),
 
 #[actix::test]
 async fn every_function_and_relation_is_in_the_privilege_matrix() {
-    let owned = Owned::new().await;
+    let owned = OwnedDatabase::new().await;
     let mut roles = vec![owned.role("stranger").await];
     let audiences = ["publisher", "subscriber", "observer"];
     for audience in audiences {
@@ -296,7 +296,7 @@ async fn every_function_and_relation_is_in_the_privilege_matrix() {
 
 #[actix::test]
 async fn whatever_acts_with_its_owners_rights_pins_its_search_path() {
-    let owned = Owned::new().await;
+    let owned = OwnedDatabase::new().await;
     let open = "select p.oid::regprocedure::text
                   from pg_proc p
                  where p.pronamespace = 'pubsub'::regnamespace
@@ -308,7 +308,7 @@ async fn whatever_acts_with_its_owners_rights_pins_its_search_path() {
 
 #[actix::test]
 async fn nobody_but_the_owner_can_create_in_the_schema() {
-    let owned = Owned::new().await;
+    let owned = OwnedDatabase::new().await;
     let role = owned.role_for("all", &["publisher", "subscriber", "observer"]).await;
     let may = "select has_schema_privilege($1, 'pubsub', 'create') or has_schema_privilege('public', 'pubsub', 'usage')";
     assert!(!owned.admin.query_one(may, &[&role]).await.unwrap().get::<_, bool>(0));

@@ -1,6 +1,6 @@
 //! Functions that act with their owner's rights run nothing of their caller's, whatever he puts in their way.
 
-use pubsub_tests::Owned;
+use pubsub_tests::OwnedDatabase;
 use std::collections::BTreeSet;
 use tokio_postgres::Client;
 
@@ -202,7 +202,7 @@ async fn outcome(attacker: &Client, call: &str) -> Option<String> {
 }
 
 /// A connection of the attacker's, on which whatever is not qualified is hers.
-async fn attack(owned: &Owned, attacker: &str, set_up: bool) -> Client {
+async fn attack(owned: &OwnedDatabase, attacker: &str, set_up: bool) -> Client {
     let client = owned.connect(attacker).await;
     if set_up {
         client.batch_execute(SHADOWS).await.unwrap();
@@ -211,7 +211,7 @@ async fn attack(owned: &Owned, attacker: &str, set_up: bool) -> Client {
     client
 }
 
-async fn owners_functions(owned: &Owned, and: &str) -> BTreeSet<String> {
+async fn owners_functions(owned: &OwnedDatabase, and: &str) -> BTreeSet<String> {
     let sql = format!(
         "select p.proname::text
            from pg_proc p
@@ -225,7 +225,7 @@ async fn owners_functions(owned: &Owned, and: &str) -> BTreeSet<String> {
 
 #[actix::test]
 async fn an_attacker_s_functions_operators_types_and_tables_are_never_run() {
-    let owned = Owned::new().await;
+    let owned = OwnedDatabase::new().await;
     let attacker = owned.role_for("attacker", &["publisher", "subscriber", "observer"]).await;
     let database = "select current_database()::text";
     let database: String = owned.admin.query_one(database, &[]).await.unwrap().get(0);

@@ -3,33 +3,32 @@
 mod shapes;
 mod strict;
 
-use pubsub_tests::Stage;
+use pubsub_tests::TestDatabase;
 use serde_json::{Value, json};
 
 /// Where a value does not have a shape: path, what is expected, what is there. `None`: it has.
-async fn mismatch(stage: &Stage, value: &Value, schema: &Value) -> Option<[String; 3]> {
+async fn mismatch(db: &TestDatabase, value: &Value, schema: &Value) -> Option<[String; 3]> {
     let sql = "select pubsub.mismatch($1, $2, $2)";
-    let row =
-        stage.client.query_one(sql, &[value, schema]).await.unwrap_or_else(|e| panic!("{value}: {e:?}"));
+    let row = db.client.query_one(sql, &[value, schema]).await.unwrap_or_else(|e| panic!("{value}: {e:?}"));
     row.get::<_, Option<Vec<String>>>(0).map(|found| found.try_into().expect("three texts"))
 }
 
-async fn assert_accepts(stage: &Stage, schema: &Value, values: &[Value]) {
+async fn assert_accepts(db: &TestDatabase, schema: &Value, values: &[Value]) {
     for value in values {
-        assert_eq!(mismatch(stage, value, schema).await, None, "{value} against {schema}");
+        assert_eq!(mismatch(db, value, schema).await, None, "{value} against {schema}");
     }
 }
 
-async fn assert_refuses(stage: &Stage, schema: &Value, cases: &[(Value, [&str; 3])]) {
+async fn assert_refuses(db: &TestDatabase, schema: &Value, cases: &[(Value, [&str; 3])]) {
     for (value, expected) in cases {
-        let found = mismatch(stage, value, schema).await;
+        let found = mismatch(db, value, schema).await;
         assert_eq!(found, Some(expected.map(str::to_owned)), "{value} against {schema}");
     }
 }
 
 #[actix::test]
 async fn types_and_constants_are_checked() {
-    let stage = Stage::new().await;
+    let db = TestDatabase::new().await;
     for (schema, good, bad) in [
         (json!({"type": "string"}), json!(["", "a", "ü"]), json!([1, null, true, [], {}])),
         (json!({"type": "integer"}), json!([0, -7, 12345678901234567890_u64]), json!([1.5, 1.0, "1", null])),
@@ -50,16 +49,16 @@ async fn types_and_constants_are_checked() {
         (json!({"type": "integer", "minimum": 3, "maximum": 4}), json!([3, 4]), json!([2, 5])),
         (json!({"type": "string", "minLength": 1, "maxLength": 1}), json!(["ü"]), json!(["", "ab"])),
     ] {
-        assert_accepts(&stage, &schema, good.as_array().unwrap()).await;
+        assert_accepts(&db, &schema, good.as_array().unwrap()).await;
         for value in bad.as_array().unwrap() {
-            assert_ne!(mismatch(&stage, value, &schema).await, None, "{value} against {schema}");
+            assert_ne!(mismatch(&db, value, &schema).await, None, "{value} against {schema}");
         }
     }
 }
 
 #[actix::test]
 async fn objects_and_arrays_are_checked_and_the_path_leads_to_the_field() {
-    let stage = Stage::new().await;
+    let db = TestDatabase::new().await;
     let order = json!({
         "type": "object",
         "properties": {
@@ -83,9 +82,9 @@ async fn objects_and_arrays_are_checked_and_the_path_leads_to_the_field() {
     });
     let good = json!({"id": 1, "items": [{"name": "a", "parts": [{"name": "b"}]}], "pair": ["a", true],
                       "totals": {"x": 1.5}, "by_number": {"17": "a"}, "more": 1});
-    assert_accepts(&stage, &order, &[good, json!({"id": 1, "items": []})]).await;
+    assert_accepts(&db, &order, &[good, json!({"id": 1, "items": []})]).await;
     assert_refuses(
-        &stage,
+        &db,
         &order,
         &[
             (json!([]), ["", "an object", "array"]),
@@ -112,16 +111,15 @@ async fn objects_and_arrays_are_checked_and_the_path_leads_to_the_field() {
 
 #[actix::test]
 async fn of_several_shapes_the_nearest_is_what_the_error_is_about() {
-    let stage = Stage::new().await;
+    let db = TestDatabase::new().await;
     let payment = json!({"oneOf": [
         {"type": "object", "properties": {"kind": {"type": "string", "const": "card"}, "number": {"type": "string"}},
          "required": ["kind", "number"]},
         {"type": "object", "properties": {"kind": {"type": "string", "const": "cash"}}, "required": ["kind"]},
     ]});
-    assert_accepts(&stage, &payment, &[json!({"kind": "cash"}), json!({"kind": "card", "number": "1"})])
-        .await;
+    assert_accepts(&db, &payment, &[json!({"kind": "cash"}), json!({"kind": "card", "number": "1"})]).await;
     assert_refuses(
-        &stage,
+        &db,
         &payment,
         &[
             (json!({"kind": "card", "number": 1}), [".number", "a string", "integer"]),
@@ -135,9 +133,9 @@ async fn of_several_shapes_the_nearest_is_what_the_error_is_about() {
         "anyOf": [{"$ref": "#/$defs/Item"}, {"type": "null"}],
         "$defs": {"Item": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}},
     });
-    assert_accepts(&stage, &optional, &[json!(null), json!({"name": "a"})]).await;
+    assert_accepts(&db, &optional, &[json!(null), json!({"name": "a"})]).await;
     assert_refuses(
-        &stage,
+        &db,
         &optional,
         &[
             (json!({"name": 1}), [".name", "a string", "integer"]),
@@ -147,23 +145,23 @@ async fn of_several_shapes_the_nearest_is_what_the_error_is_about() {
     .await;
     let both =
         json!({"allOf": [{"type": "object", "required": ["a"]}, {"type": "object", "required": ["b"]}]});
-    assert_accepts(&stage, &both, &[json!({"a": 1, "b": 1})]).await;
-    assert_refuses(&stage, &both, &[(json!({"a": 1}), [".b", "a value", "nothing"])]).await;
+    assert_accepts(&db, &both, &[json!({"a": 1, "b": 1})]).await;
+    assert_refuses(&db, &both, &[(json!({"a": 1}), [".b", "a value", "nothing"])]).await;
 }
 
 #[actix::test]
 async fn a_shape_without_an_end_and_a_payload_without_a_bottom_are_an_answer_and_no_crash() {
-    let stage = Stage::new().await;
+    let db = TestDatabase::new().await;
     let endless = json!({"$ref": "#"});
-    assert_refuses(&stage, &endless, &[(json!(1), ["", "at most 64 levels", "more"])]).await;
+    assert_refuses(&db, &endless, &[(json!(1), ["", "at most 64 levels", "more"])]).await;
     let tree = json!({
         "$ref": "#/$defs/Tree",
         "$defs": {"Tree": {"anyOf": [{"type": "array", "items": {"$ref": "#/$defs/Tree"}}, {"type": "null"}]}}
     });
     let deep = |levels: usize| (0..levels).fold(json!(null), |inner, _| json!([inner]));
-    assert_accepts(&stage, &tree, &[deep(20)]).await;
-    let found = mismatch(&stage, &deep(1000), &tree).await.unwrap();
+    assert_accepts(&db, &tree, &[deep(20)]).await;
+    let found = mismatch(&db, &deep(1000), &tree).await.unwrap();
     assert_eq!(found[1], "at most 64 levels");
     let elsewhere = json!({"$ref": "https://example.org/x.json"});
-    assert_accepts(&stage, &elsewhere, &[json!(1)]).await;
+    assert_accepts(&db, &elsewhere, &[json!(1)]).await;
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use pubsub::{Channel, Error, PubSub, SchemaFormat, export_schemas, publish};
-use pubsub_tests::{Sms, Stage};
+use pubsub_tests::{Sms, TestDatabase};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -136,25 +136,25 @@ fn order() -> OrderPaid {
 }
 
 /// The SQLSTATE and the message of what the database refuses.
-async fn refusal(stage: &Stage, sql: &str) -> (String, String) {
-    let refused = stage.client.batch_execute(sql).await.expect_err("a refusal");
+async fn refusal(db: &TestDatabase, sql: &str) -> (String, String) {
+    let refused = db.client.batch_execute(sql).await.expect_err("a refusal");
     let refused = refused.as_db_error().expect("from the database");
     (refused.code().code().to_owned(), refused.message().to_owned())
 }
 
 #[actix::test]
 async fn what_is_published_by_sql_has_the_declared_shape_or_a_clear_error() {
-    let stage = Stage::new().await;
-    let _pubsub = stage.pubsub().declare::<OrderPaid>().declare::<Sms>().start().await.unwrap();
+    let db = TestDatabase::new().await;
+    let _pubsub = db.pubsub().declare::<OrderPaid>().declare::<Sms>().start().await.unwrap();
     let good = r#"{"id": 1, "lines": [], "payment": {"kind": "cash"}}"#;
     let insert = |payload: &str| {
         format!(
             "insert into pubsub.db_events (channel, version, payload) values ('order.paid', 2, '{payload}')"
         )
     };
-    stage.client.batch_execute(&insert(good)).await.unwrap();
+    db.client.batch_execute(&insert(good)).await.unwrap();
     let call = format!("select pubsub.publish('order.paid', '{good}', version => 2)");
-    stage.client.batch_execute(&call).await.unwrap();
+    db.client.batch_execute(&call).await.unwrap();
 
     let about = "a payload of channel \"order.paid\", version 2, does not have its declared shape: ";
     for (payload, what) in [
@@ -184,22 +184,21 @@ async fn what_is_published_by_sql_has_the_declared_shape_or_a_clear_error() {
             "no such field is expected at \"ship-to.x\", and there is one",
         ),
     ] {
-        let (code, message) = refusal(&stage, &insert(payload)).await;
+        let (code, message) = refusal(&db, &insert(payload)).await;
         assert_eq!((code.as_str(), message), ("PB008", format!("{about}{what}")), "{payload}");
     }
 
     let (code, _) = refusal(
-        &stage,
+        &db,
         &format!("insert into pubsub.db_events (channel, version, payload) values ('order.paid', 2, '{good}'), ('order.paid', 2, '1')"),
     )
     .await;
     assert_eq!(code, "PB008", "one of many");
-    stage
-        .client
+    db.client
         .batch_execute("insert into pubsub.db_events (channel, payload) values ('sms', '1')")
         .await
         .unwrap();
-    assert_eq!(stage.count("select count(*) from pubsub.db_events").await, 3);
+    assert_eq!(db.count("select count(*) from pubsub.db_events").await, 3);
 }
 
 #[actix::test]
@@ -215,30 +214,29 @@ async fn a_strict_channel_takes_what_rust_publishes_and_tells_rust_what_it_does_
         const VERSION: u32 = 2;
     }
 
-    let stage = Stage::new().await;
-    let pubsub = stage.pubsub().declare::<OrderPaid>().start().await.unwrap();
+    let db = TestDatabase::new().await;
+    let pubsub = db.pubsub().declare::<OrderPaid>().start().await.unwrap();
     pubsub::publish(&pubsub, &order()).await.unwrap();
-    let refused = publish(&stage.client, &Changed { id: "17".into() }).await.unwrap_err();
+    let refused = publish(&db.client, &Changed { id: "17".into() }).await.unwrap_err();
     assert!(matches!(refused, Error::PayloadMismatch { .. }), "{refused:?}");
     assert!(refused.to_string().contains("does not have its declared shape"), "{refused}");
 }
 
 #[actix::test]
 async fn a_version_that_nobody_has_declared_a_shape_of_is_not_checked() {
-    let stage = Stage::new().await;
-    let _pubsub = stage.pubsub().declare::<OrderPaid>().start().await.unwrap();
+    let db = TestDatabase::new().await;
+    let _pubsub = db.pubsub().declare::<OrderPaid>().start().await.unwrap();
     for version in [1, 3] {
         let sql = "insert into pubsub.db_events (channel, version, payload) values ('order.paid', $1, '1')";
-        stage.client.execute(sql, &[&version]).await.unwrap();
+        db.client.execute(sql, &[&version]).await.unwrap();
     }
 }
 
 #[actix::test]
 async fn the_newest_version_says_whether_a_channel_is_strict() {
-    let stage = Stage::new().await;
-    let strict = || stage.count("select count(*) from pubsub.channels where strict and plain_bytes = -1");
-    stage
-        .client
+    let db = TestDatabase::new().await;
+    let strict = || db.count("select count(*) from pubsub.channels where strict and plain_bytes = -1");
+    db.client
         .batch_execute(
             "select pubsub.declare_channel('sms', 2);
              select pubsub.declare_schema('sms', 2, '{\"type\": \"object\"}', true)",
@@ -246,12 +244,12 @@ async fn the_newest_version_says_whether_a_channel_is_strict() {
         .await
         .unwrap();
     assert_eq!(strict().await, 1);
-    stage.client.batch_execute("select pubsub.declare_schema('sms', 1, 'true', false)").await.unwrap();
+    db.client.batch_execute("select pubsub.declare_schema('sms', 1, 'true', false)").await.unwrap();
     assert_eq!(strict().await, 1, "an older version has no say");
-    stage.client.batch_execute("select pubsub.declare_schema('sms', 2, null, false)").await.unwrap();
+    db.client.batch_execute("select pubsub.declare_schema('sms', 2, null, false)").await.unwrap();
     assert_eq!(strict().await, 0);
-    assert_eq!(stage.count("select count(*) from pubsub.list_schemas()").await, 2, "the shapes stay");
-    let (code, _) = refusal(&stage, "select pubsub.declare_schema('smss', 1, 'true')").await;
+    assert_eq!(db.count("select count(*) from pubsub.list_schemas()").await, 2, "the shapes stay");
+    let (code, _) = refusal(&db, "select pubsub.declare_schema('smss', 1, 'true')").await;
     assert_eq!(code, "PB001");
 }
 
@@ -355,8 +353,8 @@ fn everything() -> impl Strategy<Value = Everything> {
 
 #[actix::test]
 async fn whatever_rust_writes_has_the_shape_that_it_declared() {
-    let stage = Stage::new().await;
-    let pubsub = stage.pubsub().declare::<Everything>().start().await.unwrap();
+    let db = TestDatabase::new().await;
+    let pubsub = db.pubsub().declare::<Everything>().start().await.unwrap();
     let mut runner = TestRunner::default();
     let strategy = everything();
     let events: Vec<Everything> =
@@ -369,17 +367,17 @@ async fn whatever_rust_writes_has_the_shape_that_it_declared() {
     // And it is checked at all: each, with one of its fields gone, is refused.
     let refused = "select count(*) from pubsub.db_events e cross join pubsub.schemas s
                     where pubsub.mismatch(e.payload - 'tree', s.schema, s.schema) is not null";
-    assert_eq!(stage.count(refused).await, 300);
+    assert_eq!(db.count(refused).await, 300);
 }
 
 #[actix::test]
 async fn what_is_exported_from_a_database_is_what_the_binary_itself_writes() {
-    let stage = Stage::new().await;
+    let db = TestDatabase::new().await;
     let declared =
         |builder: pubsub::Builder| builder.declare::<Everything>().declare::<OrderPaid>().declare::<Sms>();
-    let _pubsub = declared(stage.pubsub()).start().await.unwrap();
+    let _pubsub = declared(db.pubsub()).start().await.unwrap();
     for format in [SchemaFormat::JsonSchema, SchemaFormat::TypeScript] {
-        let of_database = export_schemas(stage.database.url(), format).await.unwrap();
+        let of_database = export_schemas(db.url(), format).await.unwrap();
         assert_eq!(of_database, declared(PubSub::builder("")).export(format));
     }
 }

@@ -3,15 +3,15 @@
 mod under_load;
 
 use pubsub::{Delivery, EventId, PublishOptions, Seek, SubscribeOptions};
-use pubsub_tests::{ByHand, Claimed, Sms, Stage, connect, ear, publish_each as publish};
+use pubsub_tests::{ClaimedEvent, Sms, SqlSubscriber, TestDatabase, connect, probe, publish_each as publish};
 use std::future::poll_fn;
 use std::time::Duration;
 use tokio_postgres::{AsyncMessage, Client};
 
 /// A stage with a subscription `one` that has read and settled ten events, and their ids.
-async fn ten_events_on(stage: &Stage) -> (ByHand<'_>, Vec<i64>) {
-    let one = ByHand::register(&stage.client, "one").await.unwrap();
-    let ids = publish(&stage.client, 10).await;
+async fn ten_events_on(db: &TestDatabase) -> (SqlSubscriber<'_>, Vec<i64>) {
+    let one = SqlSubscriber::register(&db.client, "one").await.unwrap();
+    let ids = publish(&db.client, 10).await;
     assert_eq!(one.drain(4).await.unwrap(), ids);
     (one, ids)
 }
@@ -23,13 +23,13 @@ async fn seek(client: &Client, call: &str) -> (i64, i64) {
 
 #[actix::test]
 async fn a_subscription_moved_back_hears_old_events_again_with_their_headers_and_is_told_so() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let pubsub = stage
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let pubsub = db
         .pubsub()
         .subscribe_fn("one", move |sms: Delivery<Sms>| {
             let key = sms.key().map(str::to_owned);
-            tell.tell((
+            sender.send((
                 sms.event_id(),
                 key,
                 sms.headers(),
@@ -46,13 +46,13 @@ async fn a_subscription_moved_back_hears_old_events_again_with_their_headers_and
     for msg in ["first", "second"] {
         pubsub::publish_with(&pubsub, &Sms::new(msg), &options).await.unwrap();
     }
-    let first_time = heard.take(2).await;
+    let first_time = received.take(2).await;
     assert!(first_time.iter().all(|(.., replay, attempt)| !replay && *attempt == 1));
-    stage.until_settled().await;
+    db.until_settled().await;
 
     let sought = pubsub.seek::<Sms>("one", Seek::Beginning).await.unwrap();
     assert_eq!((sought.replayed, sought.skipped), (2, 0));
-    let again = heard.take(2).await;
+    let again = received.take(2).await;
     for (old, new) in first_time.iter().zip(&again) {
         assert_eq!(
             (&old.0, &old.1, &old.2, &old.3),
@@ -64,39 +64,38 @@ async fn a_subscription_moved_back_hears_old_events_again_with_their_headers_and
         assert_eq!(new.5, 1);
     }
     pubsub::publish(&pubsub, &Sms::new("third")).await.unwrap();
-    assert!(!heard.next().await.4, "what is new is none");
+    assert!(!received.next().await.4, "what is new is none");
 }
 
 #[actix::test]
 async fn a_seek_wakes_those_who_sleep() {
-    let stage = Stage::new().await;
-    let (_, _) = ten_events_on(&stage).await;
-    let (client, mut connection) =
-        tokio_postgres::connect(stage.database.url(), tokio_postgres::NoTls).await.unwrap();
-    let (tell, mut heard) = ear();
+    let db = TestDatabase::new().await;
+    let (_, _) = ten_events_on(&db).await;
+    let (client, mut connection) = tokio_postgres::connect(db.url(), tokio_postgres::NoTls).await.unwrap();
+    let (sender, mut received) = probe();
     tokio::spawn(async move {
         while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
             if let AsyncMessage::Notification(bell) = message {
-                tell.tell(bell.payload().to_owned());
+                sender.send(bell.payload().to_owned());
             }
         }
     });
     client.batch_execute("listen pubsub").await.unwrap();
-    seek(&stage.client, "seek_to_beginning('sms', 'one', dry_run => true)").await;
-    stage.client.batch_execute("notify pubsub, 'the dry run rang nobody'").await.unwrap();
-    assert_eq!(heard.next().await, "the dry run rang nobody");
-    seek(&stage.client, "seek_to_beginning('sms', 'one')").await;
-    assert_eq!(heard.next().await, "sms");
+    seek(&db.client, "seek_to_beginning('sms', 'one', dry_run => true)").await;
+    db.client.batch_execute("notify pubsub, 'the dry run rang nobody'").await.unwrap();
+    assert_eq!(received.next().await, "the dry run rang nobody");
+    seek(&db.client, "seek_to_beginning('sms', 'one')").await;
+    assert_eq!(received.next().await, "sms");
 }
 
 #[actix::test]
 async fn a_dry_run_counts_and_changes_nothing() {
-    let stage = Stage::new().await;
-    let (one, ids) = ten_events_on(&stage).await;
-    let pubsub = stage.pubsub().start().await.unwrap();
-    let unread = publish(&stage.client, 5).await;
+    let db = TestDatabase::new().await;
+    let (one, ids) = ten_events_on(&db).await;
+    let pubsub = db.pubsub().start().await.unwrap();
+    let unread = publish(&db.client, 5).await;
     let time = "select to_char(published_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') from pubsub.db_events where id = $1";
-    let time: String = stage.client.query_one(time, &[&ids[7]]).await.unwrap().get(0);
+    let time: String = db.client.query_one(time, &[&ids[7]]).await.unwrap().get(0);
     let seeks = [
         (Seek::Beginning, (10, 0)),
         (Seek::Event(EventId(ids[4])), (6, 0)),
@@ -105,48 +104,48 @@ async fn a_dry_run_counts_and_changes_nothing() {
         (Seek::Event(EventId(i64::MAX)), (0, 5)),
         (Seek::Now, (0, 5)),
     ];
-    let before = stage.count("select count(*) from pubsub.cursors").await;
+    let before = db.count("select count(*) from pubsub.cursors").await;
     for (to, expected) in seeks {
         let counted = pubsub.seek_dry_run::<Sms>("one", to).await.unwrap();
         assert_eq!((counted.replayed, counted.skipped), expected, "{to:?}");
     }
-    assert_eq!(stage.count("select count(*) from pubsub.cursors").await, before);
+    assert_eq!(db.count("select count(*) from pubsub.cursors").await, before);
     assert_eq!(one.drain(100).await.unwrap(), unread, "as if nothing had been asked");
 }
 
 #[actix::test]
 async fn a_seek_delivers_exactly_what_it_counts() {
-    let stage = Stage::new().await;
-    let (one, ids) = ten_events_on(&stage).await;
-    let mut unread = publish(&stage.client, 5).await;
+    let db = TestDatabase::new().await;
+    let (one, ids) = ten_events_on(&db).await;
+    let mut unread = publish(&db.client, 5).await;
 
-    assert_eq!(seek(&stage.client, &format!("seek_to_event('sms', 'one', {})", ids[4])).await, (6, 0));
+    assert_eq!(seek(&db.client, &format!("seek_to_event('sms', 'one', {})", ids[4])).await, (6, 0));
     assert_eq!(one.drain(4).await.unwrap(), [&ids[4..], &unread].concat());
 
-    unread = publish(&stage.client, 5).await;
+    unread = publish(&db.client, 5).await;
     // In the middle of a window: two are read, three are not.
     assert_eq!(one.claim(2).await.unwrap().len(), 2);
     let now = "seek_to_now('sms', 'one')";
-    assert_eq!(seek(&stage.client, now).await, (0, 3));
+    assert_eq!(seek(&db.client, now).await, (0, 3));
     assert!(one.drain(4).await.unwrap().is_empty());
 
-    let later = publish(&stage.client, 2).await;
+    let later = publish(&db.client, 2).await;
     let back = format!("seek_to_event('sms', 'one', {})", unread[3]);
-    assert_eq!(seek(&stage.client, &back).await, (2, 0));
+    assert_eq!(seek(&db.client, &back).await, (2, 0));
     assert_eq!(one.drain(4).await.unwrap(), [&unread[3..], &later].concat());
 
-    assert_eq!(seek(&stage.client, "seek_to_beginning('sms', 'one')").await, (22, 0));
+    assert_eq!(seek(&db.client, "seek_to_beginning('sms', 'one')").await, (22, 0));
     let head = one.claim(3).await.unwrap();
     assert_eq!(head.iter().map(|event| event.id).collect::<Vec<_>>(), ids[..3]);
     // Ahead again, out of the window of the last seek.
-    assert_eq!(seek(&stage.client, &format!("seek_to_event('sms', 'one', {})", later[0])).await, (0, 17));
+    assert_eq!(seek(&db.client, &format!("seek_to_event('sms', 'one', {})", later[0])).await, (0, 17));
     assert_eq!(one.drain(4).await.unwrap(), later);
 }
 
 #[actix::test]
 async fn a_seek_to_a_time_misses_no_event_of_that_time_although_ids_and_times_disagree() {
-    let stage = Stage::new().await;
-    let one = ByHand::register(&stage.client, "one").await.unwrap();
+    let db = TestDatabase::new().await;
+    let one = SqlSubscriber::register(&db.client, "one").await.unwrap();
     // The clock is read after the id is drawn: a publisher that was held up there has a late time under an early id.
     let seconds = [-300, -90, 7, -10, 1, -2, 0, 3];
     for second in seconds {
@@ -154,29 +153,29 @@ async fn a_seek_to_a_time_misses_no_event_of_that_time_although_ids_and_times_di
             "insert into pubsub.db_events (channel, payload, published_at) \
              values ('sms', '{{}}', '2026-01-01 12:00Z'::timestamptz + interval '{second} s')"
         );
-        stage.client.batch_execute(&insert).await.unwrap();
+        db.client.batch_execute(&insert).await.unwrap();
     }
     let all = one.drain(100).await.unwrap();
     assert_eq!(all.len(), seconds.len());
     let noon = "seek_to_time('sms', 'one', '2026-01-01 12:00Z')";
-    assert_eq!(seek(&stage.client, noon).await, (6, 0));
+    assert_eq!(seek(&db.client, noon).await, (6, 0));
     assert_eq!(one.drain(100).await.unwrap(), all[2..], "from the first event of that time on");
     let future = "seek_to_time('sms', 'one', '2030-01-01')";
-    assert_eq!(seek(&stage.client, future).await, (0, 0));
-    let next = publish(&stage.client, 1).await;
+    assert_eq!(seek(&db.client, future).await, (0, 0));
+    let next = publish(&db.client, 1).await;
     assert_eq!(one.drain(100).await.unwrap(), next, "what comes later is delivered, whatever its time");
 }
 
 #[actix::test]
 async fn an_event_in_flight_during_a_seek_is_delivered_whatever_its_id_and_is_no_replay() {
-    let mut stage = Stage::new().await;
-    let url = stage.database.url().to_owned();
+    let mut db = TestDatabase::new().await;
+    let url = db.url().to_owned();
     let other = connect(&url).await;
-    let one = ByHand::register(&other, "one").await.unwrap();
+    let one = SqlSubscriber::register(&other, "one").await.unwrap();
     for (to, claims_between) in
         [("now", false), ("now", true), ("beginning", false), ("beginning", true), ("event", false)]
     {
-        let in_flight = stage.client.transaction().await.unwrap();
+        let in_flight = db.client.transaction().await.unwrap();
         let early = pubsub::publish(&in_flight, &Sms::new("early")).await.unwrap().0;
         let read = publish(&other, 3).await;
         one.drain(100).await.unwrap();
@@ -185,29 +184,29 @@ async fn an_event_in_flight_during_a_seek_is_delivered_whatever_its_id_and_is_no
             to => format!("seek_to_{to}('sms', 'one')"),
         };
         seek(&other, &call).await;
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         if claims_between {
-            heard = one.claim(100).await.unwrap();
-            assert!(heard.iter().all(|event| event.id != early));
+            received = one.claim(100).await.unwrap();
+            assert!(received.iter().all(|event| event.id != early));
         }
         in_flight.commit().await.unwrap();
-        heard.extend(one.claim(100).await.unwrap());
-        heard.extend(one.claim(100).await.unwrap());
-        let early: Vec<&Claimed> = heard.iter().filter(|event| event.id == early).collect();
-        assert_eq!(early.len(), 1, "{to}, {claims_between}: {heard:?}");
+        received.extend(one.claim(100).await.unwrap());
+        received.extend(one.claim(100).await.unwrap());
+        let early: Vec<&ClaimedEvent> = received.iter().filter(|event| event.id == early).collect();
+        assert_eq!(early.len(), 1, "{to}, {claims_between}: {received:?}");
         assert!(!early[0].replay, "{to}, {claims_between}: nobody had read it");
-        assert!(heard.iter().all(|event| event.replay == read.contains(&event.id) || to == "beginning"));
+        assert!(received.iter().all(|event| event.replay == read.contains(&event.id) || to == "beginning"));
     }
 }
 
 #[actix::test]
 async fn a_replay_that_fails_is_a_replay_at_its_next_attempt_and_a_retry_from_before_is_none() {
-    let stage = Stage::new().await;
-    let one = ByHand::register(&stage.client, "one").await.unwrap();
-    let ids = publish(&stage.client, 3).await;
+    let db = TestDatabase::new().await;
+    let one = SqlSubscriber::register(&db.client, "one").await.unwrap();
+    let ids = publish(&db.client, 3).await;
     let claimed = one.claim(10).await.unwrap();
     assert!(one.fail(claimed[0].token, ids[0]).await.unwrap());
-    seek(&stage.client, &format!("seek_to_event('sms', 'one', {})", ids[1])).await;
+    seek(&db.client, &format!("seek_to_event('sms', 'one', {})", ids[1])).await;
 
     let retry = one.claim_mailbox(10).await.unwrap();
     assert_eq!((retry[0].id, retry[0].replay), (ids[0], false), "it stayed in the mailbox");
@@ -223,18 +222,18 @@ async fn a_replay_that_fails_is_a_replay_at_its_next_attempt_and_a_retry_from_be
         r#"select pubsub.settle({}, {}, null, '[{{"id": {}, "action": "reject"}}]')"#,
         one.process, retry[0].token, ids[1]
     );
-    stage.client.batch_execute(&reject).await.unwrap();
-    stage.client.batch_execute("select pubsub.redrive('sms', 'one')").await.unwrap();
+    db.client.batch_execute(&reject).await.unwrap();
+    db.client.batch_execute("select pubsub.redrive('sms', 'one')").await.unwrap();
     assert!(one.claim_mailbox(10).await.unwrap()[0].replay, "also when it is redriven");
 }
 
 #[actix::test]
 async fn a_lease_from_before_a_seek_is_settled_as_before() {
-    let stage = Stage::new().await;
-    let one = ByHand::register(&stage.client, "one").await.unwrap();
-    let ids = publish(&stage.client, 3).await;
+    let db = TestDatabase::new().await;
+    let one = SqlSubscriber::register(&db.client, "one").await.unwrap();
+    let ids = publish(&db.client, 3).await;
     let before = one.claim(10).await.unwrap();
-    seek(&stage.client, "seek_to_beginning('sms', 'one')").await;
+    seek(&db.client, "seek_to_beginning('sms', 'one')").await;
     let after = one.claim(10).await.unwrap();
     assert_eq!(after.iter().map(|event| event.id).collect::<Vec<_>>(), ids);
     assert!(after[0].token > before[0].token);
@@ -244,16 +243,16 @@ async fn a_lease_from_before_a_seek_is_settled_as_before() {
     let retry = one.claim_mailbox(10).await.unwrap();
     assert_eq!(retry.iter().map(|event| event.id).collect::<Vec<_>>(), ids[1..2]);
     assert!(one.settle(retry[0].token).await.unwrap());
-    stage.until_settled().await;
+    db.until_settled().await;
 }
 
 #[actix::test]
 async fn moved_back_twice_it_still_knows_what_it_had_read() {
-    let stage = Stage::new().await;
-    let (one, ids) = ten_events_on(&stage).await;
-    seek(&stage.client, "seek_to_beginning('sms', 'one')").await;
+    let db = TestDatabase::new().await;
+    let (one, ids) = ten_events_on(&db).await;
+    seek(&db.client, "seek_to_beginning('sms', 'one')").await;
     assert_eq!(one.claim(2).await.unwrap().len(), 2);
-    seek(&stage.client, "seek_to_beginning('sms', 'one')").await;
+    seek(&db.client, "seek_to_beginning('sms', 'one')").await;
     let again = one.claim(100).await.unwrap();
     assert_eq!(again.iter().map(|event| event.id).collect::<Vec<_>>(), ids);
     assert!(again.iter().all(|event| event.replay));
@@ -261,20 +260,19 @@ async fn moved_back_twice_it_still_knows_what_it_had_read() {
 
 #[actix::test]
 async fn a_new_subscription_starts_with_the_oldest_event_or_with_the_next() {
-    let stage = Stage::new().await;
-    let (pubsub, _) = stage.hear("other").await;
+    let db = TestDatabase::new().await;
+    let (pubsub, _) = db.receive("other").await;
     pubsub::publish(&pubsub, &Sms::new("old")).await.unwrap();
-    let (tell, mut heard) = ear();
+    let (sender, mut received) = probe();
     let listen = |name: &'static str| {
-        let tell = tell.clone();
+        let sender = sender.clone();
         move |sms: Delivery<Sms>| {
-            tell.tell((name, sms.is_replay(), sms.into_payload().msg));
+            sender.send((name, sms.is_replay(), sms.into_payload().msg));
             std::future::ready(Ok(()))
         }
     };
     let start = async |options| {
-        stage
-            .pubsub()
+        db.pubsub()
             .subscribe_fn_with("beginning", options, listen("beginning"))
             .subscribe_fn("now", listen("now"))
             .start()
@@ -283,29 +281,29 @@ async fn a_new_subscription_starts_with_the_oldest_event_or_with_the_next() {
     };
     let both = start(SubscribeOptions::new().from_beginning()).await;
     assert_eq!(
-        heard.next().await,
+        received.next().await,
         ("beginning", false, "old".to_owned()),
         "it was never read: it is no replay"
     );
     pubsub::publish(&pubsub, &Sms::new("new")).await.unwrap();
-    let mut two = heard.take(2).await;
+    let mut two = received.take(2).await;
     two.sort_unstable();
     assert_eq!(two, [("beginning", false, "new".to_owned()), ("now", false, "new".to_owned())]);
     assert!(both.drain(Duration::from_secs(10)).await);
 
     let _again = start(SubscribeOptions::new().from_beginning()).await;
     pubsub::publish(&pubsub, &Sms::new("newer")).await.unwrap();
-    let mut two = heard.take(2).await;
+    let mut two = received.take(2).await;
     two.sort_unstable();
     assert_eq!(two, [("beginning", false, "newer".to_owned()), ("now", false, "newer".to_owned())]);
-    assert!(heard.rest().is_empty(), "one that exists goes on where it was");
+    assert!(received.rest().is_empty(), "one that exists goes on where it was");
 }
 
 #[actix::test]
 async fn a_seek_that_cannot_be_is_refused() {
-    let stage = Stage::new().await;
-    let (_, ids) = ten_events_on(&stage).await;
-    let pubsub = stage.pubsub().start().await.unwrap();
+    let db = TestDatabase::new().await;
+    let (_, ids) = ten_events_on(&db).await;
+    let pubsub = db.pubsub().start().await.unwrap();
     let unknown = pubsub.seek::<Sms>("two", Seek::Now).await.unwrap_err();
     assert!(
         format!("{unknown:?}").contains("channel \\\"sms\\\" has no subscription \\\"two\\\""),
@@ -317,37 +315,33 @@ async fn a_seek_that_cannot_be_is_refused() {
         ("begin; select pubsub.publish('sms', '{}'); select pubsub.seek_to_now('sms', 'one')", "PB003"),
         ("rollback; begin isolation level repeatable read; select pubsub.seek_to_now('sms', 'one')", "PB003"),
     ] {
-        let refused = stage.client.batch_execute(sql).await.unwrap_err();
+        let refused = db.client.batch_execute(sql).await.unwrap_err();
         assert_eq!(refused.code().unwrap().code(), code, "{sql}");
     }
-    stage.client.batch_execute("rollback").await.unwrap();
+    db.client.batch_execute("rollback").await.unwrap();
     let below = format!("seek_to_event('sms', 'one', {})", ids[0] - 1_000_000);
-    assert_eq!(seek(&stage.client, &below).await, (10, 0), "below the beginning is the beginning");
+    assert_eq!(seek(&db.client, &below).await, (10, 0), "below the beginning is the beginning");
 }
 
 #[actix::test]
 async fn a_dead_letter_that_was_replayed_and_failed_again_can_be_redriven() {
-    let stage = Stage::new().await;
-    let one = ByHand::register(&stage.client, "one").await.unwrap();
-    let ids = publish(&stage.client, 2).await;
-    let reject = async |lease: &Claimed| {
+    let db = TestDatabase::new().await;
+    let one = SqlSubscriber::register(&db.client, "one").await.unwrap();
+    let ids = publish(&db.client, 2).await;
+    let reject = async |lease: &ClaimedEvent| {
         let rejected = format!(r#"[{{"id": {}, "action": "reject"}}]"#, lease.id);
         let sql = "select pubsub.settle($1, $2, null, $3::text::jsonb)";
-        stage.client.execute(sql, &[&one.process, &lease.token, &rejected]).await.unwrap();
+        db.client.execute(sql, &[&one.process, &lease.token, &rejected]).await.unwrap();
     };
     reject(&one.claim(1).await.unwrap()[0]).await;
     reject(&one.claim(1).await.unwrap()[0]).await;
-    seek(&stage.client, "seek_to_beginning('sms', 'one')").await;
+    seek(&db.client, "seek_to_beginning('sms', 'one')").await;
     let again = one.claim(1).await.unwrap();
     assert!(one.fail(again[0].token, ids[0]).await.unwrap());
 
-    assert_eq!(stage.count("select pubsub.redrive('sms', 'one')").await, 2);
+    assert_eq!(db.count("select pubsub.redrive('sms', 'one')").await, 2);
     let redriven = one.claim_mailbox(10).await.unwrap();
     assert_eq!(redriven.iter().map(|event| event.id).collect::<Vec<_>>(), ids, "each once, for both");
-    assert_eq!(
-        stage.count("select count(*) from pubsub.mailbox where attempt = 1").await,
-        2,
-        "from the start"
-    );
-    assert_eq!(stage.count("select count(*) from pubsub.dead_letters").await, 0);
+    assert_eq!(db.count("select count(*) from pubsub.mailbox where attempt = 1").await, 2, "from the start");
+    assert_eq!(db.count("select count(*) from pubsub.dead_letters").await, 0);
 }

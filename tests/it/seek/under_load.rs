@@ -1,6 +1,6 @@
 //! A subscription is moved while others publish and claim.
 
-use pubsub_tests::{ByHand, Claimed, Stage, connect, ear, publish_each};
+use pubsub_tests::{ClaimedEvent, SqlSubscriber, TestDatabase, connect, probe, publish_each};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,13 +10,13 @@ const BETWEEN_SEEKS: usize = 60;
 
 #[actix::test]
 async fn a_seek_while_processes_publish_and_claim_loses_nothing_and_skips_what_it_says() {
-    let stage = Stage::new().await;
-    ByHand::register(&stage.client, "one").await.unwrap();
+    let db = TestDatabase::new().await;
+    SqlSubscriber::register(&db.client, "one").await.unwrap();
     let stop = Arc::new(AtomicBool::new(false));
-    let (committed_tell, mut committed) = ear();
-    let (claimed_tell, mut claimed) = ear();
+    let (committed_tell, mut committed) = probe();
+    let (claimed_tell, mut claimed) = probe();
     let publishers = (0..3).map(|n| {
-        let (url, stop, tell) = (stage.database.url().to_owned(), Arc::clone(&stop), committed_tell.clone());
+        let (url, stop, sender) = (db.url().to_owned(), Arc::clone(&stop), committed_tell.clone());
         tokio::spawn(async move {
             let mut client = connect(&url).await;
             while !stop.load(Ordering::Relaxed) {
@@ -25,28 +25,28 @@ async fn a_seek_while_processes_publish_and_claim_loses_nothing_and_skips_what_i
                 let transaction = client.transaction().await.unwrap();
                 let ids = publish_each(&transaction, events).await;
                 transaction.commit().await.unwrap();
-                tell.tell(ids);
+                sender.send(ids);
             }
         })
     });
     let claimers = (0..2).map(|_| {
-        let (url, stop, tell) = (stage.database.url().to_owned(), Arc::clone(&stop), claimed_tell.clone());
+        let (url, stop, sender) = (db.url().to_owned(), Arc::clone(&stop), claimed_tell.clone());
         tokio::spawn(async move {
             let client = connect(&url).await;
-            let one = ByHand::register(&client, "one").await.unwrap();
+            let one = SqlSubscriber::register(&client, "one").await.unwrap();
             loop {
                 let last = stop.load(Ordering::Relaxed);
                 let events = one.claim(fastrand::i32(1..20)).await.unwrap();
                 if events.is_empty() && last {
                     return;
                 }
-                tell.tell(events);
+                sender.send(events);
             }
         })
     });
     let tasks: Vec<_> = publishers.chain(claimers).collect();
 
-    let mut mine = connect(stage.database.url()).await;
+    let mut mine = connect(db.url()).await;
     let mut known = BTreeSet::new();
     let mut seeks = Vec::new();
     for round in 0..12 {
@@ -69,7 +69,7 @@ async fn a_seek_while_processes_publish_and_claim_loses_nothing_and_skips_what_i
         task.await.unwrap();
     }
     known.extend(committed.rest().into_iter().flatten());
-    let claimed: Vec<Claimed> = claimed.rest().into_iter().flatten().collect();
+    let claimed: Vec<ClaimedEvent> = claimed.rest().into_iter().flatten().collect();
     let between = |from: i64, to: i64| -> BTreeSet<i64> {
         let within = claimed.iter().filter(|event| event.token > from && event.token <= to);
         within.map(|event| event.id).collect()

@@ -5,7 +5,7 @@ mod own_actors;
 
 use actix::prelude::*;
 use pubsub::{Channel, Delivery, Handled};
-use pubsub_tests::{Sms, Stage, Tell, ear};
+use pubsub_tests::{Sender, Sms, TestDatabase, probe};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,7 +20,7 @@ trait Manner: Sized + Unpin + 'static {
 struct Handler<M> {
     number: u32,
     seen: u32,
-    tell: Tell<(u32, u32, String, u32)>,
+    sender: Sender<(u32, u32, String, u32)>,
     manner: std::marker::PhantomData<fn() -> M>,
 }
 
@@ -33,7 +33,7 @@ impl<M: Manner> actix::Handler<Delivery<Sms>> for Handler<M> {
 
     fn handle(&mut self, sms: Delivery<Sms>, _: &mut Self::Context) -> M::Answer {
         self.seen += 1;
-        self.tell.tell((self.number, self.seen, sms.msg.clone(), sms.attempt()));
+        self.sender.send((self.number, self.seen, sms.msg.clone(), sms.attempt()));
         let panic = sms.msg == "panic" && sms.attempt() == 1;
         M::answer(sms, panic)
     }
@@ -110,20 +110,20 @@ async fn actix_rt_yield() {
 }
 
 async fn is_restarted_and_the_event_is_retried<M: Manner>() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let (bystander, mut bystander_heard) = ear();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let (bystander, mut bystander_received) = probe();
     let built = Arc::new(AtomicU32::new(0));
-    let pubsub = stage
+    let pubsub = db
         .pubsub()
         .subscribe::<Sms, _>("panicky", move || Handler::<M> {
             number: built.fetch_add(1, Ordering::SeqCst) + 1,
             seen: 0,
-            tell: tell.clone(),
+            sender: sender.clone(),
             manner: std::marker::PhantomData,
         })
         .subscribe_fn("bystander", move |sms: Delivery<Sms>| {
-            bystander.tell(sms.into_payload().msg);
+            bystander.send(sms.into_payload().msg);
             async { Ok(()) }
         })
         .start()
@@ -131,25 +131,25 @@ async fn is_restarted_and_the_event_is_retried<M: Manner>() {
         .unwrap();
 
     pubsub::publish(&pubsub, &Sms::new("first")).await.unwrap();
-    assert_eq!(heard.next().await, (1, 1, "first".into(), 1));
+    assert_eq!(received.next().await, (1, 1, "first".into(), 1));
     pubsub::publish(&pubsub, &Sms::new("panic")).await.unwrap();
-    assert_eq!(heard.next().await, (1, 2, "panic".into(), 1));
-    let (number, seen, msg, attempt) = heard.next().await;
+    assert_eq!(received.next().await, (1, 2, "panic".into(), 1));
+    let (number, seen, msg, attempt) = received.next().await;
     assert_eq!(
         (number, seen, msg.as_str(), attempt),
         (2, 1, "panic", 2),
         "fresh state, and the next attempt"
     );
     pubsub::publish(&pubsub, &Sms::new("last")).await.unwrap();
-    assert_eq!(heard.next().await, (2, 2, "last".into(), 1));
+    assert_eq!(received.next().await, (2, 2, "last".into(), 1));
 
-    assert_eq!(bystander_heard.take(3).await, ["first", "panic", "last"], "the others go on");
-    stage.until_settled().await;
+    assert_eq!(bystander_received.take(3).await, ["first", "panic", "last"], "the others go on");
+    db.until_settled().await;
     let status = pubsub.handlers().into_iter().find(|status| status.subscription == "panicky").unwrap();
     assert_eq!((status.handled, status.failed, status.restarts), (3, 1, 1));
     let panic = status.last_panic.unwrap();
     assert!(panic.contains("the handler broke") && panic.contains("supervision.rs:"), "{panic}");
-    assert_eq!(stage.count("select count(*) from pubsub.dead_letters").await, 0);
+    assert_eq!(db.count("select count(*) from pubsub.dead_letters").await, 0);
 }
 
 #[actix::test]
@@ -179,8 +179,8 @@ async fn a_panic_in_an_atomic_response_restarts_the_handler() {
 
 #[actix::test]
 async fn a_panic_is_recorded_with_its_message_and_place() {
-    let stage = Stage::new().await;
-    let pubsub = stage
+    let db = TestDatabase::new().await;
+    let pubsub = db
         .pubsub()
         .subscribe_fn("panicky", |sms: Delivery<Sms>| async move {
             assert!(sms.msg.is_empty(), "said {}", sms.msg);
@@ -190,24 +190,24 @@ async fn a_panic_is_recorded_with_its_message_and_place() {
         .await
         .unwrap();
     pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
-    stage.until_count("select count(*) from pubsub.dead_letters", 1).await;
+    db.until_count("select count(*) from pubsub.dead_letters", 1).await;
     let error: String =
-        stage.client.query_one("select error from pubsub.dead_letters", &[]).await.unwrap().get(0);
+        db.client.query_one("select error from pubsub.dead_letters", &[]).await.unwrap().get(0);
     assert!(error.starts_with("panicked: said hello (at ") && error.contains("supervision.rs:"), "{error}");
 }
 
 /// `!Send` through and through: an actor lives on one thread.
 #[actix::test]
 async fn a_handler_need_not_be_send() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let pubsub = stage
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let pubsub = db
         .pubsub()
         .subscribe_fn("local", move |sms: Delivery<Sms>| {
-            let (tell, local) = (tell.clone(), std::rc::Rc::new(sms));
+            let (sender, local) = (sender.clone(), std::rc::Rc::new(sms));
             async move {
                 tokio::task::yield_now().await;
-                tell.tell(local.msg.clone());
+                sender.send(local.msg.clone());
                 Ok(())
             }
         })
@@ -215,7 +215,7 @@ async fn a_handler_need_not_be_send() {
         .await
         .unwrap();
     pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
-    assert_eq!(heard.next().await, "hello");
+    assert_eq!(received.next().await, "hello");
 }
 
 /// Its reader panics.
@@ -239,12 +239,12 @@ impl<'de> Deserialize<'de> for Booby {
 
 #[actix::test]
 async fn a_panic_while_decoding_is_a_failed_attempt() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let pubsub = stage
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let pubsub = db
         .pubsub()
         .subscribe_fn("reader", move |booby: Delivery<Booby>| {
-            tell.tell(booby.trap);
+            sender.send(booby.trap);
             async { Ok(()) }
         })
         .start()
@@ -252,21 +252,21 @@ async fn a_panic_while_decoding_is_a_failed_attempt() {
         .unwrap();
     pubsub::publish(&pubsub, &Booby { trap: true }).await.unwrap();
     pubsub::publish(&pubsub, &Booby { trap: false }).await.unwrap();
-    assert!(!heard.next().await);
-    stage.until_count("select count(*) from pubsub.dead_letters where error like '%reader broke%'", 1).await;
+    assert!(!received.next().await);
+    db.until_count("select count(*) from pubsub.dead_letters where error like '%reader broke%'", 1).await;
 }
 
 #[actix::test]
 async fn what_waits_behind_a_panic_is_handed_to_the_next_handler_without_burning_an_attempt() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let _pubsub = stage
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let _pubsub = db
         .pubsub()
         .subscribe_fn_with(
             "queue",
             pubsub::SubscribeOptions::new().concurrency(1),
             move |sms: Delivery<Sms>| {
-                tell.tell((sms.msg.clone(), sms.attempt()));
+                sender.send((sms.msg.clone(), sms.attempt()));
                 assert!(!sms.msg.ends_with('5') || sms.attempt() > 1, "every tenth");
                 async { Ok(()) }
             },
@@ -275,14 +275,14 @@ async fn what_waits_behind_a_panic_is_handed_to_the_next_handler_without_burning
         .await
         .unwrap();
     let events: Vec<Sms> = (0..40).map(|n| Sms::new(n.to_string())).collect();
-    pubsub::publish_all(&stage.client, &events).await.unwrap();
-    let heard = heard.take(44).await;
+    pubsub::publish_all(&db.client, &events).await.unwrap();
+    let received = received.take(44).await;
     for n in 0..40 {
         let mine: Vec<_> =
-            heard.iter().filter(|(msg, _)| *msg == n.to_string()).map(|(_, attempt)| *attempt).collect();
+            received.iter().filter(|(msg, _)| *msg == n.to_string()).map(|(_, attempt)| *attempt).collect();
         assert_eq!(mine, if n % 10 == 5 { vec![1, 2] } else { vec![1] }, "event {n}");
     }
-    stage.until_settled().await;
+    db.until_settled().await;
 }
 
 #[actix::test]
@@ -296,17 +296,17 @@ async fn renaming_the_rust_type_changes_nothing_on_the_wire() {
     impl Channel for TextMessage {
         const NAME: &'static str = "sms";
     }
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let pubsub = stage
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let pubsub = db
         .pubsub()
         .subscribe_fn("renamed", move |text: Delivery<TextMessage>| {
-            tell.tell(text.into_payload().msg);
+            sender.send(text.into_payload().msg);
             async { Ok(()) }
         })
         .start()
         .await
         .unwrap();
     pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
-    assert_eq!(heard.next().await, "hello");
+    assert_eq!(received.next().await, "hello");
 }

@@ -2,7 +2,7 @@
 
 use actix::prelude::*;
 use pubsub::{Delivery, Handled, HandlerState};
-use pubsub_tests::{Sms, Stage, Tell, ear};
+use pubsub_tests::{Sender, Sms, TestDatabase, probe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 struct Troubled {
     number: u32,
     trouble: &'static str,
-    tell: Tell<(u32, u32)>,
+    sender: Sender<(u32, u32)>,
 }
 
 impl Actor for Troubled {
@@ -66,7 +66,7 @@ impl Handler<Delivery<Sms>> for Troubled {
     type Result = Handled;
 
     fn handle(&mut self, sms: Delivery<Sms>, context: &mut Self::Context) -> Handled {
-        self.tell.tell((self.number, sms.attempt()));
+        self.sender.send((self.number, sms.attempt()));
         if self.number == 1 {
             match self.trouble {
                 "drop" => panic!("so that it is dropped"),
@@ -81,30 +81,30 @@ impl Handler<Delivery<Sms>> for Troubled {
 
 /// Whatever panics in the first handler, the second one handles the event.
 async fn recovers_from(trouble: &'static str) {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
     let built = Arc::new(AtomicU32::new(0));
-    let pubsub = stage
+    let pubsub = db
         .pubsub()
         .subscribe::<Sms, _>("troubled", move || Troubled {
             number: built.fetch_add(1, Ordering::SeqCst) + 1,
             trouble,
-            tell: tell.clone(),
+            sender: sender.clone(),
         })
         .start()
         .await
         .unwrap();
     pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     loop {
-        let (number, attempt) = heard.next().await;
+        let (number, attempt) = received.next().await;
         if number > 1 {
             assert!(attempt <= 4);
             break;
         }
     }
-    stage.until_settled().await;
+    db.until_settled().await;
     assert!(pubsub.handlers()[0].restarts >= 1);
-    assert_eq!(stage.count("select count(*) from pubsub.dead_letters").await, 0);
+    assert_eq!(db.count("select count(*) from pubsub.dead_letters").await, 0);
 }
 
 #[actix::test]
@@ -154,39 +154,39 @@ async fn a_handler_that_stops_itself_is_restarted() {
 
 #[actix::test]
 async fn a_panic_in_the_factory_is_tried_again() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
     let built = Arc::new(AtomicU32::new(0));
-    let pubsub = stage
+    let pubsub = db
         .pubsub()
         .subscribe::<Sms, _>("unbuilt", move || {
             let number = built.fetch_add(1, Ordering::SeqCst) + 1;
             assert!(number > 3, "no connection yet");
-            Troubled { number, trouble: "none", tell: tell.clone() }
+            Troubled { number, trouble: "none", sender: sender.clone() }
         })
         .start()
         .await
         .unwrap();
     pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
-    assert_eq!(heard.next().await, (4, 1), "no attempt was burned");
+    assert_eq!(received.next().await, (4, 1), "no attempt was burned");
     assert_eq!(pubsub.handlers()[0].restarts, 3);
 }
 
 #[actix::test]
 async fn a_handler_that_dies_too_often_waits_while_the_others_go_on_and_then_recovers() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let (bystander, mut bystander_heard) = ear();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let (bystander, mut bystander_received) = probe();
     let built = Arc::new(AtomicU32::new(0));
-    let pubsub = stage
+    let pubsub = db
         .pubsub()
         .subscribe::<Sms, _>("unbuilt", move || {
             let number = built.fetch_add(1, Ordering::SeqCst) + 1;
             assert!(number > 6, "one death more than are forgiven at once");
-            Troubled { number, trouble: "none", tell: tell.clone() }
+            Troubled { number, trouble: "none", sender: sender.clone() }
         })
         .subscribe_fn("bystander", move |sms: Delivery<Sms>| {
-            bystander.tell(sms.into_payload().msg);
+            bystander.send(sms.into_payload().msg);
             async { Ok(()) }
         })
         .start()
@@ -199,26 +199,26 @@ async fn a_handler_that_dies_too_often_waits_while_the_others_go_on_and_then_rec
         tokio::task::yield_now().await;
     }
     pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
-    assert_eq!(bystander_heard.next().await, "hello");
-    assert_eq!(heard.next().await, (7, 1), "it heals by itself, and no attempt was burned");
+    assert_eq!(bystander_received.next().await, "hello");
+    assert_eq!(received.next().await, (7, 1), "it heals by itself, and no attempt was burned");
     assert_eq!(state(&pubsub), HandlerState::Running);
     assert!(pubsub.handlers()[0].last_panic.as_ref().unwrap().contains("one death more"));
 }
 
 #[actix::test]
 async fn another_process_takes_what_a_quarantined_handler_cannot() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let sick = stage.pubsub().subscribe::<Sms, Troubled>("shared", || panic!("never")).start().await.unwrap();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let sick = db.pubsub().subscribe::<Sms, Troubled>("shared", || panic!("never")).start().await.unwrap();
     let until = std::time::Instant::now() + pubsub_tests::DEADLINE;
     while sick.handlers()[0].state != HandlerState::Quarantined {
         assert!(std::time::Instant::now() < until);
         tokio::task::yield_now().await;
     }
-    let _healthy = stage
+    let _healthy = db
         .pubsub()
         .subscribe_fn("shared", move |sms: Delivery<Sms>| {
-            tell.tell((sms.msg.clone(), sms.attempt()));
+            sender.send((sms.msg.clone(), sms.attempt()));
             async { Ok(()) }
         })
         .start()
@@ -227,41 +227,41 @@ async fn another_process_takes_what_a_quarantined_handler_cannot() {
     for n in 0..20 {
         pubsub::publish(&sick, &Sms::new(n.to_string())).await.unwrap();
     }
-    assert!(heard.take(20).await.iter().all(|(_, attempt)| *attempt == 1));
+    assert!(received.take(20).await.iter().all(|(_, attempt)| *attempt == 1));
 }
 
 #[actix::test]
 async fn a_handler_that_blocks_its_thread_holds_up_nobody_else_and_runs_once() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
-    let (bystander, mut bystander_heard) = ear();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let (bystander, mut bystander_received) = probe();
     let limit = Duration::from_millis(300);
-    let pubsub = stage
+    let pubsub = db
         .pubsub()
         .heartbeat(Duration::from_millis(50), limit)
         .subscribe_fn("blocked", move |sms: Delivery<Sms>| {
-            tell.tell("begun");
+            sender.send("begun");
             std::thread::sleep(limit * 10);
-            tell.tell("done");
+            sender.send("done");
             drop(sms);
             async { Ok(()) }
         })
         .subscribe_fn("bystander", move |sms: Delivery<Sms>| {
-            bystander.tell(sms.into_payload().msg);
+            bystander.send(sms.into_payload().msg);
             async { Ok(()) }
         })
         .start()
         .await
         .unwrap();
     pubsub::publish(&pubsub, &Sms::new("first")).await.unwrap();
-    assert_eq!(heard.next().await, "begun");
+    assert_eq!(received.next().await, "begun");
     pubsub::publish(&pubsub, &Sms::new("second")).await.unwrap();
-    assert_eq!(bystander_heard.take(2).await, ["first", "second"]);
-    assert!(heard.rest().is_empty(), "still blocked: its thread, and nobody else's");
-    assert_eq!(heard.take(3).await, ["done", "begun", "done"]);
-    stage.until_settled().await;
+    assert_eq!(bystander_received.take(2).await, ["first", "second"]);
+    assert!(received.rest().is_empty(), "still blocked: its thread, and nobody else's");
+    assert_eq!(received.take(3).await, ["done", "begun", "done"]);
+    db.until_settled().await;
     assert!(
-        heard.rest().is_empty(),
+        received.rest().is_empty(),
         "nobody took it for dead, although it was silent for ten times the limit"
     );
 }

@@ -2,7 +2,7 @@
 
 use pubsub::testing::{strike, strikes_have_hit};
 use pubsub::{Delivery, Failure, PubSub, publish};
-use pubsub_tests::{DEADLINE, Role, Sms, Stage, connect, ear, play};
+use pubsub_tests::{ChildProcess, DEADLINE, Sms, TestDatabase, connect, in_child_process, probe};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -13,20 +13,20 @@ const EVENTS: usize = 20;
 
 /// A process of its own, because a strike hits every actor of that name in its process.
 #[actix::test]
-#[ignore = "a role, started by other tests"]
+#[ignore = "runs in a child process of other tests"]
 async fn role_is_struck() {
-    let Some((url, say)) = play() else { return };
-    let (tell, mut heard) = ear();
+    let Some((url, say)) = in_child_process() else { return };
+    let (sender, mut received) = probe();
     let pubsub = PubSub::builder(&url)
         .poll_interval(Duration::from_millis(100))
         .subscribe_fn("one", move |sms: Delivery<Sms>| {
-            let tell = tell.clone();
+            let sender = sender.clone();
             async move {
                 // Every third is in the mailbox for a while.
                 if sms.attempt() == 1 && sms.msg.ends_with('3') {
                     return Err(Failure::retry_after(Duration::from_millis(20), "not yet"));
                 }
-                tell.tell(sms.msg.clone());
+                sender.send(sms.msg.clone());
                 Ok(())
             }
         })
@@ -44,7 +44,7 @@ async fn role_is_struck() {
                 missing.insert(msg);
             }
             while !missing.is_empty() {
-                missing.remove(&heard.next().await);
+                missing.remove(&received.next().await);
             }
             // An actor that was not restarted is not hit again.
             let until = Instant::now() + DEADLINE / 2;
@@ -64,14 +64,14 @@ async fn role_is_struck() {
 
 #[actix::test]
 async fn each_of_our_own_actors_may_die_while_events_flow() {
-    let stage = Stage::new().await;
-    let role = Role::start("supervision::own_actors::role_is_struck", stage.database.url());
+    let db = TestDatabase::new().await;
+    let child = ChildProcess::start("supervision::own_actors::role_is_struck", db.url());
     for _ in 0..3 {
         for actor in ACTORS {
-            assert_eq!(role.next().await, actor);
+            assert_eq!(child.next().await, actor);
         }
     }
-    assert_eq!(role.next().await, "drained");
-    stage.until_settled().await;
-    assert_eq!(stage.count("select count(*) from pubsub.dead_letters").await, 0);
+    assert_eq!(child.next().await, "drained");
+    db.until_settled().await;
+    assert_eq!(db.count("select count(*) from pubsub.dead_letters").await, 0);
 }

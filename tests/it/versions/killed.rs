@@ -2,16 +2,16 @@
 
 use crate::versions::{TOO_NEW, new, new_binary, old, publish_new};
 use pubsub::{Delivery, PubSub, SubscribeOptions, publish};
-use pubsub_tests::{Role, Stage, play};
+use pubsub_tests::{ChildProcess, TestDatabase, in_child_process};
 
 /// An old binary in a process of its own.
 #[actix::test]
-#[ignore = "a role, started by other tests"]
+#[ignore = "runs in a child process of other tests"]
 async fn role_of_an_old_binary() {
-    let Some((url, tell)) = play() else { return };
+    let Some((url, report)) = in_child_process() else { return };
     let _pubsub = PubSub::builder(url)
         .subscribe_fn("one", move |note: Delivery<old::Note>| {
-            tell(&note.0);
+            report(&note.0);
             std::future::ready(Ok(()))
         })
         .start()
@@ -22,12 +22,12 @@ async fn role_of_an_old_binary() {
 
 /// A new binary in a process of its own, which begins every delivery and ends none.
 #[actix::test]
-#[ignore = "a role, started by other tests"]
+#[ignore = "runs in a child process of other tests"]
 async fn role_of_a_new_binary_that_never_ends() {
-    let Some((url, tell)) = play() else { return };
+    let Some((url, report)) = in_child_process() else { return };
     let _pubsub = PubSub::builder(url)
         .subscribe_fn("one", move |note: Delivery<new::Note>| {
-            tell(&note.msg);
+            report(&note.msg);
             std::future::pending()
         })
         .start()
@@ -38,44 +38,42 @@ async fn role_of_a_new_binary_that_never_ends() {
 
 #[actix::test]
 async fn what_a_killed_new_binary_held_waits_for_another_one_beside_an_old_one() {
-    let stage = Stage::new().await;
-    let old = Role::start("versions::killed::role_of_an_old_binary", stage.database.url());
-    stage.until_count("select count(*) from pubsub.processes", 1).await;
-    publish(&stage.client, &old::Note("it lives".to_owned())).await.unwrap();
+    let db = TestDatabase::new().await;
+    let old = ChildProcess::start("versions::killed::role_of_an_old_binary", db.url());
+    db.until_count("select count(*) from pubsub.processes", 1).await;
+    publish(&db.client, &old::Note("it lives".to_owned())).await.unwrap();
     assert_eq!(old.next().await, "it lives");
-    publish_new(&stage, "new").await;
-    stage.until_count(TOO_NEW, 1).await;
-    let mut killed =
-        Role::start("versions::killed::role_of_a_new_binary_that_never_ends", stage.database.url());
+    publish_new(&db, "new").await;
+    db.until_count(TOO_NEW, 1).await;
+    let mut killed = ChildProcess::start("versions::killed::role_of_a_new_binary_that_never_ends", db.url());
     assert_eq!(killed.next().await, "new");
     killed.signal("KILL");
-    killed.ended().await;
+    killed.exited().await;
     // The old one takes over from the dead, and not what it does not know.
-    stage
-        .until_count(
-            "select count(*) from pubsub.mailbox where token is null and crashes = 1 and needs = 2",
-            1,
-        )
-        .await;
+    db.until_count(
+        "select count(*) from pubsub.mailbox where token is null and crashes = 1 and needs = 2",
+        1,
+    )
+    .await;
     old.signal("KILL");
-    let (_new, mut heard) = new_binary(&stage, SubscribeOptions::new()).await;
-    assert_eq!(heard.next().await, ("new".to_owned(), 2), "the lost attempt counts");
-    stage.until_settled().await;
+    let (_new, mut received) = new_binary(&db, SubscribeOptions::new()).await;
+    assert_eq!(received.next().await, ("new".to_owned(), 2), "the lost attempt counts");
+    db.until_settled().await;
 }
 
 #[actix::test]
 async fn a_killed_old_binary_takes_no_future_version_with_it() {
-    let stage = Stage::new().await;
-    let old = Role::start("versions::killed::role_of_an_old_binary", stage.database.url());
-    stage.until_count("select count(*) from pubsub.subscriptions", 1).await;
+    let db = TestDatabase::new().await;
+    let old = ChildProcess::start("versions::killed::role_of_an_old_binary", db.url());
+    db.until_count("select count(*) from pubsub.subscriptions", 1).await;
     for n in 0..50 {
-        publish_new(&stage, &n.to_string()).await;
+        publish_new(&db, &n.to_string()).await;
     }
     old.signal("KILL");
-    let (_new, mut heard) = new_binary(&stage, SubscribeOptions::new()).await;
-    let mut ids: Vec<usize> = heard.take(50).await.iter().map(|(msg, _)| msg.parse().unwrap()).collect();
+    let (_new, mut received) = new_binary(&db, SubscribeOptions::new()).await;
+    let mut ids: Vec<usize> = received.take(50).await.iter().map(|(msg, _)| msg.parse().unwrap()).collect();
     ids.sort_unstable();
     assert_eq!(ids, (0..50).collect::<Vec<_>>());
-    stage.until_settled().await;
-    assert_eq!(stage.count("select count(*) from pubsub.dead_letters").await, 0);
+    db.until_settled().await;
+    assert_eq!(db.count("select count(*) from pubsub.dead_letters").await, 0);
 }

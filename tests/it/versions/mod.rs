@@ -5,7 +5,7 @@ mod killed;
 use pubsub::{
     Channel, Delivery, Failure, OlderVersion, PubSub, PublishOptions, SubscribeOptions, publish, publish_with,
 };
-use pubsub_tests::{ByHand, DEADLINE, Heard, Stage, ear};
+use pubsub_tests::{DEADLINE, Received, SqlSubscriber, TestDatabase, probe};
 use serde::{Deserialize, Serialize};
 
 /// What the old binary knows. Not derived: no two types of one crate may derive the same channel, and these two stand for
@@ -47,23 +47,26 @@ fn ordered() -> SubscribeOptions {
 }
 
 /// A runtime of the old binary, and what it hears.
-async fn old_binary(stage: &Stage, options: SubscribeOptions) -> (PubSub, Heard<(String, u32)>) {
-    let (tell, heard) = ear();
+async fn old_binary(db: &TestDatabase, options: SubscribeOptions) -> (PubSub, Received<(String, u32)>) {
+    let (sender, received) = probe();
     let handle = move |note: Delivery<old::Note>| {
-        tell.tell((note.0.clone(), note.attempt()));
+        sender.send((note.0.clone(), note.attempt()));
         std::future::ready(Ok(()))
     };
-    (stage.pubsub().subscribe_fn_with("one", options, handle).start().await.unwrap(), heard)
+    (db.pubsub().subscribe_fn_with("one", options, handle).start().await.unwrap(), received)
 }
 
 /// A runtime of the new binary, and what it hears.
-pub(crate) async fn new_binary(stage: &Stage, options: SubscribeOptions) -> (PubSub, Heard<(String, u32)>) {
-    let (tell, heard) = ear();
+pub(crate) async fn new_binary(
+    db: &TestDatabase,
+    options: SubscribeOptions,
+) -> (PubSub, Received<(String, u32)>) {
+    let (sender, received) = probe();
     let handle = move |note: Delivery<new::Note>| {
-        tell.tell((note.msg.clone(), note.attempt()));
+        sender.send((note.msg.clone(), note.attempt()));
         std::future::ready(Ok(()))
     };
-    (stage.pubsub().subscribe_fn_with("one", options, handle).start().await.unwrap(), heard)
+    (db.pubsub().subscribe_fn_with("one", options, handle).start().await.unwrap(), received)
 }
 
 fn told(msg: &str) -> (String, u32) {
@@ -74,22 +77,22 @@ fn told(msg: &str) -> (String, u32) {
 pub(crate) const TOO_NEW: &str =
     "select count(*) from pubsub.mailbox where needs = 2 and attempt = 0 and token is null";
 
-pub(crate) async fn publish_new(stage: &Stage, msg: &str) {
-    publish(&stage.client, &new::Note { msg: msg.to_owned() }).await.unwrap();
+pub(crate) async fn publish_new(db: &TestDatabase, msg: &str) {
+    publish(&db.client, &new::Note { msg: msg.to_owned() }).await.unwrap();
 }
 
-async fn publish_keyed<C: Channel>(stage: &Stage, event: &C) {
-    publish_with(&stage.client, event, &PublishOptions::new().key("k")).await.unwrap();
+async fn publish_keyed<C: Channel>(db: &TestDatabase, event: &C) {
+    publish_with(&db.client, event, &PublishOptions::new().key("k")).await.unwrap();
 }
 
 #[actix::test]
 async fn an_event_of_an_older_version_is_read_by_upcast() {
-    let stage = Stage::new().await;
-    let (_new, mut heard) = new_binary(&stage, SubscribeOptions::new()).await;
-    publish(&stage.client, &old::Note("old".to_owned())).await.unwrap();
-    publish_new(&stage, "new").await;
-    assert_eq!(heard.take_sorted(2).await, [told("new"), told("old, upcast")]);
-    stage.until_settled().await;
+    let db = TestDatabase::new().await;
+    let (_new, mut received) = new_binary(&db, SubscribeOptions::new()).await;
+    publish(&db.client, &old::Note("old".to_owned())).await.unwrap();
+    publish_new(&db, "new").await;
+    assert_eq!(received.take_sorted(2).await, [told("new"), told("old, upcast")]);
+    db.until_settled().await;
 }
 
 #[derive(Debug, Deserialize)]
@@ -121,18 +124,18 @@ impl From<MemoV2> for Memo {
 
 #[actix::test]
 async fn upcasts_are_chained_from_version_to_version() {
-    let stage = Stage::new().await;
-    let (tell, mut heard) = ear();
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
     let handle = move |memo: Delivery<Memo>| {
-        tell.tell(memo.text.clone());
+        sender.send(memo.text.clone());
         std::future::ready(Ok(()))
     };
-    let _pubsub = stage.pubsub().subscribe_fn("one", handle).start().await.unwrap();
-    publish(&stage.client, &Memo { text: "3".to_owned() }).await.unwrap();
+    let _pubsub = db.pubsub().subscribe_fn("one", handle).start().await.unwrap();
+    publish(&db.client, &Memo { text: "3".to_owned() }).await.unwrap();
     let older =
         r#"select pubsub.publish('memo', '"1"'), pubsub.publish('memo', '{"msg": "2"}', version => 2)"#;
-    stage.client.batch_execute(older).await.unwrap();
-    assert_eq!(heard.take_sorted(3).await, ["1, upcast, again", "2, again", "3"]);
+    db.client.batch_execute(older).await.unwrap();
+    assert_eq!(received.take_sorted(3).await, ["1, upcast, again", "2, again", "3"]);
 }
 
 #[actix::test]
@@ -142,20 +145,16 @@ async fn an_event_older_than_any_known_version_is_undecodable_and_says_why() {
     struct Memo {
         msg: String,
     }
-    let stage = Stage::new().await;
-    let _pubsub = stage
+    let db = TestDatabase::new().await;
+    let _pubsub = db
         .pubsub()
         .subscribe_fn("one", |memo: Delivery<Memo>| async move { Err(Failure::reject(memo.msg.clone())) })
         .start()
         .await
         .unwrap();
-    stage
-        .client
-        .batch_execute(r#"select pubsub.publish('memo.without-past', '{"msg": "old"}')"#)
-        .await
-        .unwrap();
-    stage.until_count("select count(*) from pubsub.dead_letters where reason = 'undecodable'", 1).await;
-    let row = stage.client.query_one("select error from pubsub.dead_letters", &[]).await.unwrap();
+    db.client.batch_execute(r#"select pubsub.publish('memo.without-past', '{"msg": "old"}')"#).await.unwrap();
+    db.until_count("select count(*) from pubsub.dead_letters where reason = 'undecodable'", 1).await;
+    let row = db.client.query_one("select error from pubsub.dead_letters", &[]).await.unwrap();
     assert_eq!(
         row.get::<_, &str>(0),
         "it is of version 1, and 2 is the oldest that can be read here: give that one an `upcast_from`"
@@ -164,51 +163,51 @@ async fn an_event_older_than_any_known_version_is_undecodable_and_says_why() {
 
 #[actix::test]
 async fn an_event_of_a_future_version_waits_unburned_until_a_binary_that_knows_it_starts() {
-    let stage = Stage::new().await;
-    let (old, mut heard_by_old) = old_binary(&stage, SubscribeOptions::new()).await;
+    let db = TestDatabase::new().await;
+    let (old, mut received_by_old) = old_binary(&db, SubscribeOptions::new()).await;
     for msg in ["a", "b"] {
-        publish_new(&stage, msg).await;
+        publish_new(&db, msg).await;
     }
-    publish(&stage.client, &old::Note("old".to_owned())).await.unwrap();
-    assert_eq!(heard_by_old.next().await, told("old"));
-    stage.until_count(TOO_NEW, 2).await;
+    publish(&db.client, &old::Note("old".to_owned())).await.unwrap();
+    assert_eq!(received_by_old.next().await, told("old"));
+    db.until_count(TOO_NEW, 2).await;
     let observed =
         "select count(*) from pubsub.observed_mailbox where version = 2 and needs = 2 and not leased";
-    assert_eq!(stage.count(observed).await, 2, "it is visible");
-    assert_eq!(stage.count("select too_new from pubsub.observed_subscriptions").await, 2);
+    assert_eq!(db.count(observed).await, 2, "it is visible");
+    assert_eq!(db.count("select too_new from pubsub.observed_subscriptions").await, 2);
 
-    let (_new, mut heard) = new_binary(&stage, SubscribeOptions::new()).await;
-    assert_eq!(heard.take_sorted(2).await, [told("a"), told("b")]);
-    stage.until_settled().await;
-    assert!(heard_by_old.rest().is_empty());
+    let (_new, mut received) = new_binary(&db, SubscribeOptions::new()).await;
+    assert_eq!(received.take_sorted(2).await, [told("a"), told("b")]);
+    db.until_settled().await;
+    assert!(received_by_old.rest().is_empty());
     assert!(old.drain(DEADLINE).await);
 }
 
 #[actix::test]
 async fn while_old_and_new_run_side_by_side_each_event_gets_to_one_that_knows_it() {
-    let stage = Stage::new().await;
-    let (_old, mut heard_by_old) = old_binary(&stage, SubscribeOptions::new()).await;
-    let (_new, mut heard_by_new) = new_binary(&stage, SubscribeOptions::new()).await;
+    let db = TestDatabase::new().await;
+    let (_old, mut received_by_old) = old_binary(&db, SubscribeOptions::new()).await;
+    let (_new, mut received_by_new) = new_binary(&db, SubscribeOptions::new()).await;
     for n in 0..100 {
-        publish_new(&stage, &n.to_string()).await;
+        publish_new(&db, &n.to_string()).await;
     }
-    let heard = heard_by_new.take_sorted(100).await;
-    assert!(heard.iter().all(|(_, attempt)| *attempt == 1), "{heard:?}");
-    stage.until_settled().await;
-    assert!(heard_by_old.rest().is_empty() && heard_by_new.rest().is_empty());
+    let received = received_by_new.take_sorted(100).await;
+    assert!(received.iter().all(|(_, attempt)| *attempt == 1), "{received:?}");
+    db.until_settled().await;
+    assert!(received_by_old.rest().is_empty() && received_by_new.rest().is_empty());
 }
 
 #[actix::test]
 async fn whoever_does_not_know_a_version_neither_claims_nor_waits_for_it() {
-    let stage = Stage::new().await;
-    let by_hand = ByHand::register(&stage.client, "one").await.unwrap();
+    let db = TestDatabase::new().await;
+    let by_hand = SqlSubscriber::register(&db.client, "one").await.unwrap();
     let publish =
         "select pubsub.publish('sms', '{}', version => 2), pubsub.publish('sms', '{}', version => 2)";
-    stage.client.batch_execute(publish).await.unwrap();
+    db.client.batch_execute(publish).await.unwrap();
     let claimed = by_hand.claim(2).await.unwrap();
     let too_new = format!(r#"[{{"id": {}, "action": "too_new"}}]"#, claimed[0].id);
     let settle = "select pubsub.settle($1, $2, '{}', $3::text::jsonb)";
-    stage.client.query_one(settle, &[&by_hand.process, &claimed[0].token, &too_new]).await.unwrap();
+    db.client.query_one(settle, &[&by_hand.process, &claimed[0].token, &too_new]).await.unwrap();
     // The other one has failed at one that knows it, and is due as well.
     by_hand.fail(claimed[1].token, claimed[1].id).await.unwrap();
 
@@ -218,117 +217,117 @@ async fn whoever_does_not_know_a_version_neither_claims_nor_waits_for_it() {
     };
     let due =
         |version: i32| format!("select count(*) from pubsub.next_due('{{1}}', knows => '{{{version}}}')");
-    assert_eq!(stage.count(&due(1)).await, 1, "the one that nobody has refused");
-    assert_eq!(stage.count(&claim("1")).await, 0);
-    assert_eq!(stage.count(&due(1)).await, 0, "now it is refused, too");
-    assert_eq!(stage.count(&due(2)).await, 1);
-    assert_eq!(stage.count(&claim("2")).await, 2);
-    assert_eq!(stage.count("select sum(attempt) from pubsub.mailbox").await, 1 + 2);
+    assert_eq!(db.count(&due(1)).await, 1, "the one that nobody has refused");
+    assert_eq!(db.count(&claim("1")).await, 0);
+    assert_eq!(db.count(&due(1)).await, 0, "now it is refused, too");
+    assert_eq!(db.count(&due(2)).await, 1);
+    assert_eq!(db.count(&claim("2")).await, 2);
+    assert_eq!(db.count("select sum(attempt) from pubsub.mailbox").await, 1 + 2);
 }
 
 #[actix::test]
 async fn a_subscriber_that_names_no_version_gets_any() {
-    let stage = Stage::new().await;
-    let (_pubsub, _heard) = stage.hear("one").await;
-    stage.client.batch_execute("select pubsub.publish('sms', '{}', version => 2)").await.unwrap();
-    stage.until_count(TOO_NEW, 1).await;
-    let by_hand = ByHand::register(&stage.client, "one").await.unwrap();
-    assert_eq!(stage.count("select count(*) from pubsub.next_due('{1}')").await, 1);
+    let db = TestDatabase::new().await;
+    let (_pubsub, _received) = db.receive("one").await;
+    db.client.batch_execute("select pubsub.publish('sms', '{}', version => 2)").await.unwrap();
+    db.until_count(TOO_NEW, 1).await;
+    let by_hand = SqlSubscriber::register(&db.client, "one").await.unwrap();
+    assert_eq!(db.count("select count(*) from pubsub.next_due('{1}')").await, 1);
     assert_eq!(by_hand.claim_mailbox(10).await.unwrap().len(), 1);
 }
 
 #[actix::test]
 async fn a_retry_of_a_future_version_does_not_go_back_to_the_old_binary() {
-    let stage = Stage::new().await;
-    let (_old, mut heard_by_old) = old_binary(&stage, SubscribeOptions::new()).await;
-    publish_new(&stage, "new").await;
-    stage.until_count(TOO_NEW, 1).await;
-    let (tell, mut heard) = ear();
+    let db = TestDatabase::new().await;
+    let (_old, mut received_by_old) = old_binary(&db, SubscribeOptions::new()).await;
+    publish_new(&db, "new").await;
+    db.until_count(TOO_NEW, 1).await;
+    let (sender, mut received) = probe();
     let handle = move |note: Delivery<new::Note>| {
         let attempt = note.attempt();
-        tell.tell(attempt);
+        sender.send(attempt);
         async move { if attempt < 3 { Err(Failure::retry("not yet")) } else { Ok(()) } }
     };
-    let _new = stage.pubsub().subscribe_fn("one", handle).start().await.unwrap();
-    assert_eq!(heard.take(3).await, [1, 2, 3]);
-    stage.until_settled().await;
-    assert!(heard_by_old.rest().is_empty());
+    let _new = db.pubsub().subscribe_fn("one", handle).start().await.unwrap();
+    assert_eq!(received.take(3).await, [1, 2, 3]);
+    db.until_settled().await;
+    assert!(received_by_old.rest().is_empty());
 }
 
 #[actix::test]
 async fn a_redriven_or_replayed_event_of_a_future_version_is_left_to_the_new_binary_too() {
-    let stage = Stage::new().await;
+    let db = TestDatabase::new().await;
     let handle = |_: Delivery<new::Note>| async { Err(Failure::reject("no")) };
-    let new = stage.pubsub().subscribe_fn("one", handle).start().await.unwrap();
-    publish_new(&stage, "redriven").await;
-    stage.until_count("select count(*) from pubsub.dead_letters", 1).await;
+    let new = db.pubsub().subscribe_fn("one", handle).start().await.unwrap();
+    publish_new(&db, "redriven").await;
+    db.until_count("select count(*) from pubsub.dead_letters", 1).await;
     assert!(new.drain(DEADLINE).await);
 
-    let (old, mut heard_by_old) = old_binary(&stage, SubscribeOptions::new()).await;
+    let (old, mut received_by_old) = old_binary(&db, SubscribeOptions::new()).await;
     old.redrive::<new::Note>("one").await.unwrap();
-    stage.until_count("select count(*) from pubsub.mailbox where needs = 2", 1).await;
+    db.until_count("select count(*) from pubsub.mailbox where needs = 2", 1).await;
     old.seek::<new::Note>("one", pubsub::Seek::Beginning).await.unwrap();
-    stage.until_count("select count(*) from pubsub.leases", 0).await;
-    stage.until_count("select count(*) from pubsub.mailbox where needs = 2", 1).await;
-    let (_new, mut heard) = new_binary(&stage, SubscribeOptions::new()).await;
-    heard.next().await;
-    stage.until_settled().await;
-    assert!(heard_by_old.rest().is_empty());
+    db.until_count("select count(*) from pubsub.leases", 0).await;
+    db.until_count("select count(*) from pubsub.mailbox where needs = 2", 1).await;
+    let (_new, mut received) = new_binary(&db, SubscribeOptions::new()).await;
+    received.next().await;
+    db.until_settled().await;
+    assert!(received_by_old.rest().is_empty());
 }
 
 #[actix::test]
 async fn an_ordered_subscription_keeps_the_order_of_a_key_across_versions() {
-    let stage = Stage::new().await;
-    let (old, mut heard_by_old) = old_binary(&stage, ordered()).await;
-    publish_keyed(&stage, &old::Note("0".to_owned())).await;
-    publish_keyed(&stage, &new::Note { msg: "1".to_owned() }).await;
-    publish_keyed(&stage, &old::Note("2".to_owned())).await;
-    publish_keyed(&stage, &new::Note { msg: "3".to_owned() }).await;
-    assert_eq!(heard_by_old.next().await, told("0"));
-    stage.until_count("select count(*) from pubsub.mailbox where token is null", 3).await;
-    assert!(heard_by_old.rest().is_empty(), "2 waits behind 1");
+    let db = TestDatabase::new().await;
+    let (old, mut received_by_old) = old_binary(&db, ordered()).await;
+    publish_keyed(&db, &old::Note("0".to_owned())).await;
+    publish_keyed(&db, &new::Note { msg: "1".to_owned() }).await;
+    publish_keyed(&db, &old::Note("2".to_owned())).await;
+    publish_keyed(&db, &new::Note { msg: "3".to_owned() }).await;
+    assert_eq!(received_by_old.next().await, told("0"));
+    db.until_count("select count(*) from pubsub.mailbox where token is null", 3).await;
+    assert!(received_by_old.rest().is_empty(), "2 waits behind 1");
 
     assert!(old.drain(DEADLINE).await);
-    let (_new, mut heard) = new_binary(&stage, ordered()).await;
-    assert_eq!(heard.take(3).await, [told("1"), told("2, upcast"), told("3")]);
-    stage.until_settled().await;
+    let (_new, mut received) = new_binary(&db, ordered()).await;
+    assert_eq!(received.take(3).await, [told("1"), told("2, upcast"), told("3")]);
+    db.until_settled().await;
 }
 
 #[actix::test]
 async fn a_key_whose_lane_is_the_old_binarys_goes_on_at_the_new_one() {
-    let stage = Stage::new().await;
-    let (_old, mut heard_by_old) = old_binary(&stage, ordered()).await;
-    let (_new, mut heard_by_new) = new_binary(&stage, ordered()).await;
+    let db = TestDatabase::new().await;
+    let (_old, mut received_by_old) = old_binary(&db, ordered()).await;
+    let (_new, mut received_by_new) = new_binary(&db, ordered()).await;
     let runners = "select count(*) from pubsub.runners";
-    stage.until_count(runners, 2).await;
-    stage.until_count("select count(distinct process) from pubsub.lanes", 2).await;
+    db.until_count(runners, 2).await;
+    db.until_count("select count(distinct process) from pubsub.lanes", 2).await;
     // Keys of every lane, so some are the old one's.
     for key in 0..20 {
         for n in 0..3 {
             let event = new::Note { msg: format!("{key}:{n}") };
             let options = PublishOptions::new().key(key.to_string());
-            publish_with(&stage.client, &event, &options).await.unwrap();
+            publish_with(&db.client, &event, &options).await.unwrap();
         }
     }
-    let heard = heard_by_new.take(60).await;
+    let received = received_by_new.take(60).await;
     for key in 0..20 {
         let of_key: Vec<&str> =
-            heard.iter().filter_map(|(msg, _)| msg.strip_prefix(&format!("{key}:"))).collect();
+            received.iter().filter_map(|(msg, _)| msg.strip_prefix(&format!("{key}:"))).collect();
         assert_eq!(of_key, ["0", "1", "2"], "of key {key}");
     }
-    stage.until_settled().await;
-    assert!(heard_by_old.rest().is_empty());
+    db.until_settled().await;
+    assert!(received_by_old.rest().is_empty());
 }
 
 #[actix::test]
 async fn two_shapes_of_one_version_are_noted_with_the_time_of_the_other() {
-    let stage = Stage::new().await;
+    let db = TestDatabase::new().await;
     let declare = |fingerprint: i64| {
         let sql = "select pubsub.declare_version('note', 2, $1) is not null";
-        let client = &stage.client;
+        let client = &db.client;
         async move { client.query_one(sql, &[&fingerprint]).await.unwrap().get::<_, bool>(0) }
     };
-    let _pubsub = stage.pubsub().declare::<new::Note>().start().await.unwrap();
+    let _pubsub = db.pubsub().declare::<new::Note>().start().await.unwrap();
     let fingerprint = new::Note::FINGERPRINT.cast_signed();
     assert!(!declare(fingerprint).await, "it is the one that was declared");
     assert!(declare(17).await);
@@ -338,12 +337,12 @@ async fn two_shapes_of_one_version_are_noted_with_the_time_of_the_other() {
 
 #[actix::test]
 async fn an_event_carries_the_fingerprint_of_its_publishers_payload() {
-    let stage = Stage::new().await;
-    let _pubsub = stage.pubsub().declare::<new::Note>().start().await.unwrap();
-    publish_new(&stage, "one").await;
-    pubsub::publish_all(&stage.client, &[new::Note { msg: "two".to_owned() }]).await.unwrap();
-    stage.client.batch_execute(r#"select pubsub.publish('note', '{"msg": "three"}')"#).await.unwrap();
-    let rows = stage.client.query("select fingerprint from pubsub.db_events order by id", &[]).await.unwrap();
+    let db = TestDatabase::new().await;
+    let _pubsub = db.pubsub().declare::<new::Note>().start().await.unwrap();
+    publish_new(&db, "one").await;
+    pubsub::publish_all(&db.client, &[new::Note { msg: "two".to_owned() }]).await.unwrap();
+    db.client.batch_execute(r#"select pubsub.publish('note', '{"msg": "three"}')"#).await.unwrap();
+    let rows = db.client.query("select fingerprint from pubsub.db_events order by id", &[]).await.unwrap();
     let fingerprints: Vec<Option<i64>> = rows.iter().map(|row| row.get(0)).collect();
     let known = Some(new::Note::FINGERPRINT.cast_signed());
     assert_eq!(fingerprints, [known, known, None]);

@@ -4,7 +4,7 @@ use tokio_postgres::{Client, Error};
 
 /// An event as `pubsub.claim` returns it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claimed {
+pub struct ClaimedEvent {
     /// The lease's token.
     pub token: i64,
     /// The event.
@@ -15,7 +15,7 @@ pub struct Claimed {
 
 /// A process, and one subscription to channel `sms`.
 #[derive(Debug)]
-pub struct ByHand<'a> {
+pub struct SqlSubscriber<'a> {
     client: &'a Client,
     /// The subscription's id.
     pub subscription: i32,
@@ -23,7 +23,7 @@ pub struct ByHand<'a> {
     pub process: i64,
 }
 
-impl<'a> ByHand<'a> {
+impl<'a> SqlSubscriber<'a> {
     /// Registers a process for a subscription, which is made if it does not exist.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl<'a> ByHand<'a> {
     ///
     /// # Errors
     /// The database's own.
-    pub async fn claim(&self, batch: i32) -> Result<Vec<Claimed>, Error> {
+    pub async fn claim(&self, batch: i32) -> Result<Vec<ClaimedEvent>, Error> {
         let sql = "select token, id, replay from pubsub.claim($1, $2, $3)";
         self.claimed(sql, batch).await
     }
@@ -50,15 +50,18 @@ impl<'a> ByHand<'a> {
     ///
     /// # Errors
     /// The database's own.
-    pub async fn claim_mailbox(&self, batch: i32) -> Result<Vec<Claimed>, Error> {
+    pub async fn claim_mailbox(&self, batch: i32) -> Result<Vec<ClaimedEvent>, Error> {
         let sql = "select token, id, replay from pubsub.claim_mailbox($1, $2, $3)";
         self.claimed(sql, batch).await
     }
 
-    async fn claimed(&self, sql: &str, batch: i32) -> Result<Vec<Claimed>, Error> {
+    async fn claimed(&self, sql: &str, batch: i32) -> Result<Vec<ClaimedEvent>, Error> {
         let rows = self.client.query(sql, &[&self.subscription, &self.process, &batch]).await?;
-        let claimed =
-            |row: &tokio_postgres::Row| Claimed { token: row.get(0), id: row.get(1), replay: row.get(2) };
+        let claimed = |row: &tokio_postgres::Row| ClaimedEvent {
+            token: row.get(0),
+            id: row.get(1),
+            replay: row.get(2),
+        };
         Ok(rows.iter().map(claimed).collect())
     }
 

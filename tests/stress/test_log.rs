@@ -24,9 +24,9 @@ const PUBLISHERS: usize = 10;
 
 /// What the consumers of a subscription do, besides claiming.
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Role {
+pub(crate) enum Consumers {
     /// One consumer, which sees the order of every key.
-    Alone,
+    Single,
     /// Several, one claim at a time.
     Competing,
     /// Several, which also publish inside their claims.
@@ -37,7 +37,7 @@ pub(crate) enum Role {
 pub(crate) struct Subscription {
     pub(crate) id: i32,
     pub(crate) name: &'static str,
-    pub(crate) role: Role,
+    pub(crate) kind: Consumers,
     consumers: usize,
 }
 
@@ -54,7 +54,7 @@ impl fmt::Display for Run {
     }
 }
 
-pub(crate) struct Stage {
+pub(crate) struct TestLog {
     pub(crate) database: Database,
     pub(crate) admin: Client,
     pub(crate) process: i64,
@@ -62,7 +62,7 @@ pub(crate) struct Stage {
     pub(crate) ledger: Arc<Ledger>,
 }
 
-impl Stage {
+impl TestLog {
     pub(crate) async fn set_up() -> Result<Self> {
         let database = Database::create().await?;
         let admin = database.connect().await?;
@@ -76,13 +76,13 @@ impl Stage {
             .await?;
         let process = admin.query_one("select pubsub.register_process('localhost', 1, 'test')", &[]).await?;
         let mut subscriptions = Vec::new();
-        for (name, role, consumers) in [
-            ("alone", Role::Alone, 1),
-            ("competing", Role::Competing, 4),
-            ("publishing", Role::Publishing, 2),
+        for (name, kind, consumers) in [
+            ("alone", Consumers::Single, 1),
+            ("competing", Consumers::Competing, 4),
+            ("publishing", Consumers::Publishing, 2),
         ] {
             let id = admin.query_one("select pubsub.subscribe($1, $2)", &[&OBSERVED, &name]).await?.get(0);
-            subscriptions.push(Subscription { id, name, role, consumers });
+            subscriptions.push(Subscription { id, name, kind, consumers });
         }
         Ok(Self { database, admin, process: process.get(0), subscriptions, ledger: Arc::default() })
     }

@@ -1,6 +1,6 @@
 //! Moving a database: dump and restore, and where a second version of PostgreSQL is.
 
-use crate::{Heard, Sms, connect, ear};
+use crate::{Received, Sms, connect, probe};
 use pubsub::testing::{Options, Server};
 use pubsub::{Delivery, Error, PubSub};
 use std::path::PathBuf;
@@ -90,7 +90,7 @@ pub async fn migrated(server: &Server) -> Client {
 ///
 /// # Panics
 /// If that fails.
-pub async fn old_server() -> (Server, Client) {
+pub async fn server_with_high_xids() -> (Server, Client) {
     let server = Server::start().expect("a server");
     let client = migrated(&server).await;
     let spend = "do $$ begin for n in 1 .. 20000 loop perform pg_current_xact_id(); commit; end loop; end $$";
@@ -114,21 +114,21 @@ pub async fn publish_each(executor: impl pubsub::Executor + Copy, count: usize) 
 ///
 /// # Errors
 /// Those of `start`.
-pub async fn hear_ids(url: &str) -> Result<(PubSub, Heard<i64>), Error> {
-    let (tell, heard) = ear();
+pub async fn receive_ids(url: &str) -> Result<(PubSub, Received<i64>), Error> {
+    let (sender, received) = probe();
     let handler = move |sms: Delivery<Sms>| {
-        tell.tell(sms.event_id().0);
+        sender.send(sms.event_id().0);
         std::future::ready(Ok(()))
     };
     let pubsub = PubSub::builder(url).subscribe_fn("one", handler).start().await?;
-    Ok((pubsub, heard))
+    Ok((pubsub, received))
 }
 
 /// Rebases a restored database, unless that has been done. Whether it needed no word for it.
 ///
 /// # Panics
 /// If that fails.
-pub async fn go_home(url: &str) -> bool {
+pub async fn rebase_if_needed(url: &str) -> bool {
     let client = connect(url).await;
     match client.batch_execute("select pubsub.recognize()").await {
         Ok(()) => true,

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 /// A database whose schema a plain role has migrated, on the throwaway server: roles belong to the whole server, and end
 /// with it.
 #[derive(Debug)]
-pub struct Owned {
+pub struct OwnedDatabase {
     database: Database,
     /// Tells the roles of this database from those of others.
     suffix: String,
@@ -17,7 +17,7 @@ pub struct Owned {
     pub admin: Client,
 }
 
-impl Owned {
+impl OwnedDatabase {
     /// A fresh database, migrated by a role that may create in it, and nothing else.
     pub async fn new() -> Self {
         let server = tokio::task::spawn_blocking(Server::shared).await.expect("a thread").expect("a server");

@@ -1,4 +1,4 @@
-//! The account of one schedule: what became visible, in the order of the commits, and the invariants over it.
+//! The history of one schedule: what became visible, in the order of the commits, and the invariants over it.
 //!
 //! The invariants are those of a delivery: no committed event is lost; each is settled once, and by nobody whose lease was
 //! taken over; what was not committed is never claimed; recorded attempts are never fewer than starts, nor more than the
@@ -20,7 +20,7 @@ pub(crate) struct Lease {
 
 /// What a settlement says of all events of a lease.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Word {
+pub(crate) enum Answer {
     Done,
     /// The same, event by event.
     EachDone,
@@ -43,7 +43,7 @@ pub(crate) enum Effect {
     Settled {
         process: i64,
         lease: Lease,
-        word: Word,
+        answer: Answer,
         accepted: bool,
         stale: bool,
     },
@@ -65,7 +65,7 @@ pub(crate) enum Effect {
 pub(crate) type Violation = String;
 
 #[derive(Default)]
-pub(crate) struct Account {
+pub(crate) struct History {
     is_ordered: bool,
     committed: BTreeSet<i64>,
     /// Claims of each event that were committed, since it was published or redriven.
@@ -85,7 +85,7 @@ pub(crate) struct Account {
     owed: BTreeSet<i64>,
 }
 
-impl Account {
+impl History {
     pub(crate) fn new(is_ordered: bool) -> Self {
         Self { is_ordered, ..Self::default() }
     }
@@ -118,14 +118,14 @@ impl Account {
                 Ok(())
             }
             Effect::Claimed { process, lease, from_log } => self.claimed(process, lease, from_log),
-            Effect::Settled { process, lease, word, accepted, stale } => {
+            Effect::Settled { process, lease, answer, accepted, stale } => {
                 if let Some(held) = self.held.get_mut(&process) {
                     held.retain(|other| other.token != lease.token);
                 }
                 match (accepted, stale) {
                     (false, _) => Ok(()),
                     (true, true) => Err(format!("the answer under stale token {} was accepted", lease.token)),
-                    (true, false) => self.settled(&lease, word),
+                    (true, false) => self.settled(&lease, answer),
                 }
             }
             Effect::Beaten { process, alive, was_dead: true } if alive => {
@@ -186,15 +186,15 @@ impl Account {
         Ok(())
     }
 
-    fn settled(&mut self, lease: &Lease, word: Word) -> Result<(), Violation> {
+    fn settled(&mut self, lease: &Lease, answer: Answer) -> Result<(), Violation> {
         for (event, _) in &lease.events {
-            match word {
-                Word::Failed => {}
-                Word::Rejected => {
+            match answer {
+                Answer::Failed => {}
+                Answer::Rejected => {
                     self.dead_letters.insert(*event);
                     self.ended.insert(*event);
                 }
-                Word::Done | Word::EachDone => {
+                Answer::Done | Answer::EachDone => {
                     let done = self.done.entry(*event).or_default();
                     *done += 1;
                     self.ended.insert(*event);
@@ -225,7 +225,7 @@ impl Account {
         self.redriven(i64::try_from(self.dead_letters.len()).expect("a few"))?;
         for (lease, from_log) in swept {
             self.claimed(0, lease.clone(), from_log)?;
-            self.settled(&lease, Word::Done)?;
+            self.settled(&lease, Answer::Done)?;
         }
         if let Some(lost) = self.committed.iter().find(|event| !self.done.contains_key(event)) {
             return Err(format!("event {lost} is lost"));

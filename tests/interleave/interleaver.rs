@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use futures_util::future::select_all;
-use pubsub_tests::Stage as Database;
+use pubsub_tests::TestDatabase;
 
-use crate::account::{Account, Lease, MAX_ATTEMPTS, Violation};
+use crate::history::{History, Lease, MAX_ATTEMPTS, Violation};
 use crate::scenario::{Scenario, Step};
 use crate::schedule::{Schedule, letters};
-use crate::session::{Cast, SILENCE, Session, Subject};
+use crate::session::{Participants, SILENCE, Session, Subscription};
 
 /// A step that has not ended after this may be waiting for another: then the server is asked.
 const PATIENCE: Duration = Duration::from_millis(1);
@@ -90,7 +90,7 @@ end
 $$";
 
 /// Registers the processes of the next schedule.
-const CAST: &str =
+const REGISTER: &str =
     "select pubsub.register_process('one', 1, 'test'), pubsub.register_process('two', 2, 'test')";
 
 /// Schedules between two of these: the little tables are read in full, dead rows and all.
@@ -99,18 +99,18 @@ const TIDY: &str =
     "vacuum pubsub.processes, pubsub.leases, pubsub.mailbox, pubsub.dead_letters, pubsub.cursors,
     pubsub.subscriptions, pubsub.lanes, pubsub.runners";
 
-pub(crate) struct Stage {
-    database: Database,
+pub(crate) struct Interleaver {
+    database: TestDatabase,
     played: usize,
     sessions: Vec<Session>,
-    plain: Subject,
-    ordered: Subject,
+    plain: Subscription,
+    ordered: Subscription,
     pids: Vec<i32>,
 }
 
-impl Stage {
+impl Interleaver {
     pub(crate) async fn new() -> Self {
-        let database = Database::new().await;
+        let database = TestDatabase::new().await;
         let sweep = SWEEP.replace("SILENCE", SILENCE);
         database
             .client
@@ -120,15 +120,15 @@ impl Stage {
             ))
             .await
             .expect("the stage");
-        let subject = async |channel, lanes| {
+        let subscription = async |channel, lanes| {
             let subscribe = "select pubsub.subscribe($1, 'one', $2, lanes => $3)";
             let row = database.client.query_one(subscribe, &[&channel, &MAX_ATTEMPTS, &lanes]).await;
-            Subject { channel, subscription: row.expect("a subscription").get(0) }
+            Subscription { channel, subscription: row.expect("a subscription").get(0) }
         };
-        let [plain, ordered] = [subject("sms", 0).await, subject("payments", 2).await];
+        let [plain, ordered] = [subscription("sms", 0).await, subscription("payments", 2).await];
         let mut sessions = Vec::new();
         for _ in 0..3 {
-            sessions.push(Session::new(database.database.url()).await);
+            sessions.push(Session::new(database.url()).await);
         }
         // A server that has just started declares nobody dead.
         let started = format!(
@@ -156,10 +156,13 @@ impl Stage {
     }
 
     async fn play_and_sweep(&mut self, scenario: &Scenario, schedule: &Schedule) -> Result<(), Violation> {
-        let cast = self.database.client.query_one(CAST, &[]).await.map_err(|error| error.to_string())?;
-        let subject = if scenario.is_ordered { self.ordered } else { self.plain };
-        let cast = Cast { subject, processes: [cast.get(0), cast.get(1)] };
-        let mut play = Play { cast, account: Account::new(scenario.is_ordered), due: Default::default() };
+        let participants =
+            self.database.client.query_one(REGISTER, &[]).await.map_err(|error| error.to_string())?;
+        let subscription = if scenario.is_ordered { self.ordered } else { self.plain };
+        let participants =
+            Participants { subscription, processes: [participants.get(0), participants.get(1)] };
+        let mut play =
+            Play { participants, history: History::new(scenario.is_ordered), due: Default::default() };
         for step in scenario.prologue {
             play.due[0].push(*step);
             self.advance(&mut play).await?;
@@ -173,8 +176,8 @@ impl Stage {
         if self.sessions.iter().any(Session::is_running) {
             return Err("sessions wait for each other for ever".to_owned());
         }
-        let swept = self.sweep(&play.cast).await?;
-        play.account.close(swept)
+        let swept = self.sweep(&play.participants).await?;
+        play.history.close(swept)
     }
 
     /// Takes every step that is due, one at a time, until nothing is, or those that have any wait for locks of others.
@@ -189,7 +192,7 @@ impl Stage {
             else {
                 return Ok(());
             };
-            session.begin(due.remove(0), &play.cast, &play.account);
+            session.begin(due.remove(0), &play.participants, &play.history);
         }
     }
 
@@ -215,7 +218,7 @@ impl Stage {
             ended.sort_by_key(|(nth, _)| *nth);
             for (_, effects) in ended {
                 for effect in effects? {
-                    play.account.enter(effect)?;
+                    play.history.enter(effect)?;
                 }
             }
             if self.sessions.iter().any(|session| session.is_busy() && !session.waits()) {
@@ -238,14 +241,14 @@ impl Stage {
         Ok(all_wait)
     }
 
-    async fn sweep(&self, cast: &Cast) -> Result<Vec<(Lease, bool)>, Violation> {
-        let processes = cast.processes.to_vec();
+    async fn sweep(&self, participants: &Participants) -> Result<Vec<(Lease, bool)>, Violation> {
+        let processes = participants.processes.to_vec();
         let row = self
             .database
             .client
             .query_one(
                 "call public.sweep($1, $2, $3)",
-                &[&cast.subject.channel, &cast.subject.subscription, &processes],
+                &[&participants.subscription.channel, &participants.subscription.subscription, &processes],
             )
             .await
             .map_err(|error| format!("the sweep: {error:?}"))?;
@@ -264,8 +267,8 @@ impl Stage {
 
 /// One schedule, as far as it was played.
 struct Play {
-    cast: Cast,
-    account: Account,
+    participants: Participants,
+    history: History,
     /// Steps of each session whose turn has come.
     due: [Vec<Step>; 3],
 }

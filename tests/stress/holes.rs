@@ -35,21 +35,25 @@ impl Hole {
             // Stragglers are looked for below the lower boundary's xmax only.
             Self::AboveXmax => {
                 let boundary = "position.read_snapshot, position.read_fence";
-                rewrite(client, CLAIM, &[(boundary, "position.read_snapshot, 0")]).await
+                break_function(client, CLAIM, &[(boundary, "position.read_snapshot, 0")]).await
             }
             Self::AboveFence => {
                 let sequence = "position.window_sequence := sequence;";
-                rewrite(client, CLAIM, &[(sequence, "position.window_sequence := pubsub.log_sequence();")])
-                    .await
+                break_function(
+                    client,
+                    CLAIM,
+                    &[(sequence, "position.window_sequence := pubsub.log_sequence();")],
+                )
+                .await
             }
             Self::OwnTransaction => {
-                rewrite(client, CLAIM, &[("pubsub.own_snapshot()", "pg_current_snapshot()")]).await
+                break_function(client, CLAIM, &[("pubsub.own_snapshot()", "pg_current_snapshot()")]).await
             }
             // The batch is handed out by transaction id, as in designs that sort by (xid, id).
             Self::TransactionOrder => {
                 let order = "e.id <> all (parked))\n             order by e.id";
                 let broken = "e.id <> all (parked)) order by e.xid, e.id";
-                rewrite(client, CLAIM, &[(order, broken)]).await
+                break_function(client, CLAIM, &[(order, broken)]).await
             }
             Self::LateCommit => Ok(client.batch_execute(HIGHEST_ID_CLAIM).await?),
         }
@@ -65,8 +69,8 @@ impl Hole {
 }
 
 /// Replaces pieces of a function's text.
-pub(crate) async fn rewrite(client: &Client, function: &str, pieces: &[(&str, &str)]) -> Result<()> {
-    Ok(pubsub_tests::rewrite(client, function, pieces).await?)
+pub(crate) async fn break_function(client: &Client, function: &str, pieces: &[(&str, &str)]) -> Result<()> {
+    Ok(pubsub_tests::break_function(client, function, pieces).await?)
 }
 
 /// The first thing everybody writes: everything after the highest id seen so far.

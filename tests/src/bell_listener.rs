@@ -19,7 +19,7 @@ const PROCESSES: std::ops::RangeInclusive<i64> = 1..=8;
 #[derive(Debug)]
 pub struct BellListener {
     client: Client,
-    heard: mpsc::UnboundedReceiver<(String, String)>,
+    received: mpsc::UnboundedReceiver<(String, String)>,
 }
 
 impl BellListener {
@@ -27,11 +27,11 @@ impl BellListener {
     pub async fn new(url: &str) -> Self {
         let (client, mut connection) =
             tokio_postgres::connect(url, NoTls).await.expect("a connection to the test's database");
-        let (tell, heard) = mpsc::unbounded_channel();
+        let (sender, received) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
                 if let AsyncMessage::Notification(bell) = message
-                    && tell.send((bell.channel().to_owned(), bell.payload().to_owned())).is_err()
+                    && sender.send((bell.channel().to_owned(), bell.payload().to_owned())).is_err()
                 {
                     return;
                 }
@@ -39,7 +39,7 @@ impl BellListener {
         });
         let topics = PROCESSES.map(|process| format!("listen pubsub_{process};")).collect::<String>();
         client.batch_execute(&format!("{topics} listen pubsub; listen {PROBE}")).await.expect("ears");
-        Self { client, heard }
+        Self { client, received }
     }
 
     /// The bells rung since the last call, by transactions that have committed: payloads, and after them the process for
@@ -62,16 +62,16 @@ impl BellListener {
     /// Topics and payloads.
     async fn heard_by_now(&mut self) -> Vec<(String, String)> {
         self.client.batch_execute(&format!("notify {PROBE}")).await.expect("a probe");
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         loop {
-            let (topic, payload) = tokio::time::timeout(DEADLINE, self.heard.recv())
+            let (topic, payload) = tokio::time::timeout(DEADLINE, self.received.recv())
                 .await
                 .expect("the probe comes back in time")
                 .expect("the connection lives");
             if topic == PROBE {
-                return heard;
+                return received;
             }
-            heard.push((topic, payload));
+            received.push((topic, payload));
         }
     }
 }

@@ -4,7 +4,7 @@ use tokio_postgres::Client;
 
 /// Replaces pieces of a function's text in the database of this client. Fails if a piece is not there (any more): a
 /// variant that breaks nothing would prove nothing.
-pub async fn rewrite(client: &Client, function: &str, pieces: &[(&str, &str)]) -> Result<(), String> {
+pub async fn break_function(client: &Client, function: &str, pieces: &[(&str, &str)]) -> Result<(), String> {
     let describe = |error: tokio_postgres::Error| format!("{function}: {error:?}");
     let sound = "select pg_get_functiondef($1::text::regprocedure)";
     let mut broken: String = client.query_one(sound, &[&function]).await.map_err(describe)?.get(0);

@@ -1,27 +1,27 @@
-//! Other processes in a test: the test binary again, told to play a role.
+//! Child processes of a test: the test binary, started again to run one ignored test.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-/// The environment variable that tells a role its database.
-const DATABASE: &str = "PUBSUB_TEST_ROLE_DATABASE";
+/// The environment variable with the URL of the child's database.
+const DATABASE: &str = "PUBSUB_TEST_CHILD_DATABASE";
 
-/// What a role writes in front of what it has to tell.
-const TELL: &str = "role tells: ";
+/// The prefix of a child's reports on its standard output.
+const REPORT: &str = "child reports: ";
 
-/// A process that plays a role. Killed when dropped.
+/// A child process, killed when this value is dropped.
 #[derive(Debug)]
-pub struct Role {
+pub struct ChildProcess {
     child: Child,
-    told: Receiver<String>,
-    // Open as long as the role shall live: a role whose director dies ends too.
+    reports: Receiver<String>,
+    // The child exits when its standard input ends, so that it does not outlive a killed test.
     _stdin: ChildStdin,
 }
 
-impl Role {
-    /// Starts the ignored test `test` of this binary (its full path) on a database.
+impl ChildProcess {
+    /// Runs the ignored test `test` of this binary (its full path) on a database.
     pub fn start(test: &str, database_url: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("a test binary has a path"))
             .args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"])
@@ -30,29 +30,29 @@ impl Role {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the test binary can be started again");
-        let (sender, told) = channel();
+        let (sender, reports) = channel();
         let lines = BufReader::new(child.stdout.take().expect("its output is piped"));
         std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
-                // Behind whatever the test runner has left on the line.
-                if let Some((_, told)) = line.split_once(TELL)
-                    && sender.send(told.to_owned()).is_err()
+                // The test runner may have written to the same line before.
+                if let Some((_, report)) = line.split_once(REPORT)
+                    && sender.send(report.to_owned()).is_err()
                 {
                     return;
                 }
             }
         });
         let stdin = child.stdin.take().expect("its input is piped");
-        Self { child, told, _stdin: stdin }
+        Self { child, reports, _stdin: stdin }
     }
 
-    /// The next thing that the role tells.
+    /// Waits for the child's next report.
     pub async fn next(&self) -> String {
         let until = std::time::Instant::now() + crate::DEADLINE;
         loop {
-            match self.told.try_recv() {
-                Ok(told) => return told,
-                Err(_) if std::time::Instant::now() > until => panic!("the role told nothing in time"),
+            match self.reports.try_recv() {
+                Ok(report) => return report,
+                Err(_) if std::time::Instant::now() > until => panic!("the child reported nothing in time"),
                 Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         }
@@ -67,39 +67,40 @@ impl Role {
         assert!(status.success(), "kill -{name} works");
     }
 
-    /// Waits for its end.
-    pub async fn ended(&mut self) -> ExitStatus {
+    /// Waits until the child has exited.
+    pub async fn exited(&mut self) -> ExitStatus {
         let until = std::time::Instant::now() + crate::DEADLINE;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
                 return status;
             }
-            assert!(std::time::Instant::now() < until, "the role does not end");
+            assert!(std::time::Instant::now() < until, "the child does not exit");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 }
 
-impl Drop for Role {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have exited by itself.
         self.child.kill().unwrap_or_default();
         self.child.wait().map(drop).unwrap_or_default();
     }
 }
 
-/// The inside of a role: its database, and a voice. `None` in an ordinary run of the ignored tests.
-pub fn play() -> Option<(String, impl Fn(&str) + Clone + Send + Sync + 'static)> {
+/// Returns the URL of the child's database and a function that reports to the parent. `None` unless the process was
+/// started by [`ChildProcess::start`].
+pub fn in_child_process() -> Option<(String, impl Fn(&str) + Clone + Send + Sync + 'static)> {
     let database_url = std::env::var(DATABASE).ok()?;
-    // Ends with whoever started it, also when that was killed.
+    // Exits with the parent, also when the parent is killed.
     std::thread::spawn(|| {
         let mut line = String::new();
         while std::io::stdin().read_line(&mut line).is_ok_and(|read| read > 0) {}
         std::process::exit(1);
     });
-    Some((database_url, |what: &str| {
+    Some((database_url, |report: &str| {
         use std::io::Write;
         let mut out = std::io::stdout().lock();
-        writeln!(out, "{TELL}{what}").and_then(|()| out.flush()).expect("the director listens");
+        writeln!(out, "{REPORT}{report}").and_then(|()| out.flush()).expect("the parent reads");
     }))
 }

@@ -1,0 +1,113 @@
+//! A database for one test.
+
+use crate::probe::{Received, Sender, probe};
+use crate::{DEADLINE, Sms};
+use pubsub::testing::Database;
+use pubsub::{Builder, Delivery, Handled, PubSub};
+use std::future::{Ready, ready};
+use std::time::{Duration, Instant};
+use tokio_postgres::{Client, NoTls};
+
+/// A database of one test, and a client of it.
+#[derive(Debug)]
+pub struct TestDatabase {
+    /// The database. It is dropped with this value, unless the test panics.
+    pub database: Database,
+    /// The test's own connection.
+    pub client: Client,
+}
+
+impl TestDatabase {
+    /// Creates a database and installs the schema.
+    pub async fn new() -> Self {
+        let database = Database::create().await.expect("a database for the test");
+        let client = connect(database.url()).await;
+        Self { database, client }
+    }
+
+    /// The database's URL.
+    pub fn url(&self) -> &str {
+        self.database.url()
+    }
+
+    /// Returns a builder of a runtime on the database.
+    pub fn pubsub(&self) -> Builder {
+        PubSub::builder(self.url())
+    }
+
+    /// Starts a runtime whose handler accepts every message and sends its text to the test.
+    pub async fn receive(&self, subscription: &str) -> (PubSub, Received<String>) {
+        self.receive_with(subscription, |sms| sms.msg.clone()).await
+    }
+
+    /// Starts a runtime whose handler accepts every message and sends its text and its attempt to the test.
+    pub async fn receive_attempts(&self, subscription: &str) -> (PubSub, Received<(String, u32)>) {
+        self.receive_with(subscription, |sms| (sms.msg.clone(), sms.attempt())).await
+    }
+
+    async fn receive_with<T: Send + 'static>(
+        &self,
+        subscription: &str,
+        value_of: fn(&Delivery<Sms>) -> T,
+    ) -> (PubSub, Received<T>) {
+        let (sender, received) = probe();
+        let handler = sending(sender, value_of);
+        let pubsub = self.pubsub().subscribe_fn(subscription, handler).start().await.expect("a runtime");
+        (pubsub, received)
+    }
+
+    /// Reads one number.
+    pub async fn count(&self, sql: &str) -> i64 {
+        self.client.query_one(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
+    }
+
+    /// Waits until a count has the expected value.
+    pub async fn until_count(&self, sql: &str, expected: i64) {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let found = self.count(sql).await;
+            if found == expected {
+                return;
+            }
+            assert!(Instant::now() < until, "still {found}, not {expected}, after {DEADLINE:?}: {sql}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until no event is leased or in the mailbox.
+    pub async fn until_settled(&self) {
+        self.until_count(
+            "select (select count(*) from pubsub.leases) + (select count(*) from pubsub.mailbox)",
+            0,
+        )
+        .await;
+    }
+}
+
+/// Returns a handler that accepts every message and sends a value of it to the test.
+pub fn sending<T: Send + 'static>(
+    sender: Sender<T>,
+    value_of: impl Fn(&Delivery<Sms>) -> T + Clone + Send + Unpin + 'static,
+) -> impl Fn(Delivery<Sms>) -> Ready<Handled> + Clone + Send + Unpin + 'static {
+    move |sms: Delivery<Sms>| {
+        sender.send(value_of(&sms));
+        ready(Ok(()))
+    }
+}
+
+/// Opens a connection to the test's database.
+pub async fn connect(url: &str) -> Client {
+    let (client, connection) =
+        tokio_postgres::connect(url, NoTls).await.expect("a connection to the test's database");
+    tokio::spawn(connection);
+    client
+}
+
+/// Waits until a query returns true.
+pub async fn until(client: &Client, sql: &str) {
+    let end = Instant::now() + DEADLINE;
+    while !client.query_one(sql, &[]).await.expect("an answer").get::<_, bool>(0) {
+        assert!(Instant::now() < end, "still false after {DEADLINE:?}: {sql}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
