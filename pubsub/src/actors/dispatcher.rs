@@ -13,15 +13,15 @@ mod versions;
 mod waiter;
 
 use crate::actors::arbiter_thread::ArbiterThread;
-use crate::actors::handler_link::{HandlerConfig, HandlerLink};
+use crate::actors::handler_link::HandlerLink;
 use crate::actors::message::{
     Answers, Drain, ExitReason, HandlerDied, HandlerRecovered, HostCommand, IncarnationEnded, MailboxChanged,
     MailboxDue, ProcessReregistered, Wake,
 };
 use crate::error::error_chain;
-use crate::model::backoff::Backoff;
+use crate::model::process::ProcessId;
+use crate::model::settings::SubscriptionSettings;
 use crate::observe::{Gauges, HandlerState};
-use crate::policy::disposition::Limits;
 use crate::policy::leases::Leases;
 use crate::policy::prefetch::Prefetch;
 use crate::policy::ready_queue::ReadyQueue;
@@ -41,20 +41,14 @@ use waiter::Row;
 /// Starts a handler's cell on an arbiter.
 pub(crate) type StartHost = Box<dyn Fn(&Arbiter, HandlerLink) + Send>;
 
-/// What a dispatcher is told once, and never forgets.
+/// Everything that a dispatcher is given at its start.
 pub(crate) struct DispatcherConfig {
     pub(crate) store: Store,
     /// The subscription's id.
     pub(crate) subscription: i32,
-    pub(crate) channel: &'static str,
-    /// The newest version of the payload that the handler can be given.
-    pub(crate) version: i32,
-    /// Whether the events of one key are handled one after another.
-    pub(crate) ordered: bool,
-    pub(crate) limits: Limits,
-    pub(crate) backoff: Backoff,
+    pub(crate) settings: Arc<SubscriptionSettings>,
+    pub(crate) process: ProcessId,
     pub(crate) poll_interval: Duration,
-    pub(crate) handler: HandlerConfig,
     pub(crate) start_host: StartHost,
     pub(crate) scheduler: Recipient<MailboxChanged>,
     pub(crate) gauges: Arc<Gauges>,
@@ -88,8 +82,8 @@ impl Dispatcher {
         Self {
             handler_thread: HandlerThread::open(&config, thread, address),
             leases: Leases::default(),
-            ready: ReadyQueue::new(config.ordered),
-            prefetch: Prefetch::new(config.handler.concurrency),
+            ready: ReadyQueue::new(config.settings.is_ordered()),
+            prefetch: Prefetch::new(config.settings.concurrency),
             intake: Intake::default(),
             too_new: BTreeSet::new(),
             settle_planned: false,
@@ -103,7 +97,7 @@ impl Dispatcher {
 
     /// The subscription's name.
     fn name(&self) -> &str {
-        &self.config.handler.subscription
+        &self.config.settings.name
     }
 
     fn draining(&self) -> bool {
@@ -125,7 +119,7 @@ impl Dispatcher {
     /// Whatever was held is held no more.
     fn forget(&mut self) {
         self.leases = Leases::default();
-        self.ready = ReadyQueue::new(self.config.ordered);
+        self.ready = ReadyQueue::new(self.config.settings.is_ordered());
     }
 
     /// Leaves the lanes to the other processes, which take each as soon as nothing is leased of it.
@@ -220,7 +214,7 @@ impl Handler<HandlerDied> for Dispatcher {
 
     fn handle(&mut self, died: HandlerDied, _: &mut Self::Context) {
         let HandlerDied { death, wait, restarts } = died;
-        let (channel, subscription) = (self.config.channel, self.name());
+        let (channel, subscription) = (self.config.settings.channel, self.name());
         if wait.is_zero() {
             tracing::warn!(channel, subscription, why = %death, restarts, "a handler died and restarts");
         } else {
@@ -243,7 +237,11 @@ impl Handler<HandlerRecovered> for Dispatcher {
     type Result = ();
 
     fn handle(&mut self, _: HandlerRecovered, context: &mut Self::Context) {
-        tracing::info!(channel = self.config.channel, subscription = self.name(), "a handler has recovered");
+        tracing::info!(
+            channel = self.config.settings.channel,
+            subscription = self.name(),
+            "a handler has recovered"
+        );
         self.config.gauges.set_state(HandlerState::Running);
         self.quarantined = false;
         self.intake.log_ready();
@@ -282,7 +280,7 @@ impl Handler<Drain> for Dispatcher {
     fn handle(&mut self, _: Drain, context: &mut Self::Context) -> Self::Result {
         let (done, drained) = oneshot::channel();
         self.drains.push(done);
-        if self.config.ordered {
+        if self.config.settings.is_ordered() {
             self.leave_lanes(context);
         }
         self.recall();

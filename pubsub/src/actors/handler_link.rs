@@ -1,15 +1,15 @@
-//! The line between a dispatcher and the cell of its handler: what both of them know.
+//! The link between a dispatcher and the host of its handler.
 
 use crate::actors::message::{Answers, HandlerDied, HandlerRecovered, HostCommand};
 use crate::model::event::EventId;
 use crate::model::process::ProcessId;
+use crate::model::settings::SubscriptionSettings;
 use actix::Recipient;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// How a cell speaks with its dispatcher.
+/// A handler host's end of the link.
 pub(crate) struct HandlerLink {
     pub(crate) config: HandlerConfig,
     pub(crate) commands: mpsc::Receiver<HostCommand>,
@@ -18,19 +18,16 @@ pub(crate) struct HandlerLink {
     pub(crate) recoveries: Recipient<HandlerRecovered>,
 }
 
-/// What a cell is for.
+/// The settings of a handler, and the values that its host shares with the dispatcher.
 #[derive(Debug, Clone)]
 pub(crate) struct HandlerConfig {
-    pub(crate) subscription: Arc<str>,
+    pub(crate) settings: Arc<SubscriptionSettings>,
     pub(crate) process: ProcessId,
-    pub(crate) concurrency: usize,
-    /// The time that each delivery has.
-    pub(crate) timeout: Option<Duration>,
-    /// Where to write down what has begun, should this thread never answer again.
+    /// Tells the dispatcher what has started, should this thread never answer again.
     pub(crate) started: StartedEvents,
 }
 
-/// The events that a handler has begun and not ended. Shared between its thread and its dispatcher.
+/// The events whose handling has started and not finished. Shared between the handler's thread and its dispatcher.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StartedEvents(Arc<Mutex<HashSet<EventId>>>);
 

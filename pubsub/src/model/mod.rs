@@ -14,5 +14,6 @@ pub(crate) mod process;
 pub(crate) mod routes;
 pub(crate) mod schema;
 pub(crate) mod seek;
+pub(crate) mod settings;
 pub(crate) mod shape;
 pub(crate) mod unique;

@@ -6,6 +6,7 @@
 use crate::model::backoff::Backoff;
 use crate::model::event::{EventId, Start};
 use crate::model::outcome::Outcome;
+use crate::model::settings::SubscriptionSettings;
 use serde::{Serialize, Serializer};
 use std::time::Duration;
 
@@ -79,24 +80,14 @@ fn interval<S: Serializer>(delay: &Duration, serializer: S) -> Result<S::Ok, S::
     serializer.collect_str(&format_args!("{}.{:06} seconds", delay.as_secs(), delay.subsec_micros()))
 }
 
-/// How often a delivery may fail: what the database decides by when it settles, for those who tell of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Limits {
-    /// Starts before it is a dead letter.
-    pub(crate) max_attempts: u32,
-    /// Panics before it is one.
-    pub(crate) max_panics: u32,
-}
-
-impl Limits {
-    /// Whether a delivery that ends its start like this will be started again.
-    pub(crate) fn allow(&self, action: Action, start: Start) -> bool {
-        match action {
-            Action::Retry => start.attempt < self.max_attempts,
-            Action::Panic => start.attempt < self.max_attempts && start.panics + 1 < self.max_panics,
-            Action::Snooze | Action::Return | Action::TooNew => true,
-            Action::Reject | Action::Undecodable => false,
-        }
+/// Whether a delivery that ends its start with `action` will be started again. The database decides that when it settles;
+/// this is for logs and figures.
+pub(crate) fn starts_again(action: Action, start: Start, settings: &SubscriptionSettings) -> bool {
+    match action {
+        Action::Retry => start.attempt < settings.max_attempts,
+        Action::Panic => start.attempt < settings.max_attempts && start.panics + 1 < settings.max_panics,
+        Action::Snooze | Action::Return | Action::TooNew => true,
+        Action::Reject | Action::Undecodable => false,
     }
 }
 

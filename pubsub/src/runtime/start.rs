@@ -5,7 +5,6 @@ use super::handle::{Parts, PubSub, Served};
 use super::subscription::Subscription;
 use crate::actors::arbiter_thread::ArbiterThread;
 use crate::actors::dispatcher::{Dispatcher, DispatcherConfig, StartHost};
-use crate::actors::handler_link::{HandlerConfig, StartedEvents};
 use crate::actors::heartbeat::{Heartbeat, Recipients, Registered};
 use crate::actors::janitor::Janitor;
 use crate::actors::listener::Listener;
@@ -15,8 +14,8 @@ use crate::actors::supervisor::ActorSlot;
 use crate::config::Config;
 use crate::error::Error;
 use crate::model::process::ProcessId;
+use crate::model::settings::SubscriptionSettings;
 use crate::observe::Gauges;
-use crate::policy::disposition::Limits;
 use crate::store::home::Recognized;
 use crate::store::{Store, Target};
 use actix::{Arbiter, Recipient, System};
@@ -43,46 +42,54 @@ pub(super) async fn start(builder: Builder) -> Result<PubSub, Error> {
     }
 
     let system = ArbiterThread::start()?;
-    let home = runtime_of(&system).await?;
-    let store = target.store(&home, config.connections, config.deadline);
+    let runtime = runtime_of(&system).await?;
+    let store = target.store(&runtime, config.connections, config.deadline);
     declare(&store, &declarations, &retentions).await?;
-    let mut hosted = Vec::with_capacity(subscriptions.len());
-    for mut subscription in subscriptions {
-        let Subscription {
-            channel, name, max_attempts, max_panics, lanes, from_beginning, unread_limit, ..
-        } = &subscription;
-        let id = store.subscribe(channel, name, *max_attempts, *max_panics, *lanes, *from_beginning).await?;
-        if let Some(limit) = unread_limit {
-            store.set_unread_limit(channel, name, *limit).await?;
-        }
-        if let Some(start_host) = subscription.start_host.take() {
-            hosted.push(HostedSubscription { id, subscription, start_host, thread: ArbiterThread::start()? });
-        }
-    }
+    let hosted = subscribe(&store, subscriptions).await?;
     let host = host_name();
     let process = ProcessId::new(store.register_process(&host).await?);
     let registered = Registered { host, process: process.clone(), life };
     tracing::info!(process = process.get(), subscriptions = hosted.len(), "the pubsub runtime starts");
 
-    let wiring = Wiring { target, config, store, registered };
+    let wiring = Wiring { target, config, store: store.clone(), registered };
     let (answer, wired) = oneshot::channel();
-    let plan = wiring.clone();
-    system.spawn_fn(move || drop(answer.send(plan.wire(hosted))));
+    system.spawn_fn(move || drop(answer.send(wiring.wire(hosted))));
     let served = wired.await.map_err(|_| Error::Stopped)?;
-    let Wiring { store, .. } = wiring;
     Ok(PubSub::new(Parts { system, served, store, process }))
 }
 
-/// A subscription that runs here, its id, and the thread its handler will live on.
+/// Subscribes all; returns those whose handlers run in this process.
+async fn subscribe(
+    store: &Store,
+    subscriptions: Vec<Subscription>,
+) -> Result<Vec<HostedSubscription>, Error> {
+    let mut hosted = Vec::with_capacity(subscriptions.len());
+    for Subscription { settings, start_host } in subscriptions {
+        let SubscriptionSettings { channel, name, max_attempts, max_panics, lanes, .. } = &settings;
+        let id = store
+            .subscribe(channel, name, *max_attempts, *max_panics, *lanes, settings.from_beginning)
+            .await?;
+        if let Some(limit) = settings.unread_limit {
+            store.set_unread_limit(channel, name, limit).await?;
+        }
+        if let Some(start_host) = start_host {
+            let thread = ArbiterThread::start()?;
+            hosted.push(HostedSubscription { id, settings: Arc::new(settings), start_host, thread });
+        }
+    }
+    Ok(hosted)
+}
+
+/// A subscription whose handler runs in this process.
 struct HostedSubscription {
     id: i32,
-    subscription: Subscription,
+    settings: Arc<SubscriptionSettings>,
     start_host: StartHost,
+    /// The handler's thread.
     thread: ArbiterThread,
 }
 
-/// What all actors are made of.
-#[derive(Clone)]
+/// The parts that all actors are made of.
 struct Wiring {
     target: Target,
     config: Config,
@@ -91,44 +98,22 @@ struct Wiring {
 }
 
 impl Wiring {
-    /// Starts every actor. Runs on the system arbiter, where they live.
+    /// Starts every actor. Runs on the system arbiter, on which they live.
     fn wire(self, hosted: Vec<HostedSubscription>) -> Vec<Served> {
-        let Self { target, config, store, registered } = self;
         let scheduler = ActorSlot::<Scheduler>::new();
         let mut served = Vec::new();
         let mut sleepers: HashMap<String, Vec<Recipient<Wake>>> = HashMap::new();
         let mut mailboxes = HashMap::new();
-        for HostedSubscription { id, subscription, start_host, thread } in hosted {
-            let Subscription {
-                channel,
-                version,
-                name,
-                max_attempts,
-                max_panics,
-                timeout,
-                backoff,
-                concurrency,
-                lanes,
-                ..
-            } = subscription;
+        for HostedSubscription { id, settings, start_host, thread } in hosted {
+            let SubscriptionSettings { channel, version, .. } = *settings;
+            let subscription = Arc::clone(&settings.name);
             let gauges = Arc::new(Gauges::default());
-            let handler = HandlerConfig {
-                subscription: Arc::clone(&name),
-                process: registered.process.clone(),
-                concurrency,
-                timeout,
-                started: StartedEvents::default(),
-            };
             let config = DispatcherConfig {
-                store: store.clone(),
+                store: self.store.clone(),
                 subscription: id,
-                channel,
-                version,
-                ordered: lanes > 0,
-                limits: Limits { max_attempts, max_panics },
-                backoff,
-                poll_interval: config.poll_interval,
-                handler,
+                settings,
+                process: self.registered.process.clone(),
+                poll_interval: self.config.poll_interval,
                 start_host,
                 scheduler: scheduler.address().recipient(),
                 gauges: Arc::clone(&gauges),
@@ -138,13 +123,27 @@ impl Wiring {
             let dispatcher = slot.start("dispatcher", dispatcher);
             sleepers.entry(channel.to_owned()).or_default().push(dispatcher.clone().recipient());
             mailboxes.insert(id, Mailbox { dispatcher: dispatcher.clone().recipient(), version });
-            served.push(Served { channel, subscription: name, dispatcher, gauges });
+            served.push(Served { channel, subscription, dispatcher, gauges });
         }
+        self.start_process_actors(scheduler, &served, sleepers, mailboxes);
+        served
+    }
+
+    /// Starts the actors of which a process has one each.
+    fn start_process_actors(
+        self,
+        scheduler: ActorSlot<Scheduler>,
+        served: &[Served],
+        sleepers: HashMap<String, Vec<Recipient<Wake>>>,
+        mailboxes: HashMap<i32, Mailbox>,
+    ) {
+        let Self { target, config, store, registered } = self;
+        let process = registered.process.clone();
         let scheduler = scheduler.start(
             "scheduler",
             Scheduler::new(
                 store.clone(),
-                registered.process.clone(),
+                process.clone(),
                 mailboxes,
                 config.poll_interval,
                 config.heartbeat,
@@ -161,7 +160,6 @@ impl Wiring {
                 .collect(),
             incarnation_ended: dispatchers.map(|dispatcher| dispatcher.clone().recipient()).collect(),
         };
-        let process = registered.process.clone();
         ActorSlot::new().start(
             "heartbeat",
             Heartbeat::new(target.clone(), config.deadline, registered, config.heartbeat, recipients),
@@ -172,11 +170,10 @@ impl Wiring {
         );
         ActorSlot::new()
             .start("janitor", Janitor::new(store, target, config.unread_after, config.transaction_after));
-        served
     }
 }
 
-/// Declares the channels. What the builder was told of a retention counts more than what the channel says.
+/// Declares the channels. A retention that was set at the builder takes precedence over the channel's.
 async fn declare(
     store: &Store,
     declarations: &BTreeMap<&'static str, Declaration>,
@@ -210,7 +207,8 @@ async fn declare(
 
 fn check_names(subscriptions: &[Subscription]) -> Result<(), Error> {
     let mut seen = HashSet::new();
-    for Subscription { channel, name, .. } in subscriptions {
+    for Subscription { settings, .. } in subscriptions {
+        let SubscriptionSettings { channel, name, .. } = settings;
         let well_formed = (1..=63).contains(&name.len())
             && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
             && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c));
@@ -224,14 +222,14 @@ fn check_names(subscriptions: &[Subscription]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The tokio runtime behind an arbiter.
+/// Returns the tokio runtime behind an arbiter.
 async fn runtime_of(arbiter: &Arbiter) -> Result<Handle, Error> {
     let (answer, handle) = oneshot::channel();
     arbiter.spawn_fn(move || drop(answer.send(Handle::current())));
     handle.await.map_err(|_| Error::Stopped)
 }
 
-/// What the other processes' logs call this machine.
+/// This machine's name, for the logs of other processes.
 fn host_name() -> String {
     std::env::var("HOSTNAME")
         .ok()

@@ -6,6 +6,7 @@ use crate::config::{DEFAULT_CONCURRENCY, DEFAULT_LANES, MAX_LANES};
 use crate::model::backoff::Backoff;
 use crate::model::channel::Channel;
 use crate::model::delivery::Delivery;
+use crate::model::settings::SubscriptionSettings;
 use actix::{Actor, Context, Handler};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -136,21 +137,9 @@ impl SubscribeOptions {
     }
 }
 
-/// A subscription whose types have been forgotten: what is left is how to start its handler.
+/// A subscription without its types: its settings, and how to start its handler.
 pub(super) struct Subscription {
-    pub(super) channel: &'static str,
-    /// The newest version of the payload that the handler can be given.
-    pub(super) version: i32,
-    pub(super) name: Arc<str>,
-    pub(super) max_attempts: u32,
-    pub(super) max_panics: u32,
-    pub(super) timeout: Option<Duration>,
-    pub(super) backoff: Backoff,
-    pub(super) concurrency: usize,
-    /// 0 is unordered.
-    pub(super) lanes: u32,
-    pub(super) from_beginning: bool,
-    pub(super) unread_limit: Option<Option<Duration>>,
+    pub(super) settings: SubscriptionSettings,
     /// `None`: its handler runs in other processes.
     pub(super) start_host: Option<StartHost>,
 }
@@ -177,10 +166,10 @@ impl Subscription {
 
     /// A subscription without a handler of this process.
     pub(super) fn elsewhere<C: Channel>(name: String, options: SubscribeOptions) -> Self {
-        Self {
+        let settings = SubscriptionSettings {
             channel: C::NAME,
-            version: i32::try_from(C::VERSION).unwrap_or(i32::MAX),
             name: name.into(),
+            version: i32::try_from(C::VERSION).unwrap_or(i32::MAX),
             max_attempts: options.max_attempts.unwrap_or(C::MAX_ATTEMPTS),
             max_panics: options.max_panics.unwrap_or(C::MAX_PANICS),
             timeout: options.timeout.unwrap_or(C::TIMEOUT),
@@ -189,16 +178,16 @@ impl Subscription {
             lanes: options.lanes.unwrap_or(if C::ORDERED { DEFAULT_LANES } else { 0 }),
             from_beginning: options.from_beginning,
             unread_limit: options.unread_limit,
-            start_host: None,
-        }
+        };
+        Self { settings, start_host: None }
     }
 }
 
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscription")
-            .field("channel", &self.channel)
-            .field("name", &self.name)
+            .field("channel", &self.settings.channel)
+            .field("name", &self.settings.name)
             .finish_non_exhaustive()
     }
 }

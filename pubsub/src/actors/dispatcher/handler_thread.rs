@@ -3,13 +3,14 @@
 
 use super::{Dispatcher, DispatcherConfig};
 use crate::actors::arbiter_thread::ArbiterThread;
-use crate::actors::handler_link::HandlerLink;
+use crate::actors::handler_link::{HandlerConfig, HandlerLink, StartedEvents};
 use crate::actors::message::{ExitReason, HandlerDied, HostCommand};
 use crate::error::error_chain;
 use crate::model::outcome::Outcome;
 use crate::observe::HandlerState;
 use crate::policy::prefetch::MAX_OUTSTANDING;
 use actix::{Addr, AsyncContext, Context, Handler};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -25,6 +26,7 @@ pub(super) struct HandlerThread {
     pub(super) commands: mpsc::Sender<HostCommand>,
     /// Ends with this.
     _thread: ArbiterThread,
+    started: StartedEvents,
     /// Since when a sign of life is waited for.
     asked: Option<Instant>,
     reported: bool,
@@ -37,17 +39,22 @@ impl HandlerThread {
         thread: ArbiterThread,
         dispatcher: &Addr<Dispatcher>,
     ) -> Self {
+        let started = StartedEvents::default();
         // One place for each delivery that can be out, and one for a word beside it.
         let (commands, receiver) = mpsc::channel(MAX_OUTSTANDING + 1);
         let line = HandlerLink {
-            config: config.handler.clone(),
+            config: HandlerConfig {
+                settings: Arc::clone(&config.settings),
+                process: config.process.clone(),
+                started: started.clone(),
+            },
             commands: receiver,
             answers: dispatcher.clone().recipient(),
             deaths: dispatcher.clone().recipient(),
             recoveries: dispatcher.clone().recipient(),
         };
         (config.start_host)(&thread, line);
-        Self { commands, _thread: thread, asked: None, reported: false }
+        Self { commands, _thread: thread, started, asked: None, reported: false }
     }
 }
 
@@ -70,14 +77,14 @@ impl Dispatcher {
             return;
         };
         let silent = asked.elapsed();
-        match self.config.handler.timeout {
+        match self.config.settings.timeout {
             Some(timeout) if silent > timeout + BLOCKED_AFTER => {
                 self.abandon_handler(silent, context);
             }
             None if silent > UNRESPONSIVE_AFTER && !self.handler_thread.reported => {
                 self.handler_thread.reported = true;
                 self.config.gauges.set_state(HandlerState::Unresponsive);
-                let (channel, subscription) = (self.config.channel, self.name());
+                let (channel, subscription) = (self.config.settings.channel, self.name());
                 tracing::warn!(
                     channel,
                     subscription,
@@ -99,7 +106,7 @@ impl Dispatcher {
                 return;
             }
         };
-        let started = std::mem::take(&mut self.config.handler.started);
+        let started = self.handler_thread.started.clone();
         let waiting = self.ready.recall();
         self.give_back(&waiting);
         self.handler_thread = HandlerThread::open(&self.config, thread, &context.address());

@@ -180,7 +180,7 @@ impl Dispatcher {
 
     fn claim_mailbox(&mut self, room: usize, context: &mut Context<Self>) {
         let (store, subscription, process) = self.claimant();
-        let (size, version) = (self.start_limit(room), self.config.version);
+        let (size, version) = (self.start_limit(room), self.config.settings.version);
         self.intake.mailbox_ready = false;
         self.intake.mailbox_was_last = true;
         let began = Instant::now();
@@ -260,7 +260,7 @@ impl Dispatcher {
 
     /// Whom a step speaks to, and as whom.
     pub(super) fn claimant(&self) -> (Store, i32, i64) {
-        (self.config.store.clone(), self.config.subscription, self.config.handler.process.get())
+        (self.config.store.clone(), self.config.subscription, self.config.process.get())
     }
 
     pub(super) fn work(
@@ -348,7 +348,7 @@ impl Dispatcher {
         intake.suspects.ready = true;
         let wait = DATABASE_BACKOFF.delay(intake.failures, fastrand::f64());
         tracing::warn!(
-            channel = self.config.channel,
+            channel = self.config.settings.channel,
             subscription = self.name(),
             error = error_chain(error),
             ?wait,

@@ -6,7 +6,7 @@ use crate::error::{Error, error_chain};
 use crate::model::backoff::Backoff;
 use crate::model::event::{EventId, LeaseToken};
 use crate::model::outcome::Outcome;
-use crate::policy::disposition::{Action, decide};
+use crate::policy::disposition::{Action, decide, starts_again};
 use crate::policy::leases::{LINGER, Settlement};
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use std::time::{Duration, Instant};
@@ -31,14 +31,14 @@ impl Dispatcher {
 
     /// Decides what becomes of a delivery, and puts it up for settlement.
     pub(super) fn conclude(&mut self, token: LeaseToken, event: EventId, outcome: Outcome) {
-        let (channel, subscription) = (self.config.channel, &*self.config.handler.subscription);
+        let (channel, subscription) = (self.config.settings.channel, &*self.config.settings.name);
         let Some(start) = self.leases.start(token, event) else {
             self.ready.ended(token, event, true);
             tracing::debug!(channel, subscription, %event, %token, "an answer came after its lease was lost");
             return;
         };
         let attempt = start.attempt;
-        let decided = decide(event, attempt, outcome, &self.config.backoff, fastrand::f64());
+        let decided = decide(event, attempt, outcome, &self.config.settings.backoff, fastrand::f64());
         match &decided {
             None => tracing::debug!(channel, subscription, %event, attempt, "handled"),
             Some(disposition) => {
@@ -51,7 +51,7 @@ impl Dispatcher {
                     Action::Snooze => {
                         tracing::debug!(channel, subscription, %event, attempt, ?delay, "snoozed");
                     }
-                    _ if self.config.limits.allow(disposition.action, start) => {
+                    _ if starts_again(disposition.action, start, &self.config.settings) => {
                         tracing::warn!(channel, subscription, %event, attempt, error, ?delay, "failed; will be retried");
                     }
                     _ => {
@@ -91,7 +91,7 @@ impl Dispatcher {
     }
 
     fn write(&self, settlement: Settlement, context: &mut Context<Self>) {
-        let (store, process) = (self.config.store.clone(), self.config.handler.process.get());
+        let (store, process) = (self.config.store.clone(), self.config.process.get());
         let writing = async move {
             let accepted = store
                 .settle(process, settlement.token, settlement.acknowledged(), &settlement.dispositions)
@@ -110,7 +110,7 @@ impl Dispatcher {
         context: &mut Context<Self>,
     ) {
         let (channel, subscription, token) =
-            (self.config.channel, &*self.config.handler.subscription, settlement.token);
+            (self.config.settings.channel, &*self.config.settings.name, settlement.token);
         match accepted {
             Ok(accepted) => {
                 self.settle_failures = 0;

@@ -69,7 +69,7 @@ impl Dispatcher {
             return false;
         }
         self.intake.suspects.ready = false;
-        let ((store, subscription, process), version) = (self.claimant(), self.config.version);
+        let ((store, subscription, process), version) = (self.claimant(), self.config.settings.version);
         self.work(context, async move {
             let event = store.claim_suspect(subscription, process, version).await?;
             Ok(Step::Suspected { event })

@@ -11,12 +11,12 @@ impl Dispatcher {
         let mut known = Vec::with_capacity(events.len());
         let mut too_new = Vec::new();
         for event in events {
-            if event.version <= self.config.version {
+            if event.version <= self.config.settings.version {
                 known.push(event);
                 continue;
             }
             self.line_up(std::mem::take(&mut known), from_mailbox);
-            let outcome = Outcome::TooNew { version: event.version, known: self.config.version };
+            let outcome = Outcome::TooNew { version: event.version, known: self.config.settings.version };
             self.ready.returned(&event);
             self.conclude(event.token, event.id, outcome);
             too_new.push(event.version);
@@ -35,10 +35,10 @@ impl Dispatcher {
         for &version in versions {
             if self.too_new.insert(version) {
                 tracing::warn!(
-                    channel = self.config.channel,
+                    channel = self.config.settings.channel,
                     subscription = self.name(),
                     version,
-                    known = self.config.version,
+                    known = self.config.settings.version,
                     events = versions.iter().filter(|other| **other == version).count(),
                     "events of a newer version wait in the mailbox for a process that knows it; said once"
                 );

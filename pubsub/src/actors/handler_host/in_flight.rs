@@ -163,7 +163,7 @@ impl InFlight {
 
     /// Whether the handler may begin another delivery.
     pub(super) fn has_free_slot(&self) -> bool {
-        self.running.len() < self.config.concurrency
+        self.running.len() < self.config.settings.concurrency
     }
 
     /// Puts a begun delivery on the in_flight.
@@ -177,7 +177,7 @@ impl InFlight {
     }
 
     pub(super) fn answer(&mut self, token: LeaseToken, event: EventId, outcome: Outcome) {
-        if self.config.timeout.is_some() {
+        if self.config.settings.timeout.is_some() {
             self.config.started.finished(event);
         }
         self.answers.push(Answer { token, event, outcome });
@@ -186,7 +186,7 @@ impl InFlight {
     /// A delivery is about to begin.
     pub(super) fn beginning(&mut self, event: EventId, now: Instant) {
         self.busy_since.get_or_insert(now);
-        if self.config.timeout.is_some() {
+        if self.config.settings.timeout.is_some() {
             self.config.started.started(event);
         }
     }

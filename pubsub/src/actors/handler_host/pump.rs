@@ -21,6 +21,7 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -83,10 +84,11 @@ impl<C: Channel> Pump<C> {
         H: Handler<Delivery<C>> + Actor<Context = Context<H>>,
     {
         let (token, id) = (event.token, event.id);
-        let (HandlerConfig { subscription, process, timeout, .. }, generation) = {
+        let (subscription, process, timeout, generation) = {
             let mut in_flight = self.in_flight.borrow_mut();
             in_flight.beginning(id, Instant::now());
-            (in_flight.config.clone(), in_flight.generation())
+            let HandlerConfig { settings, process, .. } = &in_flight.config;
+            (Arc::clone(&settings.name), process.clone(), settings.timeout, in_flight.generation())
         };
         let mut report = None;
         // The in_flight is not borrowed while the user's code runs.
