@@ -1,12 +1,10 @@
 -- The tables of pubsub: the log, what reads it, and what became of each event.
 --
--- What:  schema pubsub. The log is for the first attempt; the mailbox is for everything else. A handled event costs one
---        insert, its own; a lease row and a cursor row are paid once per claimed batch.
 -- Locks: none that matter, everything is new.
--- Old binaries: there are none before this migration.
 --
--- Only inserts into pubsub.db_events (channel, key, payload, headers, version) and the functions of the later
--- migrations are a public contract (docs/sql-contract.md). The tables are private.
+-- The log is for the first attempt; the mailbox is for everything else. A handled event costs one insert, its own; a lease row
+-- and a cursor row are paid once per claimed batch. Only inserts into pubsub.db_events and the functions (migrations/functions)
+-- are a public contract (docs/sql-contract.md). The tables are private.
 
 create schema if not exists pubsub;
 
@@ -17,6 +15,9 @@ comment on schema pubsub is 'Durable publish/subscribe. Private, but for inserts
 --   max_payload_bytes  longest payload, as JSON text
 --   asleep_until       no waiter row of the channel counts for longer: past it, publishers need not look for one
 --   retention          how long an event stays in the log after everybody has read it; null: for ever
+--   dedupe_window      for how long after an event the same dedupe key is a duplicate of it; null: for ever
+--   strict             payloads are held against their version's shape when they are published
+--   plain_bytes        stored size up to which the trigger has nothing more to ask of a payload
 create table pubsub.channels (
     name              text collate "C" not null,
     id                integer generated always as identity,
@@ -26,12 +27,18 @@ create table pubsub.channels (
     declared_at       timestamptz not null default clock_timestamp(),
     asleep_until      timestamptz not null default '-infinity',
     retention         interval default interval '7 days',
+    dedupe_window     interval default interval '1 day',
+    strict            boolean not null default false,
+    -- Stored payloads are compressed at most 255-fold.
+    plain_bytes       integer not null
+        generated always as (case when strict then -1 else max_payload_bytes / 256 end) stored,
     constraint channels_pkey primary key (name),
     constraint channels_id_key unique (id),
     constraint channels_name_check check (name ~ '^[a-z0-9][a-z0-9._-]{0,62}$'),
     constraint channels_version_check check (version >= 1),
     constraint channels_max_payload_bytes_check check (max_payload_bytes > 0),
-    constraint channels_retention_check check (retention >= interval '0')
+    constraint channels_retention_check check (retention >= interval '0'),
+    constraint channels_dedupe_window_check check (dedupe_window > interval '0')
 ) with (fillfactor = 50);
 
 -- The log: insert-only, read in id order by every subscription's cursor.
@@ -296,3 +303,98 @@ create unlogged table pubsub.waiters (
 );
 
 create index waiters_until_idx on pubsub.waiters (subscription, is_awake, until);
+
+-- What a lane of a subscription had read when it was last moved back: what it reads again is a replay.
+--   snapshot  events visible in it had been passed,
+--   until     if their ids are not above this; null means all of them
+create table pubsub.replays (
+    subscription integer not null,
+    lane         integer not null,
+    snapshot     pg_snapshot not null,
+    until        bigint,
+    constraint replays_pkey primary key (subscription, lane)
+);
+
+-- Two rows, written by pubsub.bear_witness. Their system column xmin is what counts.
+create table pubsub.witness (
+    n smallint not null,
+    constraint witness_pkey primary key (n)
+);
+
+-- Where the log was when somebody last looked: one row.
+--   floor              ids up to this were published before the log was moved here, and their transaction ids say nothing
+--   system_identifier  of the cluster; null if this role may not ask
+--   timeline           of its write-ahead log; null if this role may not ask
+create table pubsub.home (
+    floor             bigint not null default 0,
+    system_identifier bigint,
+    timeline          integer,
+    noted_at          timestamptz not null default clock_timestamp()
+);
+
+-- What pg_restore, and the script of pg_dump, fill last of all: before that, the log is not complete.
+create materialized view pubsub.arrival as select true as complete;
+
+-- The life that the server is in: one row, or none when it has just begun.
+--   life  the tokens of this life are above it
+create unlogged table pubsub.lives (
+    life              bigint not null,
+    system_identifier bigint
+);
+
+-- The dedupe keys that were published lately.
+--   channel   the channel's id
+--   event_id  the event that was published under the key; it may have left the log
+create table pubsub.dedupe_keys (
+    channel      integer not null,
+    key          text collate "C" not null,
+    event_id     bigint not null,
+    published_at timestamptz not null default clock_timestamp(),
+    constraint dedupe_keys_pkey primary key (channel, key),
+    constraint dedupe_keys_key_check check (octet_length(key) <= 1024)
+);
+
+create index dedupe_keys_published_at_idx on pubsub.dedupe_keys (channel, published_at);
+
+-- The shape of each version of a channel's payload, as it was declared last.
+--   fingerprint  of the shape: equal shapes have equal ones
+create table pubsub.channel_versions (
+    channel     text collate "C" not null,
+    version     integer not null,
+    fingerprint bigint not null,
+    declared_at timestamptz not null default clock_timestamp(),
+    constraint channel_versions_pkey primary key (channel, version),
+    constraint channel_versions_channel_fkey foreign key (channel) references pubsub.channels (name)
+);
+
+-- What the payload of a channel looks like, by version.
+--   schema  JSON Schema, draft 2020-12, of what its readers accept
+create table pubsub.schemas (
+    channel     text collate "C" not null,
+    version     integer not null,
+    schema      jsonb not null,
+    declared_at timestamptz not null default clock_timestamp(),
+    constraint schemas_pkey primary key (channel, version),
+    constraint schemas_channel_fkey foreign key (channel) references pubsub.channels (name),
+    constraint schemas_version_check check (version >= 1),
+    constraint schemas_schema_check check (jsonb_typeof(schema) in ('object', 'boolean'))
+);
+
+-- What is not only for the owner.
+--   object    name of a function, in all its overloads, or of a view
+--   audience  publisher   may publish, and reads nothing
+--             subscriber  may run subscriptions: what a process does
+--             observer    may look, but not at events
+create table pubsub.audiences (
+    object   text collate "C" not null,
+    audience text collate "C" not null,
+    constraint audiences_pkey primary key (object, audience),
+    constraint audiences_audience_check check (audience in ('publisher', 'subscriber', 'observer'))
+);
+
+-- The functions and views that are installed: one row.
+--   checksum  of their source, migrations/functions
+create table pubsub.function_source (
+    checksum     text not null,
+    installed_at timestamptz not null default clock_timestamp()
+);

@@ -60,7 +60,7 @@ async fn a_missing_or_older_schema_says_what_to_run() {
 
     migrate(database.url()).await.unwrap();
     let client = connect(database.url()).await;
-    client.execute("delete from pubsub.schema_history where version > 1", &[]).await.unwrap();
+    client.execute("update pubsub.schema_history set version = 0", &[]).await.unwrap();
     let older = start(database.url()).await.unwrap_err();
-    assert!(matches!(older, Error::SchemaTooOld { found: 1, .. }), "{older:?}");
+    assert!(matches!(older, Error::SchemaTooOld { found: 0, .. }), "{older:?}");
 }

@@ -137,6 +137,8 @@ fn every_rule_can_fail() {
         found(migration_header, migration, "-- More.\n--\n-- Locks: none.\ncreate table t ();"),
         nothing
     );
+    assert_eq!(found(migration_header, "migrations/functions/more.sql", "-- More.\n"), nothing);
+    assert_eq!(found(migration_header, "migrations/functions/more.sql", "create table t ();"), [1]);
     assert_eq!(found(lower_case, migration, "-- Yes\nselect 'Yes';\nSELECT 1;"), [3]);
     assert_eq!(
         found(search_path, migration, "create function f() returns void\nas $$ $$;\ncreate table t ();"),

@@ -1,4 +1,4 @@
-//! Where the log lives: what a restore, an upgrade or a failover has done to it (`migrations/V10__rebase.sql`).
+//! Where the log lives: what a restore, an upgrade or a failover has done to it (`migrations/functions/restore.sql`).
 
 use super::Target;
 use super::pulse::Pulse;

@@ -1,5 +1,7 @@
 //! Installing and updating the `pubsub` schema.
 
+mod functions;
+
 use super::Target;
 use crate::error::Error;
 #[cfg(feature = "testing")]
@@ -23,7 +25,7 @@ const DEADLINE: Duration = Duration::from_secs(300);
 /// Installs the `pubsub` schema, or brings it up to date.
 ///
 /// Any number of processes may call it at once: one migrates, the others wait for it. When there is nothing to do it
-/// takes a few milliseconds. Each migration is a transaction.
+/// takes a few milliseconds. Each change of the tables is a transaction, and so is the installation of the functions.
 ///
 /// # Errors
 /// [`Error::SchemaTooNew`] if the schema is newer than this library knows; then nothing is changed. [`Error::Migration`] if
@@ -61,7 +63,7 @@ async fn migrate_locked(client: &mut Client) -> Result<(), Error> {
     let mut runner = embedded::migrations::runner();
     runner.set_migration_table_name(HISTORY);
     runner.run_async(client).await.map_err(|error| Error::Migration(Box::new(error)))?;
-    Ok(())
+    functions::install(client).await
 }
 
 /// The version of the newest migration that this library has.
@@ -74,13 +76,14 @@ pub(crate) fn newest_known() -> i32 {
         .unwrap_or(0)
 }
 
-/// A number that changes with any of the migrations.
+/// A number that changes with any of the migrations and functions.
 #[cfg(feature = "testing")]
 pub(crate) fn fingerprint() -> u64 {
     let mut hasher = DefaultHasher::new();
     for migration in embedded::migrations::runner().get_migrations() {
         migration.checksum().hash(&mut hasher);
     }
+    functions::checksum().hash(&mut hasher);
     hasher.finish()
 }
 

@@ -182,6 +182,7 @@ table cursors
 table db_events                      | publisher: insert (channel, fingerprint, headers, key, payload, version), select (id)
 table dead_letters
 table dedupe_keys
+table function_source                | subscriber: select | observer: select
 table home
 table lanes
 table leases

@@ -1,4 +1,4 @@
-//! The dispatcher's waiter row: asleep, awake, or none. The protocol is in `migrations/V3__publish_and_bell.sql`.
+//! The dispatcher's waiter row: asleep, awake, or none. The protocol is in `migrations/functions/bell.sql`.
 
 use super::Dispatcher;
 use crate::error::error_chain;

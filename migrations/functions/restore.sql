@@ -1,8 +1,5 @@
 -- Where the log lives: telling a restore, an upgrade and a failover apart, and setting the cursors right after a restore.
 --
--- Locks: none that matter, new tables and functions. pubsub.rebase, which nobody needs in ordinary times, waits for
---        publishers and keeps new ones waiting, for up to 10 s.
---
 -- A cursor compares transaction ids, so it means something only in the cluster that gave them, and in what has the same
 -- history: a copy of its files. What may have happened to a database between two looks at it:
 --   moved     its rows were read out and written into another database: dump and restore, a logical copy. Transaction ids
@@ -15,36 +12,11 @@
 --             knows. An unlogged row of ours tells: every recovery empties such tables. Each life therefore begins its
 --             numbers where none before it can have come.
 --   upgraded  pg_upgrade keeps files and transaction ids, and only the cluster's identifier is new.
-
--- Two rows, written by pubsub.bear_witness. Their system column xmin is what counts.
-create table pubsub.witness (
-    n smallint not null,
-    constraint witness_pkey primary key (n)
-);
-
--- Where the log was when somebody last looked: one row.
---   floor              ids up to this were published before the log was moved here, and their transaction ids say nothing
---   system_identifier  of the cluster; null if this role may not ask
---   timeline           of its write-ahead log; null if this role may not ask
-create table pubsub.home (
-    floor             bigint not null default 0,
-    system_identifier bigint,
-    timeline          integer,
-    noted_at          timestamptz not null default clock_timestamp()
-);
-
--- What pg_restore, and the script of pg_dump, fill last of all: before that, the log is not complete.
-create materialized view pubsub.arrival as select true as complete;
-
--- The life that the server is in: one row, or none when it has just begun.
---   life  the tokens of this life are above it
-create unlogged table pubsub.lives (
-    life              bigint not null,
-    system_identifier bigint
-);
+--
+-- pubsub.rebase, which nobody needs in ordinary times, waits for publishers and keeps new ones waiting, for up to 10 s.
 
 -- What a managed service may forbid is null.
-create function pubsub.system_identifier() returns bigint
+create or replace function pubsub.system_identifier() returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -57,7 +29,7 @@ end
 $$;
 
 -- The timeline that is written to. Not the one in the control file, which the first checkpoint after a promotion notes.
-create function pubsub.timeline() returns integer
+create or replace function pubsub.timeline() returns integer
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -70,7 +42,7 @@ end
 $$;
 
 -- Writes the rows of pubsub.witness, so that they are at home here.
-create function pubsub.bear_witness() returns void
+create or replace function pubsub.bear_witness() returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -87,7 +59,7 @@ end
 $$;
 
 -- Whether the log was moved: the rows of pubsub.witness were written again, both by one transaction or in their order.
-create function pubsub.was_moved() returns boolean
+create or replace function pubsub.was_moved() returns boolean
 language sql stable
 set search_path = pg_catalog, pg_temp
 begin atomic
@@ -103,31 +75,15 @@ begin atomic
 end;
 
 -- Whether all of the log is here. No while it is being restored.
-create function pubsub.is_complete() returns boolean
+create or replace function pubsub.is_complete() returns boolean
 language sql stable
 set search_path = pg_catalog, pg_temp
 begin atomic
     select c.relispopulated from pg_class c where c.oid = 'pubsub.arrival'::regclass;
 end;
 
-select pubsub.bear_witness();
-
-insert into pubsub.home (system_identifier, timeline)
-values (pubsub.system_identifier(), pubsub.timeline());
-
-insert into pubsub.lives (life, system_identifier)
-select 0, h.system_identifier from pubsub.home h;
-
--- Ids up to this were published before the log was moved here.
-create function pubsub.log_floor() returns bigint
-language sql stable
-set search_path = pg_catalog, pg_temp
-begin atomic
-    select coalesce(max(h.floor), 0) from pubsub.home h;
-end;
-
 -- The life that the server is in, if the log is known to be at home in it.
-create function pubsub.known_life() returns bigint
+create or replace function pubsub.known_life() returns bigint
 language sql volatile
 set search_path = pg_catalog, pg_temp
 begin atomic
@@ -138,7 +94,7 @@ begin atomic
 end;
 
 -- Lets a sequence go on at `at_least`, or a little above where it is.
-create function pubsub.leap(sequence regclass, at_least bigint, stride bigint) returns bigint
+create or replace function pubsub.leap(sequence regclass, at_least bigint, stride bigint) returns bigint
 language sql volatile
 set search_path = pg_catalog, pg_temp
 begin atomic
@@ -150,7 +106,7 @@ end;
 --
 -- Tokens go on at the present microsecond, and process ids at the present second: neither is drawn that fast, so whatever
 -- was drawn earlier, in whatever history, is lower. Ids of subscriptions are few, and skip a thousand.
-create function pubsub.begin_life() returns table (life bigint, news text)
+create or replace function pubsub.begin_life() returns table (life bigint, news text)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -183,13 +139,13 @@ end
 $$;
 
 -- The snapshot in which everything is visible.
-create function pubsub.far_snapshot() returns pg_snapshot
+create or replace function pubsub.far_snapshot() returns pg_snapshot
 language sql immutable parallel safe
 return '9223372036854775807:9223372036854775807:'::pg_snapshot;
 
 -- Whether pubsub.rebase would let nothing be delivered that was claimed before. It cannot tell an event that came to the log
 -- while a window was opened, and was claimed in that window, from one that was published after the restore.
-create function pubsub.rebase_is_exact() returns boolean
+create or replace function pubsub.rebase_is_exact() returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -225,7 +181,7 @@ $$;
 
 -- After the log was moved to another cluster: what is closed is sealed, for whoever was publishing there is not here, and
 -- its fence is the lowest that there is, for the transaction ids of its events say nothing any more.
-create function pubsub.forget_fences() returns void
+create or replace function pubsub.forget_fences() returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -245,7 +201,7 @@ $$;
 -- With nobody publishing, every event of the log is final. So a window is written for each position: the ids that its
 -- cursor had not reached, whatever their transaction ids say, and what its stragglers left, by the ids they had in their
 -- own cluster. From the log's present end on, ids and transaction ids are this cluster's.
-create function pubsub.rebase() returns bigint
+create or replace function pubsub.rebase() returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set lock_timeout = '10s'
@@ -314,7 +270,7 @@ $$;
 -- Looks where the log is. Returns the life that the server is in, and, to whoever is the first to see it, what has
 -- happened, in words. If the log was moved, it is rebased, provided that this is exact and `rebases`; or else PB005 is
 -- raised.
-create function pubsub.recognize(rebases boolean default true) returns table (life bigint, news text)
+create or replace function pubsub.recognize(rebases boolean default true) returns table (life bigint, news text)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -358,13 +314,26 @@ $$;
 
 -- Raises PB005 if the log was moved and not rebased, and begins a life if none has begun. A session looks once: no session
 -- lives through the end of a life, or moves with the log.
-create function pubsub.require_home() returns void
+create or replace function pubsub.require_home() returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     if current_setting('pubsub.home', true) is distinct from 'pubsub.witness'::regclass::oid::text then
         perform pubsub.recognize(rebases => false);
+    end if;
+end
+$$;
+
+-- The log is at home where it is installed.
+do $$
+begin
+    if not exists (select from pubsub.home) then
+        perform pubsub.bear_witness();
+        insert into pubsub.home (system_identifier, timeline)
+        values (pubsub.system_identifier(), pubsub.timeline());
+        insert into pubsub.lives (life, system_identifier)
+        select 0, h.system_identifier from pubsub.home h;
     end if;
 end
 $$;

@@ -1,7 +1,5 @@
 -- Moving a subscription in the log: back, to read past events again, or ahead.
 --
--- Locks: none that matter, a new table and functions.
---
 -- A seek writes the subscription's next position, under the lock of its claims. Like a claim it reads the sequence, draws
 -- a transaction id and takes a snapshot, and what it writes is a window of what that snapshot shows from the given event
 -- on, and the snapshot as the boundary behind it. So of all that was committed before the seek, exactly the events from
@@ -10,27 +8,16 @@
 -- Leases go on and are settled as before, and the mailbox and the dead letters stay as they are: an event that is there
 -- and also ahead of the new position is delivered for both.
 
--- What a lane of a subscription had read when it was last moved back: what it reads again is a replay.
---   snapshot  events visible in it had been passed,
---   until     if their ids are not above this; null means all of them
-create table pubsub.replays (
-    subscription integer not null,
-    lane         integer not null,
-    snapshot     pg_snapshot not null,
-    until        bigint,
-    constraint replays_pkey primary key (subscription, lane)
-);
-
--- Whether an event is among those described by `snapshot` and `until`, as above. Ids up to `floor` are visible in every
+-- Whether an event is among those described by `snapshot` and `until` (pubsub.replays). Ids up to `floor` are visible in every
 -- snapshot (pubsub.log_floor).
-create function pubsub.is_behind(xid xid8, id bigint, snapshot pg_snapshot, until bigint, floor bigint) returns boolean
+create or replace function pubsub.is_behind(xid xid8, id bigint, snapshot pg_snapshot, until bigint, floor bigint) returns boolean
 language sql immutable parallel safe
 return snapshot is not null
    and (id <= floor or pg_visible_in_snapshot(xid, snapshot))
    and (until is null or id <= until);
 
 -- Whether a subscription had read past an event when it was last moved back.
-create function pubsub.is_replay(subscription integer, lane integer, xid xid8, id bigint) returns boolean
+create or replace function pubsub.is_replay(subscription integer, lane integer, xid xid8, id bigint) returns boolean
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -44,61 +31,15 @@ begin
 end
 $$;
 
--- What a cursor has passed, in the terms of pubsub.replays. While it reads stragglers, those it has read already are left
--- out. No row: it has passed nothing that could be described.
-create function pubsub.passed(c pubsub.cursors) returns table (snapshot pg_snapshot, until bigint)
-language sql stable
-set search_path = pg_catalog, pg_temp
-begin atomic
-    select c.read_snapshot, null::bigint
-     where (c.window_snapshot is null or c.window_position < c.read_sequence)
-       and pg_snapshot_xmax(c.read_snapshot) > pg_snapshot_xmax(pubsub.origin())
-    union all
-    select c.window_snapshot, c.window_position
-     where c.window_position >= c.read_sequence;
-end;
-
--- What a cursor may not have read, as far as it is committed in `s`: ids above `above`; and of the transactions
--- `stragglers` the ids from there down to those above `below`.
-create function pubsub.unread(
-    c         pubsub.cursors,
-    s         pg_snapshot,
-    floor     bigint,
-    out above bigint, out stragglers xid8[], out below bigint
-)
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    later xid8[];
-begin
-    if c.window_snapshot is null then
-        above := c.read_sequence;
-        stragglers := pubsub.finished_stragglers(c.read_snapshot, c.read_fence, s);
-        below := floor;
-    else
-        -- What is not visible in the window may have any id above the sequence that was read before its snapshot.
-        above := least(greatest(c.read_sequence, c.window_position), c.window_sequence);
-        stragglers := case when c.window_position < c.read_sequence then c.window_stragglers end;
-        later := pubsub.finished_stragglers(c.window_snapshot, c.window_fence, s);
-        below := case when later is null then c.window_position else floor end;
-        stragglers := stragglers || later;
-    end if;
-    if below >= above then
-        stragglers := null;
-    end if;
-end
-$$;
-
 -- How far behind the first of a channel's events since a given time there may be one of an earlier time: publishers draw
 -- the id first and look at the clock second, and clocks are set.
-create function pubsub.clock_slack() returns interval
+create or replace function pubsub.clock_slack() returns interval
 language sql immutable parallel safe
 return interval '1 minute';
 
 -- The first event of a channel that was published at `since` or later, or null. Reads the log from its end backwards, so
 -- that it costs what it finds.
-create function pubsub.first_event_since(channel text, since timestamptz) returns bigint
+create or replace function pubsub.first_event_since(channel text, since timestamptz) returns bigint
 language plpgsql stable
 set plan_cache_mode = force_generic_plan
 set search_path = pg_catalog, pg_temp
@@ -127,7 +68,7 @@ $$;
 
 -- Until the end of the transaction, no partition leaves the log; waits while one does. For who is to read again what
 -- everybody has read.
-create function pubsub.keep_partitions() returns void
+create or replace function pubsub.keep_partitions() returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -138,7 +79,7 @@ $$;
 
 -- How many events of a lane would be read again, and how many would not be read, if it were moved to event `first`; null is
 -- the end of the log.
-create function pubsub.count_seek(of_subscription pubsub.subscriptions, place pubsub.cursors, first bigint)
+create or replace function pubsub.count_seek(of_subscription pubsub.subscriptions, place pubsub.cursors, first bigint)
 returns table (replayed bigint, skipped bigint)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -181,7 +122,7 @@ $$;
 --
 -- Must come first in a READ COMMITTED transaction (PB003), unless it is a dry run. What is published and claimed while it
 -- runs may be delivered twice.
-create function pubsub.seek(channel text, subscription text, first bigint, since timestamptz, dry_run boolean)
+create or replace function pubsub.seek(channel text, subscription text, first bigint, since timestamptz, dry_run boolean)
 returns table (replayed bigint, skipped bigint)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -260,7 +201,7 @@ end
 $$;
 
 -- Raises unless a seek was told where to.
-create function pubsub.require_target(what text, given boolean) returns void
+create or replace function pubsub.require_target(what text, given boolean) returns void
 language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -272,7 +213,7 @@ end
 $$;
 
 -- Moves a subscription to an event: that one and all after it are delivered, again or for the first time.
-create function pubsub.seek_to_event(channel text, subscription text, event bigint, dry_run boolean default false)
+create or replace function pubsub.seek_to_event(channel text, subscription text, event bigint, dry_run boolean default false)
 returns table (replayed bigint, skipped bigint)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -284,7 +225,7 @@ end
 $$;
 
 -- Moves a subscription to the first event that was published at `since` or later, by the database's clock.
-create function pubsub.seek_to_time(channel text, subscription text, since timestamptz, dry_run boolean default false)
+create or replace function pubsub.seek_to_time(channel text, subscription text, since timestamptz, dry_run boolean default false)
 returns table (replayed bigint, skipped bigint)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -296,7 +237,7 @@ end
 $$;
 
 -- Moves a subscription to the oldest event that the log still has.
-create function pubsub.seek_to_beginning(channel text, subscription text, dry_run boolean default false)
+create or replace function pubsub.seek_to_beginning(channel text, subscription text, dry_run boolean default false)
 returns table (replayed bigint, skipped bigint)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -307,7 +248,7 @@ end
 $$;
 
 -- Moves a subscription to the end of the log: what it has not read yet is not delivered.
-create function pubsub.seek_to_now(channel text, subscription text, dry_run boolean default false)
+create or replace function pubsub.seek_to_now(channel text, subscription text, dry_run boolean default false)
 returns table (replayed bigint, skipped bigint)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp

@@ -1,72 +1,7 @@
--- Shapes of payloads, as JSON Schema: declared by processes, exported to other languages, and held against what is published
--- on channels that are strict.
---
--- What:  pubsub.schemas, pubsub.mismatch, and two columns of pubsub.channels.
--- Locks: pubsub.channels alone, while it is rewritten: one row for each channel.
---
--- The publish trigger asks the channel's row one comparison, whether a payload is surely small enough. For a strict channel
--- no payload is, so it takes the closer look, and the others pay nothing (docs/decisions/0019-schemas.md).
--- Error code of class PB: PB008 a payload that does not have its declared shape.
-
--- What the payload of a channel looks like, by version.
---   schema  JSON Schema, draft 2020-12, of what its readers accept
-create table pubsub.schemas (
-    channel     text collate "C" not null,
-    version     integer not null,
-    schema      jsonb not null,
-    declared_at timestamptz not null default clock_timestamp(),
-    constraint schemas_pkey primary key (channel, version),
-    constraint schemas_channel_fkey foreign key (channel) references pubsub.channels (name),
-    constraint schemas_version_check check (version >= 1),
-    constraint schemas_schema_check check (jsonb_typeof(schema) in ('object', 'boolean'))
-);
-
---   strict       payloads are held against their version's shape when they are published
---   plain_bytes  stored size up to which the trigger has nothing more to ask of a payload
-alter table pubsub.channels
-    add column strict boolean not null default false,
-    -- Stored payloads are compressed at most 255-fold.
-    add column plain_bytes integer not null
-        generated always as (case when strict then -1 else max_payload_bytes / 256 end) stored;
-
--- Declares what the payload of a channel's version looks like, and whether that is checked. A process of an older version
--- leaves the check to those of newer ones. A null schema leaves it as it is.
-create function pubsub.declare_schema(channel text, version integer, schema jsonb, strict boolean default false) returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    perform pubsub.require_declared(channel);
-    -- Written only if something changes: every process says the same at its start.
-    insert into pubsub.schemas as s (channel, version, schema)
-    select declare_schema.channel, declare_schema.version, declare_schema.schema
-     where declare_schema.schema is not null
-    on conflict on constraint schemas_pkey do update
-       set schema = excluded.schema,
-           declared_at = excluded.declared_at
-     where s.schema <> excluded.schema;
-    update pubsub.channels c
-       set strict = declare_schema.strict
-     where c.name = declare_schema.channel
-       and c.version <= declare_schema.version
-       and c.strict <> declare_schema.strict;
-end
-$$;
-
--- The shape of every version of every channel, for whoever shares the contract in another language.
-create function pubsub.list_schemas()
-returns table (channel text, version integer, description text, schema jsonb, strict boolean)
-language sql stable
-set search_path = pg_catalog, pg_temp
-begin atomic
-    select c.name, s.version, c.description, s.schema, c.strict
-      from pubsub.channels c
-      join pubsub.schemas s on s.channel = c.name
-     order by c.name, s.version;
-end;
+-- JSON Schema: what of a payload does not have the declared shape. Called for strict channels only.
 
 -- A value's kind: as jsonb_typeof has it, but `integer` for numbers that are written without a fraction.
-create function pubsub.kind_of(value jsonb) returns text
+create or replace function pubsub.kind_of(value jsonb) returns text
 language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 begin atomic
@@ -77,7 +12,7 @@ begin atomic
 end;
 
 -- A kind in a sentence; other words stay as they are.
-create function pubsub.with_article(kind text) returns text
+create or replace function pubsub.with_article(kind text) returns text
 language sql immutable parallel safe
 return case
     when kind in ('array', 'object', 'integer') then 'an ' || kind
@@ -86,7 +21,7 @@ return case
 end;
 
 -- What a part of a shape takes, in words: `a string or null`.
-create function pubsub.in_words(part jsonb, root jsonb) returns text
+create or replace function pubsub.in_words(part jsonb, root jsonb) returns text
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
@@ -115,7 +50,7 @@ end
 $$;
 
 -- The part of a shape that `#/$defs/Name` refers to.
-create function pubsub.referred(reference text, root jsonb) returns jsonb
+create or replace function pubsub.referred(reference text, root jsonb) returns jsonb
 language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 begin atomic
@@ -132,7 +67,7 @@ begin atomic
 end;
 
 -- The whole numbers that a format takes, from and to; null if it is none of these.
-create function pubsub.range_of(format text) returns numeric[]
+create or replace function pubsub.range_of(format text) returns numeric[]
 language sql immutable parallel safe
 return case format
     when 'int8' then '{-128, 127}' when 'int16' then '{-32768, 32767}' when 'int32' then '{-2147483648, 2147483647}'
@@ -147,7 +82,7 @@ end::numeric[];
 -- Knows what the derives of schemars write: type, const, enum, minimum, maximum, the formats of whole numbers, minLength,
 -- maxLength, properties, required, additionalProperties, patternProperties, items, prefixItems, minItems, maxItems, anyOf,
 -- oneOf (taken for anyOf), allOf and $ref into the shape itself. Whatever else a shape says is not checked.
-create function pubsub.mismatch(value jsonb, part jsonb, root jsonb, path text default '', depth integer default 0)
+create or replace function pubsub.mismatch(value jsonb, part jsonb, root jsonb, path text default '', depth integer default 0)
 returns text[]
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
@@ -207,7 +142,7 @@ end
 $$;
 
 -- pubsub.mismatch of a number: its range.
-create function pubsub.mismatch_of_number(value jsonb, part jsonb, path text) returns text[]
+create or replace function pubsub.mismatch_of_number(value jsonb, part jsonb, path text) returns text[]
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
@@ -225,7 +160,7 @@ end
 $$;
 
 -- pubsub.mismatch of a size: `min` and `max` of something.
-create function pubsub.mismatch_of_size(size integer, part jsonb, of text, unit text, path text) returns text[]
+create or replace function pubsub.mismatch_of_size(size integer, part jsonb, of text, unit text, path text) returns text[]
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
@@ -243,7 +178,7 @@ end
 $$;
 
 -- pubsub.mismatch of an array: how many items, and each of them.
-create function pubsub.mismatch_of_array(value jsonb, part jsonb, root jsonb, path text, depth integer) returns text[]
+create or replace function pubsub.mismatch_of_array(value jsonb, part jsonb, root jsonb, path text, depth integer) returns text[]
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
@@ -273,7 +208,7 @@ end
 $$;
 
 -- pubsub.mismatch of an object: the fields that must be there, and each that is.
-create function pubsub.mismatch_of_object(value jsonb, part jsonb, root jsonb, path text, depth integer) returns text[]
+create or replace function pubsub.mismatch_of_object(value jsonb, part jsonb, root jsonb, path text, depth integer) returns text[]
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
@@ -330,7 +265,7 @@ end
 $$;
 
 -- pubsub.mismatch of a value that must have one of several shapes: null if it has, else where it comes nearest to one.
-create function pubsub.mismatch_of_any(value jsonb, parts jsonb, root jsonb, path text, depth integer) returns text[]
+create or replace function pubsub.mismatch_of_any(value jsonb, parts jsonb, root jsonb, path text, depth integer) returns text[]
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
@@ -357,38 +292,5 @@ begin
         end if;
     end loop;
     return nearest;
-end
-$$;
-
--- Raises PB008 if a payload does not have the shape that was declared for its version. A version without one is not
--- checked: it may be newer than all who have declared.
-create function pubsub.require_shape(channel text, version integer, payload jsonb) returns void
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    declared   jsonb;
-    mismatched text[];
-begin
-    select s.schema into declared
-      from pubsub.schemas s
-     where s.channel = require_shape.channel and s.version = require_shape.version;
-    if found then
-        mismatched := pubsub.mismatch(payload, declared, declared);
-    end if;
-    if mismatched is null then
-        return;
-    end if;
-    raise exception using
-        errcode = 'PB008',
-        message = format(
-            'a payload of channel "%s", version %s, does not have its declared shape: %s is expected%s, and there is %s',
-            channel,
-            version,
-            mismatched[2],
-            case when mismatched[1] = '' then '' else format(' at "%s"', ltrim(mismatched[1], '.')) end,
-            pubsub.with_article(mismatched[3])
-        ),
-        hint = 'The shape: select schema from pubsub.list_schemas(). Types made of it: pubsub schema export.';
 end
 $$;

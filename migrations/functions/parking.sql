@@ -1,13 +1,12 @@
 -- Parking: what waits in the mailbox behind an earlier event of its key.
 --
--- Locks: none that matter, functions only. Whoever parks or unparks holds the lane's claiming lock (the next migration says
--- why that keeps the order of a key).
+-- Whoever parks or unparks holds the lane's claiming lock (lanes.sql says why that keeps the order of a key).
 
 -- The first event of a key in the mailbox of an ordered subscription, or null.
 --
 -- The comparison of rows leaves the planner no index but the one on keys: with equalities any index on the subscription would
 -- give the order too, and read all of it.
-create function pubsub.first_of_key(subscription integer, key text) returns bigint
+create or replace function pubsub.first_of_key(subscription integer, key text) returns bigint
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -36,7 +35,7 @@ $$;
 
 -- Of the next `share` events of a lane, parks those whose key has anything in the mailbox. Returns the parked ones. The caller
 -- holds the lane's claiming lock, and reads the same events by pubsub.claim.
-create function pubsub.park_ahead(
+create or replace function pubsub.park_ahead(
     channel  text,
     lanes    integer,
     place    pubsub.cursors,
@@ -111,7 +110,7 @@ $$;
 
 -- Parks those of the given events of an ordered subscription's mailbox that have an earlier one of their key
 -- before them.
-create function pubsub.park(subscription integer, event_ids bigint[]) returns void
+create or replace function pubsub.park(subscription integer, event_ids bigint[]) returns void
 language plpgsql volatile
 -- A generic plan that was made while the mailbox was small reads all of it once it is large.
 set plan_cache_mode = force_custom_plan
@@ -129,7 +128,7 @@ end
 $$;
 
 -- Makes the first event of each key due, if it was parked: what it waited for has left the mailbox.
-create function pubsub.unpark(subscription integer, keys text[]) returns void
+create or replace function pubsub.unpark(subscription integer, keys text[]) returns void
 language plpgsql volatile
 set plan_cache_mode = force_custom_plan
 set search_path = pg_catalog, pg_temp

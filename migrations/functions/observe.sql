@@ -1,10 +1,8 @@
 -- What observers see: everything but what was published, its key and its headers.
---
--- Locks: none, views and a function.
 
 -- How many events a subscription has not claimed, counted up to 10,000 in each lane, and when the first of them was
 -- published. The few that were published by transactions in flight when it last read are left out.
-create function pubsub.count_unread(subscription integer) returns table (unread bigint, oldest_unread_at timestamptz)
+create or replace function pubsub.count_unread(subscription integer) returns table (unread bigint, oldest_unread_at timestamptz)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -40,7 +38,7 @@ $$;
 --   waiting           deliveries in the mailbox that nobody works at; overdue those that are due, but for those that
 --                     are too_new: some process did not know their version
 --   suspects          deliveries in the mailbox whose process has died
-create view pubsub.observed_subscriptions as
+create or replace view pubsub.observed_subscriptions as
 select s.id,
        s.channel,
        s.name as subscription,
@@ -76,7 +74,7 @@ select s.id,
 
 -- The lanes of ordered subscriptions, and which process claims from each.
 --   parked  deliveries that wait behind an earlier event of their key
-create view pubsub.observed_lanes as
+create or replace view pubsub.observed_lanes as
 select s.channel, s.name as subscription, l.lane, l.process,
        (
            select count(*)
@@ -89,7 +87,7 @@ select s.channel, s.name as subscription, l.lane, l.process,
 -- Running processes.
 --   silent_for  since its last beat
 --   absent      its session is gone: it is dead, or will be back in a moment
-create view pubsub.observed_processes as
+create or replace view pubsub.observed_processes as
 select p.id,
        p.host,
        p.os_pid,
@@ -102,7 +100,7 @@ select p.id,
   from pubsub.processes p;
 
 -- Claimed batches that are not settled.
-create view pubsub.observed_leases as
+create or replace view pubsub.observed_leases as
 select l.token, s.channel, s.name as subscription, l.process, cardinality(l.event_ids) as events, l.from_mailbox,
        l.claimed_at
   from pubsub.leases l
@@ -110,14 +108,14 @@ select l.token, s.channel, s.name as subscription, l.process, cardinality(l.even
 
 -- Deliveries with a state of their own. `last_error` is in the words of the handler's error; `needs` is the version that
 -- a process must know to be given it, if one that does not has refused it.
-create view pubsub.observed_mailbox as
+create or replace view pubsub.observed_mailbox as
 select s.channel, s.name as subscription, m.event_id, m.published_at, m.attempt, m.panics, m.crashes, m.due_at,
        m.token is not null as leased, m.last_error, m.version, m.needs
   from pubsub.mailbox m
   join pubsub.subscriptions s on s.id = m.subscription;
 
 -- Deliveries given up. `error` is in the words of the handler's error.
-create view pubsub.observed_dead_letters as
+create or replace view pubsub.observed_dead_letters as
 select s.channel, s.name as subscription, d.event_id, d.published_at, d.attempt, d.panics, d.crashes, d.reason, d.error,
        d.died_at
   from pubsub.dead_letters d
@@ -125,7 +123,7 @@ select s.channel, s.name as subscription, d.event_id, d.published_at, d.attempt,
 
 -- Who sleeps and who is awake: publishers ring for subscriptions of which somebody sleeps and nobody is awake. Not on a
 -- standby, which has no unlogged tables.
-create view pubsub.observed_waiters as
+create or replace view pubsub.observed_waiters as
 select s.channel, s.name as subscription, w.process, w.is_awake, w.until
   from pubsub.waiters w
   join pubsub.subscriptions s on s.id = w.subscription;

@@ -1,7 +1,5 @@
 -- Settling: what became of the events of a lease.
 --
--- Locks: none that matter, functions only.
---
 -- A delivery that did not succeed is described by a disposition, one JSON object each:
 --   {"id": 17, "action": "retry", "delay": "2.5 seconds", "error": "connection refused"}
 -- Actions:
@@ -17,7 +15,7 @@
 
 -- Why a delivery dies now, or null if it goes to the mailbox. The only place that decides it. The counts include the
 -- attempt that has just ended.
-create function pubsub.reason_of_death(
+create or replace function pubsub.reason_of_death(
     action  text,
     attempt integer,
     panics  integer,
@@ -35,7 +33,7 @@ end;
 
 -- Moves events of a lease to the mailbox or to the dead letters, as their dispositions say. Ids outside the lease are
 -- ignored: the lease is the fence. The caller holds the lease's row lock, and its lane's claiming lock.
-create function pubsub.dispose(lease pubsub.leases, dispositions jsonb) returns void
+create or replace function pubsub.dispose(lease pubsub.leases, dispositions jsonb) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -145,7 +143,7 @@ $$;
 --   acknowledged  events that are done; null means all of the lease that `dispositions` does not name
 --   dispositions  events that are not done, as above
 -- What neither names stays leased.
-create function pubsub.settle(
+create or replace function pubsub.settle(
     process      bigint,
     token        bigint,
     acknowledged bigint[] default null,
@@ -217,7 +215,7 @@ $$;
 
 -- Gives back every event that a process holds for a subscription under a lease it does not know: claims whose answer was
 -- lost with their connection. Returns how many. `known` are the tokens it does know.
-create function pubsub.return_unknown(subscription integer, process bigint, known bigint[]) returns bigint
+create or replace function pubsub.return_unknown(subscription integer, process bigint, known bigint[]) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -242,70 +240,5 @@ begin
         returned := returned + cardinality(lease.event_ids);
     end loop;
     return returned;
-end
-$$;
-
--- Puts dead letters of a subscription back into its mailbox, attempts reset, due now. All of them, or only the one named;
--- at most `batch` in one call, oldest first. Returns how many; what is not dead (any more) counts as none.
-create function pubsub.redrive(
-    channel      text,
-    subscription text,
-    event_id     bigint default null,
-    batch        integer default 1000
-) returns bigint
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    of_subscription integer;
-    of_lanes        integer;
-    redriven        bigint;
-begin
-    perform pg_advisory_xact_lock_shared(pubsub.lanes_lock_class(), s.id)
-       from pubsub.subscriptions s
-      where s.channel = redrive.channel and s.name = redrive.subscription;
-    select s.id, s.lanes into of_subscription, of_lanes
-      from pubsub.subscriptions s
-     where s.channel = redrive.channel and s.name = redrive.subscription;
-    if not found then
-        perform pubsub.refuse_unsubscribed(redrive.channel, redrive.subscription);
-    end if;
-    with chosen as (
-        select d.event_id
-          from pubsub.dead_letters d
-         where d.subscription = of_subscription
-           and (redrive.event_id is null or d.event_id = redrive.event_id)
-         order by d.subscription, d.event_id
-         limit redrive.batch
-           for update skip locked
-    ),
-    risen as (
-        delete from pubsub.dead_letters d
-         where d.subscription = of_subscription
-           and d.event_id = any (array(select c.event_id from chosen c))
-        returning d.*
-    ),
-    put as (
-        insert into pubsub.mailbox as m (
-            subscription, lane, event_id, channel, key, payload, headers, version, published_at, attempt, panics,
-            crashes, due_at, last_error, replay
-        )
-        select r.subscription, pubsub.lane_of(r.key, r.event_id, of_lanes), r.event_id, r.channel, r.key, r.payload,
-               r.headers, r.version, r.published_at, 0, 0, 0, clock_timestamp(), r.error, r.replay
-          from risen r
-        -- After a seek an event may have failed again since it became a dead letter. It is delivered for both, unless it is
-        -- at work: then that is it.
-        on conflict on constraint mailbox_pkey do update
-           set attempt = 0,
-               panics = 0,
-               crashes = 0,
-               due_at = least(m.due_at, excluded.due_at)
-         where m.token is null
-    )
-    select count(*) into redriven from risen;
-    if redriven > 0 then
-        perform pg_notify('pubsub', '');
-    end if;
-    return redriven;
 end
 $$;

@@ -1,9 +1,48 @@
 -- Processes: registering, beating, leaving, and taking over from the dead.
---
--- Locks: none that matter, functions only.
+
+-- Whether a process is registered: if not, it left, or was declared dead and may not have noticed yet.
+create or replace function pubsub.is_registered(process bigint) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- By processes_beat_idx, from its end: by the primary key it would read all versions of the row. The comparison of rows
+    -- leaves the planner no other index.
+    return coalesce(
+        process = (
+            select p.id
+              from pubsub.processes p
+             where (p.id, p.beat_at) <= (process, 'infinity')
+             order by p.id desc, p.beat_at desc
+             limit 1
+        ),
+        false
+    );
+end
+$$;
+
+-- Raises PB006 for a process that is not registered: most likely it was declared dead and has not noticed yet. A lease of
+-- its own would belong to nobody, and its events would wait for the janitor. Raises PB005 if the log was moved.
+create or replace function pubsub.require_registered(process bigint) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- The first line of pubsub.require_home, to spare each claim the call.
+    if current_setting('pubsub.home', true) is distinct from 'pubsub.witness'::regclass::oid::text then
+        perform pubsub.require_home();
+    end if;
+    if not pubsub.is_registered(process) then
+        raise exception using
+            errcode = 'PB006',
+            message = format('process %s is not registered', coalesce(process::text, 'null')),
+            hint = 'It may have been declared dead. Register again with pubsub.register_process.';
+    end if;
+end
+$$;
 
 -- Registers a running process and returns its id. Raises PB005 if the log was moved and needs pubsub.rebase.
-create function pubsub.register_process(host text, os_pid integer, version text) returns bigint
+create or replace function pubsub.register_process(host text, os_pid integer, version text) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -22,7 +61,7 @@ $$;
 --   lives_with_session  the calling session lives as long as the process does, so that its end is the process's: one whose
 --                       session has ended beats from another at once, or is dead. False for a process that beats from
 --                       whatever connection it gets: only its silence is its death.
-create function pubsub.beat(process bigint, lives_with_session boolean default true) returns boolean
+create or replace function pubsub.beat(process bigint, lives_with_session boolean default true) returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -41,7 +80,7 @@ $$;
 -- how many. Leases that are being settled this very moment are left to their settlement.
 --   action  'crash' if the process died, 'retry' if it stopped: what becomes of the events that may have begun, as far as
 --           leases.begins tells. The attempt of the others does not count.
-create function pubsub.orphan_leases(process bigint, action text, error text) returns bigint
+create or replace function pubsub.orphan_leases(process bigint, action text, error text) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -84,7 +123,7 @@ $$;
 
 -- When the server last ended everybody's session, as far as the caller may see. A crash of one backend ends all sessions
 -- too, and then only the background processes know it.
-create function pubsub.sessions_began_at() returns timestamptz
+create or replace function pubsub.sessions_began_at() returns timestamptz
 language sql volatile
 set search_path = pg_catalog, pg_temp
 return (
@@ -96,7 +135,7 @@ return (
 -- Processes whose heartbeat came from a session that is gone, though the server has not ended it: the process has died, or
 -- lost its connection and will be back in a moment. Judge by asking again. A session whose start the caller's role may not
 -- see is taken for the right one.
-create function pubsub.absent_processes() returns setof bigint
+create or replace function pubsub.absent_processes() returns setof bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -122,7 +161,7 @@ end
 $$;
 
 -- How many processes are registered: they share the looks for dead ones.
-create function pubsub.count_processes() returns bigint
+create or replace function pubsub.count_processes() returns bigint
 language sql volatile
 set search_path = pg_catalog, pg_temp
 return (select count(*) from pubsub.processes);
@@ -132,7 +171,7 @@ return (select count(*) from pubsub.processes);
 -- callers never take the same one.
 --
 -- A restart of the server silences everybody: for the first `silence` after its start nobody is declared dead for that.
-create function pubsub.reclaim(silence interval, absent bigint[] default '{}')
+create or replace function pubsub.reclaim(silence interval, absent bigint[] default '{}')
 returns table (process bigint, host text, os_pid integer, silent_for interval, orphans bigint)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -179,7 +218,7 @@ $$;
 
 -- Makes orphans of leases whose process does not exist: claimed by one that had just been declared dead. Returns how many
 -- events. Rare, and a scan of the leases: for the janitor.
-create function pubsub.reclaim_strays() returns bigint
+create or replace function pubsub.reclaim_strays() returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -201,7 +240,7 @@ $$;
 
 -- A process that stops: gives back what it still holds, and is gone. Returns how many events it gave back. One that
 -- drained before holds nothing but what it had begun and could not finish in time.
-create function pubsub.leave(process bigint) returns bigint
+create or replace function pubsub.leave(process bigint) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$

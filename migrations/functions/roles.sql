@@ -1,107 +1,14 @@
 -- Who may do what: the audience of every function and view, and the rights that make a role one of an audience.
 --
--- What:  nothing in this schema is open to everybody. A function that others may call acts with its owner's rights, so
---        that nobody but the owner needs any on a table; publishers alone have one, to insert into the log. Roles are
---        made by whoever administers the cluster, never here: the grant_* functions take any role that exists.
--- Locks: none that matter; functions are altered in place, and a call that runs goes on as it began.
+-- Nothing in this schema is open to everybody. A function that others may call acts with its owner's rights, so that nobody
+-- but the owner needs any on a table; publishers alone have one, to insert into the log. Roles are made by whoever
+-- administers the cluster, never here: the grant_* functions take any role that exists.
 --
--- The owner is the role that migrates. A later migration that adds a function or a view, or replaces one, lists it in
--- pubsub.audiences if it is for others, and ends with `select pubsub.apply_audiences()`. tests/it/roles.rs has the whole
--- matrix, and fails until a new one is in it.
-
--- What is not only for the owner.
---   object    name of a function, in all its overloads, or of a view
---   audience  publisher   may publish, and reads nothing
---             subscriber  may run subscriptions: what a process does
---             observer    may look, but not at events
-create table pubsub.audiences (
-    object   text collate "C" not null,
-    audience text collate "C" not null,
-    constraint audiences_pkey primary key (object, audience),
-    constraint audiences_audience_check check (audience in ('publisher', 'subscriber', 'observer'))
-);
-
-insert into pubsub.audiences (object, audience)
-values
-    ('publish',                'publisher'), ('publish_once', 'publisher'), ('publish_all_once', 'publisher'),
-    ('set_dedupe_window', 'subscriber'), ('forget_dedupe_keys', 'subscriber'),
-    ('declare_channel',        'subscriber'), ('declare_version', 'subscriber'),
-    ('subscribe',              'subscriber'),
-    ('register_process',       'subscriber'),
-    ('beat',                   'subscriber'),
-    ('leave',                  'subscriber'),
-    ('absent_processes',       'subscriber'),
-    ('absent_processes',       'observer'),
-    ('count_processes',        'subscriber'),
-    ('count_processes',        'observer'),
-    ('reclaim',                'subscriber'),
-    ('claim', 'subscriber'), ('claim_mailbox', 'subscriber'), ('next_due', 'subscriber'), ('settle', 'subscriber'),
-    ('return_unknown',         'subscriber'),
-    ('start_waiting',          'subscriber'),
-    ('stay_awake',             'subscriber'),
-    ('channel_is_quiet',       'subscriber'),
-    ('stop_waiting',           'subscriber'),
-    ('list_dead_letters',      'subscriber'),
-    ('redrive',                'subscriber'),
-    ('ensure_partitions',      'subscriber'),
-    ('remove_expired_waiters', 'subscriber'),
-    ('close_partitions', 'subscriber'), ('skip_ids', 'subscriber'), ('advance_idle_cursors', 'subscriber'),
-    ('set_retention', 'subscriber'), ('set_unread_limit', 'subscriber'), ('suspend_unread', 'subscriber'),
-    ('unread_subscriptions', 'subscriber'), ('unread_subscriptions', 'observer'), ('resume', 'subscriber'),
-    ('removals', 'subscriber'), ('next_removal', 'subscriber'), ('detach_partition', 'subscriber'),
-    ('drop_partition', 'subscriber'), ('next_xid', 'subscriber'), ('pins', 'subscriber'), ('pins', 'observer'),
-    ('stop_running', 'subscriber'), ('recognize', 'subscriber'),
-    ('seek_to_event', 'subscriber'), ('seek_to_time', 'subscriber'), ('seek_to_beginning', 'subscriber'),
-    ('seek_to_now', 'subscriber'),
-    ('reclaim_strays',         'subscriber'),
-    ('declare_schema',         'subscriber'),
-    ('list_schemas', 'publisher'), ('list_schemas', 'subscriber'), ('list_schemas', 'observer'),
-    ('count_unread',           'observer'),
-    ('observed_lanes',         'observer'),
-    ('observed_subscriptions', 'observer'),
-    ('observed_processes',     'observer'),
-    ('observed_leases',        'observer'),
-    ('observed_mailbox',       'observer'),
-    ('observed_dead_letters',  'observer'),
-    ('observed_waiters',       'observer');
-
--- Dead letters of a subscription with event ids above `after`, at most `batch`, in their order.
-create function pubsub.list_dead_letters(
-    channel      text,
-    subscription text,
-    after        bigint default 0,
-    batch        integer default 100
-)
-returns table (
-    event_id     bigint,
-    key          text,
-    payload      jsonb,
-    headers      jsonb,
-    version      integer,
-    published_at timestamptz,
-    attempt      integer,
-    panics       integer,
-    crashes      integer,
-    reason       text,
-    error        text,
-    died_at      timestamptz
-)
-language sql stable
-set search_path = pg_catalog, pg_temp
-begin atomic
-    select d.event_id, d.key, d.payload, d.headers, d.version, d.published_at, d.attempt, d.panics, d.crashes, d.reason,
-           d.error, d.died_at
-      from pubsub.subscriptions s
-      join pubsub.dead_letters d on d.subscription = s.id
-     where s.channel = list_dead_letters.channel
-       and s.name = list_dead_letters.subscription
-       and d.event_id > list_dead_letters.after
-     order by d.subscription, d.event_id
-     limit list_dead_letters.batch;
-end;
+-- The owner is the role that migrates. A function or a view that is for others is listed in pubsub.audiences, below.
+-- tests/it/privileges.rs has the whole matrix, and fails until a new one is in it. This file is installed last.
 
 -- Gives a role the rights of an audience: on what pubsub.audiences lists for it, and on what is no function or view.
-create function pubsub.grant_audience(role name, audience text) returns void
+create or replace function pubsub.grant_audience(role name, audience text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -139,13 +46,13 @@ begin
         execute format('grant select (id) on pubsub.db_events to %I', role);
         execute format('grant usage on sequence pubsub.db_events_id_seq to %I', role);
     elsif to_regclass('pubsub.schema_history') is not null then
-        execute format('grant select on pubsub.schema_history to %I', role);
+        execute format('grant select on pubsub.schema_history, pubsub.function_source to %I', role);
     end if;
 end
 $$;
 
 -- Lets a role publish, on every channel: with pubsub.publish, or by inserts into the log. It can read nothing.
-create function pubsub.grant_publisher(role name) returns void
+create or replace function pubsub.grant_publisher(role name) returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
 begin atomic
@@ -153,7 +60,7 @@ begin atomic
 end;
 
 -- Lets a role run every subscription: all that a process does, but for publishing.
-create function pubsub.grant_subscriber(role name) returns void
+create or replace function pubsub.grant_subscriber(role name) returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
 begin atomic
@@ -161,7 +68,7 @@ begin atomic
 end;
 
 -- Lets a role read the views.
-create function pubsub.grant_observer(role name) returns void
+create or replace function pubsub.grant_observer(role name) returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
 begin atomic
@@ -169,7 +76,7 @@ begin atomic
 end;
 
 -- Takes from a role every right that it was granted in this schema. What it has as a member of others stays.
-create function pubsub.revoke_rights(role name) returns void
+create or replace function pubsub.revoke_rights(role name) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -183,7 +90,7 @@ $$;
 
 -- Raises unless one role owns all of the schema. A function with the rights of another owner would fail at the tables; or
 -- would have more than it needs, if a superuser ran one migration of many.
-create function pubsub.require_one_owner() returns void
+create or replace function pubsub.require_one_owner() returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -214,7 +121,7 @@ $$;
 
 -- Makes the rights in this schema what pubsub.audiences says: closes what is new to everybody, has what is for others act
 -- with its owner's rights, and gives it to the roles that were granted the rest of its audience before.
-create function pubsub.apply_audiences() returns void
+create or replace function pubsub.apply_audiences() returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -268,5 +175,52 @@ begin
     end loop;
 end
 $$;
+
+-- What is not only for the owner.
+delete from pubsub.audiences;
+
+insert into pubsub.audiences (object, audience)
+values
+    ('publish',                'publisher'), ('publish_once', 'publisher'), ('publish_all_once', 'publisher'),
+    ('set_dedupe_window', 'subscriber'), ('forget_dedupe_keys', 'subscriber'),
+    ('declare_channel',        'subscriber'), ('declare_version', 'subscriber'),
+    ('subscribe',              'subscriber'),
+    ('register_process',       'subscriber'),
+    ('beat',                   'subscriber'),
+    ('leave',                  'subscriber'),
+    ('absent_processes',       'subscriber'),
+    ('absent_processes',       'observer'),
+    ('count_processes',        'subscriber'),
+    ('count_processes',        'observer'),
+    ('reclaim',                'subscriber'),
+    ('claim', 'subscriber'), ('claim_mailbox', 'subscriber'), ('next_due', 'subscriber'), ('settle', 'subscriber'),
+    ('return_unknown',         'subscriber'),
+    ('start_waiting',          'subscriber'),
+    ('stay_awake',             'subscriber'),
+    ('channel_is_quiet',       'subscriber'),
+    ('stop_waiting',           'subscriber'),
+    ('list_dead_letters',      'subscriber'),
+    ('redrive',                'subscriber'),
+    ('ensure_partitions',      'subscriber'),
+    ('remove_expired_waiters', 'subscriber'),
+    ('close_partitions', 'subscriber'), ('skip_ids', 'subscriber'), ('advance_idle_cursors', 'subscriber'),
+    ('set_retention', 'subscriber'), ('set_unread_limit', 'subscriber'), ('suspend_unread', 'subscriber'),
+    ('unread_subscriptions', 'subscriber'), ('unread_subscriptions', 'observer'), ('resume', 'subscriber'),
+    ('removals', 'subscriber'), ('next_removal', 'subscriber'), ('detach_partition', 'subscriber'),
+    ('drop_partition', 'subscriber'), ('next_xid', 'subscriber'), ('pins', 'subscriber'), ('pins', 'observer'),
+    ('stop_running', 'subscriber'), ('recognize', 'subscriber'),
+    ('seek_to_event', 'subscriber'), ('seek_to_time', 'subscriber'), ('seek_to_beginning', 'subscriber'),
+    ('seek_to_now', 'subscriber'),
+    ('reclaim_strays',         'subscriber'),
+    ('declare_schema',         'subscriber'),
+    ('list_schemas', 'publisher'), ('list_schemas', 'subscriber'), ('list_schemas', 'observer'),
+    ('count_unread',           'observer'),
+    ('observed_lanes',         'observer'),
+    ('observed_subscriptions', 'observer'),
+    ('observed_processes',     'observer'),
+    ('observed_leases',        'observer'),
+    ('observed_mailbox',       'observer'),
+    ('observed_dead_letters',  'observer'),
+    ('observed_waiters',       'observer');
 
 select pubsub.apply_audiences();

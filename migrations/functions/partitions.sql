@@ -1,24 +1,24 @@
--- Maintenance: partitions of the log ahead of its ids, when they are full, and what dead processes left behind.
+-- Partitions of the log: made ahead of its ids, and closed when they are full.
 --
--- Locks: attaching a partition takes share update exclusive on the log, which neither inserts nor claims wait for.
+-- Attaching one takes share update exclusive on the log, which neither inserts nor claims wait for.
 --
 -- The log's ids are cut into partitions before they are drawn. A partition is
 --   opened  when the first id of it has been drawn,
 --   closed  when the last one has: a transaction id drawn after that, its fence, is above that of every event in it,
 --           because db_events.xid is assigned before db_events.id,
 --   sealed  when all transactions below the fence have ended: nothing in it will change any more.
--- What becomes of it then is in the next migration.
+-- What becomes of it then is in removal.sql.
 --
 -- All of this can be called at any time by anybody who owns the log. What one call leaves, the next one does.
 
 -- The name of the partition that begins with an id.
-create function pubsub.partition_name(first_id bigint) returns text
+create or replace function pubsub.partition_name(first_id bigint) returns text
 language sql immutable parallel safe
 return 'db_events_' || first_id;
 
 -- How long one partition should be in use: an eighth of the longest retention, and at least an hour. A log that keeps its
 -- events for a week so has about ten partitions, and an event leaves it less than a day late. Null: no event ever leaves.
-create function pubsub.partition_term() returns interval
+create or replace function pubsub.partition_term() returns interval
 language sql stable
 return (
     select greatest(max(c.retention) / 8, interval '1 hour') from pubsub.channels c having max(c.retention) is not null
@@ -26,7 +26,7 @@ return (
 
 -- How many ids the next partition gets: what the log draws in one term at the rate of late, ids thrown away apart, but at
 -- most twice as many as the one before, so that one burst does not make a partition that lasts for years.
-create function pubsub.next_span() returns bigint
+create or replace function pubsub.next_span() returns bigint
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -58,7 +58,7 @@ $$;
 
 -- Keeps partitions beyond the one in use, for at least `reserve` more ids. Returns how many it made. Gives up for this time
 -- when it would have to wait, unless the ids are about to run out: then it says so.
-create function pubsub.ensure_partitions(reserve bigint default 30000000) returns integer
+create or replace function pubsub.ensure_partitions(reserve bigint default 30000000) returns integer
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -104,7 +104,7 @@ $$;
 --
 -- Must come first in a READ COMMITTED transaction (PB003): the fence is worth something only if it is drawn after the
 -- sequence was read.
-create function pubsub.close_partitions() returns integer
+create or replace function pubsub.close_partitions() returns integer
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -130,7 +130,7 @@ end
 $$;
 
 -- Whether a partition has events of a channel, as far as they are committed.
-create function pubsub.has_events(partition pubsub.partitions, channel text) returns boolean
+create or replace function pubsub.has_events(partition pubsub.partitions, channel text) returns boolean
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -149,7 +149,7 @@ $$;
 --
 -- Drawn one by one, because the sequence cannot be set forward without the risk of setting it back: somebody else may have
 -- drawn more in between.
-create function pubsub.skip_ids() returns bigint
+create or replace function pubsub.skip_ids() returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -183,101 +183,12 @@ begin
 end
 $$;
 
--- Where the subscriptions stand, or one of them: the newest cursor row of each lane.
---
--- Without JIT, here and below: the planner takes these for large, and compiling them would take a hundred times as long as
--- running them.
-create function pubsub.positions(of_subscription integer default null) returns setof pubsub.cursors
-language sql stable
-set jit = off
-set search_path = pg_catalog, pg_temp
-begin atomic
-    select c.*
-      from pubsub.subscriptions s
-     cross join lateral generate_series(least(s.lanes, 1), s.lanes) of_lane
-     cross join lateral (
-         select *
-           from pubsub.cursors c
-          where c.subscription = s.id and c.lane = of_lane
-          order by c.subscription desc, c.lane desc, c.seq desc
-          limit 1
-     ) c
-     where of_subscription is null or s.id = of_subscription;
-end;
-
--- Whether everything in a partition has been claimed.
-create function pubsub.is_past(c pubsub.cursors, partition pubsub.partitions) returns boolean
-language sql immutable parallel safe
-return coalesce(partition.fence <= pg_snapshot_xmin(c.read_snapshot), false)
-    or coalesce(
-           partition.fence <= pg_snapshot_xmin(c.window_snapshot) and c.window_position >= partition.end_id - 1, false
-       );
-
--- Whether an event that a cursor may not have read (pubsub.unread) has not been claimed. Ids up to `floor` are visible in
--- every snapshot (pubsub.log_floor).
-create function pubsub.is_unread(c pubsub.cursors, xid xid8, id bigint, floor bigint) returns boolean
-language sql immutable parallel safe
-return not pg_visible_in_snapshot(xid, c.read_snapshot)
-   and not coalesce(
-           id <= c.window_position and (id <= floor or pg_visible_in_snapshot(xid, c.window_snapshot)), false
-       );
-
--- The first event of a lane that is committed and not claimed: no rows, if there is none.
-create function pubsub.first_unread(reader pubsub.subscriptions, c pubsub.cursors)
-returns table (id bigint, published_at timestamptz)
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-#variable_conflict use_column
-declare
-    floor constant bigint := pubsub.log_floor();
-    ahead record;
-begin
-    select * into ahead from pubsub.unread(c, pg_current_snapshot(), floor);
-    return query
-    select u.id, u.published_at
-      from (
-          (
-              select d.id, d.published_at
-                from pubsub.db_events d
-               where d.channel = reader.channel
-                 and d.id > ahead.above
-                 and pubsub.is_unread(c, d.xid, d.id, floor)
-                 and pubsub.lane_of(d.key, d.id, reader.lanes) = c.lane
-               order by d.channel, d.id
-               limit 1
-          )
-          union all
-          (
-              select d.id, d.published_at
-                from unnest(ahead.stragglers) straggler
-               cross join lateral (
-                   select d.*
-                     from pubsub.db_events d
-                    where d.xid = straggler
-                      and d.channel = reader.channel
-                      and d.id > ahead.below
-                      and d.id <= ahead.above
-                      and pubsub.is_unread(c, d.xid, d.id, floor)
-                      and pubsub.lane_of(d.key, d.id, reader.lanes) = c.lane
-                    order by d.xid, d.channel, d.id
-                    limit 1
-               ) d
-               order by d.id
-               limit 1
-          )
-      ) u
-     order by u.id
-     limit 1;
-end
-$$;
-
 -- Moves on the cursors of lanes with nothing to read, if a sealed partition waits for them: claims that find nothing write
 -- nothing, so they would hold it for ever. Returns how many.
 --
 -- Must come first in a READ COMMITTED transaction (PB003), for it takes the boundary of a window, in the order of
 -- pubsub.claim: sequence, transaction id, lock, snapshot. A lane from which somebody claims at this moment moves by itself.
-create function pubsub.advance_idle_cursors() returns integer
+create or replace function pubsub.advance_idle_cursors() returns integer
 language plpgsql volatile
 set jit = off
 set search_path = pg_catalog, pg_temp
@@ -321,64 +232,5 @@ begin
 end
 $$;
 
--- Who keeps old versions of rows alive: transactions that are older than `older_than`, and what else does it. While they
--- last, no vacuum helps anywhere in the database, and one that has written holds the log's partitions too. Oldest first.
---   kind         session, prepared transaction, replication slot, or standby
---   name         whose it is: the session's role, the owner of the prepared transaction, the name of the slot
---   application  the session's application_name, the transaction's gid, the slot's type
---   age          null where PostgreSQL does not tell: for slots and standbys
---   xids_behind  transaction ids drawn since. Slots and standbys are listed above `xids`; null: never
-create function pubsub.pins(older_than interval, xids bigint default null)
-returns table (
-    kind        text,
-    name        text,
-    application text,
-    client      text,
-    database    text,
-    pid         integer,
-    state       text,
-    age         interval,
-    xids_behind bigint
-)
-language sql volatile
-set search_path = pg_catalog, pg_temp
-begin atomic
-    select h.kind, h.name, h.application, h.client, h.database, h.pid, h.state, h.age, h.xids_behind
-      from (
-          select 'session' as kind, a.usename::text as name, a.application_name as application,
-                 coalesce(a.client_addr::text, 'local') as client, a.datname::text as database, a.pid, a.state,
-                 clock_timestamp() - a.xact_start as age,
-                 greatest(age(a.backend_xmin), age(a.backend_xid))::bigint as xids_behind
-            from pg_stat_activity a
-           where a.pid <> pg_backend_pid()
-             and a.backend_type <> 'autovacuum worker'
-             -- Elsewhere in the cluster only a transaction that has written matters.
-             and (a.backend_xid is not null or a.backend_xmin is not null and a.datname = current_database())
-             and a.xact_start < clock_timestamp() - older_than
-          union all
-          select 'prepared transaction', p.owner::text, p.gid, null, p.database::text, null, 'prepared',
-                 clock_timestamp() - p.prepared, age(p.transaction)::bigint
-            from pg_prepared_xacts p
-           where p.prepared < clock_timestamp() - older_than
-          union all
-          select 'replication slot', r.slot_name::text, r.slot_type, null, r.database::text, r.active_pid,
-                 case when r.active then 'active' else 'inactive' end, null, age(r.xmin)::bigint
-            from pg_replication_slots r
-           where age(r.xmin) > xids
-          union all
-          select 'standby', a.usename::text, a.application_name, coalesce(a.client_addr::text, 'local'), null, a.pid,
-                 a.state, null, age(a.backend_xmin)::bigint
-            from pg_stat_activity a
-           where a.backend_type = 'walsender'
-             and age(a.backend_xmin) > xids
-      ) h
-     order by h.xids_behind desc nulls last, h.age desc nulls last;
-end;
-
--- The next transaction id, as a number that never wraps: to tell later what was drawn since.
-create function pubsub.next_xid() returns bigint
-language sql volatile
-set search_path = pg_catalog, pg_temp
-return pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
-
-select pubsub.ensure_partitions();
+-- The first ones. Publishers need them from the beginning.
+select pubsub.ensure_partitions() where not exists (select from pubsub.partitions);

@@ -1,7 +1,5 @@
 -- Lanes: how an ordered subscription handles the events of one key one after another, across processes.
 --
--- Locks: none that matter, functions only.
---
 -- Every key belongs to a lane, and every lane has a cursor. Three rules make the order, whatever dies in between:
 --   1. While a process holds a lease of a lane, no other process claims from that lane (pubsub.claim, claim_mailbox).
 --   2. An event whose key has anything in the mailbox goes there as well when it is read, behind it: it is parked.
@@ -16,7 +14,7 @@
 -- it, which costs more than the claim.
 
 -- The lane of an event, of `lanes`; 0 in an unordered subscription. Events without a key are in no order.
-create function pubsub.lane_of(key text, id bigint, lanes integer) returns integer
+create or replace function pubsub.lane_of(key text, id bigint, lanes integer) returns integer
 language sql immutable parallel safe
 return case
     when lanes = 0 then 0
@@ -24,7 +22,7 @@ return case
 end;
 
 -- The lanes that a process may claim from, of a subscription with `lanes`; in order.
-create function pubsub.lanes_of(subscription integer, lanes integer, process bigint) returns integer[]
+create or replace function pubsub.lanes_of(subscription integer, lanes integer, process bigint) returns integer[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -44,7 +42,7 @@ $$;
 -- Before a process claims from an ordered subscription, or from one that is to become ordered or not: it takes its share of
 -- the lanes, and a change of their number is made if it can be. False: it cannot be yet, and until then nobody may claim.
 --   sequence  the log's, read before the transaction had an id
-create function pubsub.prepare_lanes(subscription integer, process bigint, sequence bigint) returns boolean
+create or replace function pubsub.prepare_lanes(subscription integer, process bigint, sequence bigint) returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -64,7 +62,7 @@ end
 $$;
 
 -- Opens the lanes of a subscription at a position of the log; the arguments are those of pubsub.place_cursor.
-create function pubsub.open_lanes(
+create or replace function pubsub.open_lanes(
     subscription integer,
     lanes        integer,
     first        bigint,
@@ -86,7 +84,7 @@ $$;
 
 -- Takes the claiming lock of a lane, and says whether a process may claim from it: nobody else holds a lease of it, and until
 -- the end of the transaction nobody will. Lane 0 is everybody's.
-create function pubsub.enter_lane(subscription integer, lane integer, process bigint) returns boolean
+create or replace function pubsub.enter_lane(subscription integer, lane integer, process bigint) returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -106,7 +104,7 @@ $$;
 
 -- The lanes of a process that may have something to read, in order, so that two claims never wait for each other. If they are
 -- more than the events that are asked for, any of them, so that none starves.
-create function pubsub.ripe_lanes(subscription integer, lanes integer, process bigint, batch integer, sequence bigint)
+create or replace function pubsub.ripe_lanes(subscription integer, lanes integer, process bigint, batch integer, sequence bigint)
 returns integer[]
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -134,7 +132,7 @@ end
 $$;
 
 -- A process runs an ordered subscription from now on: it gets its share of the lanes. Claiming does this by itself.
-create function pubsub.start_running(subscription integer, process bigint) returns void
+create or replace function pubsub.start_running(subscription integer, process bigint) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -147,7 +145,7 @@ end
 $$;
 
 -- A process stops running a subscription: its lanes go to the others, each as soon as nothing is leased of it.
-create function pubsub.stop_running(subscription integer, process bigint) returns void
+create or replace function pubsub.stop_running(subscription integer, process bigint) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -160,7 +158,7 @@ end
 $$;
 
 -- The same for all of its subscriptions.
-create function pubsub.stop_running_all(process bigint) returns void
+create or replace function pubsub.stop_running_all(process bigint) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -177,7 +175,7 @@ $$;
 
 -- Spreads the lanes of an ordered subscription over the processes that run it, moving as few as it can, and wakes them if
 -- any has moved.
-create function pubsub.rebalance(subscription integer) returns void
+create or replace function pubsub.rebalance(subscription integer) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -234,76 +232,10 @@ begin
 end
 $$;
 
--- The events of a channel in a window: those of `stragglers` with ids above `after` and up to `sequence`, and those above both
--- up to `window_end` that are visible in `upper` and not in `lower`. As pubsub.claim reads them.
-create function pubsub.window_events(
-    channel    text,
-    lower      pg_snapshot,
-    sequence   bigint,
-    upper      pg_snapshot,
-    window_end bigint,
-    stragglers xid8[],
-    after      bigint,
-    floor      bigint
-) returns setof pubsub.db_events
-language sql stable
-set search_path = pg_catalog, pg_temp
-begin atomic
-    select d.*
-      from unnest(stragglers) straggler
-      join pubsub.db_events d on d.xid = straggler
-     where d.channel = window_events.channel
-       and d.id > after
-       and d.id <= sequence
-    union all
-    select d.*
-      from pubsub.db_events d
-     where d.channel = window_events.channel
-       and d.id > greatest(after, sequence)
-       and d.id <= window_end
-       and (d.id <= floor or pg_visible_in_snapshot(d.xid, upper))
-       and not pg_visible_in_snapshot(d.xid, lower);
-end;
-
--- The events of a lane that were not claimed, as far as they are visible in `boundary`: what is left of an open window, and
--- the window that would follow.
-create function pubsub.unread_events(place pubsub.cursors, channel text, lanes integer, boundary pg_snapshot)
-returns setof pubsub.db_events
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    floor    constant bigint := pubsub.log_floor();
-    log_end  constant bigint := pubsub.log_sequence();
-    lower    pg_snapshot := place.read_snapshot;
-    sequence bigint := place.read_sequence;
-    fence    bigint := place.read_fence;
-begin
-    if place.window_snapshot is not null then
-        return query
-        select w.*
-          from pubsub.window_events(
-                   channel, lower, sequence, place.window_snapshot, place.window_end, place.window_stragglers,
-                   place.window_position, floor
-               ) w
-         where pubsub.lane_of(w.key, w.id, lanes) = place.lane;
-        lower := place.window_snapshot;
-        sequence := place.window_sequence;
-        fence := place.window_fence;
-    end if;
-    return query
-    select w.*
-      from pubsub.window_events(
-               channel, lower, sequence, boundary, log_end, pubsub.finished_stragglers(lower, fence, boundary), floor, floor
-           ) w
-     where pubsub.lane_of(w.key, w.id, lanes) = place.lane;
-end
-$$;
-
 -- Changes the number of lanes to `lanes_wanted`, if nothing of the subscription is leased; else it returns false, and
 -- nothing may be claimed until it is. What has not been read goes to the mailbox, which keeps each key in order, and every
 -- lane starts anew behind it. `sequence` was read before the caller's transaction had an id.
-create function pubsub.change_lanes(subscription integer, sequence bigint) returns boolean
+create or replace function pubsub.change_lanes(subscription integer, sequence bigint) returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -360,6 +292,71 @@ begin
         subscription, array(select m.event_id from pubsub.mailbox m where m.subscription = change_lanes.subscription)
     );
     perform pubsub.rebalance(subscription);
+    return true;
+end
+$$;
+
+-- The lanes of an ordered subscription that are not the process's, and in which something waits that it knows and their
+-- own process does not.
+create or replace function pubsub.lanes_to_take(subscription integer, process bigint, version integer) returns integer[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- One step along the index: mostly nothing needs a version.
+    perform
+       from pubsub.mailbox m
+      where m.subscription = lanes_to_take.subscription and m.token is null and m.needs is not null
+      order by m.subscription, m.lane, m.needs
+      limit 1;
+    if not found then
+        return '{}';
+    end if;
+    return array(
+        select l.lane
+          from pubsub.lanes l
+          left join pubsub.runners r on r.subscription = l.subscription and r.process = l.process
+         where l.subscription = lanes_to_take.subscription
+           and l.process is distinct from lanes_to_take.process
+           -- One that has not said what it knows counts as old.
+           and coalesce(r.version, 0) < any (pubsub.needs_of_lane(l.subscription, l.lane, lanes_to_take.version))
+         order by l.lane
+    );
+end
+$$;
+
+-- Gives a process those lanes, so that the old one claims from them no more. Returns whether it got any: it can claim
+-- from each as soon as nothing is leased of it. Says what it knows, so that nobody takes them from it.
+create or replace function pubsub.take_lanes(subscription integer, lanes integer, process bigint, version integer) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    known constant integer := coalesce(version, pubsub.any_version());
+begin
+    update pubsub.runners r
+       set version = known
+     where r.subscription = take_lanes.subscription
+       and r.process = take_lanes.process
+       and r.version is distinct from known;
+    -- One that does not run the subscription could not leave them behind.
+    if pubsub.lanes_to_take(subscription, process, version) = '{}'
+        or not exists (
+            select from pubsub.runners r where r.subscription = take_lanes.subscription and r.process = take_lanes.process
+        )
+    then
+        return false;
+    end if;
+    -- As in pubsub.rebalance: one at a time.
+    perform from pubsub.subscriptions s where s.id = take_lanes.subscription for no key update;
+    update pubsub.lanes l
+       set process = take_lanes.process
+     where l.subscription = take_lanes.subscription
+       and l.lane = any (pubsub.lanes_to_take(take_lanes.subscription, take_lanes.process, take_lanes.version));
+    if not found then
+        return false;
+    end if;
+    perform pg_notify('pubsub', '');
     return true;
 end
 $$;

@@ -1,7 +1,5 @@
 -- Claiming: the next events of the log under a lease.
 --
--- Locks: none that matter, functions only.
---
 -- Why it loses nothing and reads nothing twice. Ids are drawn before their transactions commit, so "everything after the
 -- highest id I have seen" would skip late committers. Instead a subscription reads windows: a window is the set of events
 -- visible in a snapshot S and not in the one before, C. Its boundary is taken in this order:
@@ -15,35 +13,22 @@
 -- A backlog of any size is one window, read forward in batches. Events of one key come in publish order as long as their
 -- publishers serialize on the key: id order inside a window, commit order between windows.
 
--- The transactions that were in flight at a window's lower boundary and are finished in `s`.
-create function pubsub.finished_stragglers(c pg_snapshot, fence bigint, s pg_snapshot) returns xid8[]
-language plpgsql stable
+-- Raises unless a claim asks for at least one event.
+create or replace function pubsub.require_batch(batch integer) returns void
+language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    return (
-        select array_agg(x)
-          from (
-              select pg_snapshot_xip(c) as x
-              union all
-              select g::text::xid8 from generate_series(pg_snapshot_xmax(c)::text::bigint, fence - 1) g
-          ) in_flight
-         where pg_visible_in_snapshot(x, s)
-    );
+    if coalesce(batch, 0) < 1 then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = format('a claim asks for at least 1 event, not for %s', coalesce(batch::text, 'null'));
+    end if;
 end
 $$;
 
--- Whether a lane may have something to read: a look without a lock, a transaction id or a write, with which most claims of
--- an idle subscription end.
---   sequence  the log's, read before
-create function pubsub.is_ripe(c pubsub.cursors, sequence bigint) returns boolean
-language sql stable
-return c.window_snapshot is not null
-    or c.read_sequence < sequence
-    or pubsub.finished_stragglers(c.read_snapshot, c.read_fence, pg_current_snapshot()) is not null;
-
 -- Up to `most` events of `stragglers`, with ids above `above` and up to `upto`, in id order.
-create function pubsub.late_events(
+create or replace function pubsub.late_events(
     stragglers xid8[],
     channel    text,
     above      bigint,
@@ -93,7 +78,7 @@ $$;
 -- claim only makes its events come again, so the caller may commit it asynchronously.
 --
 -- Of an ordered subscription it reads the lanes that are the process's, and parks what must wait for the mailbox.
-create function pubsub.claim(
+create or replace function pubsub.claim(
     subscription integer,
     process      bigint,
     batch        integer,

@@ -1,7 +1,4 @@
--- Publishing, and the bell that wakes sleeping subscribers.
---
--- What:  the trigger behind every insert into the log, pubsub.publish, and the two halves of going to sleep.
--- Locks: none that matter, the log is empty or the trigger new.
+-- The bell that wakes sleeping subscribers.
 --
 -- A NOTIFY takes one lock for the whole cluster and holds it over the commit's fsync, so we send none while the
 -- subscribers are busy. To make going to sleep exact without it:
@@ -21,40 +18,9 @@
 -- The topic is `pubsub` for all, and `pubsub_17` for process 17. The payload is the name of a channel; or nothing at all, for
 -- all: then the mailbox is worth a look.
 
--- Raises PB002 for a payload over its channel's limit.
-create function pubsub.refuse_too_large(channel text, bytes bigint, max_bytes integer) returns void
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    raise exception using
-        errcode = 'PB002',
-        message = format(
-            'a payload of %s bytes is over the limit of %s bytes of channel "%s"', bytes, max_bytes, channel
-        ),
-        hint = 'Publish a reference to the data instead, or raise pubsub.channels.max_payload_bytes.';
-end
-$$;
-
--- Raises what a check constraint of this name would: `version` below 1, `headers` that are not an object, or a `key` that is
--- too long for an index (1,024 bytes).
-create function pubsub.refuse_malformed(violated text) returns void
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    raise exception using
-        errcode = 'check_violation',
-        message = format('new row for relation "db_events" violates check constraint "%s"', violated),
-        schema = 'pubsub',
-        table = 'db_events',
-        constraint = violated;
-end
-$$;
-
 -- Rings the bell for those subscriptions of a channel of which somebody sleeps and nobody is awake. Looks for them in a
 -- snapshot of its own, so call it after taking the channel's publishing lock.
-create function pubsub.ring(channel text) returns void
+create or replace function pubsub.ring(channel text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -102,115 +68,10 @@ begin
 end
 $$;
 
--- After an insert into the log: refuses what must not be published, and rings the bell.
--- Per statement, not per row: a bulk insert pays it once. But most statements publish one event with nothing the matter:
--- that case comes first, and asks two plain scans (docs/decisions/0014-publish-trigger.md).
-create function pubsub.after_publish() returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    published record;
-    declared  record;
-    too_large bigint;
-    locked    boolean;
-begin
-    select e.channel,
-           pg_column_size(e.payload) as size,
-           e.version >= 1
-               and (e.headers is null or jsonb_typeof(e.headers) = 'object')
-               and (e.key is null or octet_length(e.key) <= 1024)
-               and not exists (select from new_events offset 1) as is_plain
-      into published
-      from new_events e;
-    if published.is_plain then
-        -- An assignment, because it costs a fraction of a `perform`.
-        locked := pg_advisory_xact_lock_shared(pubsub.publishing_lock_class(), hashtext(published.channel)) is null;
-        -- A new statement after the lock, so a new snapshot, unless the isolation is stricter.
-        -- Stored sizes are cheap to ask for but compressed, at most 255-fold: a small one is surely below the limit. No
-        -- size is small enough on a strict channel.
-        select c.asleep_until > clock_timestamp() as may_have_waiters
-          into declared
-          from pubsub.channels c
-         where c.name = published.channel and published.size <= c.plain_bytes;
-        if found then
-            if declared.may_have_waiters or current_setting('transaction_isolation') <> 'read committed' then
-                perform pubsub.ring(published.channel);
-            end if;
-            return null;
-        end if;
-    end if;
-
-    -- A closer look, channel by channel, in a fixed order.
-    for published in
-        select n.*, c.id, c.max_payload_bytes, c.strict as is_strict
-          from (
-              select e.channel,
-                     max(pg_column_size(e.payload)) as size,
-                     min(e.version) as version,
-                     max(octet_length(e.key)) as key_bytes,
-                     bool_or(jsonb_typeof(e.headers) <> 'object') as has_other_headers
-                from new_events e
-               group by e.channel
-          ) n
-          left join pubsub.channels c on c.name = n.channel
-         order by c.id
-    loop
-        if published.id is null then
-            perform pubsub.refuse_undeclared(published.channel);
-        elsif published.version < 1 then
-            perform pubsub.refuse_malformed('db_events_version_check');
-        elsif published.has_other_headers then
-            perform pubsub.refuse_malformed('db_events_headers_check');
-        elsif published.key_bytes > 1024 then
-            perform pubsub.refuse_malformed('db_events_key_check');
-        elsif published.size > published.max_payload_bytes / 256 then
-            select octet_length(e.payload::text) into too_large
-              from new_events e
-             where e.channel = published.channel
-               and octet_length(e.payload::text) > published.max_payload_bytes
-             limit 1;
-            if found then
-                perform pubsub.refuse_too_large(published.channel, too_large, published.max_payload_bytes);
-            end if;
-        end if;
-        if published.is_strict then
-            perform pubsub.require_shape(e.channel, e.version, e.payload)
-               from new_events e
-              where e.channel = published.channel;
-        end if;
-        locked := pg_advisory_xact_lock_shared(pubsub.publishing_lock_class(), hashtext(published.channel)) is null;
-        perform pubsub.ring(published.channel);
-    end loop;
-    return null;
-end
-$$;
-
-create trigger after_publish
-after insert on pubsub.db_events
-referencing new table as new_events
-for each statement execute function pubsub.after_publish();
-
--- Publishes one event in the caller's transaction and returns its id.
-create function pubsub.publish(
-    channel text,
-    payload jsonb,
-    key     text default null,
-    headers jsonb default null,
-    version integer default 1
-) returns bigint
-language sql volatile
-set search_path = pg_catalog, pg_temp
-begin atomic
-    insert into pubsub.db_events (channel, key, payload, headers, version)
-    values (publish.channel, publish.key, publish.payload, publish.headers, publish.version)
-    returning id;
-end;
-
 -- First half of going to sleep: writes the waiter row. Must be committed before the second half. Nobody is rung for in the name
 -- of a process that is not registered any more: nothing is written for it.
 --   ttl  after this the row counts no longer; a sleeper that lives renews it by calling again
-create function pubsub.start_waiting(subscription integer, process bigint, ttl interval) returns void
+create or replace function pubsub.start_waiting(subscription integer, process bigint, ttl interval) returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
 begin atomic
@@ -233,7 +94,7 @@ end;
 
 -- Second half of going to sleep: whether nobody is in the middle of publishing on the subscription's channel. True: claim
 -- once more, and sleep if nothing comes. False: claim, and ask again soon.
-create function pubsub.channel_is_quiet(subscription integer) returns boolean
+create or replace function pubsub.channel_is_quiet(subscription integer) returns boolean
 language sql volatile
 set search_path = pg_catalog, pg_temp
 begin atomic
@@ -245,7 +106,7 @@ end;
 -- Awake: takes the waiter row away, and for `ttl` publishers need not ring for the subscription at all; unless the process is not
 -- registered. Who has said so must go
 -- to sleep by start_waiting and its second half, or pass the bell on by stop_waiting, once it has no room for more events.
-create function pubsub.stay_awake(subscription integer, process bigint, ttl interval) returns void
+create or replace function pubsub.stay_awake(subscription integer, process bigint, ttl interval) returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
 begin atomic
@@ -261,7 +122,7 @@ begin atomic
 end;
 
 -- Whether a process other than this one has said that it is awake.
-create function pubsub.another_is_awake(subscription integer, process bigint) returns boolean
+create or replace function pubsub.another_is_awake(subscription integer, process bigint) returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -280,7 +141,7 @@ $$;
 
 -- Neither asleep nor awake: takes the process's row away, and passes the bell on to another, should it have rung for this one.
 -- A row whose time is over counts no longer anyway.
-create function pubsub.stop_waiting(subscription integer, process bigint) returns void
+create or replace function pubsub.stop_waiting(subscription integer, process bigint) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -294,7 +155,7 @@ end
 $$;
 
 -- The same for all subscriptions of a process that is no more.
-create function pubsub.leave_watch(process bigint) returns void
+create or replace function pubsub.leave_watch(process bigint) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -310,7 +171,7 @@ end
 $$;
 
 -- Removes waiter rows whose process died without waking up. Returns how many.
-create function pubsub.remove_expired_waiters() returns bigint
+create or replace function pubsub.remove_expired_waiters() returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$

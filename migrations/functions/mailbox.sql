@@ -1,56 +1,143 @@
--- Versions of payloads: with what shape each was declared, and events that are newer than those whom they reach.
+-- Claiming from the mailbox: deliveries with a state of their own, once they are due.
+
+-- Claims up to `batch` due deliveries of a subscription's mailbox for a process, each with its attempt already counted.
+-- `for update skip locked` lets several processes claim side by side; ordered by due_at, so that a retry does not jump
+-- ahead of deliveries that were due before it. Of an ordered subscription: from the lanes that are the process's, and of
+-- each key the first only.
 --
--- What:  pubsub.channel_versions; what is claimed from the mailbox by a process that knows versions up to some.
--- Locks: none that matter, a new table and functions.
---
--- An event whose version a process does not know is not for it, and for no attempt to count: it goes to the mailbox (action
--- too_new of pubsub.settle), where `needs` keeps it from all who know less. They neither claim it nor look at it, for it is
--- in an index of its own (docs/decisions/0020-versions.md).
-
--- The shape of each version of a channel's payload, as it was declared last.
---   fingerprint  of the shape: equal shapes have equal ones
-create table pubsub.channel_versions (
-    channel     text collate "C" not null,
-    version     integer not null,
-    fingerprint bigint not null,
-    declared_at timestamptz not null default clock_timestamp(),
-    constraint channel_versions_pkey primary key (channel, version),
-    constraint channel_versions_channel_fkey foreign key (channel) references pubsub.channels (name)
-);
-
--- The newest of all versions: what a process knows that says nothing.
-create function pubsub.any_version() returns integer
-language sql immutable parallel safe
-return 2147483647;
-
--- Says with what shape a process knows a version of a channel. Returns when it was declared with another shape, if that
--- was the last time; otherwise null. It is not an error: whoever adds an optional field makes another shape of it.
-create function pubsub.declare_version(channel text, version integer, fingerprint bigint) returns timestamptz
+-- Suspects, deliveries whose process died, are left alone unless `suspect` asks for one: then it comes alone, and the
+-- caller should handle nothing else of the subscription beside it. So whatever dies with it again is to blame.
+--   begins   as for pubsub.claim
+--   knows    newest version of the payload that the caller knows: what is newer is left to others. Null: any
+create or replace function pubsub.claim_mailbox(
+    subscription integer,
+    process      bigint,
+    batch        integer,
+    suspect      boolean default false,
+    begins       integer default null,
+    knows        integer default null
+)
+returns table (
+    token        bigint,
+    id           bigint,
+    key          text,
+    payload      jsonb,
+    headers      jsonb,
+    version      integer,
+    published_at timestamptz,
+    attempt      integer,
+    panics       integer,
+    crashes      integer,
+    replay       boolean
+)
 language plpgsql volatile
+set plan_cache_mode = force_generic_plan
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    of_lanes  integer;
+    this_lane integer;
+    due       bigint[];
+    missing   integer := case when suspect then 1 else batch end;
+begin
+    perform pubsub.require_batch(batch);
+    perform pg_advisory_xact_lock_shared(pubsub.lanes_lock_class(), subscription);
+    select s.lanes into of_lanes
+      from pubsub.subscriptions s
+     where s.id = claim_mailbox.subscription and s.lanes_wanted is null;
+    if not found then
+        return;
+    end if;
+
+    -- It has taken lanes over: without a claim, so that whoever waits for their rows does not wait for those of a lane.
+    if of_lanes > 0 and pubsub.take_lanes(subscription, of_lanes, process, claim_mailbox.knows) then
+        return;
+    end if;
+
+    foreach this_lane in array pubsub.lanes_of(subscription, of_lanes, process) loop
+        exit when missing = 0;
+        -- Lane 0 needs neither the look before nor the lock: its rows' own locks are enough.
+        continue when this_lane > 0
+            and (
+                pubsub.due_for(subscription, this_lane, 1, suspect, claim_mailbox.knows) = '{}'
+                or not pubsub.enter_lane(subscription, this_lane, process)
+            );
+        due := pubsub.due_for(subscription, this_lane, missing, suspect, claim_mailbox.knows);
+        continue when due = '{}';
+        perform pubsub.require_registered(process);
+        missing := missing - cardinality(due);
+        return query
+        with lease as (
+            insert into pubsub.leases (subscription, lane, process, event_ids, from_mailbox, begins)
+            values (claim_mailbox.subscription, this_lane, claim_mailbox.process, due, true, claim_mailbox.begins)
+            returning leases.token
+        ),
+        claimed as (
+            update pubsub.mailbox m
+               set token = lease.token,
+                   attempt = m.attempt + 1
+              from lease
+             where m.subscription = claim_mailbox.subscription
+               and m.event_id = any (due)
+            returning m.*
+        )
+        select c.token, c.event_id, c.key, c.payload, c.headers, c.version, c.published_at, c.attempt, c.panics,
+               c.crashes, c.replay
+          from claimed c
+         order by c.due_at, c.event_id;
+    end loop;
+end
+$$;
+
+-- Locks up to `batch` due deliveries of a lane's mailbox, or suspects, and returns their events, in the order in which they
+-- fell due. Those that need a version are apart (pubsub.due_of_version).
+create or replace function pubsub.due_of_lane(subscription integer, lane integer, batch integer, suspect boolean) returns bigint[]
+language plpgsql volatile
+set plan_cache_mode = force_generic_plan
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    declared pubsub.channel_versions;
+    -- A variable, because the index cannot be searched by a volatile function.
+    due_by constant timestamptz := clock_timestamp();
 begin
-    select * into declared
-      from pubsub.channel_versions v
-     where v.channel = declare_version.channel and v.version = declare_version.version;
-    if declared.fingerprint = declare_version.fingerprint then
-        return null;
+    -- Two statements, not one with a condition: each stays on its own partial index.
+    if suspect then
+        return array(
+            select m.event_id
+              from pubsub.mailbox m
+             where m.subscription = due_of_lane.subscription
+               and m.lane = due_of_lane.lane
+               and m.token is null
+               and m.crashes > 0
+               and m.needs is null
+               and m.due_at <= due_by
+               and (m.lane = 0 or m.key is null or m.event_id = pubsub.first_of_key(m.subscription, m.key))
+             order by m.subscription, m.lane, m.due_at, m.event_id
+             limit due_of_lane.batch
+               for update skip locked
+        );
     end if;
-    perform pubsub.require_declared(channel);
-    insert into pubsub.channel_versions (channel, version, fingerprint)
-    values (declare_version.channel, declare_version.version, declare_version.fingerprint)
-    on conflict on constraint channel_versions_pkey do update
-       set fingerprint = excluded.fingerprint,
-           declared_at = excluded.declared_at;
-    return declared.declared_at;
+    return array(
+        select m.event_id
+          from pubsub.mailbox m
+         where m.subscription = due_of_lane.subscription
+           and m.lane = due_of_lane.lane
+           and m.token is null
+           and m.crashes = 0
+           and m.needs is null
+           and m.due_at <= due_by
+           and (m.lane = 0 or m.key is null or m.event_id = pubsub.first_of_key(m.subscription, m.key))
+         order by m.subscription, m.lane, m.due_at, m.event_id
+         limit due_of_lane.batch
+           for update skip locked
+    );
 end
 $$;
 
 -- The versions up to `version` that deliveries of a lane's mailbox need, and that wait; in order. A step along the index
 -- for each, however many deliveries there are.
-create function pubsub.needs_of_lane(subscription integer, lane integer, version integer) returns integer[]
+create or replace function pubsub.needs_of_lane(subscription integer, lane integer, version integer) returns integer[]
 language plpgsql stable
 set plan_cache_mode = force_generic_plan
 set search_path = pg_catalog, pg_temp
@@ -79,7 +166,7 @@ end
 $$;
 
 -- As pubsub.due_of_lane, of the deliveries that need this version.
-create function pubsub.due_of_version(subscription integer, lane integer, needs integer, batch integer, suspect boolean)
+create or replace function pubsub.due_of_version(subscription integer, lane integer, needs integer, batch integer, suspect boolean)
 returns bigint[]
 language plpgsql volatile
 set plan_cache_mode = force_generic_plan
@@ -108,7 +195,7 @@ end
 $$;
 
 -- When the first of them is due, or null.
-create function pubsub.due_time_of_version(subscription integer, lane integer, needs integer, suspect boolean)
+create or replace function pubsub.due_time_of_version(subscription integer, lane integer, needs integer, suspect boolean)
 returns timestamptz
 language plpgsql stable
 set plan_cache_mode = force_generic_plan
@@ -134,7 +221,7 @@ $$;
 
 -- Locks up to `batch` due deliveries of a lane's mailbox, or suspects, for one who knows versions up to `version`, and
 -- returns their events. What turns out to be newer needs its version from now on.
-create function pubsub.due_for(subscription integer, lane integer, batch integer, suspect boolean, version integer)
+create or replace function pubsub.due_for(subscription integer, lane integer, batch integer, suspect boolean, version integer)
 returns bigint[]
 language plpgsql volatile
 set plan_cache_mode = force_generic_plan
@@ -172,76 +259,11 @@ begin
 end
 $$;
 
--- The lanes of an ordered subscription that are not the process's, and in which something waits that it knows and their
--- own process does not.
-create function pubsub.lanes_to_take(subscription integer, process bigint, version integer) returns integer[]
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    -- One step along the index: mostly nothing needs a version.
-    perform
-       from pubsub.mailbox m
-      where m.subscription = lanes_to_take.subscription and m.token is null and m.needs is not null
-      order by m.subscription, m.lane, m.needs
-      limit 1;
-    if not found then
-        return '{}';
-    end if;
-    return array(
-        select l.lane
-          from pubsub.lanes l
-          left join pubsub.runners r on r.subscription = l.subscription and r.process = l.process
-         where l.subscription = lanes_to_take.subscription
-           and l.process is distinct from lanes_to_take.process
-           -- One that has not said what it knows counts as old.
-           and coalesce(r.version, 0) < any (pubsub.needs_of_lane(l.subscription, l.lane, lanes_to_take.version))
-         order by l.lane
-    );
-end
-$$;
-
--- Gives a process those lanes, so that the old one claims from them no more. Returns whether it got any: it can claim
--- from each as soon as nothing is leased of it. Says what it knows, so that nobody takes them from it.
-create function pubsub.take_lanes(subscription integer, lanes integer, process bigint, version integer) returns boolean
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    known constant integer := coalesce(version, pubsub.any_version());
-begin
-    update pubsub.runners r
-       set version = known
-     where r.subscription = take_lanes.subscription
-       and r.process = take_lanes.process
-       and r.version is distinct from known;
-    -- One that does not run the subscription could not leave them behind.
-    if pubsub.lanes_to_take(subscription, process, version) = '{}'
-        or not exists (
-            select from pubsub.runners r where r.subscription = take_lanes.subscription and r.process = take_lanes.process
-        )
-    then
-        return false;
-    end if;
-    -- As in pubsub.rebalance: one at a time.
-    perform from pubsub.subscriptions s where s.id = take_lanes.subscription for no key update;
-    update pubsub.lanes l
-       set process = take_lanes.process
-     where l.subscription = take_lanes.subscription
-       and l.lane = any (pubsub.lanes_to_take(take_lanes.subscription, take_lanes.process, take_lanes.version));
-    if not found then
-        return false;
-    end if;
-    perform pg_notify('pubsub', '');
-    return true;
-end
-$$;
-
 -- How long until the earliest waiting delivery of each given subscription is due, suspects apart; negative when it is
 -- overdue, null when there is none. Subscriptions with an empty mailbox are left out.
 --   process  of ordered subscriptions, only its lanes count, and those that it will take over
 --   knows    newest version that the caller knows, of each of the subscriptions; what is newer does not count. Null: any
-create function pubsub.next_due(subscriptions integer[], process bigint default null, knows integer[] default null)
+create or replace function pubsub.next_due(subscriptions integer[], process bigint default null, knows integer[] default null)
 returns table (subscription integer, due_in interval, suspect_due_in interval)
 language sql volatile
 set search_path = pg_catalog, pg_temp

@@ -1,36 +1,13 @@
 -- Dedupe keys: an event whose key was published on its channel a short while ago is not published again.
 --
--- What:  a table of the keys that were published lately, two functions that publish past it, and what trims it. Channels
---        that use none of this pay nothing: the log, and the trigger behind it, do not know of it.
--- Locks: access exclusive on pubsub.channels, for a moment, to add a column.
---
 -- The log cannot have a unique key of its own: it is partitioned by id. So the key's row is written first, with the id that
 -- the event is to have, in the publisher's transaction. Whoever publishes the same key at the same time waits at the unique
 -- key until that transaction is over: then either there is a row, and the event is a duplicate, or there is none.
 --
 -- Under REPEATABLE READ and SERIALIZABLE a duplicate that was committed after the snapshot is a serialization failure.
 
--- For how long after an event of a channel the same dedupe key is a duplicate of it; null: for ever.
-alter table pubsub.channels
-    add column dedupe_window interval default interval '1 day',
-    add constraint channels_dedupe_window_check check (dedupe_window > interval '0');
-
--- The dedupe keys that were published lately.
---   channel   the channel's id
---   event_id  the event that was published under the key; it may have left the log
-create table pubsub.dedupe_keys (
-    channel      integer not null,
-    key          text collate "C" not null,
-    event_id     bigint not null,
-    published_at timestamptz not null default clock_timestamp(),
-    constraint dedupe_keys_pkey primary key (channel, key),
-    constraint dedupe_keys_key_check check (octet_length(key) <= 1024)
-);
-
-create index dedupe_keys_published_at_idx on pubsub.dedupe_keys (channel, published_at);
-
 -- From which time on a key published on a channel counts. Raises PB001 for a channel that nobody declared.
-create function pubsub.dedupe_since(channel text, out channel_id integer, out since timestamptz)
+create or replace function pubsub.dedupe_since(channel text, out channel_id integer, out since timestamptz)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -48,7 +25,7 @@ $$;
 -- Publishes one event in the caller's transaction and returns its id; or publishes nothing, and returns the id of the first,
 -- if an event with this dedupe key was published on the channel within the channel's window. Null: publishes in any case.
 -- Waits for a transaction that is publishing the same key.
-create function pubsub.publish_once(
+create or replace function pubsub.publish_once(
     channel     text,
     payload     jsonb,
     dedupe      text,
@@ -82,7 +59,7 @@ begin
     if found then
         return target.event_id;
     end if;
-    -- A transaction id before an event id, as in every insert into the log (V1).
+    -- A transaction id before an event id, as in every insert into the log (V1__tables.sql).
     xid := pg_current_xact_id();
     insert into pubsub.dedupe_keys as d (channel, key, event_id)
     values (target.channel, publish_once.dedupe, nextval('pubsub.db_events_id_seq'))
@@ -114,7 +91,7 @@ $$;
 --
 -- The keys are written in their order, so that two calls at once do not wait for each other in a circle. The ids are drawn
 -- before, in the order of the payloads, which is the order of the log.
-create function pubsub.publish_all_once(
+create or replace function pubsub.publish_all_once(
     channel     text,
     payloads    jsonb[],
     dedupes     text[],
@@ -186,7 +163,7 @@ $$;
 
 -- For how long after an event of a channel the same dedupe key is a duplicate of it; null: for ever, and its keys are never
 -- trimmed. It holds for the keys that were published before, too, as far as they are still there.
-create function pubsub.set_dedupe_window(channel text, dedupe_window interval) returns void
+create or replace function pubsub.set_dedupe_window(channel text, dedupe_window interval) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -208,7 +185,7 @@ $$;
 
 -- Removes dedupe keys whose channel's window is over, at most `batch`; what a publisher has locked is left for the next time.
 -- Returns how many.
-create function pubsub.forget_dedupe_keys(batch integer default 10000) returns bigint
+create or replace function pubsub.forget_dedupe_keys(batch integer default 10000) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$

@@ -1,0 +1,101 @@
+-- Dead letters: listing them, and putting them back into the mailbox.
+
+-- Puts dead letters of a subscription back into its mailbox, attempts reset, due now. All of them, or only the one named;
+-- at most `batch` in one call, oldest first. Returns how many; what is not dead (any more) counts as none.
+create or replace function pubsub.redrive(
+    channel      text,
+    subscription text,
+    event_id     bigint default null,
+    batch        integer default 1000
+) returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    of_subscription integer;
+    of_lanes        integer;
+    redriven        bigint;
+begin
+    perform pg_advisory_xact_lock_shared(pubsub.lanes_lock_class(), s.id)
+       from pubsub.subscriptions s
+      where s.channel = redrive.channel and s.name = redrive.subscription;
+    select s.id, s.lanes into of_subscription, of_lanes
+      from pubsub.subscriptions s
+     where s.channel = redrive.channel and s.name = redrive.subscription;
+    if not found then
+        perform pubsub.refuse_unsubscribed(redrive.channel, redrive.subscription);
+    end if;
+    with chosen as (
+        select d.event_id
+          from pubsub.dead_letters d
+         where d.subscription = of_subscription
+           and (redrive.event_id is null or d.event_id = redrive.event_id)
+         order by d.subscription, d.event_id
+         limit redrive.batch
+           for update skip locked
+    ),
+    risen as (
+        delete from pubsub.dead_letters d
+         where d.subscription = of_subscription
+           and d.event_id = any (array(select c.event_id from chosen c))
+        returning d.*
+    ),
+    put as (
+        insert into pubsub.mailbox as m (
+            subscription, lane, event_id, channel, key, payload, headers, version, published_at, attempt, panics,
+            crashes, due_at, last_error, replay
+        )
+        select r.subscription, pubsub.lane_of(r.key, r.event_id, of_lanes), r.event_id, r.channel, r.key, r.payload,
+               r.headers, r.version, r.published_at, 0, 0, 0, clock_timestamp(), r.error, r.replay
+          from risen r
+        -- After a seek an event may have failed again since it became a dead letter. It is delivered for both, unless it is
+        -- at work: then that is it.
+        on conflict on constraint mailbox_pkey do update
+           set attempt = 0,
+               panics = 0,
+               crashes = 0,
+               due_at = least(m.due_at, excluded.due_at)
+         where m.token is null
+    )
+    select count(*) into redriven from risen;
+    if redriven > 0 then
+        perform pg_notify('pubsub', '');
+    end if;
+    return redriven;
+end
+$$;
+
+-- Dead letters of a subscription with event ids above `after`, at most `batch`, in their order.
+create or replace function pubsub.list_dead_letters(
+    channel      text,
+    subscription text,
+    after        bigint default 0,
+    batch        integer default 100
+)
+returns table (
+    event_id     bigint,
+    key          text,
+    payload      jsonb,
+    headers      jsonb,
+    version      integer,
+    published_at timestamptz,
+    attempt      integer,
+    panics       integer,
+    crashes      integer,
+    reason       text,
+    error        text,
+    died_at      timestamptz
+)
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select d.event_id, d.key, d.payload, d.headers, d.version, d.published_at, d.attempt, d.panics, d.crashes, d.reason,
+           d.error, d.died_at
+      from pubsub.subscriptions s
+      join pubsub.dead_letters d on d.subscription = s.id
+     where s.channel = list_dead_letters.channel
+       and s.name = list_dead_letters.subscription
+       and d.event_id > list_dead_letters.after
+     order by d.subscription, d.event_id
+     limit list_dead_letters.batch;
+end;

@@ -1,0 +1,206 @@
+-- Removal: partitions that may leave the log are detached and dropped, one after the other.
+--
+-- What this leads to, `alter table … detach partition … concurrently`, takes share update exclusive on the log, which neither
+-- inserts nor claims wait for, and access exclusive on a partition that nobody uses any more.
+
+-- Partitions that have begun to leave: no statement sees them in the log any more.
+--   detached  whether they are tables of their own already
+create or replace function pubsub.leaving_partitions() returns table (partition pubsub.partitions, detached boolean)
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select p, i.inhrelid is null
+      from pubsub.partitions p
+      left join pg_inherits i
+        on i.inhparent = 'pubsub.db_events'::regclass
+       and i.inhrelid = to_regclass(format('pubsub.%I', pubsub.partition_name(p.first_id)))
+     where i.inhrelid is null
+        or i.inhdetachpending;
+end;
+
+-- What a sealed partition must wait for, in words: none, if the log can do without it, as the header says. One statement,
+-- so one snapshot: a claim is seen with its cursor and its lease, or not at all.
+create or replace function pubsub.holders(partition pubsub.partitions) returns text[]
+language sql volatile
+set jit = off
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select array(
+        select distinct format('subscription %s/%s', s.channel, s.name)
+          from pubsub.positions() c
+          join pubsub.subscriptions s on s.id = c.subscription
+         where s.suspended_at is null
+           and not pubsub.is_past(c, partition)
+        union all
+        select format('lease %s of process %s', l.token, l.process)
+          from pubsub.leases l
+         where not l.from_mailbox
+           and exists (
+                   select from unnest(l.event_ids) e (id) where e.id >= partition.first_id and e.id < partition.end_id
+               )
+        union all
+        select format('channel %s until %s', c.name, coalesce((partition.sealed_at + c.retention)::text, 'for ever'))
+          from pubsub.channels c
+         where coalesce(partition.sealed_at + c.retention > clock_timestamp(), true)
+           and pubsub.has_events(partition, c.name)
+    );
+end;
+
+-- Which partitions can go a step further on their way out, the next one first; not those whose step was tried within
+-- `pause`. Detached ones first. Only one can be on its way at a time: an interrupted one goes before new ones, and of these
+-- there is one.
+create or replace function pubsub.removals(pause interval default interval '1 minute') returns table (first_id bigint, step text)
+language sql volatile
+set jit = off
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select r.first_id, r.step
+      from (
+          select (l.partition).*, case when l.detached then 'drop' else 'finalize' end as step
+            from pubsub.leaving_partitions() l
+          union all
+          (
+              select p.*, 'detach'
+                from pubsub.partitions p
+               where p.sealed_at is not null
+                 and coalesce(p.tried_at <= clock_timestamp() - pause, true)
+                 and not exists (select from pubsub.leaving_partitions() l where not l.detached)
+                 and pubsub.holders(p) = '{}'
+               order by p.first_id
+               limit 1
+          )
+      ) r
+     where coalesce(r.tried <> r.step or r.tried_at <= clock_timestamp() - pause, true)
+     order by r.step = 'detach', r.step = 'finalize', r.first_id;
+end;
+
+-- The next statement that helps a partition out of the log; null, if none can go now. To be run at once, outside of a
+-- transaction and on the same connection, and then to be asked for again:
+--   alter table pubsub.db_events detach partition … concurrently    takes it out of the log
+--   alter table pubsub.db_events detach partition … finalize        the same, where that was interrupted
+--   select pubsub.detach_partition(…)                               either of them, for who does not own the log
+--   select pubsub.drop_partition(…)                                 gives its disk space back
+-- The first two wait for the transactions that use the log, and nobody waits for them but other maintenance. Give them a
+-- statement_timeout: what it interrupts is handed out again after `pause`, to whoever asks.
+--
+-- Close the connection afterwards: from here on it holds a lock, so that nobody is moved back in the log meanwhile.
+create or replace function pubsub.next_removal(pause interval default interval '1 minute') returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    next_one record;
+    is_owner boolean;
+begin
+    perform pubsub.require_home();
+    select * into next_one from pubsub.removals(pause) limit 1;
+    if next_one.step = 'detach' then
+        if not pg_try_advisory_lock(pubsub.maintenance_lock_class(), 2) then
+            return null;
+        end if;
+        -- Looked for again with the lock held.
+        select * into next_one from pubsub.removals(pause) limit 1;
+    end if;
+    if next_one is null then
+        return null;
+    end if;
+    update pubsub.partitions p
+       set tried = next_one.step,
+           tried_at = clock_timestamp()
+     where p.first_id = next_one.first_id;
+    -- Whoever has called, not this function.
+    select pg_has_role(session_user, c.relowner, 'usage') into is_owner
+      from pg_class c
+     where c.oid = 'pubsub.db_events'::regclass;
+    return case
+        when next_one.step = 'drop' then format('select pubsub.drop_partition(%s)', next_one.first_id)
+        when not is_owner then format('select pubsub.detach_partition(%s)', next_one.first_id)
+        else format(
+            'alter table pubsub.db_events detach partition pubsub.%I %s',
+            pubsub.partition_name(next_one.first_id),
+            case next_one.step when 'detach' then 'concurrently' when 'finalize' then 'finalize' end
+        )
+    end;
+end
+$$;
+
+-- Takes a partition out of the log, or finishes that, where the caller may not do it himself. Raises lock_not_available when
+-- somebody's transaction is in the way.
+--
+-- A function cannot do it concurrently: publishers wait while it waits for those who use the log. So it waits for a
+-- moment only, and not at all when one of them has used it for longer than that.
+create or replace function pubsub.detach_partition(first_id bigint) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    moment constant interval := interval '50 ms';
+    name   constant text := pubsub.partition_name(first_id);
+begin
+    if not pg_try_advisory_xact_lock(pubsub.maintenance_lock_class(), 2)
+        or not exists (
+            select from pubsub.removals('0') r where r.first_id = detach_partition.first_id and r.step <> 'drop'
+        )
+    then
+        return;
+    end if;
+    if exists (
+        select
+          from pg_locks l
+          left join pg_stat_activity a on a.pid = l.pid
+         where l.relation in ('pubsub.db_events'::regclass, to_regclass(format('pubsub.%I', name)))
+           and l.database = (select d.oid from pg_database d where d.datname = current_database())
+           and l.pid is distinct from pg_backend_pid()
+           and coalesce(a.xact_start < clock_timestamp() - moment, true)
+    ) then
+        raise exception using errcode = 'lock_not_available', message = format('%s is in use', name);
+    end if;
+    perform set_config('lock_timeout', extract(milliseconds from moment)::integer::text, true);
+    execute format(
+        'alter table pubsub.db_events detach partition pubsub.%I %s', name,
+        case when exists (select from pubsub.leaving_partitions() l where (l.partition).first_id = detach_partition.first_id)
+            then 'finalize' else ''
+        end
+    );
+end
+$$;
+
+-- Drops a partition that was detached, and counts what suspended subscriptions miss with it. False: it is not detached.
+-- Gives up for this time when somebody still reads it.
+create or replace function pubsub.drop_partition(first_id bigint) returns boolean
+language plpgsql volatile
+set jit = off
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    partition pubsub.partitions;
+begin
+    perform set_config('lock_timeout', '100ms', true);
+    select (l.partition).* into partition
+      from pubsub.leaving_partitions() l
+     where l.detached and (l.partition).first_id = drop_partition.first_id;
+    if not found then
+        return false;
+    end if;
+    if to_regclass(format('pubsub.%I', pubsub.partition_name(first_id))) is null then
+        -- By somebody's hand.
+        delete from pubsub.partitions p where p.first_id = drop_partition.first_id;
+        return true;
+    end if;
+    execute format('lock table pubsub.%I in access exclusive mode', pubsub.partition_name(first_id));
+    update pubsub.subscriptions s
+       set missed = s.missed + m.missed
+      from (
+          select c.subscription, sum(pubsub.count_missed(u, c, partition)) as missed
+            from pubsub.positions() c
+            join pubsub.subscriptions u on u.id = c.subscription and u.suspended_at is not null
+           group by c.subscription
+      ) m
+     where s.id = m.subscription
+       and s.suspended_at is not null
+       and m.missed > 0;
+    execute format('drop table pubsub.%I', pubsub.partition_name(first_id));
+    delete from pubsub.partitions p where p.first_id = drop_partition.first_id;
+    return true;
+end
+$$;

@@ -1,0 +1,187 @@
+-- Retention: what the log need not keep any more leaves it, one partition after the other.
+--
+-- on the log, which neither inserts nor claims wait for, and access exclusive on a partition that nobody uses any more.
+--
+-- A partition may leave when it is sealed (partitions.sql) and
+--   every subscription is past it, in each of its lanes: all events of it have been claimed,
+--   no lease from the log names an event of it,
+--   the retention of every channel with events in it has passed since it was sealed.
+-- The mailbox and the dead letters have copies of their own, and need not be asked.
+--
+-- Why a subscription that is past it will never claim from it: whatever is in it has a transaction id below its fence. If
+-- the oldest transaction in flight at the subscription's read_snapshot was not below the fence, all of that is visible in
+-- read_snapshot, and has been claimed. If a window is open, the same holds for what lies up to its position and is visible
+-- in its snapshot.
+
+-- How long events of a channel stay in the log after everybody has read them; null: for ever. They leave with their
+-- partition, so later: when that is sealed, and the retention of all channels with events in it has passed.
+create or replace function pubsub.set_retention(channel text, retention interval) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if retention < interval '0' then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = format('a retention cannot be negative: %s', retention);
+    end if;
+    update pubsub.channels c
+       set retention = set_retention.retention
+     where c.name = set_retention.channel
+       and c.retention is distinct from set_retention.retention;
+    if not found then
+        perform pubsub.require_declared(set_retention.channel);
+    end if;
+end
+$$;
+
+-- How long events may lie unread by a subscription, without a claim that moves on, before it is suspended; null: for ever.
+create or replace function pubsub.set_unread_limit(channel text, subscription text, unread_limit interval) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if unread_limit < interval '0' then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = format('a limit cannot be negative: %s', unread_limit);
+    end if;
+    update pubsub.subscriptions s
+       set unread_limit = set_unread_limit.unread_limit
+     where s.channel = set_unread_limit.channel
+       and s.name = set_unread_limit.subscription;
+    if not found then
+        perform pubsub.refuse_unsubscribed(set_unread_limit.channel, set_unread_limit.subscription);
+    end if;
+end
+$$;
+
+-- Subscriptions with an event that has waited for longer than `older_than`, while no claim moved on: nobody runs them, or
+-- their handlers are stuck. One that is slow and moves is not among them, however far behind it is.
+--   event_id    the first event that waits
+--   unread_for  since it was published, or since the last claim that moved on
+create or replace function pubsub.unread_subscriptions(older_than interval)
+returns table (
+    subscription integer,
+    channel      text,
+    name         text,
+    event_id     bigint,
+    unread_for   interval,
+    unread_limit interval
+)
+language sql volatile
+set jit = off
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select distinct on (s.id) s.id, s.channel, s.name, u.id, w.unread_for, s.unread_limit
+      from pubsub.subscriptions s
+      join pubsub.positions() c on c.subscription = s.id and c.moved_at < clock_timestamp() - older_than
+     cross join lateral pubsub.first_unread(s, c) u
+     cross join lateral (select clock_timestamp() - greatest(c.moved_at, u.published_at, s.resumed_at) as unread_for) w
+     where s.suspended_at is null
+       and w.unread_for > older_than
+     order by s.id, w.unread_for desc;
+end;
+
+-- Suspends subscriptions that have been unread for longer than their limit: the log waits for them no more, and their
+-- claims are refused (PB007). Returns those that this call suspended.
+create or replace function pubsub.suspend_unread()
+returns table (channel text, name text, event_id bigint, unread_for interval)
+language plpgsql volatile
+set jit = off
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    shortest constant interval := (select min(s.unread_limit) from pubsub.subscriptions s where s.suspended_at is null);
+    late     record;
+begin
+    for late in
+        select * from pubsub.unread_subscriptions(shortest) u where u.unread_for > u.unread_limit
+    loop
+        -- Whoever holds one of these is claiming, and may have moved on; or it changes the number of lanes.
+        continue when not pg_try_advisory_xact_lock(pubsub.lanes_lock_class(), late.subscription)
+            or not pg_try_advisory_xact_lock(pubsub.claiming_lock_class(0), late.subscription);
+        -- Asked again, in a snapshot that was taken with the locks held.
+        return query
+        update pubsub.subscriptions s
+           set suspended_at = clock_timestamp(),
+               missed = 0
+          from pubsub.unread_subscriptions(late.unread_limit) u
+         where s.id = late.subscription
+           and u.subscription = s.id
+        returning s.channel, s.name, u.event_id, u.unread_for;
+    end loop;
+end
+$$;
+
+-- How many events of a partition have not been claimed from a lane; no more than a million are counted.
+create or replace function pubsub.count_missed(
+    reader    pubsub.subscriptions,
+    c         pubsub.cursors,
+    partition pubsub.partitions
+) returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    most   constant bigint := 1000000;
+    floor  constant bigint := pubsub.log_floor();
+    name   constant text := format('pubsub.%I', pubsub.partition_name(partition.first_id));
+    ahead  record;
+    missed bigint := 0;
+begin
+    if not pubsub.is_past(c, partition) and to_regclass(name) is not null then
+        select * into ahead from pubsub.unread(c, pg_current_snapshot(), floor);
+        execute format(
+            'select count(*) from (
+                 select from %s d
+                  where d.channel = $1
+                    and (d.id > $2 or d.id > $3 and d.xid = any ($4))
+                    and pubsub.is_unread($5, d.xid, d.id, $6)
+                    and pubsub.lane_of(d.key, d.id, $7) = $5.lane
+                  limit $8
+             ) d', name
+        ) into missed using reader.channel, ahead.above, ahead.below, ahead.stragglers, c, floor, reader.lanes, most;
+    end if;
+    return missed;
+end
+$$;
+
+-- Brings a suspended subscription back: it reads on with the first event that it has not read and the log still has.
+-- Returns how many events left the log unread by it meanwhile; from a million on it may be more. 0 as well if it was not
+-- suspended.
+create or replace function pubsub.resume(channel text, subscription text) returns bigint
+language plpgsql volatile
+set jit = off
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    resumed pubsub.subscriptions;
+begin
+    -- Or a claim might still see what has begun to leave.
+    perform pubsub.keep_partitions();
+    select * into resumed
+      from pubsub.subscriptions s
+     where s.channel = resume.channel and s.name = resume.subscription
+       for update;
+    if not found then
+        perform pubsub.refuse_unsubscribed(resume.channel, resume.subscription);
+    end if;
+    if resumed.suspended_at is null then
+        return 0;
+    end if;
+    resumed.missed := resumed.missed + (
+        select coalesce(sum(pubsub.count_missed(resumed, c, l.partition)), 0)
+          from pubsub.positions(resumed.id) c
+         cross join pubsub.leaving_partitions() l
+    );
+    update pubsub.subscriptions s
+       set suspended_at = null,
+           resumed_at = clock_timestamp(),
+           missed = 0
+     where s.id = resumed.id;
+    perform pg_notify('pubsub', resume.channel);
+    return resumed.missed;
+end
+$$;

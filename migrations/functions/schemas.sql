@@ -1,0 +1,76 @@
+-- Shapes of payloads, as JSON Schema: declared by processes, exported to other languages, and held against what is published
+-- on channels that are strict.
+--
+-- The publish trigger asks the channel's row one comparison, whether a payload is surely small enough. For a strict channel
+-- no payload is, so it takes the closer look, and the others pay nothing (docs/decisions/0019-schemas.md).
+-- Error code of class PB: PB008 a payload that does not have its declared shape.
+
+-- Declares what the payload of a channel's version looks like, and whether that is checked. A process of an older version
+-- leaves the check to those of newer ones. A null schema leaves it as it is.
+create or replace function pubsub.declare_schema(channel text, version integer, schema jsonb, strict boolean default false)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform pubsub.require_declared(channel);
+    -- Written only if something changes: every process says the same at its start.
+    insert into pubsub.schemas as s (channel, version, schema)
+    select declare_schema.channel, declare_schema.version, declare_schema.schema
+     where declare_schema.schema is not null
+    on conflict on constraint schemas_pkey do update
+       set schema = excluded.schema,
+           declared_at = excluded.declared_at
+     where s.schema <> excluded.schema;
+    update pubsub.channels c
+       set strict = declare_schema.strict
+     where c.name = declare_schema.channel
+       and c.version <= declare_schema.version
+       and c.strict <> declare_schema.strict;
+end
+$$;
+
+-- The shape of every version of every channel, for whoever shares the contract in another language.
+create or replace function pubsub.list_schemas()
+returns table (channel text, version integer, description text, schema jsonb, strict boolean)
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select c.name, s.version, c.description, s.schema, c.strict
+      from pubsub.channels c
+      join pubsub.schemas s on s.channel = c.name
+     order by c.name, s.version;
+end;
+
+-- Raises PB008 if a payload does not have the shape that was declared for its version. A version without one is not
+-- checked: it may be newer than all who have declared.
+create or replace function pubsub.require_shape(channel text, version integer, payload jsonb) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    declared   jsonb;
+    mismatched text[];
+begin
+    select s.schema into declared
+      from pubsub.schemas s
+     where s.channel = require_shape.channel and s.version = require_shape.version;
+    if found then
+        mismatched := pubsub.mismatch(payload, declared, declared);
+    end if;
+    if mismatched is null then
+        return;
+    end if;
+    raise exception using
+        errcode = 'PB008',
+        message = format(
+            'a payload of channel "%s", version %s, does not have its declared shape: %s is expected%s, and there is %s',
+            channel,
+            version,
+            mismatched[2],
+            case when mismatched[1] = '' then '' else format(' at "%s"', ltrim(mismatched[1], '.')) end,
+            pubsub.with_article(mismatched[3])
+        ),
+        hint = 'The shape: select schema from pubsub.list_schemas(). Types made of it: pubsub schema export.';
+end
+$$;
