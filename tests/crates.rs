@@ -155,8 +155,8 @@ fn a_name_that_a_dependency_has_taken_does_not_compile() {
     assert_says(
         &said,
         &[
-            "another `impl` found in the `billing` crate: `impl pubsub::__private::NameOfChannel<OrderPaid> for \
-             pubsub::__private::ChannelName<'o', 'r', 'd', 'e', 'r', '.', 'p', 'a', 'i', 'd'>;`",
+            "another `impl` found in the `billing` crate: `impl pubsub::__private::channel_name::NameOfChannel<OrderPaid> for \
+             pubsub::__private::channel_name::ChannelName<'o', 'r', 'd', 'e', 'r', '.', 'p', 'a', 'i', 'd'>;`",
             // The two names.
             "--> dependent/src/lib.rs:5:11",
             "--> dependent/src/lib.rs:9:11",
@@ -173,8 +173,8 @@ fn a_name_that_two_sibling_crates_have_taken_does_not_compile_where_it_is_routed
         &said,
         &[
             "found in the following crates: `billing`, `shipping`",
-            "impl pubsub::__private::NameOfChannel<OrderPaid> for",
-            "impl pubsub::__private::NameOfChannel<PaidOrder> for",
+            "impl pubsub::__private::channel_name::NameOfChannel<OrderPaid> for",
+            "impl pubsub::__private::channel_name::NameOfChannel<PaidOrder> for",
             // `PaidOrder`, in the table.
             "--> siblings/src/lib.rs:17:58",
         ],

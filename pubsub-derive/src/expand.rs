@@ -48,7 +48,10 @@ pub(crate) fn expand(
         shape.map(|_| fingerprint()),
         decode(
             channel,
-            &quote!(__pubsub::Payload::from_json(json).map_err(__pubsub::__private::Unreadable::Json)),
+            &quote!(
+                __pubsub::Payload::from_json(json)
+                    .map_err(__pubsub::__private::older_version::Unreadable::Json)
+            ),
         ),
     );
     let schema::Written { check, method } = schema::of(input, channel, unfit.is_some());
@@ -162,7 +165,7 @@ fn consts(channel: &Channel<'_>) -> TokenStream {
 fn fingerprint() -> TokenStream {
     quote! {
         const FINGERPRINT: ::core::primitive::u64 =
-            __pubsub::__private::fingerprint(<Self as __pubsub::Shape>::NODE);
+            __pubsub::__private::shape::fingerprint(<Self as __pubsub::Shape>::NODE);
     }
 }
 
@@ -175,7 +178,7 @@ pub(crate) fn decode(channel: &Channel<'_>, own: &TokenStream) -> Option<TokenSt
         fn decode(
             version: ::core::primitive::u32,
             json: &[::core::primitive::u8],
-        ) -> ::core::result::Result<Self, __pubsub::__private::Unreadable> {
+        ) -> ::core::result::Result<Self, __pubsub::__private::older_version::Unreadable> {
             if version < #version {
                 #from
             }
@@ -197,11 +200,11 @@ pub(crate) fn check_upcast(channel: &Channel<'_>) -> Option<TokenStream> {
     Some(quote_spanned! {span=>
         const _: () = {
             #[allow(unused_imports)]
-            use __pubsub::__private::PlainBefore as _;
+            use __pubsub::__private::older_version::PlainBefore as _;
             const __OLDER: ::core::option::Option<(&::core::primitive::str, ::core::primitive::u32)> =
-                <__pubsub::__private::Before<#before>>::OLDER;
-            ::core::assert!(__pubsub::__private::is_same_channel(__OLDER, #name), #another);
-            ::core::assert!(__pubsub::__private::is_older(__OLDER, #version), #newer);
+                <__pubsub::__private::older_version::Before<#before>>::OLDER;
+            ::core::assert!(__pubsub::__private::older_version::is_same_channel(__OLDER, #name), #another);
+            ::core::assert!(__pubsub::__private::older_version::is_older(__OLDER, #version), #newer);
         };
     })
 }
@@ -211,9 +214,9 @@ fn upcast(before: &Path, version: u32) -> TokenStream {
     let span = Span::call_site().located_at(before.span());
     quote_spanned! {span=>
         #[allow(unused_imports)]
-        use __pubsub::__private::PlainBefore as _;
-        let read = <__pubsub::__private::Before<#before>>::decode(version, json, #version)?;
-        return ::core::result::Result::Ok(<Self as __pubsub::__private::UpcastFrom<#before>>::upcast(read));
+        use __pubsub::__private::older_version::PlainBefore as _;
+        let read = <__pubsub::__private::older_version::Before<#before>>::decode(version, json, #version)?;
+        return ::core::result::Result::Ok(<Self as __pubsub::__private::older_version::UpcastFrom<#before>>::upcast(read));
     }
 }
 

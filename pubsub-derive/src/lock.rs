@@ -84,7 +84,7 @@ fn writer(
         #[test]
         #[allow(unnameable_test_items, non_snake_case)]
         fn #test() {
-            #krate::__private::visit_lock::<#of>(#directory, #name, #version);
+            #krate::__private::lock_file::visit::<#of>(#directory, #name, #version);
         }
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn keys(keys: &Keys<'_>) -> TokenStream {
             [Part::Field(access)] => as_key(access),
             parts => {
                 let parts = parts.iter().map(part);
-                quote!(__pubsub::__private::joined([#(#parts),*]))
+                quote!(__pubsub::__private::key::joined([#(#parts),*]))
             }
         };
         method("dedupe_key", &value)
@@ -35,7 +35,7 @@ fn method(name: &str, value: &TokenStream) -> TokenStream {
 
 fn part(part: &Part<'_>) -> TokenStream {
     match part {
-        Part::Text(text) => quote!(__pubsub::__private::text(#text)),
+        Part::Text(text) => quote!(__pubsub::__private::key::text(#text)),
         Part::Field(access) => as_key(access),
     }
 }
@@ -48,7 +48,7 @@ fn as_key(access: &Access<'_>) -> TokenStream {
     let rest = quote!(#(#rest)*);
     if let [(None, member)] = members.as_slice() {
         let place = quote_spanned!(at=> &self.#member #rest);
-        return quote!(__pubsub::__private::AsKey::as_key(#place));
+        return quote!(__pubsub::__private::key::AsKey::as_key(#place));
     }
     let arms = members.iter().map(|(variant, member)| {
         let field = Ident::new("__field", at);
@@ -56,7 +56,7 @@ fn as_key(access: &Access<'_>) -> TokenStream {
             true => quote!(#field),
             false => quote_spanned!(at=> &#field #rest),
         };
-        quote!(Self::#variant { #member: #field, .. } => __pubsub::__private::AsKey::as_key(#place))
+        quote!(Self::#variant { #member: #field, .. } => __pubsub::__private::key::AsKey::as_key(#place))
     });
     quote!(match self { #(#arms),* })
 }
@@ -72,7 +72,7 @@ pub(crate) fn redacted(of: &Ident, redactions: &[Redaction<'_>]) -> Option<Token
         const REDACTED: &'static [&'static ::core::primitive::str] = &[#(#names),*];
         fn fmt_payload(&self, __f: &mut __pubsub::__private::fmt::Formatter<'_>) -> __pubsub::__private::fmt::Result {
             #[allow(unused_imports)]
-            use __pubsub::__private::Hidden as _;
+            use __pubsub::__private::redact::Hidden as _;
             match self { #(#arms),* }
         }
     })
@@ -95,8 +95,8 @@ fn arm(of: &Ident, redaction: &Redaction<'_>) -> TokenStream {
     let calls = fields.iter().enumerate().map(|(place, (member, redacted))| {
         let shown = shown(place);
         let value = match redacted {
-            true => quote!(&__pubsub::__private::Redacted),
-            false => quote!(__pubsub::__private::Beside(#shown).shown()),
+            true => quote!(&__pubsub::__private::redact::Redacted),
+            false => quote!(__pubsub::__private::redact::Beside(#shown).shown()),
         };
         match member {
             Member::Named(field) => {

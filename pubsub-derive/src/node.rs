@@ -15,19 +15,19 @@ pub(crate) fn implement(input: &DeriveInput, layout: &Layout) -> TokenStream {
     // of a generic one nothing is looked into that depends on its parameters.
     let (definition, value) = if input.generics.params.is_empty() {
         (
-            quote!(static __SHAPE: __pubsub::__private::Node = #node;),
-            quote!(__pubsub::__private::Link::to(&__SHAPE)),
+            quote!(static __SHAPE: __pubsub::__private::shape::Node = #node;),
+            quote!(__pubsub::__private::shape::Link::to(&__SHAPE)),
         )
     } else {
-        (TokenStream::new(), quote!(__pubsub::__private::Link::to(&#node)))
+        (TokenStream::new(), quote!(__pubsub::__private::shape::Link::to(&#node)))
     };
     quote! {
         #[allow(unused_imports)]
-        use __pubsub::__private::Opaque as _;
+        use __pubsub::__private::shape::Opaque as _;
         #definition
         #[automatically_derived]
         impl #impl_generics __pubsub::Shape for #of #ty_generics #where_clause {
-            const NODE: __pubsub::__private::Link = #value;
+            const NODE: __pubsub::__private::shape::Link = #value;
         }
     }
 }
@@ -36,28 +36,31 @@ pub(crate) fn implement(input: &DeriveInput, layout: &Layout) -> TokenStream {
 fn node(layout: &Layout, named: Option<&str>) -> TokenStream {
     let Layout { kind, serde, parts } = layout;
     let id = match named {
-        Some(name) => quote!(__pubsub::__private::identity(::core::concat!(
+        Some(name) => quote!(__pubsub::__private::shape::identity(::core::concat!(
             ::core::module_path!(), #name, ::core::line!(), ":", ::core::column!()
         ))),
         None => quote!(0),
     };
     let parts = parts.iter().map(part);
-    quote!(__pubsub::__private::Node { id: #id, kind: #kind, serde: &[#(#serde),*], parts: &[#(#parts),*] })
+    quote!(__pubsub::__private::shape::Node { id: #id, kind: #kind, serde: &[#(#serde),*], parts: &[#(#parts),*] })
 }
 
 fn part(part: &Part) -> TokenStream {
     let Part { name, serde, content, .. } = part;
     let (node, written) = match content {
         Content::Field { ty, concrete: true } => {
-            (quote!(<__pubsub::__private::Probe<#ty>>::NODE), wire::written(ty.clone()))
+            (quote!(<__pubsub::__private::shape::Probe<#ty>>::NODE), wire::written(ty.clone()))
         }
         Content::Field { ty, concrete: false } => {
             (quote!(::core::option::Option::None), wire::written(ty.clone()))
         }
         Content::Variant(layout) => {
             let node = node(layout, None);
-            (quote!(::core::option::Option::Some(__pubsub::__private::Link::to(&#node))), String::new())
+            (
+                quote!(::core::option::Option::Some(__pubsub::__private::shape::Link::to(&#node))),
+                String::new(),
+            )
         }
     };
-    quote!(__pubsub::__private::Part { name: #name, serde: &[#(#serde),*], node: #node, written: #written })
+    quote!(__pubsub::__private::shape::Part { name: #name, serde: &[#(#serde),*], node: #node, written: #written })
 }

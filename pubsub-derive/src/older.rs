@@ -68,7 +68,8 @@ fn implement(
     let decode = expand::decode(
         channel,
         &quote!(
-            __pubsub::__private::Readable::from_json(json).map_err(__pubsub::__private::Unreadable::Json)
+            __pubsub::__private::older_version::Readable::from_json(json)
+                .map_err(__pubsub::__private::older_version::Unreadable::Json)
         ),
     );
     quote! {

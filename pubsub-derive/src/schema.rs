@@ -42,8 +42,8 @@ pub(crate) fn of(input: &DeriveInput, channel: &Channel<'_>, unfit: bool) -> Wri
     let probe = quote! {
         fn json_schema() -> ::core::option::Option<__pubsub::__private::Value> {
             #[allow(unused_imports)]
-            use __pubsub::__private::{BySchemars as _, WithoutSchema as _};
-            (&__pubsub::__private::SchemaProbe::<#of>(::core::marker::PhantomData)).json_schema()
+            use __pubsub::__private::schema::{BySchemars as _, WithoutSchema as _};
+            (&__pubsub::__private::schema::SchemaProbe::<#of>(::core::marker::PhantomData)).json_schema()
         }
     };
     let strict = channel
@@ -54,7 +54,7 @@ pub(crate) fn of(input: &DeriveInput, channel: &Channel<'_>, unfit: bool) -> Wri
         // Reported on the word, which is what asks for a schema.
         let mut of = of.clone();
         of.set_span(of.span().located_at(word.span()));
-        quote_spanned!(word.span()=> const _: () = __pubsub::__private::strict_channel_has_schema::<#of>();)
+        quote_spanned!(word.span()=> const _: () = __pubsub::__private::schema::strict_channel_has_schema::<#of>();)
     });
     Written { check: check.into_iter().collect(), method: quote!(#strict #probe) }
 }

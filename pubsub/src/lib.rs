@@ -24,8 +24,8 @@
 
 mod actors;
 mod config;
+mod contract;
 mod error;
-mod lock;
 mod model;
 mod observe;
 mod panics;
@@ -35,6 +35,11 @@ mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use contract::older_version::OlderVersion;
+pub use contract::routed::{RoutedIn, Unrouted};
+#[cfg(feature = "schema")]
+pub use contract::schema::SchemaFormat;
+pub use contract::shape::Shape;
 pub use error::Error;
 pub use model::backoff::Backoff;
 pub use model::channel::{Channel, Payload};
@@ -42,13 +47,8 @@ pub use model::dead_letter::{DeadLetter, Reason};
 pub use model::delivery::Delivery;
 pub use model::event::{EventId, Headers, LeaseToken};
 pub use model::failure::{Failure, Handled};
-pub use model::older::OlderVersion;
 pub use model::payload::PayloadError;
-pub use model::routes::{RoutedIn, Unrouted};
-#[cfg(feature = "schema")]
-pub use model::schema::SchemaFormat;
 pub use model::seek::{Seek, SeekReport};
-pub use model::shape::Shape;
 pub use observe::{HandlerState, HandlerStatus};
 pub use pubsub_derive::{Channel, OlderVersion, Shape};
 pub use runtime::{Builder, Handlers, PubSub, Publisher, SubscribeOptions};
@@ -61,19 +61,10 @@ pub use store::schema::export_schemas;
 /// What `#[derive(Channel)]` and `routes!` write code against. Not part of the public interface.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::lock::visit as visit_lock;
-    pub use crate::model::derived::{AsKey, Beside, Hidden, Redacted, joined, text};
-    pub use crate::model::older::{
-        Before, PlainBefore, Readable, Unreadable, UpcastFrom, is_older, is_same_channel,
-    };
-    pub use crate::model::routes::Routes;
-    pub use crate::model::schema::{BySchemars, SchemaProbe, WithoutSchema, strict_channel_has_schema};
-    pub use crate::model::shape::{
-        Link, Node, Opaque, Part, Probe, fingerprint, identity, part_holds, same_kind,
-    };
-    pub use crate::model::unique::*;
-    pub use crate::runtime::handlers::{Elsewhere, Factory, Missing, Slot, Unknown};
-    pub use crate::runtime::routes::{Plan, SpellsHandlerOneWay, Table, describe};
+    pub use crate::contract::{channel_name, key, lock_file, older_version, redact, routed, schema, shape};
+    // Also by itself: rustc calls `OlderVersion` a sealed trait otherwise, and adds notes about that to its errors.
+    pub use crate::contract::older_version::Readable;
+    pub use crate::runtime::{handlers, routes};
     pub use pubsub_derive::routes;
     pub use serde_json::Value;
     pub use std::borrow::Cow;

@@ -16,17 +16,28 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("panics", &[]),
     ("error", &["model::payload"]),
     ("observe", &["panics"]),
-    ("model", &["model", "error", "panics"]),
+    ("contract", &["contract"]),
+    ("model", &["model", "contract", "error", "panics"]),
     ("policy", &["policy", "model"]),
-    ("lock", &["model"]),
     // The command line: it uses nothing of the library.
     ("bin", &[]),
-    ("store", &["store", "policy", "model", "error"]),
-    ("actors", &["actors", "store", "policy", "model", "error", "observe", "panics"]),
+    ("store", &["store", "policy", "model", "contract", "error"]),
+    ("actors", &["actors", "store", "policy", "model", "contract", "error", "observe", "panics"]),
     // `__private::routes`: in a macro that others expand.
     (
         "runtime",
-        &["runtime", "actors", "store", "policy", "model", "error", "observe", "config", "__private::routes"],
+        &[
+            "runtime",
+            "actors",
+            "store",
+            "policy",
+            "model",
+            "contract",
+            "error",
+            "observe",
+            "config",
+            "__private::routes",
+        ],
     ),
     // Stands beside the rest, and uses it as anybody would, by its public names, but for two.
     (

@@ -57,7 +57,7 @@ pub(super) fn check(
     quote! {
         const _: () = {
             #statics
-            const __NOW: __pubsub::__private::Link = <#of as __pubsub::Shape>::NODE;
+            const __NOW: __pubsub::__private::shape::Link = <#of as __pubsub::Shape>::NODE;
             #(#checks)*
         };
     }
@@ -70,7 +70,7 @@ fn whole(subject: &Subject<'_>) -> TokenStream {
         "let it be written and read as before",
     );
     let span = Span::call_site().located_at(subject.of.span());
-    quote_spanned!(span=> const _: () = ::core::assert!(__pubsub::__private::same_kind(&__LOCKED_0, __NOW.node()), #message);)
+    quote_spanned!(span=> const _: () = ::core::assert!(__pubsub::__private::shape::same_kind(&__LOCKED_0, __NOW.node()), #message);)
 }
 
 /// That a field is as it was, or may be added.
@@ -87,7 +87,7 @@ fn held(subject: &Subject<'_>, root: &Node, part: &layout::Part, noun: &str) -> 
         subject.message(&format!("field `{name}` is new, and events without it cannot be read"), &repair)
     };
     let span = Span::call_site().located_at(part.at.span());
-    quote_spanned!(span=> const _: () = ::core::assert!(__pubsub::__private::part_holds(&__LOCKED_0, __NOW.node(), #name), #message);)
+    quote_spanned!(span=> const _: () = ::core::assert!(__pubsub::__private::shape::part_holds(&__LOCKED_0, __NOW.node(), #name), #message);)
 }
 
 /// The locked types as statics, which may lead back to each other.
@@ -99,7 +99,7 @@ fn statics(locked: &Locked) -> TokenStream {
         .enumerate()
         .map(|(index, (node, id))| {
             let (name, node) = (static_name(index), tokens(node, id));
-            quote!(static #name: __pubsub::__private::Node = #node;)
+            quote!(static #name: __pubsub::__private::shape::Node = #node;)
         })
         .collect()
 }
@@ -115,16 +115,16 @@ fn tokens(node: &Node, id: u64) -> TokenStream {
         let (node, written) = match content {
             Content::Type(index) => {
                 let name = static_name(*index);
-                (quote!(::core::option::Option::Some(__pubsub::__private::Link::to(&#name))), "")
+                (quote!(::core::option::Option::Some(__pubsub::__private::shape::Link::to(&#name))), "")
             }
             Content::Node(node) => {
                 let node = tokens(node, 0);
-                (quote!(::core::option::Option::Some(__pubsub::__private::Link::to(&#node))), "")
+                (quote!(::core::option::Option::Some(__pubsub::__private::shape::Link::to(&#node))), "")
             }
             Content::Opaque(written) => (quote!(::core::option::Option::None), written.as_str()),
             Content::Missing => (quote!(::core::option::Option::None), ""),
         };
-        quote!(__pubsub::__private::Part { name: #name, serde: &[#(#serde),*], node: #node, written: #written })
+        quote!(__pubsub::__private::shape::Part { name: #name, serde: &[#(#serde),*], node: #node, written: #written })
     });
-    quote!(__pubsub::__private::Node { id: #id, kind: #kind, serde: &[#(#serde),*], parts: &[#(#parts),*] })
+    quote!(__pubsub::__private::shape::Node { id: #id, kind: #kind, serde: &[#(#serde),*], parts: &[#(#parts),*] })
 }

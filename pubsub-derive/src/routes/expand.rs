@@ -17,23 +17,27 @@ pub(super) fn table(table: &Table, names: &[Vec<String>]) -> TokenStream {
         handlers
             .iter()
             .rev()
-            .fold(quote!(()), |rest, handler| quote!((#private::Slot<#handler, #state>, #rest)))
+            .fold(quote!(()), |rest, handler| quote!((#private::handlers::Slot<#handler, #state>, #rest)))
     };
-    let definition = definition(table, &list(quote!(#private::Missing)), &list(quote!(#private::Elsewhere)));
+    let definition = definition(
+        table,
+        &list(quote!(#private::handlers::Missing)),
+        &list(quote!(#private::handlers::Elsewhere)),
+    );
     let channels: Vec<&Type> = routes.iter().map(|route| &route.channel).collect();
     let checks = checks(krate, &channels);
     let plans = routes.iter().zip(names).map(|(route, names)| plan(krate, route, names));
     let routes = channels.iter().map(|channel| {
         quote_spanned! {at(channel)=>
             #[automatically_derived]
-            impl #private::Routes<#channel> for #name {}
+            impl #private::routed::Routes<#channel> for #name {}
         }
     });
     // One handler under two spellings would be two, of which one never gets its factory.
     let spellings = handlers.iter().map(|handler| {
         quote_spanned! {at(handler)=>
             #[automatically_derived]
-            impl #private::SpellsHandlerOneWay<#handler> for #name {}
+            impl #private::routes::SpellsHandlerOneWay<#handler> for #name {}
         }
     });
     quote! {
@@ -41,8 +45,8 @@ pub(super) fn table(table: &Table, names: &[Vec<String>]) -> TokenStream {
         #(#routes)*
         #(#spellings)*
         #[automatically_derived]
-        impl #private::Table for #name {
-            fn plan(plan: #private::Plan) -> #private::Plan {
+        impl #private::routes::Table for #name {
+            fn plan(plan: #private::routes::Plan) -> #private::routes::Plan {
                 #(#plans)*
                 plan
             }
@@ -55,15 +59,15 @@ pub(super) fn table(table: &Table, names: &[Vec<String>]) -> TokenStream {
 pub(super) fn fallback(table: &Table) -> TokenStream {
     let Table { krate, name, .. } = table;
     let private = quote!(#krate::__private);
-    let unknown = quote!(#private::Unknown);
+    let unknown = quote!(#private::handlers::Unknown);
     let definition = definition(table, &unknown, &unknown);
     quote! {
         #definition
         #[automatically_derived]
-        impl<__Channel> #private::Routes<__Channel> for #name {}
+        impl<__Channel> #private::routed::Routes<__Channel> for #name {}
         #[automatically_derived]
-        impl #private::Table for #name {
-            fn plan(plan: #private::Plan) -> #private::Plan {
+        impl #private::routes::Table for #name {
+            fn plan(plan: #private::routes::Plan) -> #private::routes::Plan {
                 plan
             }
         }
@@ -128,7 +132,7 @@ fn plan(krate: &Path, route: &Route, names: &[String]) -> TokenStream {
 /// What a table knows of a channel. The same tokens wherever it is asked: of two equal errors, rustc shows one.
 fn describe(krate: &Path, channel: &Type) -> TokenStream {
     let krate = path_at(krate, at(channel));
-    quote_spanned!(at(channel)=> #krate::__private::describe::<#channel>())
+    quote_spanned!(at(channel)=> #krate::__private::routes::describe::<#channel>())
 }
 
 /// `krate`, with errors reported at `span`.
@@ -153,17 +157,17 @@ fn checks(krate: &Path, channels: &[&Type]) -> TokenStream {
         quote_spanned! {at(channel)=>
             const _: () = {
                 // In one body with the other check: what the types can tell apart is reported by them alone.
-                let _: fn() = || #private::one_payload_type_per_listed_channel(
-                    (&#private::Probe::<#channel>(::core::marker::PhantomData)).name()
+                let _: fn() = || #private::channel_name::one_payload_type_per_listed_channel(
+                    (&#private::channel_name::Probe::<#channel>(::core::marker::PhantomData)).name()
                 );
-                #private::one_name_per_listed_channel(__LISTED, #nth);
+                #private::channel_name::one_name_per_listed_channel(__LISTED, #nth);
             };
         }
     });
     quote! {
         const _: () = {
             #[allow(unused_imports)]
-            use #private::{ByDerive as _, ByHand as _};
+            use #private::channel_name::{ByDerive as _, ByHand as _};
             type __Text = &'static ::core::primitive::str;
             const __LISTED: &[(__Text, __Text)] = &[#(#listed),*];
             #(#checks)*

@@ -1,7 +1,7 @@
 //! A typed, named stream of events.
 
+use crate::contract::older_version::{self, Unreadable};
 use crate::model::backoff::Backoff;
-use crate::model::older::{self, Unreadable};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
@@ -128,7 +128,7 @@ pub trait Channel: Payload {
     /// If the payload is not what its version says, or nothing here can read that version.
     #[doc(hidden)]
     fn decode(version: u32, json: &[u8]) -> Result<Self, Unreadable> {
-        older::read_this(version, Self::VERSION, || Self::from_json(json))
+        older_version::read_this(version, Self::VERSION, || Self::from_json(json))
     }
 
     /// Whether the database holds payloads against the channel's JSON Schema when they are published, and refuses others

@@ -1,6 +1,6 @@
 //! A delivery given up.
 
-use crate::model::derived::Redacted;
+use crate::contract::redact::Redacted;
 use crate::model::event::EventId;
 use jiff::Timestamp;
 use std::fmt;

@@ -1,9 +1,9 @@
 //! One event handed to one subscription's handler.
 
+use crate::contract::older_version::Unreadable;
 use crate::model::channel::Channel;
 use crate::model::event::{ClaimedEvent, EventId, Headers, LeaseToken};
 use crate::model::failure::Handled;
-use crate::model::older::Unreadable;
 use crate::model::process::ProcessId;
 use crate::panics::{PanicProbe, PanicReport};
 use actix::Message;

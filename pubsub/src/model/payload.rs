@@ -1,8 +1,8 @@
 //! Writing and reading payloads, and refusing what could not be stored or read back.
 
+use crate::contract::older_version::Unreadable;
 use crate::error::error_chain;
 use crate::model::channel::{Channel, Payload};
-use crate::model::older::Unreadable;
 use serde::ser::Error as _;
 
 /// Deepest nesting of a payload that is published. serde_json reads 128 levels; the rest is room for whoever wraps it.

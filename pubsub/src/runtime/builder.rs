@@ -6,12 +6,12 @@ use super::routes::{self, Table};
 use super::start;
 use super::subscription::{SubscribeOptions, Subscription};
 use crate::config::Config;
+#[cfg(feature = "schema")]
+use crate::contract::schema::{self, ChannelSchema, SchemaFormat};
 use crate::error::Error;
 use crate::model::channel::Channel;
 use crate::model::delivery::Delivery;
 use crate::model::failure::Handled;
-#[cfg(feature = "schema")]
-use crate::model::schema::{self, ChannelSchema, SchemaFormat};
 use actix::{Actor, Context, Handler, ResponseFuture};
 use std::collections::BTreeMap;
 use std::time::Duration;

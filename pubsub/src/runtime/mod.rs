@@ -2,9 +2,9 @@
 
 mod builder;
 mod handle;
-pub(crate) mod handlers;
+pub mod handlers;
 mod publisher;
-pub(crate) mod routes;
+pub mod routes;
 mod start;
 mod subscription;
 

@@ -1,9 +1,9 @@
 //! Publishing only what a table of routes handles.
 
+use crate::contract::routed::RoutedIn;
 use crate::error::Error;
 use crate::model::channel::Channel;
 use crate::model::event::EventId;
-use crate::model::routes::RoutedIn;
 use crate::store::publish::{self, Executor, PublishOptions};
 use std::fmt;
 use std::marker::PhantomData;

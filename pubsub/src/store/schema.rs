@@ -24,8 +24,8 @@ impl Store {
 #[cfg(feature = "schema")]
 mod export {
     use super::super::Target;
+    use crate::contract::schema::{self, ChannelSchema, SchemaFormat};
     use crate::error::Error;
-    use crate::model::schema::{self, ChannelSchema, SchemaFormat};
     use tokio_postgres::Row;
 
     const LIST: &str = "select channel, version, description, schema from pubsub.list_schemas()";

@@ -1,6 +1,6 @@
 //! The fingerprint of a payload's shape changes with what its JSON looks like, and with nothing else.
 
-use pubsub::__private::fingerprint;
+use pubsub::__private::shape::fingerprint;
 use pubsub::Shape;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};

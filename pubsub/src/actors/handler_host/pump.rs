@@ -6,10 +6,10 @@
 use super::in_flight::{InFlight, ReplaceReason};
 use super::running::{Limit, RunningDelivery};
 use crate::actors::handler_link::HandlerConfig;
+use crate::contract::older_version::Unreadable;
 use crate::model::channel::Channel;
 use crate::model::delivery::Delivery;
 use crate::model::event::ClaimedEvent;
-use crate::model::older::Unreadable;
 use crate::model::outcome::Outcome;
 use crate::model::payload::undecodable;
 use crate::panics::{self, Panic};

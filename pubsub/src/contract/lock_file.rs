@@ -2,7 +2,7 @@
 //!
 //! Written and compared by the tests that the derive makes while `pubsub schema` runs, for only a test knows the type.
 
-use crate::model::shape::{Link, Node, Part, Shape, fingerprint, reads};
+use crate::contract::shape::{Link, Node, Part, Shape, fingerprint, reads};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::PathBuf;

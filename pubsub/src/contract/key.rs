@@ -1,10 +1,8 @@
-//! What `#[derive(Channel)]` writes code against: keys made of fields, and fields that are not shown.
-//!
-//! Not part of the public interface.
+//! Keys and dedupe keys that are made of an event's fields.
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::fmt::{self, Debug, Display};
+use std::fmt::Display;
 
 /// A field that can be the key of an event, or a part of it. `None` is no key.
 ///
@@ -61,46 +59,6 @@ pub fn text(text: &'static str) -> Option<Cow<'static, str>> {
     Some(Cow::Borrowed(text))
 }
 
-/// Stands where the value of a redacted field would.
-#[derive(Clone, Copy)]
-pub struct Redacted;
-
-impl Debug for Redacted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<redacted>")
-    }
-}
-
-/// A field beside a redacted one: shown if its type can be, which only the place that knows the type can tell.
-#[derive(Debug)]
-pub struct Beside<'a, T>(pub &'a T);
-
-impl<T: Debug> Beside<'_, T> {
-    /// What to show.
-    pub fn shown(&self) -> &dyn Debug {
-        &self.0
-    }
-}
-
-/// Asked if the method of the same name is not there.
-pub trait Hidden {
-    /// What to show instead.
-    fn shown(&self) -> &dyn Debug {
-        &Nameless
-    }
-}
-
-impl<T> Hidden for Beside<'_, T> {}
-
-/// A value that cannot be shown.
-struct Nameless;
-
-impl Debug for Nameless {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("_")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,13 +76,5 @@ mod tests {
     fn a_part_that_is_none_makes_no_key() {
         assert_eq!(joined([7.as_key(), text(":"), 'x'.as_key()]).as_deref(), Some("7:x"));
         assert_eq!(joined([7.as_key(), text(":"), None::<u8>.as_key()]), None);
-    }
-
-    #[test]
-    fn what_is_beside_a_redacted_field_is_shown_if_it_can_be() {
-        struct Opaque;
-        assert_eq!(format!("{:?}", Beside(&7).shown()), "7");
-        assert_eq!(format!("{:?}", Beside(&Opaque).shown()), "_");
-        assert_eq!(format!("{Redacted:?}"), "<redacted>");
     }
 }

@@ -199,7 +199,7 @@ const fn is(a: &str, b: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::shape::Link;
+    use crate::contract::shape::Link;
 
     const fn node(kind: &'static str, serde: &'static [&'static str], parts: &'static [Part]) -> Node {
         Node { id: 0, kind, serde, parts }

@@ -1,6 +1,6 @@
 //! Older versions of a channel's payload, and how an event of one is read as the newest.
 
-use crate::model::shape::same;
+use crate::contract::shape::same;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
 
