@@ -149,7 +149,7 @@ fn assert_says(said: &str, sentences: &[&str]) {
 }
 
 #[test]
-fn a_name_that_a_dependency_has_taken_does_not_compile() {
+fn a_channel_name_taken_by_a_dependency_does_not_compile() {
     let (compiles, said) = check("dependent");
     assert!(!compiles, "compiled");
     assert_says(
@@ -166,7 +166,7 @@ fn a_name_that_a_dependency_has_taken_does_not_compile() {
 }
 
 #[test]
-fn a_name_that_two_sibling_crates_have_taken_does_not_compile_where_it_is_routed() {
+fn routing_two_channels_of_one_name_does_not_compile() {
     let (compiles, said) = check("siblings");
     assert!(!compiles, "compiled");
     assert_says(
@@ -183,7 +183,7 @@ fn a_name_that_two_sibling_crates_have_taken_does_not_compile_where_it_is_routed
 }
 
 #[test]
-fn names_that_are_taken_once_compile() {
+fn unique_channel_names_compile() {
     let (compiles, said) = check("apart");
     assert!(compiles, "refused:\n{said}");
 }

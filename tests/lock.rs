@@ -133,7 +133,7 @@ fn command_line() -> PathBuf {
 }
 
 #[test]
-fn a_change_that_breaks_a_locked_payload_fails_the_build_until_it_is_undone_or_locked() {
+fn a_breaking_change_of_a_locked_payload_fails_the_build() {
     let this = Crate::new("locked");
     this.compiles();
     let (found, said) = this.schema(&["check"]);
@@ -196,7 +196,7 @@ fn a_change_that_breaks_a_locked_payload_fails_the_build_until_it_is_undone_or_l
 }
 
 #[test]
-fn a_change_that_breaks_nothing_compiles_and_the_lock_is_to_be_renewed() {
+fn a_compatible_change_compiles_and_asks_for_a_new_lock_file() {
     let this = Crate::new("renewed");
     let (written, said) = this.schema(&["lock"]);
     assert!(written, "{said}");
@@ -233,7 +233,7 @@ fn a_change_that_breaks_nothing_compiles_and_the_lock_is_to_be_renewed() {
 }
 
 #[test]
-fn a_version_of_its_own_leaves_the_lock_of_the_one_before() {
+fn a_new_version_keeps_the_lock_file_of_the_old_one() {
     let this = Crate::new("versioned");
     let (written, said) = this.schema(&["lock"]);
     assert!(written, "{said}");

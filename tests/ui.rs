@@ -18,7 +18,7 @@ fn put_locks_beside_the_manifest() {
 }
 
 #[test]
-fn every_mistake_has_one_message_on_its_token() {
+fn each_mistake_has_one_message_on_its_token() {
     put_locks_beside_the_manifest();
     let cases = trybuild::TestCases::new();
     cases.compile_fail("ui/*.rs");

@@ -17,7 +17,7 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 #[tokio::test]
-async fn schema_export_writes_what_was_declared_in_the_database() {
+async fn schema_export_writes_the_declared_schemas() {
     let database = Database::create().await.expect("a database for the test");
     let (client, connection) =
         tokio_postgres::connect(database.url(), tokio_postgres::NoTls).await.expect("a connection");
@@ -43,7 +43,7 @@ async fn schema_export_writes_what_was_declared_in_the_database() {
 }
 
 #[test]
-fn schema_export_says_what_it_needs() {
+fn schema_export_reports_missing_arguments() {
     let nowhere = run(&["schema", "export", "--format", "typescript"], None);
     assert!(!nowhere.status.success());
     assert_eq!(

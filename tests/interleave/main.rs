@@ -115,7 +115,7 @@ fn no_schedule_violates_an_invariant() {
 }
 
 #[test]
-fn what_is_broken_is_found() {
+fn every_broken_function_is_found() {
     for mutant in &mutants::ALL {
         let outcome = play(mutant.shown_by, distinct(mutant.shown_by), Some(mutant));
         let violation = outcome.violation.unwrap_or_default();

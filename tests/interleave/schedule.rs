@@ -62,7 +62,7 @@ pub(crate) fn letters(schedule: &Schedule) -> String {
 }
 
 #[test]
-fn every_merge_is_there_and_none_twice() {
+fn merges_are_complete_and_distinct() {
     let merges = merges(&[4, 4, 4]);
     assert_eq!(merges.len(), 34_650);
     let distinct: std::collections::BTreeSet<_> = merges.iter().collect();
@@ -71,7 +71,7 @@ fn every_merge_is_there_and_none_twice() {
 }
 
 #[test]
-fn the_distinct_schedules_are_as_many_as_there_are_kinds() {
+fn there_is_one_distinct_schedule_of_each_kind() {
     // Counted by another program, by bringing each of the 34,650 into a normal form.
     let counts = crate::scenario::ALL.map(|scenario| distinct(scenario).len());
     assert_eq!(counts, [4_679, 3_896, 8_400, 12_870, 21_780, 1_310, 21_450, 5_300]);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::error::Error as _;
 
 #[actix::test]
-async fn an_undeclared_channel_is_an_error_that_names_it_and_the_nearest() {
+async fn an_error_names_the_undeclared_channel_and_the_nearest() {
     let mut db = TestDatabase::new().await;
     let _pubsub = db.pubsub().declare::<Sms>().start().await.unwrap();
 
@@ -24,7 +24,7 @@ async fn an_undeclared_channel_is_an_error_that_names_it_and_the_nearest() {
 }
 
 #[actix::test]
-async fn an_oversize_payload_is_refused_and_the_publishers_transaction_decides() {
+async fn an_oversize_payload_is_refused_and_the_transaction_goes_on() {
     let mut db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let _pubsub = db
@@ -58,7 +58,7 @@ async fn an_oversize_payload_is_refused_and_the_publishers_transaction_decides()
 }
 
 #[actix::test]
-async fn the_limit_of_a_payload_is_the_channels() {
+async fn each_channel_has_its_own_payload_limit() {
     let db = TestDatabase::new().await;
     let pubsub = db.pubsub().declare::<Sms>().start().await.unwrap();
     db.client.execute("update pubsub.channels set max_payload_bytes = 40", &[]).await.unwrap();
@@ -68,7 +68,7 @@ async fn the_limit_of_a_payload_is_the_channels() {
 }
 
 #[actix::test]
-async fn a_nul_or_too_deep_a_payload_is_refused_before_the_database_sees_it() {
+async fn nul_and_deep_nesting_are_refused_before_the_database() {
     // By hand: a second type on one channel does not compile with the derive.
     #[derive(Serialize, Deserialize)]
     struct Anything(serde_json::Value);
@@ -97,7 +97,7 @@ async fn a_nul_or_too_deep_a_payload_is_refused_before_the_database_sees_it() {
 }
 
 #[actix::test]
-async fn a_nul_published_by_sql_is_the_databases_own_error() {
+async fn a_nul_published_by_sql_is_an_error_of_the_database() {
     let db = TestDatabase::new().await;
     let _pubsub = db.pubsub().declare::<Sms>().start().await.unwrap();
     let sql = r#"insert into pubsub.db_events (channel, payload) values ('sms', '{"msg": "a\u0000b"}')"#;
@@ -106,7 +106,7 @@ async fn a_nul_published_by_sql_is_the_databases_own_error() {
 }
 
 #[actix::test]
-async fn an_undecodable_payload_is_parked_once_and_the_rest_goes_on() {
+async fn an_undecodable_payload_is_parked_and_the_others_are_handled() {
     let db = TestDatabase::new().await;
     let (_pubsub, mut received) = db.receive("one").await;
     let deep = format!("{}1{}", "[".repeat(500), "]".repeat(500));
@@ -154,7 +154,7 @@ async fn headers_of_any_shape_are_readable() {
 }
 
 #[actix::test]
-async fn a_key_that_no_index_could_hold_is_refused_when_it_is_published() {
+async fn a_key_too_long_for_an_index_is_refused_on_publish() {
     let db = TestDatabase::new().await;
     db.client.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
     let longest = "select pubsub.publish('sms', '{}', key => repeat('k', 1024))";

@@ -13,7 +13,7 @@ const KILLS: usize = 50;
 /// Starts a process and kills it asleep; returns its id.
 async fn die_asleep(db: &TestDatabase) -> i64 {
     for _ in 0..KILLS {
-        let mut process = ChildProcess::start("bell::role_sleeps", db.url());
+        let mut process = ChildProcess::start("bell::child_sleeps", db.url());
         assert_eq!(process.next().await, "started");
         db.until_count("select count(*) from pubsub.waiters", 1).await;
         process.signal("KILL");
@@ -30,7 +30,7 @@ async fn die_asleep(db: &TestDatabase) -> i64 {
 /// A process that sleeps, until it is killed.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
-async fn role_sleeps() {
+async fn child_sleeps() {
     let Some((url, report)) = in_child_process() else { return };
     let _pubsub =
         PubSub::builder(url).subscribe_fn("one", async |_: Delivery<Sms>| Ok(())).start().await.unwrap();
@@ -39,7 +39,7 @@ async fn role_sleeps() {
 }
 
 #[actix::test]
-async fn publishers_ring_for_sleepers_and_for_nobody_else() {
+async fn publishers_ring_only_for_sleeping_processes() {
     let db = TestDatabase::new().await;
     let mut listener = BellListener::new(db.url()).await;
     let client = &db.client;
@@ -63,7 +63,7 @@ async fn publishers_ring_for_sleepers_and_for_nobody_else() {
 }
 
 #[actix::test]
-async fn of_many_sleepers_one_is_rung_for_and_none_while_one_is_awake() {
+async fn one_of_many_sleepers_is_rung_and_none_while_one_is_awake() {
     let db = TestDatabase::new().await;
     let mut listener = BellListener::new(db.url()).await;
     let client = &db.client;
@@ -139,7 +139,7 @@ async fn start_deaf_without_the_bell(
 }
 
 #[actix::test]
-async fn a_process_that_has_no_room_passes_the_bell_on() {
+async fn a_process_without_room_passes_the_bell_on() {
     let db = TestDatabase::new().await;
     let (begun, mut has_begun) = unbounded_channel();
     let may_end = Arc::new(Semaphore::new(0));
@@ -171,7 +171,7 @@ async fn a_process_that_has_no_room_passes_the_bell_on() {
 }
 
 #[actix::test]
-async fn the_waiter_row_of_a_process_that_died_asleep_expires() {
+async fn the_waiter_row_of_a_dead_process_expires() {
     let db = TestDatabase::new().await;
     let mut listener = BellListener::new(db.url()).await;
     die_asleep(&db).await;
@@ -191,7 +191,7 @@ async fn the_waiter_row_of_a_process_that_died_asleep_expires() {
 }
 
 #[actix::test]
-async fn whoever_takes_over_from_a_process_that_died_asleep_removes_its_waiter_row() {
+async fn taking_over_from_a_dead_process_removes_its_waiter_row() {
     let db = TestDatabase::new().await;
     let id = die_asleep(&db).await;
     let pubsub = db.pubsub().start().await.unwrap();
@@ -201,7 +201,7 @@ async fn whoever_takes_over_from_a_process_that_died_asleep_removes_its_waiter_r
 }
 
 #[actix::test]
-async fn a_two_phase_commit_can_be_prepared_with_the_bell_off_and_only_so() {
+async fn only_without_the_bell_can_a_publisher_prepare_a_transaction() {
     let db = TestDatabase::new().await;
     let mut listener = BellListener::new(db.url()).await;
     let (_pubsub, mut received) = db.receive("one").await;
@@ -232,7 +232,7 @@ async fn a_two_phase_commit_can_be_prepared_with_the_bell_off_and_only_so() {
 }
 
 #[actix::test]
-async fn a_process_that_has_registered_again_is_rung_for_under_its_new_id() {
+async fn a_reregistered_process_is_rung_under_its_new_id() {
     let db = TestDatabase::new().await;
     let (begun, mut has_begun) = unbounded_channel();
     let process = start_deaf_without_the_bell(&db, &begun, &Arc::new(Semaphore::new(10))).await;
@@ -255,7 +255,7 @@ const LISTENERS: usize = 10;
 const OVERHEARD: Duration = Duration::from_secs(11);
 
 #[actix::test]
-async fn of_many_listeners_that_hear_nothing_one_tests_for_all() {
+async fn one_of_many_silent_listeners_tests_the_bell() {
     let db = TestDatabase::new().await;
     let mut listener = BellListener::new(db.url()).await;
     let mut processes = Vec::new();

@@ -41,7 +41,7 @@ async fn every_subscription_gets_every_event() {
 }
 
 #[actix::test]
-async fn two_processes_with_the_same_subscription_share_its_events() {
+async fn two_processes_of_one_subscription_share_its_events() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     // Each waits at its first event until the other has one too: neither can take them all.
@@ -75,7 +75,7 @@ async fn two_processes_with_the_same_subscription_share_its_events() {
 }
 
 #[actix::test]
-async fn a_new_subscription_starts_with_the_events_that_commit_after_it() {
+async fn a_new_subscription_starts_with_events_committed_after_it() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let first = db.pubsub().subscribe_fn("old", telling(&sender, "old")).start().await.unwrap();
@@ -97,7 +97,7 @@ async fn a_new_subscription_starts_with_the_events_that_commit_after_it() {
 }
 
 #[actix::test]
-async fn a_slow_handler_claims_no_more_than_it_can_begin_soon() {
+async fn a_slow_handler_claims_only_events_that_it_can_start_soon() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));

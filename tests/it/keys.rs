@@ -39,7 +39,7 @@ async fn keys(db: &TestDatabase) -> Vec<Option<String>> {
 }
 
 #[actix::test]
-async fn a_channels_key_travels_with_every_way_of_publishing() {
+async fn every_way_to_publish_stores_the_channels_key() {
     let mut db = TestDatabase::new().await;
     let pubsub = db.pubsub().declare::<Step>().start().await.unwrap();
     let step = |order| Step { order, n: 0 };
@@ -56,7 +56,7 @@ async fn a_channels_key_travels_with_every_way_of_publishing() {
 }
 
 #[actix::test]
-async fn an_event_whose_key_is_none_has_no_key() {
+async fn an_event_without_a_key_value_has_no_key() {
     let db = TestDatabase::new().await;
     let _pubsub = db.pubsub().declare::<Note>().start().await.unwrap();
     publish(&db.client, &note(None)).await.unwrap();
@@ -67,7 +67,7 @@ async fn an_event_whose_key_is_none_has_no_key() {
 }
 
 #[actix::test]
-async fn a_key_that_cannot_be_stored_is_refused_before_the_database_sees_it() {
+async fn an_unstorable_key_is_refused_before_the_database() {
     let mut db = TestDatabase::new().await;
     let _pubsub = db.pubsub().declare::<Note>().start().await.unwrap();
     let transaction = db.client.transaction().await.unwrap();
@@ -93,7 +93,7 @@ async fn a_key_that_cannot_be_stored_is_refused_before_the_database_sees_it() {
 }
 
 #[actix::test]
-async fn a_channel_that_is_declared_ordered_is_handled_in_order() {
+async fn an_ordered_channel_is_handled_in_order() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let handle = move |step: Delivery<Step>| {
@@ -118,7 +118,7 @@ async fn a_channel_that_is_declared_ordered_is_handled_in_order() {
 }
 
 #[actix::test]
-async fn a_subscription_may_differ_from_its_channel_in_order_and_lanes() {
+async fn a_subscription_may_override_its_channels_order_and_lanes() {
     let db = TestDatabase::new().await;
     let done = |_: Delivery<Step>| std::future::ready(Ok(()));
     let options = SubscribeOptions::new;
@@ -146,7 +146,7 @@ async fn a_subscription_may_differ_from_its_channel_in_order_and_lanes() {
 }
 
 #[actix::test]
-async fn a_channels_retention_is_set_when_it_is_declared_and_the_builders_counts_more() {
+async fn the_builders_retention_wins_over_the_channels() {
     let db = TestDatabase::new().await;
     let retentions =
         "select string_agg(name || ' ' || coalesce(retention::text, 'forever'), ', ' order by name)

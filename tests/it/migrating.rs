@@ -7,7 +7,7 @@ use pubsub_tests::{ChildProcess, Sms, connect, in_child_process};
 /// A process that migrates.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
-async fn role_migrates() {
+async fn child_migrates() {
     let Some((url, report)) = in_child_process() else { return };
     report(&format!("{:?}", migrate(&url).await));
 }
@@ -16,7 +16,7 @@ async fn role_migrates() {
 async fn ten_processes_may_migrate_at_once() {
     let database = Database::empty().await.unwrap();
     let children: Vec<_> =
-        (0..10).map(|_| ChildProcess::start("migrating::role_migrates", database.url())).collect();
+        (0..10).map(|_| ChildProcess::start("migrating::child_migrates", database.url())).collect();
     for child in &children {
         assert_eq!(child.next().await, "Ok(())");
     }
@@ -38,7 +38,7 @@ async fn start(url: &str) -> Result<PubSub, Error> {
 }
 
 #[actix::test]
-async fn a_newer_schema_than_the_binary_knows_is_refused() {
+async fn a_schema_newer_than_the_binary_is_refused() {
     let database = Database::create().await.unwrap();
     let client = connect(database.url()).await;
     client

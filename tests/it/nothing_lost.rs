@@ -20,7 +20,7 @@ async fn start(url: &str) -> (PubSub, Received<String>) {
 }
 
 #[actix::test]
-async fn an_event_published_while_no_process_runs_is_handled_by_the_next() {
+async fn an_event_published_while_no_process_runs_is_handled_later() {
     let db = TestDatabase::new().await;
     let (pubsub, _) = start(db.url()).await;
     assert!(pubsub.drain(Duration::from_secs(10)).await);
@@ -54,7 +54,7 @@ async fn events_published_while_the_listener_is_cut_are_handled() {
 }
 
 #[actix::test]
-async fn an_event_whose_bell_is_silent_is_found_by_the_poll() {
+async fn the_poll_finds_an_event_whose_bell_was_silent() {
     let db = TestDatabase::new().await;
     let (_pubsub, mut received) = start(db.url()).await;
     db.until_count("select count(*) from pubsub.waiters", 1).await;
@@ -78,7 +78,7 @@ async fn a_forged_bell_does_no_harm() {
 }
 
 #[actix::test]
-async fn a_sleeping_subscription_is_woken_by_a_publisher_that_began_before_it_slept() {
+async fn an_older_transaction_wakes_a_sleeping_subscription() {
     let mut db = TestDatabase::new().await;
     let (_pubsub, mut received) = start(db.url()).await;
     db.until_count("select count(*) from pubsub.waiters", 1).await;
@@ -137,7 +137,7 @@ const LISTENER: &str = "
      limit 1";
 
 #[actix::test]
-async fn a_listener_whose_connection_has_fallen_silent_is_replaced_within_fifteen_seconds() {
+async fn a_silent_listener_is_replaced_within_fifteen_seconds() {
     let db = TestDatabase::new().await;
     let proxy = Proxy::start(db.url()).await;
     let (pubsub, mut received) = start(&proxy.url(db.url())).await;
@@ -164,7 +164,7 @@ fn outage() -> Duration {
 }
 
 #[actix::test]
-async fn after_resets_and_an_outage_the_listener_listens_and_nothing_is_late() {
+async fn after_an_outage_the_listener_listens_again() {
     let db = TestDatabase::new().await;
     let proxy = Proxy::start(db.url()).await;
     let (_pubsub, mut received) = start(&proxy.url(db.url())).await;
@@ -191,7 +191,7 @@ async fn after_resets_and_an_outage_the_listener_listens_and_nothing_is_late() {
 }
 
 #[actix::test]
-async fn a_process_has_one_listener_however_many_subscriptions_it_has() {
+async fn a_process_has_one_listener_for_all_subscriptions() {
     let db = TestDatabase::new().await;
     let mut builder = db.pubsub();
     for n in 0..30 {

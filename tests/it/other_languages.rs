@@ -17,7 +17,7 @@ async fn a_plain_insert_from_psql_is_handled() {
 }
 
 #[actix::test]
-async fn a_plain_insert_that_is_rolled_back_is_never_seen() {
+async fn a_rolled_back_insert_is_never_delivered() {
     let db = TestDatabase::new().await;
     let (_pubsub, mut received) = db.receive("one").await;
     let insert = |msg| {
@@ -31,7 +31,7 @@ async fn a_plain_insert_that_is_rolled_back_is_never_seen() {
 }
 
 #[actix::test]
-async fn a_subscriber_in_plain_sql_shares_a_subscription_with_the_runtime() {
+async fn a_plain_sql_subscriber_shares_a_subscription_with_rust() {
     let db = TestDatabase::new().await;
     let pubsub = db.pubsub().subscribe_fn("one", |_: Delivery<Sms>| async { Ok(()) }).start().await.unwrap();
     assert!(pubsub.drain(std::time::Duration::from_secs(10)).await);
@@ -64,7 +64,7 @@ async fn a_subscriber_in_plain_sql_shares_a_subscription_with_the_runtime() {
 }
 
 #[actix::test]
-async fn an_action_that_does_not_exist_is_refused() {
+async fn an_unknown_action_is_refused() {
     let db = TestDatabase::new().await;
     for sql in ["declare_channel('sms')", "subscribe('sms', 'one')", "publish('sms', '{}')"] {
         db.client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();

@@ -226,7 +226,7 @@ async fn a_day(session: &Explained, when: &str) {
 }
 
 #[actix::test]
-async fn no_hot_statement_visits_more_than_it_hands_out_whatever_lies_in_the_tables() {
+async fn hot_statements_visit_no_more_rows_than_they_return() {
     let db = prepared().await;
     // A plan that was made for empty tables is kept by this session.
     let session = Explained::connect(db.url()).await;
@@ -242,7 +242,7 @@ async fn no_hot_statement_visits_more_than_it_hands_out_whatever_lies_in_the_tab
 }
 
 #[actix::test]
-async fn what_a_long_transaction_publishes_is_found_by_its_id() {
+async fn events_of_a_long_transaction_are_found_by_its_id() {
     let db = prepared().await;
     let mut slow = pubsub_tests::connect(db.url()).await;
     let slow = slow.transaction().await.unwrap();

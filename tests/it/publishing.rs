@@ -41,7 +41,7 @@ async fn publish_commits_and_rolls_back_with_the_caller() {
 }
 
 #[actix::test]
-async fn a_rolled_back_savepoint_takes_only_its_own_events() {
+async fn a_savepoint_rollback_discards_only_its_own_events() {
     let mut db = TestDatabase::new().await;
     let (_pubsub, mut received) = listening(&db).await;
 
@@ -58,7 +58,7 @@ async fn a_rolled_back_savepoint_takes_only_its_own_events() {
 }
 
 #[actix::test]
-async fn a_deadpool_transaction_publishes_as_well() {
+async fn a_deadpool_transaction_can_publish() {
     let db = TestDatabase::new().await;
     let (_pubsub, mut received) = listening(&db).await;
     let manager = deadpool_postgres::Manager::new(db.url().parse().unwrap(), tokio_postgres::NoTls);
@@ -73,7 +73,7 @@ async fn a_deadpool_transaction_publishes_as_well() {
 }
 
 #[actix::test]
-async fn a_delivery_carries_what_the_publisher_said() {
+async fn a_delivery_carries_the_publishers_options() {
     let db = TestDatabase::new().await;
     let (_pubsub, mut received) = listening(&db).await;
     let options = PublishOptions::new().key("order-17").header("tenant", "a").header("trace", "00-4bf9");
@@ -107,7 +107,7 @@ async fn many_events_are_published_in_one_transaction() {
 }
 
 #[actix::test]
-async fn the_runtime_publishes_by_itself() {
+async fn the_runtime_publishes_without_a_transaction() {
     let db = TestDatabase::new().await;
     let (pubsub, mut received) = listening(&db).await;
     let id = pubsub::publish(&pubsub, &Sms::new("by itself")).await.unwrap();
@@ -117,7 +117,7 @@ async fn the_runtime_publishes_by_itself() {
 }
 
 #[test]
-fn publishing_may_be_spawned_on_any_thread() {
+fn publishing_works_on_any_thread() {
     fn is_send<T: Send>(
         _: impl FnOnce(&'static pubsub::PubSub, &'static tokio_postgres::Transaction<'static>) -> T,
     ) {

@@ -40,7 +40,7 @@ fn the_demo_runs_on_a_machine_without_a_database_url() {
 }
 
 #[actix::test]
-async fn the_demo_can_be_told_twice_in_one_database() {
+async fn the_demo_runs_twice_in_one_database() {
     let database = Database::empty().await.unwrap();
     for _ in 0..2 {
         let mut quickstart = Quickstart::start(&["--demo"], Some(&database));
@@ -50,7 +50,7 @@ async fn the_demo_can_be_told_twice_in_one_database() {
 }
 
 #[actix::test]
-async fn it_serves_takes_the_insert_of_the_seed_as_written_and_ends_on_sigterm() {
+async fn the_example_handles_a_plain_insert_and_exits_on_sigterm() {
     let database = Database::empty().await.unwrap();
     let mut quickstart = Quickstart::start(&["--port", "0"], Some(&database));
     let (_, address) = quickstart.line_with("serving").split_once("http://").map(own).expect("an address");

@@ -45,7 +45,7 @@ impl<F: Fn(&str) + Send + Sync> log::Log for Driver<F> {
 /// A process that logs all it is told, and whose handlers fail.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
-async fn role_logs_deliveries() {
+async fn child_logs_deliveries() {
     let Some((url, report)) = in_child_process() else { return };
     crate::tracing_fields::log_to(report.clone());
     log::set_logger(Box::leak(Box::new(Driver(report)))).unwrap();
@@ -77,9 +77,9 @@ const UNREADABLE: [&str; 3] = [
 ];
 
 #[actix::test]
-async fn what_is_redacted_is_in_no_log_and_in_no_error_that_is_stored() {
+async fn redacted_values_are_in_no_log_and_no_stored_error() {
     let db = TestDatabase::new().await;
-    let child = ChildProcess::start("redaction::role_logs_deliveries", db.url());
+    let child = ChildProcess::start("redaction::child_logs_deliveries", db.url());
     let mut log = vec![child.next().await];
     while !log.last().unwrap().contains("ready") {
         log.push(child.next().await);
@@ -148,7 +148,7 @@ async fn what_is_redacted_is_in_no_log_and_in_no_error_that_is_stored() {
 }
 
 #[actix::test]
-async fn a_database_that_refuses_an_event_is_not_quoted_with_its_redacted_fields() {
+async fn database_errors_do_not_quote_redacted_fields() {
     let db = TestDatabase::new().await;
     let pubsub = db.pubsub().declare::<Login>().declare::<Open>().start().await.unwrap();
     let strict = "alter table pubsub.db_events add constraint strict check (payload ->> 'user' <> 'ada')";

@@ -33,7 +33,7 @@ async fn a_failing_handler_is_retried_until_it_succeeds() {
 }
 
 #[actix::test]
-async fn retry_times_in_the_database_follow_the_declared_policy() {
+async fn retry_times_follow_the_declared_backoff() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let hour = Duration::from_secs(3_600);
@@ -66,7 +66,7 @@ async fn retry_times_in_the_database_follow_the_declared_policy() {
 }
 
 #[actix::test]
-async fn jitter_moves_the_delay_by_its_share_at_most() {
+async fn jitter_changes_the_delay_by_at_most_its_share() {
     let db = TestDatabase::new().await;
     let backoff = Backoff::new(Duration::from_secs(1_000), 1.0, Duration::from_secs(1_000), 0.5);
     let pubsub = db
@@ -117,7 +117,7 @@ async fn attempts_are_counted_before_the_handler_starts() {
 }
 
 #[actix::test]
-async fn out_of_attempts_the_event_is_a_dead_letter_with_its_reason() {
+async fn an_event_without_attempts_left_is_a_dead_letter() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let pubsub = db.pubsub().subscribe_fn("hopeless", failing(100, sender)).start().await.unwrap();
@@ -135,7 +135,7 @@ async fn out_of_attempts_the_event_is_a_dead_letter_with_its_reason() {
 }
 
 #[actix::test]
-async fn a_dead_letter_is_redriven_once_with_its_attempts_reset() {
+async fn a_redrive_runs_a_dead_letter_once_with_new_attempts() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let healthy = Arc::new(AtomicBool::new(false));
@@ -188,7 +188,7 @@ async fn a_rejected_event_is_a_dead_letter_at_once() {
 }
 
 #[actix::test]
-async fn a_snooze_does_not_count_and_a_handler_may_choose_its_delay() {
+async fn a_snooze_counts_no_attempt_and_sets_its_delay() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let calls = Arc::new(std::sync::atomic::AtomicU32::new(0));
@@ -212,7 +212,7 @@ async fn a_snooze_does_not_count_and_a_handler_may_choose_its_delay() {
 }
 
 #[actix::test]
-async fn whatever_the_error_says_the_failure_is_recorded() {
+async fn a_failure_with_any_error_text_is_recorded() {
     let db = TestDatabase::new().await;
     let pubsub = db
         .pubsub()
@@ -231,7 +231,7 @@ async fn whatever_the_error_says_the_failure_is_recorded() {
 }
 
 #[actix::test]
-async fn the_error_text_of_the_database_leaves_out_the_values_of_rows() {
+async fn error_texts_of_the_database_leave_out_row_values() {
     let db = TestDatabase::new().await;
     db.client.batch_execute("create table users (email text primary key)").await.unwrap();
     db.client.batch_execute("insert into users values ('canary@example.com')").await.unwrap();

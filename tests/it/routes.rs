@@ -79,7 +79,7 @@ fn set<const N: usize>(items: [(&str, &str, i32); N]) -> BTreeSet<(String, Strin
 }
 
 #[actix::test]
-async fn every_route_of_a_table_is_a_subscription_named_after_its_handler_or_as_it_is_said() {
+async fn each_route_is_a_subscription_named_as_declared() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let handlers = App::all().handler(move || Teller { sender: sender.clone() });
@@ -99,7 +99,7 @@ async fn every_route_of_a_table_is_a_subscription_named_after_its_handler_or_as_
 }
 
 #[actix::test]
-async fn what_a_process_publishes_that_runs_no_handler_is_handled_by_the_first_that_does() {
+async fn a_publish_only_process_leaves_its_events_for_handlers() {
     let db = TestDatabase::new().await;
     let web = db.pubsub().routes(App::only()).start().await.unwrap();
     assert_eq!(subscriptions(&db).await.len(), 4, "they exist before anybody runs them");
@@ -115,7 +115,7 @@ async fn what_a_process_publishes_that_runs_no_handler_is_handled_by_the_first_t
 }
 
 #[actix::test]
-async fn a_publisher_publishes_in_the_callers_transaction_or_through_a_running_runtime() {
+async fn a_publisher_uses_a_transaction_or_a_runtime() {
     let mut db = TestDatabase::new().await;
     let pubsub = db.pubsub().routes(App::only()).start().await.unwrap();
     let app = App::publisher();

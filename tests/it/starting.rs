@@ -9,7 +9,7 @@ async fn ok(_: Delivery<Sms>) -> pubsub::Handled {
 }
 
 #[actix::test]
-async fn one_process_cannot_subscribe_twice_under_the_same_name() {
+async fn one_process_cannot_use_a_subscription_name_twice() {
     let db = TestDatabase::new().await;
     let twice = db.pubsub().subscribe_fn("one", ok).subscribe_fn("one", ok).start().await.unwrap_err();
     assert_eq!(twice.to_string(), "subscription `one` of channel `sms` was given two handlers");
@@ -19,7 +19,7 @@ async fn one_process_cannot_subscribe_twice_under_the_same_name() {
 }
 
 #[actix::test]
-async fn a_subscription_has_a_name_that_can_be_written_everywhere() {
+async fn invalid_subscription_names_are_refused() {
     let db = TestDatabase::new().await;
     for name in ["", "Twilio", "twi lio", "-a", "é", &"x".repeat(64), "a'b"] {
         let refused = db.pubsub().subscribe_fn(name, ok).start().await.unwrap_err();
@@ -32,7 +32,7 @@ async fn a_subscription_has_a_name_that_can_be_written_everywhere() {
 }
 
 #[actix::test]
-async fn a_database_that_is_not_there_is_a_connection_error() {
+async fn an_unreachable_database_is_a_connection_error() {
     let refused =
         PubSub::builder("postgres://nobody@127.0.0.1:1/nothing").subscribe_fn("one", ok).start().await;
     let refused = refused.unwrap_err();
@@ -44,14 +44,14 @@ async fn a_database_that_is_not_there_is_a_connection_error() {
 }
 
 #[test]
-fn outside_an_actix_system_start_says_so() {
+fn start_outside_an_actix_system_is_an_error() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let refused = runtime.block_on(PubSub::builder("postgres://localhost/x").subscribe_fn("one", ok).start());
     assert!(matches!(refused, Err(Error::NoActixSystem)));
 }
 
 #[actix::test]
-async fn a_subscriptions_settings_are_brought_up_to_date() {
+async fn start_updates_a_subscriptions_settings() {
     let db = TestDatabase::new().await;
     let first = db.pubsub().subscribe_fn("one", ok).start().await.unwrap();
     assert_eq!(db.count("select max_attempts::bigint from pubsub.subscriptions").await, 4);

@@ -25,7 +25,7 @@ const ROLE: &str = "PUBSUB_TEST_ROLE";
 const TELL: &str = "helper tells: ";
 
 #[actix::test]
-async fn the_url_works_and_the_version_is_true() {
+async fn the_url_works_and_the_version_is_right() {
     let server = Server::start().unwrap();
     let version: String = one(&server.url("postgres"), "select current_setting('server_version')").await;
     assert_eq!(version.split(' ').next(), Some(server.version()));
@@ -39,7 +39,7 @@ async fn the_socket_is_in_the_directory() {
 }
 
 #[actix::test]
-async fn settings_win_over_ours_and_fsync_is_an_option() {
+async fn the_callers_settings_win_and_fsync_is_an_option() {
     let settings = vec![("max_connections".into(), "17".into())];
     let options = Options { fsync: true, settings, ..Options::default() };
     let server = Server::start_with(options).unwrap();
@@ -69,7 +69,7 @@ fn a_dropped_server_leaves_neither_process_nor_directory() {
 }
 
 #[test]
-fn a_process_killed_by_sigkill_leaves_neither() {
+fn a_process_killed_by_sigkill_leaves_nothing() {
     let mut helper = Helper::start("server");
     let pid: u32 = helper.listen().parse().unwrap();
     helper.process.kill().unwrap();
@@ -79,7 +79,7 @@ fn a_process_killed_by_sigkill_leaves_neither() {
 
 /// Ctrl-C in a terminal reaches every process of the foreground group.
 #[test]
-fn a_process_terminated_with_its_whole_group_leaves_neither() {
+fn a_terminated_process_group_leaves_nothing() {
     let mut helper = Helper::start("server");
     let pid: u32 = helper.listen().parse().unwrap();
     let group = helper.process.id().to_string();
@@ -228,7 +228,7 @@ async fn several_processes_share_the_server_of_database_url() {
 }
 
 #[actix::test]
-async fn what_killed_processes_left_is_dropped_after_a_day() {
+async fn databases_of_killed_processes_are_dropped_after_a_day() {
     let server = Server::start().unwrap();
     let postgres = server.url("postgres");
     let now: i64 = one(&postgres, "select extract(epoch from now())::int8").await;
@@ -245,7 +245,7 @@ async fn what_killed_processes_left_is_dropped_after_a_day() {
 }
 
 #[actix::test]
-async fn a_template_dropped_by_another_version_is_made_again() {
+async fn a_template_dropped_by_another_version_is_recreated() {
     let server = Server::start().unwrap();
     let postgres = server.url("postgres");
     drop(Database::create_on(&postgres).await.unwrap());

@@ -101,22 +101,22 @@ async fn is_cancelled_and_retried(way: &'static str, restarts: u64) {
 }
 
 #[actix::test]
-async fn a_response_future_that_takes_too_long_is_cancelled_and_retried() {
+async fn a_slow_response_future_is_cancelled_and_retried() {
     is_cancelled_and_retried("future", 0).await;
 }
 
 #[actix::test]
-async fn an_actor_future_that_takes_too_long_is_cancelled_and_retried() {
+async fn a_slow_actor_future_is_cancelled_and_retried() {
     is_cancelled_and_retried("actor future", 0).await;
 }
 
 #[actix::test]
-async fn an_atomic_response_that_takes_too_long_costs_its_actor() {
+async fn a_slow_atomic_response_restarts_its_actor() {
     is_cancelled_and_retried("atomic response", 1).await;
 }
 
 #[actix::test]
-async fn out_of_attempts_the_timeout_is_the_reason() {
+async fn without_attempts_left_the_timeout_is_the_reason() {
     let db = TestDatabase::new().await;
     let pubsub = db
         .pubsub()
@@ -132,7 +132,7 @@ async fn out_of_attempts_the_timeout_is_the_reason() {
 }
 
 #[actix::test]
-async fn a_handler_that_blocks_its_thread_past_its_timeout_is_left_behind() {
+async fn a_handler_that_blocks_past_its_timeout_is_abandoned() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let (unblock, blocked) = std::sync::mpsc::channel::<()>();
@@ -175,7 +175,7 @@ async fn a_handler_that_blocks_its_thread_past_its_timeout_is_left_behind() {
 }
 
 #[actix::test]
-async fn what_a_handler_spawned_outlives_its_answer() {
+async fn futures_spawned_by_a_handler_outlive_its_answer() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let pubsub = db
@@ -222,7 +222,7 @@ impl Handler<Delivery<Sms>> for Clock {
 }
 
 #[actix::test]
-async fn a_timeout_cancels_nothing_but_its_own_delivery() {
+async fn a_timeout_cancels_only_its_own_delivery() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let pubsub = db

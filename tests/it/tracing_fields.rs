@@ -32,7 +32,7 @@ pub(crate) fn log_to(report: impl Fn(&str) + Clone + Send + Sync + 'static) {
 /// A process whose handler fails at first, and whose log is told.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
-async fn role_logs() {
+async fn child_logs() {
     let Some((url, report)) = in_child_process() else { return };
     log_to(report);
     let pubsub = PubSub::builder(url)
@@ -48,9 +48,9 @@ async fn role_logs() {
 }
 
 #[actix::test]
-async fn events_and_spans_name_channel_subscription_event_and_attempt() {
+async fn logs_name_channel_subscription_event_and_attempt() {
     let db = TestDatabase::new().await;
-    let child = ChildProcess::start("tracing_fields::role_logs", db.url());
+    let child = ChildProcess::start("tracing_fields::child_logs", db.url());
     let mut missing = vec![
         // The event of a failure, of the retry's success, and the span around the handler's own.
         ["failed; will be retried", "attempt=1", "error=\"the provider is down\""],

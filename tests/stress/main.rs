@@ -113,22 +113,22 @@ async fn without_the_fence_events_are_lost() -> Result<()> {
 }
 
 #[tokio::test]
-async fn with_the_sequence_read_after_the_fence_events_are_lost() -> Result<()> {
+async fn reading_the_sequence_after_the_fence_loses_events() -> Result<()> {
     is_caught(Hole::AboveFence).await
 }
 
 #[tokio::test]
-async fn without_the_own_transaction_in_the_snapshot_events_are_lost() -> Result<()> {
+async fn a_snapshot_without_the_own_transaction_loses_events() -> Result<()> {
     is_caught(Hole::OwnTransaction).await
 }
 
 #[tokio::test]
-async fn in_transaction_order_the_order_of_keys_is_lost() -> Result<()> {
+async fn claiming_in_transaction_order_breaks_key_order() -> Result<()> {
     is_caught(Hole::TransactionOrder).await
 }
 
 #[tokio::test]
-async fn after_the_highest_id_seen_events_are_lost() -> Result<()> {
+async fn claiming_after_the_highest_id_loses_events() -> Result<()> {
     is_caught(Hole::LateCommit).await
 }
 
@@ -182,18 +182,18 @@ async fn no_schedule_loses_a_wake_up() -> Result<()> {
 }
 
 #[tokio::test]
-async fn no_waiter_row_counts_for_longer_than_its_channel_says() -> Result<()> {
+async fn a_waiter_row_expires_when_its_channel_says() -> Result<()> {
     assert_eq!(within_deadline(bell::play_one_sleeper_after_the_other()).await?, 0);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_sleeper_that_is_said_to_be_awake_is_not_woken() -> Result<()> {
+async fn a_sleeper_marked_as_awake_is_not_woken() -> Result<()> {
     loses_a_wake_up(BellVariant::Sleepwalker).await
 }
 
 #[tokio::test]
-async fn a_sleeper_that_looks_only_once_is_not_woken() -> Result<()> {
+async fn a_sleeper_that_polls_only_once_is_not_woken() -> Result<()> {
     let broken = BellVariant::NaiveSleeper;
     assert_eq!(within_deadline(bell::play_insert_before_waiter(broken)).await?, Waking::Lost);
     loses_a_wake_up(broken).await
@@ -207,14 +207,14 @@ async fn without_the_publishing_lock_a_sleeper_is_not_woken() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_publisher_that_trusts_an_old_snapshot_does_not_ring() -> Result<()> {
+async fn a_publisher_with_an_old_snapshot_does_not_ring() -> Result<()> {
     let broken = BellVariant::OldSnapshot;
     assert_eq!(within_deadline(bell::play_snapshot_before_waiter(broken)).await?, Waking::Lost);
     loses_a_wake_up(broken).await
 }
 
 #[tokio::test]
-async fn a_sleeper_that_does_not_tell_its_channel_is_not_woken() -> Result<()> {
+async fn a_sleeper_without_its_channel_is_not_woken() -> Result<()> {
     let broken = BellVariant::UntoldChannel;
     assert_eq!(within_deadline(bell::play_insert_after_waiter(broken)).await?, Waking::Lost);
     loses_a_wake_up(broken).await
@@ -230,12 +230,12 @@ async fn loses_a_wake_up(broken: BellVariant) -> Result<()> {
 }
 
 #[actix::test]
-async fn an_idle_snapshot_neither_slows_claims_nor_bloats_the_tables() -> Result<()> {
+async fn an_idle_snapshot_slows_no_claim_and_bloats_no_table() -> Result<()> {
     is_unimpressed_by(Blocker::IdleSnapshot).await
 }
 
 #[actix::test]
-async fn a_long_write_transaction_neither_slows_claims_nor_bloats_the_tables() -> Result<()> {
+async fn a_long_write_slows_no_claim_and_bloats_no_table() -> Result<()> {
     is_unimpressed_by(Blocker::LongWrite).await
 }
 
@@ -255,7 +255,7 @@ const REMOVED: i64 = 10;
 const TRIMMING_ROUNDS: u64 = 20;
 
 #[tokio::test]
-async fn partitions_leave_under_load_and_no_event_with_them() -> Result<()> {
+async fn removing_partitions_under_load_loses_no_event() -> Result<()> {
     let seed = seed();
     let report = within_deadline(trimming::run(Trimming::Sound, seed, duration())).await?;
     println!("trimming, seed {seed}: {report}");
@@ -265,12 +265,12 @@ async fn partitions_leave_under_load_and_no_event_with_them() -> Result<()> {
 }
 
 #[tokio::test]
-async fn partitions_that_leave_by_position_take_late_events_along() -> Result<()> {
+async fn removing_partitions_by_position_loses_late_events() -> Result<()> {
     takes_events_along(Trimming::ByPosition).await
 }
 
 #[tokio::test]
-async fn partitions_that_leave_under_a_lease_take_what_fails_along() -> Result<()> {
+async fn removing_partitions_under_a_lease_loses_failed_events() -> Result<()> {
     takes_events_along(Trimming::WithoutLeases).await
 }
 
@@ -291,7 +291,7 @@ async fn takes_events_along(broken: Trimming) -> Result<()> {
 
 /// How much longer publishes take is printed, and no reason to fail: it depends on what else the machine does.
 #[tokio::test]
-async fn a_reader_holds_its_partition_and_no_publisher() -> Result<()> {
+async fn a_reader_delays_its_partition_and_no_publisher() -> Result<()> {
     let report = within_deadline(reader::run(READING.max(duration()))).await?;
     println!("a reader: {report}");
     assert!(report.held_up > 0, "{report}");

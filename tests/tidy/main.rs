@@ -44,7 +44,7 @@ fn the_house_rules_hold() {
 }
 
 #[test]
-fn links_between_documents_lead_somewhere() {
+fn links_between_documents_are_alive() {
     let (root, files) = project();
     let mut dead = Vec::new();
     for file in files.iter().filter(|file| file.path.ends_with(".md")) {

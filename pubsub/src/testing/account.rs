@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_of_macos_is_understood() {
+    fn the_negative_uid_of_nobody_on_macos_is_understood() {
         let passwd = "# comment\nnobody:*:-2:-2:Unprivileged User:/var/empty:/usr/bin/false\n";
         assert_eq!(Account::choose(passwd).unwrap().uid, u32::MAX - 1);
     }

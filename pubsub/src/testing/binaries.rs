@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn no_binaries_is_one_clear_sentence() {
+    fn missing_binaries_are_one_clear_error() {
         let search = Search { chosen: None, path: OsString::from("/nonexistent"), versioned: &[] };
         assert_eq!(
             search.run().unwrap_err().to_string(),
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn links_on_the_path_are_followed_home() {
+    fn links_on_the_path_are_followed() {
         let machine = Machine::new();
         let home = machine.install("18/bin");
         let links = machine.0.join("links");
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn pg_config_is_asked() {
+    fn pg_config_is_used() {
         let machine = Machine::new();
         let bin = machine.install("somewhere/bin");
         let path = machine.0.join("path");
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_versions_the_highest() {
+    fn the_highest_of_several_versions_wins() {
         let machine = Machine::new();
         machine.install("postgresql@9.6/bin");
         machine.install("postgresql@17/bin");

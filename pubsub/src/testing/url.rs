@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn the_database_is_replaced_and_the_rest_kept() {
+    fn only_the_database_of_a_url_is_replaced() {
         let replaced = |url| with_database(url, "new");
         assert_eq!(replaced("postgres://ada:secret@host:5433/old"), "postgres://ada:secret@host:5433/new");
         assert_eq!(replaced("postgresql://host"), "postgresql://host/new");
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn the_later_database_of_a_keyword_string_counts() {
+    fn the_last_database_of_a_keyword_string_counts() {
         let config: tokio_postgres::Config = with_database("host=/tmp dbname=old", "new").parse().unwrap();
         assert_eq!(config.get_dbname(), Some("new"));
     }

@@ -27,7 +27,7 @@ async fn age(db: &TestDatabase, by: &str) {
 }
 
 #[actix::test]
-async fn an_event_whose_dedupe_key_was_published_is_not_published_again() {
+async fn a_published_dedupe_key_is_not_published_again() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let handle = move |letter: Delivery<Letter>| {
@@ -61,7 +61,7 @@ async fn an_event_whose_dedupe_key_was_published_is_not_published_again() {
 }
 
 #[actix::test]
-async fn what_is_rolled_back_leaves_its_dedupe_key_free() {
+async fn a_rollback_frees_the_dedupe_key() {
     let mut db = TestDatabase::new().await;
     let _pubsub = db.pubsub().declare::<Letter>().start().await.unwrap();
     let transaction = db.client.transaction().await.unwrap();
@@ -84,7 +84,7 @@ async fn what_is_rolled_back_leaves_its_dedupe_key_free() {
 }
 
 #[actix::test]
-async fn past_its_channels_window_a_dedupe_key_counts_no_longer() {
+async fn a_dedupe_key_expires_after_its_channels_window() {
     let db = TestDatabase::new().await;
     let _pubsub = db.pubsub().declare::<Letter>().start().await.unwrap();
     let welcome = || async { publish(&db.client, &letter(1, "welcome")).await.unwrap() };
@@ -113,7 +113,7 @@ async fn past_its_channels_window_a_dedupe_key_counts_no_longer() {
 }
 
 #[actix::test]
-async fn publish_all_publishes_each_dedupe_key_once_in_the_order_of_the_events() {
+async fn publish_all_publishes_each_dedupe_key_once_and_in_order() {
     let db = TestDatabase::new().await;
     let _pubsub = db.pubsub().declare::<Letter>().start().await.unwrap();
     publish(&db.client, &letter(2, "before")).await.unwrap();
@@ -146,7 +146,7 @@ async fn publish_all_publishes_each_dedupe_key_once_in_the_order_of_the_events()
 }
 
 #[actix::test]
-async fn dedupe_keys_are_forgotten_in_batches_once_their_window_is_over() {
+async fn expired_dedupe_keys_are_deleted_in_batches() {
     let db = TestDatabase::new().await;
     db.client.batch_execute("select pubsub.declare_channel('letter')").await.unwrap();
     let publish = "select pubsub.publish_once('letter', '{\"customer\": 1, \"kind\": null}', g::text)

@@ -32,21 +32,21 @@ async fn race(commits: bool) -> (TestDatabase, EventId, EventId) {
 }
 
 #[actix::test]
-async fn who_publishes_the_same_dedupe_key_waits_and_then_is_told_the_first_event() {
+async fn a_concurrent_duplicate_waits_and_returns_the_first_event() {
     let (db, first, second) = race(true).await;
     assert_eq!(first, second);
     assert_eq!(db.count("select count(*) from pubsub.db_events").await, 1);
 }
 
 #[actix::test]
-async fn who_publishes_the_same_dedupe_key_publishes_if_the_first_rolls_back() {
+async fn a_concurrent_duplicate_publishes_if_the_first_rolls_back() {
     let (db, first, second) = race(false).await;
     assert_ne!(first, second);
     assert_eq!(db.count("select id from pubsub.db_events").await, second.0);
 }
 
 #[actix::test]
-async fn duplicates_of_what_is_committed_wait_for_nobody() {
+async fn duplicates_of_committed_events_do_not_wait() {
     let mut db = TestDatabase::new().await;
     let _pubsub = db.pubsub().declare::<Letter>().start().await.unwrap();
     let mut other = connect(db.url()).await;
@@ -101,7 +101,7 @@ async fn publish_late(db: &mut TestDatabase, other: &Client) -> Error {
 }
 
 #[actix::test]
-async fn under_a_stricter_isolation_a_duplicate_that_was_not_visible_is_a_serialization_failure() {
+async fn an_invisible_duplicate_is_a_serialization_failure() {
     let mut db = TestDatabase::new().await;
     let _pubsub = db.pubsub().declare::<Letter>().start().await.unwrap();
     let other = connect(db.url()).await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 #[actix::test]
-async fn drain_finishes_what_has_begun_and_gives_back_the_rest_without_burning_an_attempt() {
+async fn drain_finishes_started_deliveries_and_returns_the_others() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let finish = Arc::new(Semaphore::new(0));
@@ -59,7 +59,7 @@ async fn drain_finishes_what_has_begun_and_gives_back_the_rest_without_burning_a
 }
 
 #[actix::test]
-async fn drain_stops_at_its_deadline_and_what_was_not_finished_runs_again() {
+async fn drain_stops_at_its_deadline_and_the_rest_runs_again() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let pubsub = db
@@ -122,7 +122,7 @@ impl actix::Handler<Delivery<Sms>> for Mortal {
 }
 
 #[actix::test]
-async fn drain_lets_the_handler_say_goodbye() {
+async fn drain_stops_the_handler_in_an_orderly_way() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let pubsub =
@@ -135,7 +135,7 @@ async fn drain_lets_the_handler_say_goodbye() {
 }
 
 #[test]
-fn drain_does_not_say_that_all_is_finished_when_the_handlers_are_gone() {
+fn drain_reports_false_if_a_handler_is_gone() {
     let runner = actix::System::new();
     let (db, pubsub) = runner.block_on(async {
         let db = TestDatabase::new().await;
@@ -185,7 +185,7 @@ async fn a_runtime_stops_when_its_last_handle_is_dropped() {
 }
 
 #[actix::test]
-async fn rolling_restarts_lose_nothing_and_leave_nothing_claimed() {
+async fn rolling_restarts_lose_nothing_and_leave_no_lease() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let total = 2_000;

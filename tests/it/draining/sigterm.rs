@@ -16,7 +16,7 @@ fn rounds() -> u32 {
 /// Keeps a book of what it handles. On SIGTERM it drains, and ends.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
-async fn role_drains_on_sigterm() {
+async fn child_drains_on_sigterm() {
     let Some((url, report)) = in_child_process() else { return };
     let mut terminate = signal(SignalKind::terminate()).unwrap();
     let client = Arc::new(connect(&url).await);
@@ -50,7 +50,7 @@ async fn publish_meanwhile(url: String, over: Arc<AtomicBool>) -> usize {
 }
 
 #[actix::test]
-async fn a_storm_of_sigterms_leaves_nothing_claimed_loses_nothing_and_repeats_nothing() {
+async fn many_sigterms_lose_repeat_and_leave_nothing() {
     let db = TestDatabase::new().await;
     db.client.batch_execute("create table book (msg text not null, attempt integer not null)").await.unwrap();
     let pubsub =
@@ -59,7 +59,7 @@ async fn a_storm_of_sigterms_leaves_nothing_claimed_loses_nothing_and_repeats_no
     let over = Arc::new(AtomicBool::new(false));
     let publishing = actix::spawn(publish_meanwhile(db.url().to_owned(), over.clone()));
 
-    let start = || ChildProcess::start("draining::sigterm::role_drains_on_sigterm", db.url());
+    let start = || ChildProcess::start("draining::sigterm::child_drains_on_sigterm", db.url());
     // One works while the other drains.
     let mut next = start();
     for round in 0..rounds() {

@@ -76,7 +76,7 @@ async fn slow(
 }
 
 #[actix::test]
-async fn events_of_one_key_are_handled_one_after_another_in_publish_order() {
+async fn events_of_one_key_are_handled_in_publish_order() {
     let db = TestDatabase::new().await;
     let (_pubsub, mut received) = slow(&db, ordered(), |_| false).await;
     for n in 0..30 {
@@ -98,7 +98,7 @@ async fn events_of_one_key_are_handled_one_after_another_in_publish_order() {
 }
 
 #[actix::test]
-async fn events_without_a_key_are_handled_side_by_side() {
+async fn events_without_a_key_are_handled_concurrently() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let gate = Arc::new(tokio::sync::Barrier::new(4));
@@ -118,7 +118,7 @@ async fn events_without_a_key_are_handled_side_by_side() {
 }
 
 #[actix::test]
-async fn a_failing_key_holds_up_its_own_later_events_and_nothing_else() {
+async fn a_failing_key_delays_only_its_own_later_events() {
     let db = TestDatabase::new().await;
     // "bad" fails until it is let go.
     static LET_GO: AtomicBool = AtomicBool::new(false);
@@ -154,7 +154,7 @@ async fn a_failing_key_holds_up_its_own_later_events_and_nothing_else() {
 }
 
 #[actix::test]
-async fn behind_a_dead_letter_its_key_goes_on() {
+async fn a_key_goes_on_after_a_dead_letter() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let handle = move |sms: Delivery<Sms>| {
@@ -180,7 +180,7 @@ async fn behind_a_dead_letter_its_key_goes_on() {
 /// A process that keeps a book of what its handler begins and ends, and fails now and then.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
-async fn role_keeps_a_book_in_order() {
+async fn child_records_deliveries_in_order() {
     let Some((url, report)) = in_child_process() else { return };
     let client = Arc::new(connect(&url).await);
     let note = "insert into public.book (act, key, n) values ($1, $2, $3)";
@@ -213,7 +213,7 @@ fn rounds() -> usize {
 }
 
 #[actix::test]
-async fn the_order_of_a_key_holds_across_processes_retries_crashes_drains_and_changes_of_the_lanes() {
+async fn key_order_survives_retries_crashes_drains_and_lane_changes() {
     const KEYS: usize = 40;
     let db = TestDatabase::new().await;
     let book = "create table book (id bigserial primary key, act text not null, key text not null, n integer not null)";
@@ -239,7 +239,7 @@ async fn the_order_of_a_key_holds_across_processes_retries_crashes_drains_and_ch
             counts
         }
     });
-    let start = || ChildProcess::start("ordered::role_keeps_a_book_in_order", db.url());
+    let start = || ChildProcess::start("ordered::child_records_deliveries_in_order", db.url());
     let mut children = vec![start(), start(), start()];
     for round in 0..rounds() {
         let mut child = children.remove(0);
@@ -284,7 +284,7 @@ async fn until_shares(db: &TestDatabase, expected: &str) {
 }
 
 #[actix::test]
-async fn lanes_are_spread_over_the_processes_and_move_when_one_joins_drains_or_dies() {
+async fn lanes_are_balanced_when_a_process_joins_drains_or_dies() {
     let db = TestDatabase::new().await;
     let (first, _received) = slow(&db, ordered(), |_| false).await;
     until_shares(&db, "8").await;
@@ -309,7 +309,7 @@ async fn lanes_are_spread_over_the_processes_and_move_when_one_joins_drains_or_d
 }
 
 #[actix::test]
-async fn the_number_of_lanes_changes_while_events_wait_and_none_is_lost_or_out_of_order() {
+async fn changing_the_number_of_lanes_loses_and_reorders_nothing() {
     let db = TestDatabase::new().await;
     let mut next = 0;
     let mut checker = Checker::default();

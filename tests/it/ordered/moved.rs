@@ -50,7 +50,7 @@ async fn hear_in_order(
 }
 
 #[actix::test]
-async fn a_seek_moves_every_lane_and_keys_are_replayed_in_order() {
+async fn a_seek_moves_every_lane_and_replays_keys_in_order() {
     let db = TestDatabase::new().await;
     let (pubsub, mut received) = receive(db.url()).await;
     publish(&db.client, 0..10).await;
@@ -73,7 +73,7 @@ async fn is_exact(client: &Client) -> bool {
 }
 
 #[actix::test]
-async fn a_restored_ordered_subscription_goes_on_where_each_lane_was() {
+async fn after_a_restore_every_lane_goes_on_where_it_was() {
     let (old, client) = server_with_high_xids().await;
     // What comes while a window is opened, and is claimed in it, would look unclaimed after the restore, and leave the rebase
     // to the operator. So until the last window of every lane is a clean one.

@@ -11,7 +11,7 @@ const RERUN_WITHIN: Duration = Duration::from_secs(10);
 /// A process that begins every delivery and finishes none.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
-async fn role_begins_and_never_ends() {
+async fn child_starts_deliveries_and_never_finishes() {
     let Some((url, report)) = in_child_process() else { return };
     let _pubsub = PubSub::builder(url)
         .subscribe_fn("shared", move |sms: Delivery<Sms>| {
@@ -30,7 +30,7 @@ async fn victim(db: &TestDatabase, count: usize) -> ChildProcess {
     let pubsub =
         db.pubsub().subscribe_fn("shared", |_: Delivery<Sms>| async { Ok(()) }).start().await.unwrap();
     assert!(pubsub.drain(Duration::from_secs(10)).await);
-    let child = ChildProcess::start("recovery::crash::role_begins_and_never_ends", db.url());
+    let child = ChildProcess::start("recovery::crash::child_starts_deliveries_and_never_finishes", db.url());
     db.until_count("select count(*) from pubsub.processes", 1).await;
     let events: Vec<Sms> = (0..count).map(|n| Sms::new(n.to_string())).collect();
     publish_all(&db.client, &events).await.unwrap();
@@ -42,7 +42,7 @@ async fn victim(db: &TestDatabase, count: usize) -> ChildProcess {
 }
 
 #[actix::test]
-async fn the_events_of_a_killed_process_run_again_elsewhere_within_ten_seconds() {
+async fn a_killed_process_has_its_events_rerun_within_ten_seconds() {
     let db = TestDatabase::new().await;
     let mut child = victim(&db, 10).await;
     let (_survivor, mut received) = db.receive_attempts("shared").await;
@@ -60,7 +60,7 @@ async fn the_events_of_a_killed_process_run_again_elsewhere_within_ten_seconds()
 }
 
 #[actix::test]
-async fn a_frozen_process_is_taken_over_from_and_its_late_answers_are_refused() {
+async fn late_answers_of_a_frozen_process_are_refused() {
     let db = TestDatabase::new().await;
     let child = victim(&db, 5).await;
     let (_survivor, mut received) = db.receive_attempts("shared").await;
@@ -74,7 +74,7 @@ async fn a_frozen_process_is_taken_over_from_and_its_late_answers_are_refused() 
 }
 
 #[actix::test]
-async fn a_process_that_beats_keeps_its_leases_however_long_its_handler_takes() {
+async fn a_process_with_a_slow_handler_keeps_its_leases() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let limit = Duration::from_millis(300);

@@ -41,7 +41,7 @@ async fn a_stale_settle_is_refused() {
 }
 
 #[actix::test]
-async fn what_a_dead_process_had_promised_not_to_have_begun_is_no_suspect_and_its_attempt_does_not_count() {
+async fn events_beyond_the_start_limit_are_not_suspects() {
     let db = TestDatabase::new().await;
     let client = &db.client;
     client.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
@@ -71,7 +71,7 @@ async fn what_a_dead_process_had_promised_not_to_have_begun_is_no_suspect_and_it
 }
 
 #[actix::test]
-async fn the_late_answer_of_a_process_that_was_declared_dead_does_not_count() {
+async fn a_late_answer_of_a_dead_process_does_not_count() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let finish = Arc::new(Semaphore::new(0));
@@ -116,7 +116,7 @@ async fn the_late_answer_of_a_process_that_was_declared_dead_does_not_count() {
 }
 
 #[actix::test]
-async fn a_process_that_was_declared_dead_can_claim_nothing() {
+async fn a_process_declared_dead_can_claim_nothing() {
     let db = TestDatabase::new().await;
     for sql in ["declare_channel('sms')", "subscribe('sms', 'one')", "publish('sms', '{}')"] {
         db.client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();

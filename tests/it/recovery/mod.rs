@@ -29,7 +29,7 @@ async fn processes(db: &TestDatabase) -> Vec<i64> {
 /// A process that begins every delivery and finishes none.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
-async fn role_begins_and_never_ends() {
+async fn child_starts_deliveries_and_never_finishes() {
     let Some((url, report)) = in_child_process() else { return };
     let _pubsub = PubSub::builder(url)
         .subscribe_fn("shared", move |sms: Delivery<Sms>| {
@@ -46,7 +46,7 @@ async fn role_begins_and_never_ends() {
 const SILENCE: Duration = Duration::from_secs(3_600);
 
 #[actix::test]
-async fn the_events_of_a_killed_process_run_again_without_waiting_for_its_silence() {
+async fn a_killed_process_is_noticed_before_its_silence_limit() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let _survivor = db
@@ -59,7 +59,7 @@ async fn the_events_of_a_killed_process_run_again_without_waiting_for_its_silenc
         .start()
         .await
         .unwrap();
-    let mut child = ChildProcess::start("recovery::role_begins_and_never_ends", db.url());
+    let mut child = ChildProcess::start("recovery::child_starts_deliveries_and_never_finishes", db.url());
     db.until_count("select count(*) from pubsub.processes", 2).await;
 
     // Either may claim them: until the role has its share.
@@ -97,7 +97,7 @@ async fn gated(url: &str, sender: Sender<(String, u32)>, gate: Arc<Semaphore>) -
 }
 
 #[actix::test]
-async fn a_process_whose_session_is_cut_again_and_again_keeps_its_leases() {
+async fn a_process_with_a_flaky_session_keeps_its_leases() {
     let db = TestDatabase::new().await;
     let ((sender, mut received), gate) = (probe(), Arc::new(Semaphore::new(0)));
     let first = gated(db.url(), sender.clone(), gate.clone()).await;
@@ -168,14 +168,14 @@ async fn restarted_under(mode: Mode) -> Vec<(String, u32)> {
 }
 
 #[actix::test]
-async fn a_restart_of_the_server_does_not_make_living_processes_look_dead() {
+async fn a_server_restart_declares_no_live_process_dead() {
     let ran = restarted_under(Mode::Fast).await;
     assert!(ran.iter().all(|(_, attempt)| *attempt == 1), "{ran:?}");
     assert_eq!(ran.len(), 25, "each ran once: {ran:?}");
 }
 
 #[actix::test]
-async fn a_crash_of_the_server_does_not_make_living_processes_look_dead() {
+async fn a_server_crash_declares_no_live_process_dead() {
     let ran = restarted_under(Mode::Immediate).await;
     // A claim that had not reached the disk is repeated, as the first attempt again.
     assert!(ran.iter().all(|(_, attempt)| *attempt == 1), "{ran:?}");
@@ -185,7 +185,7 @@ async fn a_crash_of_the_server_does_not_make_living_processes_look_dead() {
 /// A process that answers one delivery when its work is done, and another when it learns that it is too late.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
-async fn role_answers_late() {
+async fn child_answers_late() {
     let Some((url, report)) = in_child_process() else { return };
     let handle = move |sms: Delivery<Sms>| {
         let report = report.clone();
@@ -210,13 +210,13 @@ async fn role_answers_late() {
 }
 
 #[actix::test]
-async fn a_frozen_process_is_taken_over_from_its_late_answers_are_refused_and_it_is_told() {
+async fn a_frozen_process_is_replaced_and_learns_of_it() {
     let db = TestDatabase::new().await;
     // Subscribed before anybody publishes; the survivor comes when the role has both.
     let pubsub =
         db.pubsub().subscribe_fn("shared", |_: Delivery<Sms>| async { Ok(()) }).start().await.unwrap();
     assert!(pubsub.drain(DEADLINE).await);
-    let child = ChildProcess::start("recovery::role_answers_late", db.url());
+    let child = ChildProcess::start("recovery::child_answers_late", db.url());
     db.until_count("select count(*) from pubsub.processes", 1).await;
     publish_all(&db.client, &[Sms::new("works"), Sms::new("watches")]).await.unwrap();
     let begun = BTreeSet::from([child.next().await, child.next().await]);

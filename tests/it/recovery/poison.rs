@@ -19,7 +19,7 @@ const PROCESSES: usize = 3;
 /// A process that a poison kills, and that keeps a book of everything else.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
-async fn role_dies_of_poison() {
+async fn child_dies_of_poison() {
     let Some((url, _)) = in_child_process() else { return };
     let client = std::sync::Arc::new(connect(&url).await);
     let handle = move |sms: Delivery<Sms>| {
@@ -37,7 +37,7 @@ async fn role_dies_of_poison() {
 }
 
 #[actix::test]
-async fn a_poison_kills_three_processes_and_nothing_else_is_given_up() {
+async fn a_poison_event_kills_three_processes_and_costs_no_other() {
     let (count, one_in) = dose();
     let db = TestDatabase::new().await;
     db.client.batch_execute("create table book (msg text not null)").await.unwrap();
@@ -51,7 +51,7 @@ async fn a_poison_kills_three_processes_and_nothing_else_is_given_up() {
         .collect();
     publish_all(&db.client, &events).await.unwrap();
 
-    let start = || ChildProcess::start("recovery::poison::role_dies_of_poison", db.url());
+    let start = || ChildProcess::start("recovery::poison::child_dies_of_poison", db.url());
     let mut children: Vec<ChildProcess> = (0..PROCESSES).map(|_| start()).collect();
     let mut deaths = 0;
     let mut until = Instant::now() + DEADLINE;
@@ -83,7 +83,7 @@ async fn a_poison_kills_three_processes_and_nothing_else_is_given_up() {
 }
 
 #[actix::test]
-async fn an_event_that_panics_its_handler_three_times_is_a_dead_letter_and_its_neighbours_are_handled() {
+async fn an_event_that_panics_three_times_is_a_dead_letter() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let pubsub = db

@@ -88,7 +88,7 @@ impl World {
 }
 
 #[actix::test]
-async fn restored_again_and_again_every_subscription_goes_on_exactly_where_it_was() {
+async fn repeated_restores_keep_every_subscriptions_position() {
     let seed =
         std::env::var("PUBSUB_STRESS_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     println!("PUBSUB_STRESS_SEED={seed}");
@@ -166,7 +166,7 @@ fn load(url: String, subscription: Option<&'static str>, stop: Arc<AtomicBool>) 
 }
 
 #[actix::test]
-async fn a_log_that_was_dumped_under_load_is_restored_without_a_gap() {
+async fn a_log_dumped_under_load_is_restored_without_a_gap() {
     let (old, client) = server_with_high_xids().await;
     client.batch_execute("create table public.given (subscription integer, id bigint)").await.unwrap();
     for name in ["one", "two"] {

@@ -81,7 +81,7 @@ const SETTLED: &str =
     "select not exists (select from pubsub.leases) and not exists (select from pubsub.mailbox)";
 
 #[actix::test]
-async fn after_a_lagging_standby_was_promoted_no_event_is_skipped_although_its_ids_were_used_before() {
+async fn no_event_is_skipped_when_a_promoted_standby_reuses_ids() {
     let mut pair = Pair::start().await;
     let (_pubsub, mut received) = receive(&pair.url(), "one", open()).await;
     let before = publish_each(&pair.client, 5).await;
@@ -105,7 +105,7 @@ async fn after_a_lagging_standby_was_promoted_no_event_is_skipped_although_its_i
 }
 
 #[actix::test]
-async fn what_a_process_had_settled_only_before_a_failover_runs_again() {
+async fn a_settlement_lost_in_a_failover_runs_again() {
     let mut pair = Pair::start().await;
     let gate = Arc::new(Semaphore::new(0));
     let (_pubsub, mut received) = receive(&pair.url(), "one", Arc::clone(&gate)).await;
@@ -124,7 +124,7 @@ async fn what_a_process_had_settled_only_before_a_failover_runs_again() {
 }
 
 #[actix::test]
-async fn a_lease_that_the_server_has_not_forgotten_and_its_process_has_is_given_back() {
+async fn a_lease_known_only_to_the_server_is_returned() {
     let server = Server::start().unwrap();
     let client = migrated(&server).await;
     let (_pubsub, mut received) = receive(&server.url("postgres"), "one", open()).await;
@@ -143,7 +143,7 @@ async fn a_lease_that_the_server_has_not_forgotten_and_its_process_has_is_given_
 }
 
 #[actix::test]
-async fn a_process_that_only_the_dead_primary_knew_registers_again() {
+async fn a_process_known_only_to_the_dead_primary_registers_again() {
     let mut pair = Pair::start().await;
     SqlSubscriber::register(&pair.client, "one").await.unwrap();
     pair.part().await;
@@ -161,7 +161,7 @@ async fn a_process_that_only_the_dead_primary_knew_registers_again() {
 }
 
 #[actix::test]
-async fn no_number_that_stands_for_somebody_is_given_again_after_a_failover() {
+async fn no_process_or_subscription_id_is_reused_after_a_failover() {
     let mut pair = Pair::start().await;
     let one = SqlSubscriber::register(&pair.client, "one").await.unwrap();
     pair.part().await;
@@ -202,7 +202,7 @@ async fn no_number_that_stands_for_somebody_is_given_again_after_a_failover() {
 }
 
 #[actix::test]
-async fn no_token_is_given_again_after_a_crash_that_forgot_its_claim() {
+async fn no_token_is_reused_after_a_crash_that_lost_its_claim() {
     // So that what is committed asynchronously is lost for certain.
     let settings = vec![("wal_writer_delay".into(), "10s".into())];
     let mut server = Server::start_with(Options { settings, ..Options::default() }).unwrap();
@@ -232,7 +232,7 @@ async fn no_token_is_given_again_after_a_crash_that_forgot_its_claim() {
 }
 
 #[actix::test]
-async fn a_clean_restart_ends_no_life() {
+async fn a_clean_restart_ends_no_incarnation() {
     let mut server = Server::start().unwrap();
     let url = server.url("postgres");
     migrated(&server).await;

@@ -34,7 +34,7 @@ async fn a_restored_database_is_rebased_when_the_runtime_starts() {
 }
 
 #[actix::test]
-async fn what_was_published_before_a_restored_database_was_rebased_is_delivered_too() {
+async fn events_published_before_a_rebase_are_delivered() {
     let (old, client) = server_with_high_xids().await;
     let one = SqlSubscriber::register(&client, "one").await.unwrap();
     publish_each(&client, 5).await;
@@ -66,7 +66,7 @@ async fn what_was_published_before_a_restored_database_was_rebased_is_delivered_
 }
 
 #[actix::test]
-async fn a_process_that_meets_a_restored_database_when_it_reconnects_notices_and_goes_on() {
+async fn a_process_that_reconnects_to_a_restored_database_goes_on() {
     let (mut old, client) = server_with_high_xids().await;
     let mut fresh = Server::start().unwrap();
     let database = fresh.url("postgres");
@@ -100,7 +100,7 @@ async fn a_process_that_meets_a_restored_database_when_it_reconnects_notices_and
 }
 
 #[actix::test]
-async fn an_old_event_is_no_straggler_of_the_new_cluster() {
+async fn an_event_of_the_old_cluster_is_no_straggler_of_the_new() {
     // Both clusters are fresh: most transaction ids of the one have been those of an event of the other.
     let old = Server::start().unwrap();
     let client = migrated(&old).await;
@@ -127,7 +127,7 @@ async fn an_old_event_is_no_straggler_of_the_new_cluster() {
 }
 
 #[actix::test]
-async fn a_rebase_waits_for_those_who_publish() {
+async fn a_rebase_waits_for_open_publishers() {
     let (old, client) = server_with_high_xids().await;
     let one = SqlSubscriber::register(&client, "one").await.unwrap();
     let mut other = connect(&old.url("postgres")).await;
@@ -144,7 +144,7 @@ async fn a_rebase_waits_for_those_who_publish() {
 }
 
 #[actix::test]
-async fn a_subscription_that_was_moved_beyond_the_end_of_the_log_is_given_what_came_since() {
+async fn a_subscription_past_the_end_of_the_log_gets_new_events() {
     let (old, client) = server_with_high_xids().await;
     let one = SqlSubscriber::register(&client, "one").await.unwrap();
     publish_each(&client, 5).await;
@@ -159,7 +159,7 @@ async fn a_subscription_that_was_moved_beyond_the_end_of_the_log_is_given_what_c
 }
 
 #[actix::test]
-async fn a_restore_that_has_not_ended_is_not_taken_for_the_whole() {
+async fn a_partial_restore_is_not_taken_for_a_complete_one() {
     let (old, client) = server_with_high_xids().await;
     let one = SqlSubscriber::register(&client, "one").await.unwrap();
     publish_each(&client, 3).await;

@@ -26,7 +26,7 @@ async fn a_dump_restored_into_a_newer_version_goes_on_where_it_was() {
 
 #[actix::test]
 #[ignore = "needs PUBSUB_POSTGRES_NEWER_BIN: a PostgreSQL newer than the default"]
-async fn an_upgrade_with_pg_upgrade_loses_nothing_and_repeats_nothing() {
+async fn pg_upgrade_loses_and_repeats_nothing() {
     let newer = newer_binaries();
     let (mut server, client) = server_with_high_xids().await;
     let by_hand = SqlSubscriber::register(&client, "by-hand").await.unwrap();

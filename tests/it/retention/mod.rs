@@ -124,7 +124,7 @@ pub(crate) async fn next_removal(remover: &Client) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_partition_leaves_once_it_is_claimed_and_settled_and_its_retention_is_over() {
+async fn a_settled_partition_is_removed_after_its_retention() {
     let log = Trimmed::new().await;
     log.publish_across(END, 3, 2).await;
     assert_eq!(log.trim().await, [0, END], "not claimed");
@@ -148,7 +148,7 @@ async fn a_partition_leaves_once_it_is_claimed_and_settled_and_its_retention_is_
 }
 
 #[tokio::test]
-async fn events_stay_with_those_of_a_channel_that_keeps_them_for_longer() {
+async fn the_longest_retention_in_a_partition_counts() {
     let log = Trimmed::new().await;
     log.count("select count(pubsub.set_retention('email', '7 days'))").await;
     log.publish_across(END, 1, 1).await;
@@ -164,7 +164,7 @@ async fn events_stay_with_those_of_a_channel_that_keeps_them_for_longer() {
 }
 
 #[tokio::test]
-async fn a_transaction_that_has_drawn_an_id_and_not_committed_holds_its_partition() {
+async fn an_open_transaction_with_an_event_holds_its_partition() {
     let log = Trimmed::new().await;
     let late = log.connect().await;
     log.db.client.batch_execute("select setval('pubsub.db_events_id_seq', 9999997)").await.unwrap();
@@ -185,7 +185,7 @@ async fn a_transaction_that_has_drawn_an_id_and_not_committed_holds_its_partitio
 }
 
 #[tokio::test]
-async fn a_subscription_that_has_nothing_to_read_holds_no_partition_and_misses_no_event() {
+async fn an_idle_subscription_holds_no_partition_and_misses_nothing() {
     let log = Trimmed::new().await;
     log.count("select pubsub.subscribe('email', 'idle')::bigint").await;
     let late = log.connect().await;
@@ -220,7 +220,7 @@ async fn a_subscription_that_has_nothing_to_read_holds_no_partition_and_misses_n
 }
 
 #[tokio::test]
-async fn a_backlog_lets_go_of_what_it_has_passed() {
+async fn a_backlog_does_not_hold_partitions_already_read() {
     let log = Trimmed::new().await;
     log.publish_across(END, 600, 600).await;
     // One window over both partitions, read up to the middle of the second one.
@@ -249,7 +249,7 @@ async fn a_delivery_in_the_mailbox_outlives_its_partition() {
 }
 
 #[actix::test]
-async fn a_running_process_trims_its_log_by_itself() {
+async fn a_running_process_trims_the_log() {
     let db = db().await;
     let (sender, mut received) = probe();
     let start = async || {
@@ -278,7 +278,7 @@ async fn a_running_process_trims_its_log_by_itself() {
 }
 
 #[tokio::test]
-async fn each_lane_of_an_ordered_subscription_must_be_past_a_partition() {
+async fn every_lane_must_have_read_a_partition_before_its_removal() {
     let log = Trimmed::new().await;
     log.count("select pubsub.subscribe('email', 'ordered', lanes => 4)::bigint").await;
     // One key, so one lane has events, and three have none.
@@ -297,7 +297,7 @@ async fn each_lane_of_an_ordered_subscription_must_be_past_a_partition() {
 }
 
 #[actix::test]
-async fn what_was_closed_before_the_log_was_moved_is_read_and_leaves() {
+async fn a_partition_closed_before_a_restore_is_read_and_removed() {
     let (old, client) = server_with_high_xids().await;
     client.batch_execute("select pubsub.set_retention('sms', '0')").await.unwrap();
     let one = SqlSubscriber::register(&client, "one").await.unwrap();

@@ -21,7 +21,7 @@ async fn note_opened(log: &Trimmed) {
 }
 
 #[tokio::test]
-async fn a_quiet_log_loses_its_old_events_too() {
+async fn old_events_of_a_quiet_log_are_removed() {
     let log = Trimmed::new().await;
     set_sequence(&log, END - 1 - 300_000).await;
     log.count("select pubsub.publish('sms', '{}')").await;
@@ -50,7 +50,7 @@ async fn a_quiet_log_loses_its_old_events_too() {
 }
 
 #[tokio::test]
-async fn a_partition_from_which_no_event_ever_leaves_is_not_closed_early() {
+async fn a_partition_kept_forever_is_not_closed_early() {
     let log = Trimmed::new().await;
     log.count("select nextval('pubsub.db_events_id_seq')").await;
     note_opened(&log).await;
@@ -66,7 +66,7 @@ async fn a_partition_from_which_no_event_ever_leaves_is_not_closed_early() {
 }
 
 #[tokio::test]
-async fn partitions_are_made_ahead_as_large_as_the_rate_asks_for() {
+async fn partitions_are_created_ahead_and_sized_by_the_rate() {
     let log = Trimmed::new().await;
     let last = "select end_id - first_id from pubsub.partitions order by first_id desc limit 1";
     let ahead = "select max(end_id) - pubsub.log_sequence() from pubsub.partitions";
@@ -110,7 +110,7 @@ async fn partitions_are_made_ahead_as_large_as_the_rate_asks_for() {
 }
 
 #[tokio::test]
-async fn a_burst_that_outruns_the_janitor_finds_thirty_million_ids() {
+async fn a_burst_that_outruns_the_janitor_has_thirty_million_ids() {
     let log = Trimmed::new().await;
     for end in [END, 2 * END] {
         log.publish_across(end, 5, 5).await;
@@ -123,7 +123,7 @@ async fn a_burst_that_outruns_the_janitor_finds_thirty_million_ids() {
 }
 
 #[tokio::test]
-async fn making_partitions_gives_up_when_it_would_have_to_wait_but_not_in_need() {
+async fn creating_partitions_waits_for_locks_only_in_need() {
     let log = Trimmed::new().await;
     let vacuum = log.connect().await;
     vacuum.batch_execute("begin; lock table pubsub.db_events in share update exclusive mode").await.unwrap();

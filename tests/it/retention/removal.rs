@@ -9,7 +9,7 @@ use tokio_postgres::error::SqlState;
 const END: i64 = 10_000_000;
 
 #[tokio::test]
-async fn while_a_reader_holds_a_partition_nobody_waits_for_its_removal() {
+async fn nobody_waits_while_a_reader_holds_a_partition() {
     let log = Trimmed::new().await;
     log.publish_across(END, 1, 1).await;
     log.claim(1).await;
@@ -39,7 +39,7 @@ async fn while_a_reader_holds_a_partition_nobody_waits_for_its_removal() {
 }
 
 #[tokio::test]
-async fn a_removal_that_was_interrupted_is_finished_by_whoever_looks_next() {
+async fn an_interrupted_removal_is_finished_by_the_next_process() {
     let log = Trimmed::new().await;
     log.publish_across(END, 1, 1).await;
     log.claim(1).await;
@@ -63,7 +63,7 @@ async fn a_removal_that_was_interrupted_is_finished_by_whoever_looks_next() {
 }
 
 #[tokio::test]
-async fn a_partition_that_is_read_by_name_is_dropped_when_its_reader_is_done() {
+async fn a_partition_read_by_name_is_dropped_after_its_reader() {
     let log = Trimmed::new().await;
     log.publish_across(END, 1, 1).await;
     log.claim(1).await;
@@ -79,7 +79,7 @@ async fn a_partition_that_is_read_by_name_is_dropped_when_its_reader_is_done() {
 }
 
 #[actix::test]
-async fn a_subscriber_that_does_not_own_the_log_trims_it_too() {
+async fn a_subscriber_that_does_not_own_the_log_trims_it() {
     let owned = OwnedDatabase::new().await;
     let role = owned.role_for("worker", &["publisher", "subscriber"]).await;
     let (client, remover, reader) = (owned.connect(&role).await, owned.connect(&role).await, &owned.owner);
@@ -112,7 +112,7 @@ async fn a_subscriber_that_does_not_own_the_log_trims_it_too() {
 }
 
 #[tokio::test]
-async fn who_is_moved_back_waits_for_what_is_leaving_and_holds_what_is_left() {
+async fn a_seek_back_waits_for_removals_and_holds_the_rest() {
     let log = Trimmed::new().await;
     for end in [END, 2 * END] {
         log.publish_across(end, 1, 0).await;

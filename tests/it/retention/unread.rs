@@ -33,7 +33,7 @@ impl Trimmed {
 }
 
 #[tokio::test]
-async fn a_subscription_is_judged_by_its_progress() {
+async fn progress_decides_whether_a_subscription_is_unread() {
     let log = Trimmed::new().await;
     for name in ["slow", "never_read", "has_read_all"] {
         log.count(&format!("select pubsub.subscribe('sms', '{name}')::bigint")).await;
@@ -60,7 +60,7 @@ async fn a_subscription_is_judged_by_its_progress() {
 }
 
 #[tokio::test]
-async fn events_below_the_position_are_unread_too() {
+async fn late_events_below_the_position_are_unread() {
     let log = Trimmed::new().await;
     let late = log.connect().await;
     late.batch_execute("begin; select pubsub.publish('sms', '{}')").await.unwrap();
@@ -90,7 +90,7 @@ async fn events_below_the_position_are_unread_too() {
 }
 
 #[tokio::test]
-async fn a_suspended_subscription_holds_nothing_claims_nothing_and_says_what_it_missed() {
+async fn a_suspended_subscription_holds_and_claims_nothing() {
     let log = Trimmed::new().await;
     log.count("select pubsub.subscribe('sms', 'other')::bigint").await;
     log.publish_across(END, 3, 2).await;
@@ -121,7 +121,7 @@ async fn a_suspended_subscription_holds_nothing_claims_nothing_and_says_what_it_
 }
 
 #[tokio::test]
-async fn a_subscription_that_is_resumed_in_time_has_missed_nothing() {
+async fn a_subscription_resumed_in_time_has_missed_nothing() {
     let log = Trimmed::new().await;
     log.publish_across(END, 3, 2).await;
     log.pass(15).await;
@@ -131,7 +131,7 @@ async fn a_subscription_that_is_resumed_in_time_has_missed_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_on_its_way_out_counts_as_missed() {
+async fn events_of_a_partition_being_removed_count_as_missed() {
     let log = Trimmed::new().await;
     log.publish_across(END, 3, 2).await;
     log.pass(15).await;
@@ -151,7 +151,7 @@ async fn what_is_on_its_way_out_counts_as_missed() {
 }
 
 #[tokio::test]
-async fn limits_and_retentions_are_checked() {
+async fn invalid_limits_and_retentions_are_refused() {
     let log = Trimmed::new().await;
     for (call, code) in [
         ("set_retention('sms', '-1 day')", "22023"),
@@ -166,7 +166,7 @@ async fn limits_and_retentions_are_checked() {
 }
 
 #[tokio::test]
-async fn a_suspended_subscription_misses_the_events_of_all_its_lanes() {
+async fn missed_events_are_counted_over_all_lanes() {
     let log = Trimmed::new().await;
     log.count("select pubsub.subscribe('sms', 'ordered', lanes => 4)::bigint").await;
     let publish = "select count(pubsub.publish('sms', '{}', key => k::text)) from generate_series(1, 20) k";
@@ -189,7 +189,7 @@ async fn a_suspended_subscription_misses_the_events_of_all_its_lanes() {
 /// A process that only looks after the database, and tells its log.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
-async fn role_looks_after_the_log() {
+async fn child_maintains_the_log() {
     let Some((url, report)) = in_child_process() else { return };
     crate::tracing_fields::log_to(report);
     let _pubsub = PubSub::builder(url)
@@ -211,7 +211,7 @@ pub(crate) async fn until_logged(child: &ChildProcess, parts: &[&str]) -> String
 }
 
 #[actix::test]
-async fn a_subscription_that_nobody_reads_is_reported_by_name_and_age_and_then_suspended() {
+async fn an_unread_subscription_is_reported_and_then_suspended() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let limited = |days: u64| SubscribeOptions::new().unread_limit(Some(Duration::from_secs(days * 86_400)));
@@ -228,7 +228,7 @@ async fn a_subscription_that_nobody_reads_is_reported_by_name_and_age_and_then_s
     let pass = "update pubsub.cursors set moved_at = moved_at - interval '2 days'; \
                 update pubsub.db_events set published_at = published_at - interval '2 days'";
     db.client.batch_execute(pass).await.unwrap();
-    let child = ChildProcess::start("retention::unread::role_looks_after_the_log", db.url());
+    let child = ChildProcess::start("retention::unread::child_maintains_the_log", db.url());
     let line = until_logged(&child, &["nobody reads this subscription's events"]).await;
     for part in [
         "WARN",
@@ -242,7 +242,7 @@ async fn a_subscription_that_nobody_reads_is_reported_by_name_and_age_and_then_s
     }
     drop(child);
     db.client.batch_execute(pass).await.unwrap();
-    let child = ChildProcess::start("retention::unread::role_looks_after_the_log", db.url());
+    let child = ChildProcess::start("retention::unread::child_maintains_the_log", db.url());
     let line = until_logged(&child, &["suspended: nobody has read"]).await;
     for part in ["ERROR", "channel=\"sms\"", "subscription=\"read\"", "event=1", "unread_for=3456"] {
         assert!(line.contains(part), "{part}: {line}");

@@ -17,7 +17,7 @@ async fn found(
 }
 
 #[tokio::test]
-async fn snapshots_writers_and_prepared_transactions_pin_the_horizon_and_others_do_not() {
+async fn snapshots_writers_and_prepared_transactions_hold_xmin() {
     let db = TestDatabase::new().await;
     let url = db.url();
     let (reader, writer, idle, preparer) =
@@ -54,7 +54,7 @@ async fn snapshots_writers_and_prepared_transactions_pin_the_horizon_and_others_
 }
 
 #[tokio::test]
-async fn under_an_old_snapshot_publishers_do_not_walk_over_the_sleeps_of_hours() {
+async fn publishers_stay_fast_under_an_old_snapshot() {
     let db = TestDatabase::new().await;
     let (pin, publisher) = (connect(db.url()).await, connect(db.url()).await);
     for begin in
@@ -77,7 +77,7 @@ async fn under_an_old_snapshot_publishers_do_not_walk_over_the_sleeps_of_hours()
 }
 
 #[actix::test]
-async fn the_owner_of_an_old_transaction_is_named_in_a_warning() {
+async fn a_warning_names_the_owner_of_an_old_transaction() {
     let db = TestDatabase::new().await;
     let owner = connect(db.url()).await;
     let name = format!("report {}", fastrand::u64(..));
@@ -89,7 +89,7 @@ async fn the_owner_of_an_old_transaction_is_named_in_a_warning() {
         .unwrap();
     let pid: i32 = owner.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
     let user: String = owner.query_one("select current_user::text", &[]).await.unwrap().get(0);
-    let child = ChildProcess::start("retention::unread::role_looks_after_the_log", db.url());
+    let child = ChildProcess::start("retention::unread::child_maintains_the_log", db.url());
     let line = until_logged(&child, &["an old transaction keeps the database from cleaning up", &name]).await;
     for part in [
         "WARN",

@@ -24,7 +24,7 @@ async fn count(client: &Client, sql: &str) -> i64 {
 }
 
 #[actix::test]
-async fn a_subscriber_and_a_publisher_work_with_no_right_on_a_table() {
+async fn subscribers_and_publishers_need_no_right_on_a_table() {
     let owned = OwnedDatabase::new().await;
     let subscriber = owned.role_for("subscriber", &["subscriber"]).await;
     let publisher = owned.connect(&owned.role_for("publisher", &["publisher"]).await).await;
@@ -74,7 +74,7 @@ async fn a_subscriber_and_a_publisher_work_with_no_right_on_a_table() {
 }
 
 #[actix::test]
-async fn a_subscriber_takes_over_and_keeps_the_tables_in_order() {
+async fn a_subscriber_may_take_over_and_maintain_the_log() {
     let owned = OwnedDatabase::new().await;
     let both = owned.role_for("both", &["subscriber", "publisher"]).await;
     let client = owned.connect(&both).await;
@@ -136,7 +136,7 @@ async fn a_publisher_can_neither_read_nor_forge() {
 }
 
 #[actix::test]
-async fn an_observer_sees_how_things_stand_and_no_payload() {
+async fn an_observer_sees_the_state_and_no_payload() {
     let owned = OwnedDatabase::new().await;
     let client = &owned.owner;
     for sql in ["declare_channel('sms')", "subscribe('sms', 'one', 2)", "register_process('host', 7, 'test')"]
@@ -213,7 +213,7 @@ async fn an_observer_sees_how_things_stand_and_no_payload() {
 }
 
 #[actix::test]
-async fn rights_are_taken_back() {
+async fn revoked_rights_are_gone() {
     let owned = OwnedDatabase::new().await;
     owned.owner.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
     let role = owned.role_for("all", &["publisher", "subscriber", "observer"]).await;
@@ -237,7 +237,7 @@ async fn rights_are_taken_back() {
 }
 
 #[actix::test]
-async fn only_roles_that_exist_are_granted_anything_and_never_everybody() {
+async fn rights_are_granted_to_existing_roles_and_never_to_public() {
     let owned = OwnedDatabase::new().await;
     for role in ["public", "nobody", "PUBLIC"] {
         let sql = format!("select pubsub.grant_publisher('{role}')");
@@ -246,7 +246,7 @@ async fn only_roles_that_exist_are_granted_anything_and_never_everybody() {
 }
 
 #[actix::test]
-async fn a_later_migration_gives_what_it_adds_to_the_roles_granted_before() {
+async fn roles_granted_before_get_rights_on_later_additions() {
     let owned = OwnedDatabase::new().await;
     let subscriber = owned.connect(&owned.role_for("subscriber", &["subscriber"]).await).await;
     let observer = owned.connect(&owned.role_for("observer", &["observer"]).await).await;
@@ -271,7 +271,7 @@ async fn a_later_migration_gives_what_it_adds_to_the_roles_granted_before() {
 }
 
 #[actix::test]
-async fn a_function_for_others_that_does_not_set_its_search_path_is_refused() {
+async fn a_granted_function_without_search_path_is_refused() {
     let owned = OwnedDatabase::new().await;
     let later = "create function pubsub.later() returns integer language sql return 1;
                  insert into pubsub.audiences (object, audience) values ('later', 'subscriber');
@@ -280,7 +280,7 @@ async fn a_function_for_others_that_does_not_set_its_search_path_is_refused() {
 }
 
 #[actix::test]
-async fn a_migration_by_another_than_the_owner_is_refused() {
+async fn only_the_owner_may_migrate() {
     let owned = OwnedDatabase::new().await;
     let later = "create function pubsub.later() returns integer language sql return 1;
                  select pubsub.apply_audiences()";

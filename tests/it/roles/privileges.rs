@@ -296,7 +296,7 @@ async fn every_function_and_relation_is_in_the_privilege_matrix() {
 }
 
 #[actix::test]
-async fn whatever_acts_with_its_owners_rights_pins_its_search_path() {
+async fn functions_with_owner_rights_pin_their_search_path() {
     let owned = OwnedDatabase::new().await;
     let open = "select p.oid::regprocedure::text
                   from pg_proc p

@@ -224,7 +224,7 @@ async fn owners_functions(owned: &OwnedDatabase, and: &str) -> BTreeSet<String> 
 }
 
 #[actix::test]
-async fn an_attacker_s_functions_operators_types_and_tables_are_never_run() {
+async fn an_attackers_functions_and_operators_are_never_run() {
     let owned = OwnedDatabase::new().await;
     let attacker = owned.role_for("attacker", &["publisher", "subscriber", "observer"]).await;
     let database = "select current_database()::text";

@@ -57,7 +57,7 @@ async fn types_and_constants_are_checked() {
 }
 
 #[actix::test]
-async fn objects_and_arrays_are_checked_and_the_path_leads_to_the_field() {
+async fn an_error_in_an_object_or_array_has_the_path_to_the_field() {
     let db = TestDatabase::new().await;
     let order = json!({
         "type": "object",
@@ -110,7 +110,7 @@ async fn objects_and_arrays_are_checked_and_the_path_leads_to_the_field() {
 }
 
 #[actix::test]
-async fn of_several_shapes_the_nearest_is_what_the_error_is_about() {
+async fn the_error_is_about_the_nearest_of_several_shapes() {
     let db = TestDatabase::new().await;
     let payment = json!({"oneOf": [
         {"type": "object", "properties": {"kind": {"type": "string", "const": "card"}, "number": {"type": "string"}},
@@ -150,7 +150,7 @@ async fn of_several_shapes_the_nearest_is_what_the_error_is_about() {
 }
 
 #[actix::test]
-async fn a_shape_without_an_end_and_a_payload_without_a_bottom_are_an_answer_and_no_crash() {
+async fn recursive_schemas_and_deep_payloads_do_not_crash_the_check() {
     let db = TestDatabase::new().await;
     let endless = json!({"$ref": "#"});
     assert_refuses(&db, &endless, &[(json!(1), ["", "at most 64 levels", "more"])]).await;

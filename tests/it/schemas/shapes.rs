@@ -30,7 +30,7 @@ fn assert_all_differ(fingerprints: &[u64]) {
 }
 
 #[test]
-fn what_changes_the_json_changes_the_fingerprint() {
+fn a_change_of_the_json_changes_the_fingerprint() {
     assert_all_differ(&shapes! {
         { a: i64, b: String }
         { a: i64 }
@@ -68,7 +68,7 @@ mod text {
 }
 
 #[test]
-fn what_does_not_change_the_json_does_not_change_the_fingerprint() {
+fn other_changes_do_not_change_the_fingerprint() {
     let same = shapes! {
         { one_two: i64, b: String }
         { b: String, one_two: i64 }
@@ -113,7 +113,7 @@ macro_rules! enums {
 }
 
 #[test]
-fn the_fingerprint_of_an_enum_is_that_of_its_variants_and_of_how_they_are_told_apart() {
+fn an_enums_fingerprint_covers_its_variants_and_their_tagging() {
     assert_all_differ(&enums! {
         { OneTwo { a: i64 }, B }
         { OneTwo { a: i64 } }
@@ -149,7 +149,7 @@ macro_rules! around {
 }
 
 #[test]
-fn a_nested_type_counts_by_its_shape_or_else_by_its_name() {
+fn a_nested_type_counts_by_its_shape_or_by_its_name() {
     let shaped = around! {
         #[derive(Serialize, Deserialize, Shape)] struct Nested { a: i64 }
         #[derive(Serialize, Deserialize, Shape)] struct Nested { a: i32 }
@@ -202,7 +202,7 @@ struct Page<T> {
 }
 
 #[test]
-fn types_that_come_back_to_themselves_have_a_fingerprint() {
+fn recursive_types_have_a_fingerprint() {
     const OF_TREE: u64 = fingerprint(<Tree as Shape>::NODE);
     assert_ne!(OF_TREE, of::<other::Tree>());
     assert_ne!(of::<Leaf>(), of::<other::Leaf>());

@@ -143,7 +143,7 @@ async fn refusal(db: &TestDatabase, sql: &str) -> (String, String) {
 }
 
 #[actix::test]
-async fn what_is_published_by_sql_has_the_declared_shape_or_a_clear_error() {
+async fn publishing_a_wrong_shape_by_sql_is_a_clear_error() {
     let db = TestDatabase::new().await;
     let _pubsub = db.pubsub().declare::<OrderPaid>().declare::<Sms>().start().await.unwrap();
     let good = r#"{"id": 1, "lines": [], "payment": {"kind": "cash"}}"#;
@@ -202,7 +202,7 @@ async fn what_is_published_by_sql_has_the_declared_shape_or_a_clear_error() {
 }
 
 #[actix::test]
-async fn a_strict_channel_takes_what_rust_publishes_and_tells_rust_what_it_does_not_take() {
+async fn a_strict_channel_accepts_rust_and_explains_its_refusals() {
     /// What a binary publishes whose type has been changed without a new version.
     #[derive(Serialize, Deserialize)]
     struct Changed {
@@ -223,7 +223,7 @@ async fn a_strict_channel_takes_what_rust_publishes_and_tells_rust_what_it_does_
 }
 
 #[actix::test]
-async fn a_version_that_nobody_has_declared_a_shape_of_is_not_checked() {
+async fn a_version_without_a_declared_schema_is_not_checked() {
     let db = TestDatabase::new().await;
     let _pubsub = db.pubsub().declare::<OrderPaid>().start().await.unwrap();
     for version in [1, 3] {
@@ -233,7 +233,7 @@ async fn a_version_that_nobody_has_declared_a_shape_of_is_not_checked() {
 }
 
 #[actix::test]
-async fn the_newest_version_says_whether_a_channel_is_strict() {
+async fn the_newest_version_decides_whether_a_channel_is_strict() {
     let db = TestDatabase::new().await;
     let strict = || db.count("select count(*) from pubsub.channels where strict and plain_bytes = -1");
     db.client
@@ -352,7 +352,7 @@ fn everything() -> impl Strategy<Value = Everything> {
 }
 
 #[actix::test]
-async fn whatever_rust_writes_has_the_shape_that_it_declared() {
+async fn payloads_written_by_rust_match_the_declared_schema() {
     let db = TestDatabase::new().await;
     let pubsub = db.pubsub().declare::<Everything>().start().await.unwrap();
     let mut runner = TestRunner::default();
@@ -371,7 +371,7 @@ async fn whatever_rust_writes_has_the_shape_that_it_declared() {
 }
 
 #[actix::test]
-async fn what_is_exported_from_a_database_is_what_the_binary_itself_writes() {
+async fn exports_from_the_database_and_the_binary_are_equal() {
     let db = TestDatabase::new().await;
     let declared =
         |builder: pubsub::Builder| builder.declare::<Everything>().declare::<OrderPaid>().declare::<Sms>();
@@ -383,7 +383,7 @@ async fn what_is_exported_from_a_database_is_what_the_binary_itself_writes() {
 }
 
 #[test]
-fn typescript_types_are_as_in_the_golden_file() {
+fn typescript_types_equal_the_golden_file() {
     let written =
         PubSub::builder("").declare::<Everything>().declare::<OrderPaid>().export(SchemaFormat::TypeScript);
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/it/golden/events.ts");

@@ -22,7 +22,7 @@ async fn seek(client: &Client, call: &str) -> (i64, i64) {
 }
 
 #[actix::test]
-async fn a_subscription_moved_back_hears_old_events_again_with_their_headers_and_is_told_so() {
+async fn a_seek_back_replays_events_with_their_headers() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let pubsub = db
@@ -68,7 +68,7 @@ async fn a_subscription_moved_back_hears_old_events_again_with_their_headers_and
 }
 
 #[actix::test]
-async fn a_seek_wakes_those_who_sleep() {
+async fn a_seek_wakes_sleeping_processes() {
     let db = TestDatabase::new().await;
     let (_, _) = ten_events_on(&db).await;
     let (client, mut connection) = tokio_postgres::connect(db.url(), tokio_postgres::NoTls).await.unwrap();
@@ -114,7 +114,7 @@ async fn a_dry_run_counts_and_changes_nothing() {
 }
 
 #[actix::test]
-async fn a_seek_delivers_exactly_what_it_counts() {
+async fn a_seek_delivers_as_many_events_as_it_counted() {
     let db = TestDatabase::new().await;
     let (one, ids) = ten_events_on(&db).await;
     let mut unread = publish(&db.client, 5).await;
@@ -143,7 +143,7 @@ async fn a_seek_delivers_exactly_what_it_counts() {
 }
 
 #[actix::test]
-async fn a_seek_to_a_time_misses_no_event_of_that_time_although_ids_and_times_disagree() {
+async fn a_seek_to_a_time_misses_no_event_of_that_time() {
     let db = TestDatabase::new().await;
     let one = SqlSubscriber::register(&db.client, "one").await.unwrap();
     // The clock is read after the id is drawn: a publisher that was held up there has a late time under an early id.
@@ -167,7 +167,7 @@ async fn a_seek_to_a_time_misses_no_event_of_that_time_although_ids_and_times_di
 }
 
 #[actix::test]
-async fn an_event_in_flight_during_a_seek_is_delivered_whatever_its_id_and_is_no_replay() {
+async fn an_event_in_flight_during_a_seek_is_delivered_once() {
     let mut db = TestDatabase::new().await;
     let url = db.url().to_owned();
     let other = connect(&url).await;
@@ -200,7 +200,7 @@ async fn an_event_in_flight_during_a_seek_is_delivered_whatever_its_id_and_is_no
 }
 
 #[actix::test]
-async fn a_replay_that_fails_is_a_replay_at_its_next_attempt_and_a_retry_from_before_is_none() {
+async fn a_retried_replay_is_still_marked_as_a_replay() {
     let db = TestDatabase::new().await;
     let one = SqlSubscriber::register(&db.client, "one").await.unwrap();
     let ids = publish(&db.client, 3).await;
@@ -228,7 +228,7 @@ async fn a_replay_that_fails_is_a_replay_at_its_next_attempt_and_a_retry_from_be
 }
 
 #[actix::test]
-async fn a_lease_from_before_a_seek_is_settled_as_before() {
+async fn a_lease_from_before_a_seek_can_still_be_settled() {
     let db = TestDatabase::new().await;
     let one = SqlSubscriber::register(&db.client, "one").await.unwrap();
     let ids = publish(&db.client, 3).await;
@@ -247,7 +247,7 @@ async fn a_lease_from_before_a_seek_is_settled_as_before() {
 }
 
 #[actix::test]
-async fn moved_back_twice_it_still_knows_what_it_had_read() {
+async fn two_seeks_back_still_tell_replays_from_new_events() {
     let db = TestDatabase::new().await;
     let (one, ids) = ten_events_on(&db).await;
     seek(&db.client, "seek_to_beginning('sms', 'one')").await;
@@ -259,7 +259,7 @@ async fn moved_back_twice_it_still_knows_what_it_had_read() {
 }
 
 #[actix::test]
-async fn a_new_subscription_starts_with_the_oldest_event_or_with_the_next() {
+async fn a_new_subscription_starts_at_the_oldest_or_the_next_event() {
     let db = TestDatabase::new().await;
     let (pubsub, _) = db.receive("other").await;
     pubsub::publish(&pubsub, &Sms::new("old")).await.unwrap();
@@ -300,7 +300,7 @@ async fn a_new_subscription_starts_with_the_oldest_event_or_with_the_next() {
 }
 
 #[actix::test]
-async fn a_seek_that_cannot_be_is_refused() {
+async fn an_impossible_seek_is_refused() {
     let db = TestDatabase::new().await;
     let (_, ids) = ten_events_on(&db).await;
     let pubsub = db.pubsub().start().await.unwrap();
@@ -324,7 +324,7 @@ async fn a_seek_that_cannot_be_is_refused() {
 }
 
 #[actix::test]
-async fn a_dead_letter_that_was_replayed_and_failed_again_can_be_redriven() {
+async fn a_dead_letter_that_failed_again_in_a_replay_can_be_redriven() {
     let db = TestDatabase::new().await;
     let one = SqlSubscriber::register(&db.client, "one").await.unwrap();
     let ids = publish(&db.client, 2).await;

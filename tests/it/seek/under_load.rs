@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const BETWEEN_SEEKS: usize = 60;
 
 #[actix::test]
-async fn a_seek_while_processes_publish_and_claim_loses_nothing_and_skips_what_it_says() {
+async fn a_seek_under_load_loses_nothing_and_skips_only_as_asked() {
     let db = TestDatabase::new().await;
     SqlSubscriber::register(&db.client, "one").await.unwrap();
     let stop = Arc::new(AtomicBool::new(false));

@@ -148,7 +148,7 @@ async fn is_restarted_and_the_event_is_retried<M: Manner>() {
     let status = pubsub.handlers().into_iter().find(|status| status.subscription == "panicky").unwrap();
     assert_eq!((status.handled, status.failed, status.restarts), (3, 1, 1));
     let panic = status.last_panic.unwrap();
-    assert!(panic.contains("the handler broke") && panic.contains("supervision.rs:"), "{panic}");
+    assert!(panic.contains("the handler broke") && panic.contains("supervision/mod.rs:"), "{panic}");
     assert_eq!(db.count("select count(*) from pubsub.dead_letters").await, 0);
 }
 
@@ -193,7 +193,10 @@ async fn a_panic_is_recorded_with_its_message_and_place() {
     db.until_count("select count(*) from pubsub.dead_letters", 1).await;
     let error: String =
         db.client.query_one("select error from pubsub.dead_letters", &[]).await.unwrap().get(0);
-    assert!(error.starts_with("panicked: said hello (at ") && error.contains("supervision.rs:"), "{error}");
+    assert!(
+        error.starts_with("panicked: said hello (at ") && error.contains("supervision/mod.rs:"),
+        "{error}"
+    );
 }
 
 /// `!Send` through and through: an actor lives on one thread.
@@ -257,7 +260,7 @@ async fn a_panic_while_decoding_is_a_failed_attempt() {
 }
 
 #[actix::test]
-async fn what_waits_behind_a_panic_is_handed_to_the_next_handler_without_burning_an_attempt() {
+async fn deliveries_waiting_behind_a_panic_lose_no_attempt() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let _pubsub = db
@@ -286,7 +289,7 @@ async fn what_waits_behind_a_panic_is_handed_to_the_next_handler_without_burning
 }
 
 #[actix::test]
-async fn renaming_the_rust_type_changes_nothing_on_the_wire() {
+async fn renaming_the_rust_type_changes_no_payload() {
     // By hand: a second type on one channel does not compile with the derive.
     #[derive(Serialize, Deserialize)]
     struct TextMessage {

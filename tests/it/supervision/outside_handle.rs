@@ -123,7 +123,7 @@ async fn a_panic_in_a_spawned_future_restarts_the_handler() {
 }
 
 #[actix::test]
-async fn a_panic_in_a_future_that_is_waited_for_restarts_the_handler() {
+async fn a_panic_in_an_awaited_future_restarts_the_handler() {
     recovers_from("wait").await;
 }
 
@@ -153,7 +153,7 @@ async fn a_handler_that_stops_itself_is_restarted() {
 }
 
 #[actix::test]
-async fn a_panic_in_the_factory_is_tried_again() {
+async fn a_factory_that_panics_is_called_again() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let built = Arc::new(AtomicU32::new(0));
@@ -173,7 +173,7 @@ async fn a_panic_in_the_factory_is_tried_again() {
 }
 
 #[actix::test]
-async fn a_handler_that_dies_too_often_waits_while_the_others_go_on_and_then_recovers() {
+async fn a_handler_that_dies_too_often_is_quarantined_and_recovers() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let (bystander, mut bystander_received) = probe();
@@ -206,7 +206,7 @@ async fn a_handler_that_dies_too_often_waits_while_the_others_go_on_and_then_rec
 }
 
 #[actix::test]
-async fn another_process_takes_what_a_quarantined_handler_cannot() {
+async fn another_process_handles_the_events_of_a_quarantined_handler() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let sick = db.pubsub().subscribe::<Sms, Troubled>("shared", || panic!("never")).start().await.unwrap();
@@ -231,7 +231,7 @@ async fn another_process_takes_what_a_quarantined_handler_cannot() {
 }
 
 #[actix::test]
-async fn a_handler_that_blocks_its_thread_holds_up_nobody_else_and_runs_once() {
+async fn a_blocked_handler_delays_no_other_and_runs_once() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let (bystander, mut bystander_received) = probe();

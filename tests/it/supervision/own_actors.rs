@@ -14,7 +14,7 @@ const EVENTS: usize = 20;
 /// A process of its own, because a strike hits every actor of that name in its process.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
-async fn role_is_struck() {
+async fn child_panics_in_its_actors() {
     let Some((url, say)) = in_child_process() else { return };
     let (sender, mut received) = probe();
     let pubsub = PubSub::builder(&url)
@@ -63,9 +63,9 @@ async fn role_is_struck() {
 }
 
 #[actix::test]
-async fn each_of_our_own_actors_may_die_while_events_flow() {
+async fn any_actor_of_the_runtime_may_panic_while_events_flow() {
     let db = TestDatabase::new().await;
-    let child = ChildProcess::start("supervision::own_actors::role_is_struck", db.url());
+    let child = ChildProcess::start("supervision::own_actors::child_panics_in_its_actors", db.url());
     for _ in 0..3 {
         for actor in ACTORS {
             assert_eq!(child.next().await, actor);

@@ -7,7 +7,7 @@ use pubsub_tests::{ChildProcess, TestDatabase, in_child_process};
 /// An old binary in a process of its own.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
-async fn role_of_an_old_binary() {
+async fn child_with_an_old_binary() {
     let Some((url, report)) = in_child_process() else { return };
     let _pubsub = PubSub::builder(url)
         .subscribe_fn("one", move |note: Delivery<old::Note>| {
@@ -23,7 +23,7 @@ async fn role_of_an_old_binary() {
 /// A new binary in a process of its own, which begins every delivery and ends none.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
-async fn role_of_a_new_binary_that_never_ends() {
+async fn child_with_a_new_binary_that_never_finishes() {
     let Some((url, report)) = in_child_process() else { return };
     let _pubsub = PubSub::builder(url)
         .subscribe_fn("one", move |note: Delivery<new::Note>| {
@@ -37,15 +37,16 @@ async fn role_of_a_new_binary_that_never_ends() {
 }
 
 #[actix::test]
-async fn what_a_killed_new_binary_held_waits_for_another_one_beside_an_old_one() {
+async fn a_killed_new_binarys_events_wait_for_another_new_one() {
     let db = TestDatabase::new().await;
-    let old = ChildProcess::start("versions::killed::role_of_an_old_binary", db.url());
+    let old = ChildProcess::start("versions::killed::child_with_an_old_binary", db.url());
     db.until_count("select count(*) from pubsub.processes", 1).await;
     publish(&db.client, &old::Note("it lives".to_owned())).await.unwrap();
     assert_eq!(old.next().await, "it lives");
     publish_new(&db, "new").await;
     db.until_count(TOO_NEW, 1).await;
-    let mut killed = ChildProcess::start("versions::killed::role_of_a_new_binary_that_never_ends", db.url());
+    let mut killed =
+        ChildProcess::start("versions::killed::child_with_a_new_binary_that_never_finishes", db.url());
     assert_eq!(killed.next().await, "new");
     killed.signal("KILL");
     killed.exited().await;
@@ -62,9 +63,9 @@ async fn what_a_killed_new_binary_held_waits_for_another_one_beside_an_old_one()
 }
 
 #[actix::test]
-async fn a_killed_old_binary_takes_no_future_version_with_it() {
+async fn a_killed_old_binary_costs_no_future_version() {
     let db = TestDatabase::new().await;
-    let old = ChildProcess::start("versions::killed::role_of_an_old_binary", db.url());
+    let old = ChildProcess::start("versions::killed::child_with_an_old_binary", db.url());
     db.until_count("select count(*) from pubsub.subscriptions", 1).await;
     for n in 0..50 {
         publish_new(&db, &n.to_string()).await;

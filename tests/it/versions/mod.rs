@@ -139,7 +139,7 @@ async fn upcasts_are_chained_from_version_to_version() {
 }
 
 #[actix::test]
-async fn an_event_older_than_any_known_version_is_undecodable_and_says_why() {
+async fn an_event_of_an_unknown_old_version_is_undecodable() {
     #[derive(Serialize, Deserialize, Channel)]
     #[channel("memo.without-past", version = 2, upcast_from = none)]
     struct Memo {
@@ -162,7 +162,7 @@ async fn an_event_older_than_any_known_version_is_undecodable_and_says_why() {
 }
 
 #[actix::test]
-async fn an_event_of_a_future_version_waits_unburned_until_a_binary_that_knows_it_starts() {
+async fn an_event_of_a_future_version_waits_for_a_newer_binary() {
     let db = TestDatabase::new().await;
     let (old, mut received_by_old) = old_binary(&db, SubscribeOptions::new()).await;
     for msg in ["a", "b"] {
@@ -184,7 +184,7 @@ async fn an_event_of_a_future_version_waits_unburned_until_a_binary_that_knows_i
 }
 
 #[actix::test]
-async fn while_old_and_new_run_side_by_side_each_event_gets_to_one_that_knows_it() {
+async fn old_and_new_binaries_each_get_the_versions_they_know() {
     let db = TestDatabase::new().await;
     let (_old, mut received_by_old) = old_binary(&db, SubscribeOptions::new()).await;
     let (_new, mut received_by_new) = new_binary(&db, SubscribeOptions::new()).await;
@@ -198,7 +198,7 @@ async fn while_old_and_new_run_side_by_side_each_event_gets_to_one_that_knows_it
 }
 
 #[actix::test]
-async fn whoever_does_not_know_a_version_neither_claims_nor_waits_for_it() {
+async fn a_binary_neither_claims_nor_awaits_unknown_versions() {
     let db = TestDatabase::new().await;
     let by_hand = SqlSubscriber::register(&db.client, "one").await.unwrap();
     let publish =
@@ -226,7 +226,7 @@ async fn whoever_does_not_know_a_version_neither_claims_nor_waits_for_it() {
 }
 
 #[actix::test]
-async fn a_subscriber_that_names_no_version_gets_any() {
+async fn a_subscriber_that_names_no_version_gets_all() {
     let db = TestDatabase::new().await;
     let (_pubsub, _received) = db.receive("one").await;
     db.client.batch_execute("select pubsub.publish('sms', '{}', version => 2)").await.unwrap();
@@ -237,7 +237,7 @@ async fn a_subscriber_that_names_no_version_gets_any() {
 }
 
 #[actix::test]
-async fn a_retry_of_a_future_version_does_not_go_back_to_the_old_binary() {
+async fn a_retry_of_a_future_version_avoids_the_old_binary() {
     let db = TestDatabase::new().await;
     let (_old, mut received_by_old) = old_binary(&db, SubscribeOptions::new()).await;
     publish_new(&db, "new").await;
@@ -255,7 +255,7 @@ async fn a_retry_of_a_future_version_does_not_go_back_to_the_old_binary() {
 }
 
 #[actix::test]
-async fn a_redriven_or_replayed_event_of_a_future_version_is_left_to_the_new_binary_too() {
+async fn redriven_and_replayed_future_versions_avoid_the_old_binary() {
     let db = TestDatabase::new().await;
     let handle = |_: Delivery<new::Note>| async { Err(Failure::reject("no")) };
     let new = db.pubsub().subscribe_fn("one", handle).start().await.unwrap();
@@ -276,7 +276,7 @@ async fn a_redriven_or_replayed_event_of_a_future_version_is_left_to_the_new_bin
 }
 
 #[actix::test]
-async fn an_ordered_subscription_keeps_the_order_of_a_key_across_versions() {
+async fn key_order_holds_across_versions() {
     let db = TestDatabase::new().await;
     let (old, mut received_by_old) = old_binary(&db, ordered()).await;
     publish_keyed(&db, &old::Note("0".to_owned())).await;
@@ -294,7 +294,7 @@ async fn an_ordered_subscription_keeps_the_order_of_a_key_across_versions() {
 }
 
 #[actix::test]
-async fn a_key_whose_lane_is_the_old_binarys_goes_on_at_the_new_one() {
+async fn a_key_in_the_old_binarys_lane_goes_on_at_the_new_one() {
     let db = TestDatabase::new().await;
     let (_old, mut received_by_old) = old_binary(&db, ordered()).await;
     let (_new, mut received_by_new) = new_binary(&db, ordered()).await;
@@ -320,7 +320,7 @@ async fn a_key_whose_lane_is_the_old_binarys_goes_on_at_the_new_one() {
 }
 
 #[actix::test]
-async fn two_shapes_of_one_version_are_noted_with_the_time_of_the_other() {
+async fn two_shapes_of_one_version_are_reported_with_their_time() {
     let db = TestDatabase::new().await;
     let declare = |fingerprint: i64| {
         let sql = "select pubsub.declare_version('note', 2, $1) is not null";
@@ -336,7 +336,7 @@ async fn two_shapes_of_one_version_are_noted_with_the_time_of_the_other() {
 }
 
 #[actix::test]
-async fn an_event_carries_the_fingerprint_of_its_publishers_payload() {
+async fn an_event_carries_the_fingerprint_of_its_payload_type() {
     let db = TestDatabase::new().await;
     let _pubsub = db.pubsub().declare::<new::Note>().start().await.unwrap();
     publish_new(&db, "one").await;
