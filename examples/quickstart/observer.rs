@@ -3,7 +3,8 @@
 use crate::Failed;
 use crate::database::Home;
 use crate::outside::FULL;
-use pubsub::{EventId, HandlerStatus, PubSub};
+use pubsub::status::HandlerStatus;
+use pubsub::{EventId, PubSub};
 use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 

@@ -1,7 +1,7 @@
 //! The figures at the end of the demo, and whether they are what was promised.
 
 use crate::{Failed, screen};
-use pubsub::HandlerStatus;
+use pubsub::status::HandlerStatus;
 
 pub(crate) struct Summary {
     published: i64,

@@ -28,11 +28,11 @@ pub(crate) fn expand(
     let clause = generics.make_where_clause();
     if input.generics.type_params().next().is_some() {
         // Whether it is a payload depends on its parameters.
-        clause.predicates.push(parse_quote!(#ty: __pubsub::Payload));
+        clause.predicates.push(parse_quote!(#ty: __pubsub::schema::Payload));
     }
     let silence = unfit.map(silence);
     if silence.is_some() {
-        clause.predicates.push(parse_quote!(__Silence: __pubsub::Payload));
+        clause.predicates.push(parse_quote!(__Silence: __pubsub::schema::Payload));
     }
     let (impl_generics, _, where_clause) = generics.split_for_impl();
     let import = import(channel.krate.as_ref());
@@ -49,7 +49,7 @@ pub(crate) fn expand(
         decode(
             channel,
             &quote!(
-                __pubsub::Payload::from_json(json)
+                __pubsub::schema::Payload::from_json(json)
                     .map_err(__pubsub::__private::older_version::Unreadable::Json)
             ),
         ),

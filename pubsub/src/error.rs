@@ -96,7 +96,7 @@ pub enum Error {
     },
 
     /// The database was moved to another cluster, by a restore from a dump for instance, and reading on might skip events.
-    /// [`rebase`](crate::rebase) sets it right.
+    /// [`rebase`](crate::admin::rebase) sets it right.
     #[error("{message}. {hint}")]
     Moved {
         /// What was seen.

@@ -7,7 +7,7 @@
 //! Where to begin:
 //! - [`#[derive(Channel)]`](derive@Channel) binds a payload type to its channel.
 //! - [`migrate`] installs the schema, [`PubSub::builder`] says which handler gets which channel, [`Builder::start`] runs it.
-//! - [`routes!`] names the handlers of each channel in one table; [`Publisher`] publishes on its channels, and on no others.
+//! - [`routes!`] names the handlers of each channel in one table; [`Publisher`](routing::Publisher) publishes on its channels, and on no others.
 //! - [`publish`] and [`publish_all`] publish in a transaction of yours, or through a running [`PubSub`] in one of its own.
 //! - A handler is an actix actor with `impl Handler<Delivery<C>>`. It is given a [`Delivery`] and answers [`Handled`]: done,
 //!   or a [`Failure`] that says what should happen instead.
@@ -36,27 +36,50 @@ mod store;
 pub mod testing;
 
 pub use contract::older_version::OlderVersion;
-pub use contract::routed::{RoutedIn, Unrouted};
-#[cfg(feature = "schema")]
-pub use contract::schema::SchemaFormat;
 pub use contract::shape::Shape;
 pub use error::Error;
 pub use model::backoff::Backoff;
-pub use model::channel::{Channel, Payload};
-pub use model::dead_letter::{DeadLetter, Reason};
+pub use model::channel::Channel;
 pub use model::delivery::Delivery;
-pub use model::event::{EventId, Headers, LeaseToken};
+pub use model::event::{EventId, LeaseToken};
 pub use model::failure::{Failure, Handled};
-pub use model::payload::PayloadError;
-pub use model::seek::{Seek, SeekReport};
-pub use observe::{HandlerState, HandlerStatus};
 pub use pubsub_derive::{Channel, OlderVersion, Shape};
-pub use runtime::{Builder, Handlers, PubSub, Publisher, SubscribeOptions};
-pub use store::home::rebase;
+pub use runtime::{Builder, PubSub, SubscribeOptions};
 pub use store::migrate::migrate;
 pub use store::publish::{Executor, PublishOptions, publish, publish_all, publish_with};
-#[cfg(feature = "schema")]
-pub use store::schema::export_schemas;
+
+/// Rare operations on a database, for its operator.
+pub mod admin {
+    pub use crate::store::home::rebase;
+}
+
+/// Routes from channels to handlers, as [`routes!`](crate::routes) makes them.
+pub mod routing {
+    pub use crate::contract::routed::{RoutedIn, Unrouted};
+    pub use crate::runtime::routes::handlers::Handlers;
+    pub use crate::runtime::routes::publisher::Publisher;
+}
+
+/// Payloads and how they are described.
+pub mod schema {
+    #[cfg(feature = "schema")]
+    pub use crate::contract::schema::SchemaFormat;
+    pub use crate::model::channel::Payload;
+    pub use crate::model::payload::PayloadError;
+    #[cfg(feature = "schema")]
+    pub use crate::store::schema::export;
+}
+
+/// State of the handlers of a running process.
+pub mod status {
+    pub use crate::observe::{HandlerState, HandlerStatus};
+}
+
+/// Values that a subscription takes and returns: dead letters and positions in the log.
+pub mod subscription {
+    pub use crate::model::dead_letter::{DeadLetter, Reason};
+    pub use crate::model::seek::{Seek, SeekReport};
+}
 
 /// What `#[derive(Channel)]` and `routes!` write code against. Not part of the public interface.
 #[doc(hidden)]
@@ -64,7 +87,7 @@ pub mod __private {
     pub use crate::contract::{channel_name, key, lock_file, older_version, redact, routed, schema, shape};
     // Also by itself: rustc calls `OlderVersion` a sealed trait otherwise, and adds notes about that to its errors.
     pub use crate::contract::older_version::Readable;
-    pub use crate::runtime::{handlers, routes};
+    pub use crate::runtime::routes;
     pub use pubsub_derive::routes;
     pub use serde_json::Value;
     pub use std::borrow::Cow;

@@ -1,6 +1,7 @@
 //! A failing handler is retried with backoff, up to its limit; then the event is a dead letter that can be redriven.
 
-use pubsub::{Backoff, Delivery, Failure, Handled, Reason, SubscribeOptions};
+use pubsub::subscription::Reason;
+use pubsub::{Backoff, Delivery, Failure, Handled, SubscribeOptions};
 use pubsub_tests::{Email, Sms, TestDatabase, connect, probe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

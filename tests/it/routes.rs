@@ -1,7 +1,8 @@
 //! Tables of routes: the runtime that is built from one, and the publisher that is held against one.
 
 use actix::{Actor, Context, Handler};
-use pubsub::{Delivery, Error, Handled, PublishOptions, Publisher, SubscribeOptions, Unrouted};
+use pubsub::routing::{Publisher, Unrouted};
+use pubsub::{Delivery, Error, Handled, PublishOptions, SubscribeOptions};
 use pubsub_tests::{Email, Sender, Sms, TestDatabase, probe};
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -134,7 +134,7 @@ pub async fn rebase_if_needed(url: &str) -> bool {
         Ok(()) => true,
         Err(refused) => {
             assert_eq!(refused.code().expect("the server refuses").code(), "PB005");
-            pubsub::rebase(url).await.expect("a rebased log");
+            pubsub::admin::rebase(url).await.expect("a rebased log");
             false
         }
     }

@@ -14,15 +14,15 @@ pub(super) fn table(table: &Table, names: &[Vec<String>]) -> TokenStream {
     let private = quote!(#krate::__private);
     let handlers = handlers(routes);
     let list = |state: TokenStream| {
-        handlers
-            .iter()
-            .rev()
-            .fold(quote!(()), |rest, handler| quote!((#private::handlers::Slot<#handler, #state>, #rest)))
+        handlers.iter().rev().fold(
+            quote!(()),
+            |rest, handler| quote!((#private::routes::handlers::Slot<#handler, #state>, #rest)),
+        )
     };
     let definition = definition(
         table,
-        &list(quote!(#private::handlers::Missing)),
-        &list(quote!(#private::handlers::Elsewhere)),
+        &list(quote!(#private::routes::handlers::WithoutFactory)),
+        &list(quote!(#private::routes::handlers::RunsElsewhere)),
     );
     let channels: Vec<&Type> = routes.iter().map(|route| &route.channel).collect();
     let checks = checks(krate, &channels);
@@ -30,7 +30,7 @@ pub(super) fn table(table: &Table, names: &[Vec<String>]) -> TokenStream {
     let routes = channels.iter().map(|channel| {
         quote_spanned! {at(channel)=>
             #[automatically_derived]
-            impl #private::routed::Routes<#channel> for #name {}
+            impl #private::routed::RoutesChannel<#channel> for #name {}
         }
     });
     // One handler under two spellings would be two, of which one never gets its factory.
@@ -45,7 +45,7 @@ pub(super) fn table(table: &Table, names: &[Vec<String>]) -> TokenStream {
         #(#routes)*
         #(#spellings)*
         #[automatically_derived]
-        impl #private::routes::Table for #name {
+        impl #private::routes::Routes for #name {
             fn plan(plan: #private::routes::Plan) -> #private::routes::Plan {
                 #(#plans)*
                 plan
@@ -59,14 +59,14 @@ pub(super) fn table(table: &Table, names: &[Vec<String>]) -> TokenStream {
 pub(super) fn fallback(table: &Table) -> TokenStream {
     let Table { krate, name, .. } = table;
     let private = quote!(#krate::__private);
-    let unknown = quote!(#private::handlers::Unknown);
+    let unknown = quote!(#private::routes::handlers::AfterMistake);
     let definition = definition(table, &unknown, &unknown);
     quote! {
         #definition
         #[automatically_derived]
-        impl<__Channel> #private::routed::Routes<__Channel> for #name {}
+        impl<__Channel> #private::routed::RoutesChannel<__Channel> for #name {}
         #[automatically_derived]
-        impl #private::routes::Table for #name {
+        impl #private::routes::Routes for #name {
             fn plan(plan: #private::routes::Plan) -> #private::routes::Plan {
                 plan
             }
@@ -86,18 +86,18 @@ fn definition(table: &Table, all: &TokenStream, only: &TokenStream) -> TokenStre
         #[allow(dead_code, private_interfaces)]
         impl #name {
             /// Every handler runs in this process. Those without `Default` need a factory: `.handler(|| ..)`.
-            #vis fn all() -> #krate::Handlers<Self, #all> {
-                #krate::Handlers::new()
+            #vis fn all() -> #krate::routing::Handlers<Self, #all> {
+                #krate::routing::Handlers::new()
             }
 
             /// Those handlers run in this process that are given a factory: `.handler(|| ..)`.
-            #vis fn only() -> #krate::Handlers<Self, #only> {
-                #krate::Handlers::new()
+            #vis fn only() -> #krate::routing::Handlers<Self, #only> {
+                #krate::routing::Handlers::new()
             }
 
             /// Publishes on the channels of these routes.
-            #vis const fn publisher() -> #krate::Publisher<Self> {
-                #krate::Publisher::new()
+            #vis const fn publisher() -> #krate::routing::Publisher<Self> {
+                #krate::routing::Publisher::new()
             }
         }
     }

@@ -1,9 +1,9 @@
 //! Which channels a table of routes has: asked by the compiler, at every publish.
 
 /// Of the type that [`routes!`](crate::routes) makes: it routes channel `C` to a handler. Written by the macro alone.
-pub trait Routes<C> {}
+pub trait RoutesChannel<C> {}
 
-/// Of a channel: `R` routes it to a handler, so that [`Publisher<R>`](crate::Publisher) may publish on it. `R` is what
+/// Of a channel: `R` routes it to a handler, so that [`Publisher<R>`](crate::routing::Publisher) may publish on it. `R` is what
 /// [`routes!`](crate::routes) has made, or [`Unrouted`].
 #[diagnostic::on_unimplemented(
     message = "channel `{Self}` is published through `Publisher<{R}>`, but `{R}` routes it to no handler",
@@ -14,11 +14,11 @@ pub trait Routes<C> {}
 pub trait RoutedIn<R> {}
 
 #[diagnostic::do_not_recommend]
-impl<C, R: Routes<C>> RoutedIn<R> for C {}
+impl<C, R: RoutesChannel<C>> RoutedIn<R> for C {}
 
-/// The routes of a service whose handlers live elsewhere: [`Publisher<Unrouted>`](crate::Publisher) publishes on every
+/// The routes of a service whose handlers live elsewhere: [`Publisher<Unrouted>`](crate::routing::Publisher) publishes on every
 /// channel, and nobody checks that anything subscribes to it.
 #[derive(Debug)]
 pub enum Unrouted {}
 
-impl<C> Routes<C> for Unrouted {}
+impl<C> RoutesChannel<C> for Unrouted {}

@@ -2,12 +2,13 @@
 
 use crate::contract::older_version::Unreadable;
 use crate::model::channel::Channel;
-use crate::model::event::{ClaimedEvent, EventId, Headers, LeaseToken};
+use crate::model::event::{ClaimedEvent, EventId, LeaseToken};
 use crate::model::failure::Handled;
 use crate::model::process::ProcessId;
 use crate::panics::{PanicProbe, PanicReport};
 use actix::Message;
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -99,7 +100,7 @@ impl<C: Channel> Delivery<C> {
 
     /// The publisher's headers. Parsed at each call.
     #[must_use]
-    pub fn headers(&self) -> Headers {
+    pub fn headers(&self) -> BTreeMap<String, String> {
         self.event.headers()
     }
 

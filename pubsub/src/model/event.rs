@@ -26,7 +26,7 @@ impl fmt::Display for LeaseToken {
 }
 
 /// Text beside the payload: trace context, tenant, origin.
-pub type Headers = BTreeMap<String, String>;
+pub(crate) type Headers = BTreeMap<String, String>;
 
 /// Which start of a delivery this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,9 @@
 //! Says what to run, before it runs.
 
-use super::handle::PubSub;
-use super::handlers::{Complete, Handlers};
-use super::routes::{self, Table};
+use super::options::SubscribeOptions;
+use super::pubsub::PubSub;
+use super::setup::{Declaration, Setup, SubscriptionSetup};
 use super::start;
-use super::subscription::{SubscribeOptions, Subscription};
 use crate::config::Config;
 #[cfg(feature = "schema")]
 use crate::contract::schema::{self, ChannelSchema, SchemaFormat};
@@ -21,35 +20,46 @@ use tracing::Instrument;
 #[derive(Debug)]
 #[must_use = "nothing runs until `start`"]
 pub struct Builder {
-    pub(super) database_url: String,
-    pub(super) config: Config,
-    pub(super) declarations: BTreeMap<&'static str, Declaration>,
-    pub(super) retentions: BTreeMap<&'static str, Option<Duration>>,
-    pub(super) subscriptions: Vec<Subscription>,
+    setup: Setup,
 }
 
-/// A channel as this process knows it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Declaration {
-    pub(super) version: u32,
-    pub(super) description: &'static str,
-    pub(super) retention: Option<Option<Duration>>,
-    pub(super) fingerprint: u64,
-    pub(super) strict: bool,
-    pub(super) json_schema: fn() -> Option<serde_json::Value>,
-}
-
-impl Builder {
-    pub(super) fn new(database_url: String) -> Self {
-        Self {
-            database_url,
+impl PubSub {
+    /// Begins a runtime on the database behind a `postgres://` URL or a libpq connection string.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use pubsub::{Channel, Delivery, PubSub};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize, Channel)]
+    /// # #[channel("sms")]
+    /// # struct Sms { msg: String }
+    /// # async fn example() -> Result<(), pubsub::Error> {
+    /// let url = "postgres://localhost/shop";
+    /// pubsub::migrate(url).await?;
+    /// let pubsub = PubSub::builder(url)
+    ///     .subscribe_fn("log", |sms: Delivery<Sms>| async move {
+    ///         println!("{}", sms.msg);
+    ///         Ok(())
+    ///     })
+    ///     .start()
+    ///     .await?;
+    /// pubsub::publish(&pubsub, &Sms { msg: "hello".into() }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder(database_url: impl Into<String>) -> Builder {
+        let setup = Setup {
+            database_url: database_url.into(),
             config: Config::default(),
             declarations: BTreeMap::new(),
             retentions: BTreeMap::new(),
             subscriptions: Vec::new(),
-        }
+        };
+        Builder { setup }
     }
+}
 
+impl Builder {
     /// Declares a channel that this process publishes on but does not subscribe to. Subscribing declares it too.
     pub fn declare<C: Channel>(mut self) -> Self {
         let declaration = Declaration {
@@ -60,7 +70,7 @@ impl Builder {
             strict: C::STRICT,
             json_schema: C::json_schema,
         };
-        self.declarations.insert(C::NAME, declaration);
+        self.setup.declarations.insert(C::NAME, declaration);
         self
     }
 
@@ -71,17 +81,8 @@ impl Builder {
     /// that is more), and not before those of other channels in the same piece.
     pub fn retention<C: Channel>(self, retention: Option<Duration>) -> Self {
         let mut builder = self.declare::<C>();
-        builder.retentions.insert(C::NAME, retention);
+        builder.setup.retentions.insert(C::NAME, retention);
         builder
-    }
-
-    /// Declares the channels of a table of routes, and subscribes its handlers. See [`routes!`](crate::routes).
-    ///
-    /// `handlers` is `App::all()` or `App::only()`, with the factories of those handlers that have no `Default`. After
-    /// `only`, the handlers without a factory run in other processes; their subscriptions are made all the same, so that
-    /// nothing that is published before the first of those processes starts is lost to them.
-    pub fn routes<R: Table, S: Complete>(self, handlers: Handlers<R, S>) -> Self {
-        routes::route(self, handlers)
     }
 
     /// Subscribes an actix actor to a channel.
@@ -117,14 +118,14 @@ impl Builder {
         H: Handler<Delivery<C>> + Actor<Context = Context<H>>,
     {
         let mut builder = self.declare::<C>();
-        builder.subscriptions.push(Subscription::new::<C, H>(name.into(), options, factory));
+        builder.setup.subscriptions.push(SubscriptionSetup::new::<C, H>(name.into(), options, factory));
         builder
     }
 
     /// Makes sure that a subscription exists whose handler runs in other processes.
     pub(super) fn subscribe_elsewhere<C: Channel>(self, name: &str, options: SubscribeOptions) -> Self {
         let mut builder = self.declare::<C>();
-        builder.subscriptions.push(Subscription::elsewhere::<C>(name.to_owned(), options));
+        builder.setup.subscriptions.push(SubscriptionSetup::elsewhere::<C>(name.to_owned(), options));
         builder
     }
 
@@ -157,38 +158,39 @@ impl Builder {
 
     /// How often a sleeping subscription looks by itself, should its wake-up have been lost. Default: 1 s.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
-        self.config.poll_interval = interval.max(Duration::from_millis(1));
+        self.setup.config.poll_interval = interval.max(Duration::from_millis(1));
         self
     }
 
     /// How often the process tells the database that it lives, and after how long a silence the others take its events
     /// over; the silence is at least two beats. Default: 1 s and 6 s.
     pub fn heartbeat(mut self, every: Duration, silence_limit: Duration) -> Self {
-        self.config.heartbeat = every.max(Duration::from_millis(10));
-        self.config.silence_limit = silence_limit.max(self.config.heartbeat * 2);
+        self.setup.config.heartbeat = every.max(Duration::from_millis(10));
+        self.setup.config.silence_limit = silence_limit.max(self.setup.config.heartbeat * 2);
         self
     }
 
     /// From which age on it is reported what keeps the database from trimming the log and from cleaning up: a subscription
     /// whose events nobody reads, by name, and an old transaction, by its owner. Default: 1 hour and 5 minutes.
     pub fn report_after(mut self, unread: Duration, transaction: Duration) -> Self {
-        self.config.unread_after = unread;
-        self.config.transaction_after = transaction;
+        self.setup.config.unread_after = unread;
+        self.setup.config.transaction_after = transaction;
         self
     }
 
     /// Connections for claiming, settling and publishing; at least 1. Two more listen and beat. Default: 4.
     pub fn connections(mut self, connections: usize) -> Self {
-        self.config.connections = connections.max(1);
+        self.setup.config.connections = connections.max(1);
         self
     }
 
     /// Writes what the payloads of the declared channels look like, without a database: those that derive
-    /// `schemars::JsonSchema`. [`export_schemas`](crate::export_schemas) writes those of a database.
+    /// `schemars::JsonSchema`. [`schema::export`](crate::schema::export) writes those of a database.
     ///
     /// # Examples
     /// ```
-    /// use pubsub::{Channel, PubSub, SchemaFormat};
+    /// use pubsub::schema::SchemaFormat;
+    /// use pubsub::{Channel, PubSub};
     /// use serde::{Deserialize, Serialize};
     ///
     /// #[derive(Serialize, Deserialize, schemars::JsonSchema, Channel)]
@@ -209,7 +211,7 @@ impl Builder {
             let (channel, description) = ((*channel).to_owned(), description.to_owned());
             Some(ChannelSchema { channel, version, description, schema })
         };
-        let schemas: Vec<ChannelSchema> = self.declarations.iter().filter_map(known).collect();
+        let schemas: Vec<ChannelSchema> = self.setup.declarations.iter().filter_map(known).collect();
         schema::write(&schemas, format)
     }
 
@@ -222,7 +224,7 @@ impl Builder {
     /// [`Error::SchemaMissing`] and its like if [`migrate`](crate::migrate) has not run, a connection error, or a name that
     /// cannot be used.
     pub async fn start(self) -> Result<PubSub, Error> {
-        start::start(self).await
+        start::start(self.setup).await
     }
 }
 

@@ -1,15 +1,12 @@
 //! L5: puts the parts together, and is the handle to the whole.
 
 mod builder;
-mod handle;
-pub mod handlers;
-mod publisher;
+mod options;
+mod pubsub;
 pub mod routes;
+mod setup;
 mod start;
-mod subscription;
 
 pub use builder::Builder;
-pub use handle::PubSub;
-pub use handlers::Handlers;
-pub use publisher::Publisher;
-pub use subscription::SubscribeOptions;
+pub use options::SubscribeOptions;
+pub use pubsub::PubSub;

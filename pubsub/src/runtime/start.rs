@@ -1,8 +1,7 @@
 //! Starts a runtime: checks, declares, subscribes, and wires the actors.
 
-use super::builder::{Builder, Declaration};
-use super::handle::{Parts, PubSub, Served};
-use super::subscription::Subscription;
+use super::pubsub::{Parts, PubSub, Served};
+use super::setup::{Declaration, Setup, SubscriptionSetup};
 use crate::actors::arbiter_thread::ArbiterThread;
 use crate::actors::dispatcher::{Dispatcher, DispatcherConfig, StartHost};
 use crate::actors::heartbeat::{Heartbeat, Recipients, Registered};
@@ -25,8 +24,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-pub(super) async fn start(builder: Builder) -> Result<PubSub, Error> {
-    let Builder { database_url, config, declarations, retentions, subscriptions } = builder;
+pub(super) async fn start(setup: Setup) -> Result<PubSub, Error> {
+    let Setup { database_url, config, declarations, retentions, subscriptions } = setup;
     check_names(&subscriptions)?;
     System::try_current().ok_or(Error::NoActixSystem)?;
     if cfg!(panic = "abort") {
@@ -61,10 +60,10 @@ pub(super) async fn start(builder: Builder) -> Result<PubSub, Error> {
 /// Subscribes all; returns those whose handlers run in this process.
 async fn subscribe(
     store: &Store,
-    subscriptions: Vec<Subscription>,
+    subscriptions: Vec<SubscriptionSetup>,
 ) -> Result<Vec<HostedSubscription>, Error> {
     let mut hosted = Vec::with_capacity(subscriptions.len());
-    for Subscription { settings, start_host } in subscriptions {
+    for SubscriptionSetup { settings, start_host } in subscriptions {
         let SubscriptionSettings { channel, name, max_attempts, max_panics, lanes, .. } = &settings;
         let id = store
             .subscribe(channel, name, *max_attempts, *max_panics, *lanes, settings.from_beginning)
@@ -205,9 +204,9 @@ async fn declare(
     Ok(())
 }
 
-fn check_names(subscriptions: &[Subscription]) -> Result<(), Error> {
+fn check_names(subscriptions: &[SubscriptionSetup]) -> Result<(), Error> {
     let mut seen = HashSet::new();
-    for Subscription { settings, .. } in subscriptions {
+    for SubscriptionSetup { settings, .. } in subscriptions {
         let SubscriptionSettings { channel, name, .. } = settings;
         let well_formed = (1..=63).contains(&name.len())
             && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())

@@ -35,7 +35,7 @@ mod export {
     ///
     /// # Errors
     /// A connection error, or the database's own.
-    pub async fn export_schemas(database_url: &str, format: SchemaFormat) -> Result<String, Error> {
+    pub async fn export(database_url: &str, format: SchemaFormat) -> Result<String, Error> {
         let target = Target::parse(database_url)?;
         let rows = target.alone("list the schemas", async |client| client.query(LIST, &[]).await).await?;
         let schemas: Vec<ChannelSchema> = rows.iter().map(channel_schema).collect();
@@ -53,4 +53,4 @@ mod export {
 }
 
 #[cfg(feature = "schema")]
-pub use export::export_schemas;
+pub use export::export;

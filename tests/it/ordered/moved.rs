@@ -1,7 +1,8 @@
 //! An ordered subscription that is moved in the log, or with it: every lane of it.
 
+use pubsub::subscription::Seek;
 use pubsub::testing::Server;
-use pubsub::{Delivery, PubSub, PublishOptions, Seek, SubscribeOptions, publish_with};
+use pubsub::{Delivery, PubSub, PublishOptions, SubscribeOptions, publish_with};
 use pubsub_tests::{DEADLINE, Received, Sms, TestDatabase, dump_and_restore, probe, server_with_high_xids};
 use std::collections::BTreeMap;
 use tokio_postgres::Client;

@@ -4,8 +4,10 @@ mod at_random;
 mod failover;
 mod pg_upgrade;
 
+use pubsub::Error;
+use pubsub::admin::rebase;
+use pubsub::subscription::Seek;
 use pubsub::testing::{Mode, Server};
-use pubsub::{Error, Seek, rebase};
 use pubsub_tests::{
     Sms, SqlSubscriber, connect, dump, dump_and_restore, migrated, publish_each, rebase_if_needed,
     receive_ids, restore, restore_section, server_with_high_xids, until,
@@ -48,7 +50,10 @@ async fn events_published_before_a_rebase_are_delivered() {
     // In the eyes of the old cursor they have been read long ago.
     let refused = receive_ids(&fresh.url("postgres")).await.map(drop).unwrap_err();
     assert!(matches!(refused, Error::Moved { .. }), "{refused:?}");
-    assert!(refused.to_string().contains("Run pubsub::rebase, or \"select pubsub.rebase()\""), "{refused}");
+    assert!(
+        refused.to_string().contains("Run pubsub::admin::rebase, or \"select pubsub.rebase()\""),
+        "{refused}"
+    );
     let by_hand = SqlSubscriber::register(&client, "one").await.unwrap_err();
     assert_eq!(by_hand.code().unwrap().code(), "PB005");
     let claim = "select * from pubsub.claim(1, 1, 10)";

@@ -5,8 +5,9 @@ mod removal;
 mod unread;
 mod xmin_holders;
 
+use pubsub::admin::rebase;
 use pubsub::testing::{Database, Server};
-use pubsub::{Delivery, Failure, rebase};
+use pubsub::{Delivery, Failure};
 use pubsub_tests::{
     DEADLINE, Sms, SqlSubscriber, TestDatabase, connect, dump_and_restore, probe, publish_each,
     server_with_high_xids,

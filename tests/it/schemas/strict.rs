@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
-use pubsub::{Channel, Error, PubSub, SchemaFormat, export_schemas, publish};
+use pubsub::schema::{SchemaFormat, export};
+use pubsub::{Channel, Error, PubSub, publish};
 use pubsub_tests::{Sms, TestDatabase};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -377,7 +378,7 @@ async fn exports_from_the_database_and_the_binary_are_equal() {
         |builder: pubsub::Builder| builder.declare::<Everything>().declare::<OrderPaid>().declare::<Sms>();
     let _pubsub = declared(db.pubsub()).start().await.unwrap();
     for format in [SchemaFormat::JsonSchema, SchemaFormat::TypeScript] {
-        let of_database = export_schemas(db.url(), format).await.unwrap();
+        let of_database = export(db.url(), format).await.unwrap();
         assert_eq!(of_database, declared(PubSub::builder("")).export(format));
     }
 }

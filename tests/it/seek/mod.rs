@@ -2,7 +2,8 @@
 
 mod under_load;
 
-use pubsub::{Delivery, EventId, PublishOptions, Seek, SubscribeOptions};
+use pubsub::subscription::Seek;
+use pubsub::{Delivery, EventId, PublishOptions, SubscribeOptions};
 use pubsub_tests::{ClaimedEvent, Sms, SqlSubscriber, TestDatabase, connect, probe, publish_each as publish};
 use std::future::poll_fn;
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! Whatever else of an actor panics, a fresh one handles the event.
 
 use actix::prelude::*;
-use pubsub::{Delivery, Handled, HandlerState};
+use pubsub::status::HandlerState;
+use pubsub::{Delivery, Handled};
 use pubsub_tests::{Sender, Sms, TestDatabase, probe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

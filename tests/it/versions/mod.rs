@@ -266,7 +266,7 @@ async fn redriven_and_replayed_future_versions_avoid_the_old_binary() {
     let (old, mut received_by_old) = old_binary(&db, SubscribeOptions::new()).await;
     old.redrive::<new::Note>("one").await.unwrap();
     db.until_count("select count(*) from pubsub.mailbox where needs = 2", 1).await;
-    old.seek::<new::Note>("one", pubsub::Seek::Beginning).await.unwrap();
+    old.seek::<new::Note>("one", pubsub::subscription::Seek::Beginning).await.unwrap();
     db.until_count("select count(*) from pubsub.leases", 0).await;
     db.until_count("select count(*) from pubsub.mailbox where needs = 2", 1).await;
     let (_new, mut received) = new_binary(&db, SubscribeOptions::new()).await;

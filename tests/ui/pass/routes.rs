@@ -1,7 +1,8 @@
 //! Everything `routes!` takes.
 
 use actix::{Actor, Context, Handler};
-use pubsub::{Channel, Delivery, Handled, PubSub, Publisher, SubscribeOptions, Unrouted};
+use pubsub::routing::{Publisher, Unrouted};
+use pubsub::{Channel, Delivery, Handled, PubSub, SubscribeOptions};
 use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
 

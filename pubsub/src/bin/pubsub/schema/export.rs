@@ -1,7 +1,7 @@
 //! `pubsub schema export`.
 
 use clap::{Args, ValueEnum};
-use pubsub::SchemaFormat;
+use pubsub::schema::SchemaFormat;
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,7 +37,7 @@ impl Export {
             Format::TypeScript => SchemaFormat::TypeScript,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let text = runtime.block_on(pubsub::export_schemas(&url, format))?;
+        let text = runtime.block_on(pubsub::schema::export(&url, format))?;
         match self.output {
             Some(path) => std::fs::write(path, text)?,
             None => print!("{text}"),

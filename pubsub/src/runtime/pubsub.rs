@@ -1,6 +1,5 @@
 //! The handle to a running runtime.
 
-use super::builder::Builder;
 use crate::actors::arbiter_thread::ArbiterThread;
 use crate::actors::dispatcher::Dispatcher;
 use crate::actors::message::Drain;
@@ -58,33 +57,6 @@ const PARTING: Duration = Duration::from_millis(100);
 const FAREWELL: Duration = Duration::from_secs(2);
 
 impl PubSub {
-    /// Begins a runtime on the database behind a `postgres://` URL or a libpq connection string.
-    ///
-    /// # Examples
-    /// ```no_run
-    /// # use pubsub::{Channel, Delivery, PubSub};
-    /// # use serde::{Deserialize, Serialize};
-    /// # #[derive(Serialize, Deserialize, Channel)]
-    /// # #[channel("sms")]
-    /// # struct Sms { msg: String }
-    /// # async fn example() -> Result<(), pubsub::Error> {
-    /// let url = "postgres://localhost/shop";
-    /// pubsub::migrate(url).await?;
-    /// let pubsub = PubSub::builder(url)
-    ///     .subscribe_fn("log", |sms: Delivery<Sms>| async move {
-    ///         println!("{}", sms.msg);
-    ///         Ok(())
-    ///     })
-    ///     .start()
-    ///     .await?;
-    /// pubsub::publish(&pubsub, &Sms { msg: "hello".into() }).await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn builder(database_url: impl Into<String>) -> Builder {
-        Builder::new(database_url.into())
-    }
-
     pub(super) fn new(parts: Parts) -> Self {
         Self { inner: Arc::new(Inner { parts: Arc::new(parts), finished: OnceLock::new() }) }
     }
@@ -129,7 +101,7 @@ impl PubSub {
     ///
     /// # Examples
     /// ```no_run
-    /// # use pubsub::{Channel, PubSub, Seek};
+    /// # use pubsub::{Channel, PubSub, subscription::Seek};
     /// # use serde::{Deserialize, Serialize};
     /// # #[derive(Serialize, Deserialize, Channel)]
     /// # #[channel("sms")]

@@ -90,32 +90,32 @@ impl<H, S: Default> Default for Slot<H, S> {
 
 /// Runs here, and has no factory yet.
 #[derive(Debug, Default)]
-pub struct Missing;
+pub struct WithoutFactory;
 
 /// Runs here only once it has a factory.
 #[derive(Debug, Default)]
-pub struct Elsewhere;
+pub struct RunsElsewhere;
 
 /// Runs here.
-pub struct Given<H>(Factory<H>);
+pub struct WithFactory<H>(Factory<H>);
 
-impl<H> fmt::Debug for Given<H> {
+impl<H> fmt::Debug for WithFactory<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Given").finish_non_exhaustive()
+        f.debug_struct("WithFactory").finish_non_exhaustive()
     }
 }
 
 /// What [`Handlers`] holds after a mistake in the macro, so that the mistake is the only error.
 #[derive(Debug, Default)]
-pub struct Unknown;
+pub struct AfterMistake;
 
 /// The first of a list.
 #[derive(Debug)]
-pub struct Here;
+pub struct First;
 
 /// Further down in a list.
 #[derive(Debug)]
-pub struct Beyond<At>(PhantomData<At>);
+pub struct Later<At>(PhantomData<At>);
 
 /// Of a handler: in the list `S` of `R` it is at place `At`, and has no factory yet; `Then` is the list with one.
 // A bound on the handler, and not on the list: with one handler left, the compiler would take a factory for its own.
@@ -132,29 +132,29 @@ pub trait NeedsFactory<R, S, At, Then>: Sized {
 macro_rules! takes_a_factory {
     ($($state:ty),*) => {$(
         #[diagnostic::do_not_recommend]
-        impl<R, H, Rest> NeedsFactory<R, (Slot<H, $state>, Rest), Here, (Slot<H, Given<H>>, Rest)> for H {
-            fn give(slots: (Slot<H, $state>, Rest), factory: Factory<H>) -> (Slot<H, Given<H>>, Rest) {
-                (Slot { state: Given(factory), handler: PhantomData }, slots.1)
+        impl<R, H, Rest> NeedsFactory<R, (Slot<H, $state>, Rest), First, (Slot<H, WithFactory<H>>, Rest)> for H {
+            fn give(slots: (Slot<H, $state>, Rest), factory: Factory<H>) -> (Slot<H, WithFactory<H>>, Rest) {
+                (Slot { state: WithFactory(factory), handler: PhantomData }, slots.1)
             }
         }
     )*};
 }
 
-takes_a_factory!(Missing, Elsewhere);
+takes_a_factory!(WithoutFactory, RunsElsewhere);
 
 #[diagnostic::do_not_recommend]
-impl<R, H, At, First, Rest, Then> NeedsFactory<R, (First, Rest), Beyond<At>, (First, Then)> for H
+impl<R, H, At, Head, Rest, Then> NeedsFactory<R, (Head, Rest), Later<At>, (Head, Then)> for H
 where
     H: NeedsFactory<R, Rest, At, Then>,
 {
-    fn give(slots: (First, Rest), factory: Factory<H>) -> (First, Then) {
+    fn give(slots: (Head, Rest), factory: Factory<H>) -> (Head, Then) {
         (slots.0, H::give(slots.1, factory))
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<R, H> NeedsFactory<R, Unknown, Here, Unknown> for H {
-    fn give(slots: Unknown, _: Factory<H>) -> Unknown {
+impl<R, H> NeedsFactory<R, AfterMistake, First, AfterMistake> for H {
+    fn give(slots: AfterMistake, _: Factory<H>) -> AfterMistake {
         slots
     }
 }
@@ -169,7 +169,7 @@ impl Complete for () {
     fn collect(self, _: &mut Factories) {}
 }
 
-impl Complete for Unknown {
+impl Complete for AfterMistake {
     fn collect(self, _: &mut Factories) {}
 }
 
@@ -195,21 +195,21 @@ pub trait FactoryOf<H> {
 }
 
 #[diagnostic::do_not_recommend]
-impl<H: Default + 'static> FactoryOf<H> for Missing {
+impl<H: Default + 'static> FactoryOf<H> for WithoutFactory {
     fn factory(self) -> Option<Factory<H>> {
         Some(Arc::new(H::default))
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<H> FactoryOf<H> for Given<H> {
+impl<H> FactoryOf<H> for WithFactory<H> {
     fn factory(self) -> Option<Factory<H>> {
         Some(self.0)
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<H> FactoryOf<H> for Elsewhere {
+impl<H> FactoryOf<H> for RunsElsewhere {
     fn factory(self) -> Option<Factory<H>> {
         None
     }

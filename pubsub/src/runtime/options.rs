@@ -1,15 +1,7 @@
-//! What a subscription is told at the builder, before anything runs.
+//! The settings of a subscription.
 
-use crate::actors::dispatcher::StartHost;
-use crate::actors::handler_host;
-use crate::config::{DEFAULT_CONCURRENCY, DEFAULT_LANES, MAX_LANES};
+use crate::config::{DEFAULT_LANES, MAX_LANES};
 use crate::model::backoff::Backoff;
-use crate::model::channel::Channel;
-use crate::model::delivery::Delivery;
-use crate::model::settings::SubscriptionSettings;
-use actix::{Actor, Context, Handler};
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Settings of one subscription, where they differ from its channel's.
@@ -26,14 +18,14 @@ use std::time::Duration;
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct SubscribeOptions {
-    max_attempts: Option<u32>,
-    max_panics: Option<u32>,
-    timeout: Option<Option<Duration>>,
-    backoff: Option<Backoff>,
-    concurrency: Option<usize>,
-    lanes: Option<u32>,
-    from_beginning: bool,
-    unread_limit: Option<Option<Duration>>,
+    pub(super) max_attempts: Option<u32>,
+    pub(super) max_panics: Option<u32>,
+    pub(super) timeout: Option<Option<Duration>>,
+    pub(super) backoff: Option<Backoff>,
+    pub(super) concurrency: Option<usize>,
+    pub(super) lanes: Option<u32>,
+    pub(super) from_beginning: bool,
+    pub(super) unread_limit: Option<Option<Duration>>,
 }
 
 impl SubscribeOptions {
@@ -134,60 +126,5 @@ impl SubscribeOptions {
     pub fn unread_limit(mut self, limit: Option<Duration>) -> Self {
         self.unread_limit = Some(limit);
         self
-    }
-}
-
-/// A subscription without its types: its settings, and how to start its handler.
-pub(super) struct Subscription {
-    pub(super) settings: SubscriptionSettings,
-    /// `None`: its handler runs in other processes.
-    pub(super) start_host: Option<StartHost>,
-}
-
-impl Subscription {
-    pub(super) fn new<C, H>(
-        name: String,
-        options: SubscribeOptions,
-        factory: impl Fn() -> H + Send + Unpin + 'static,
-    ) -> Self
-    where
-        C: Channel,
-        H: Handler<Delivery<C>> + Actor<Context = Context<H>>,
-    {
-        let factory = Arc::new(Mutex::new(factory));
-        let start_host: StartHost = Box::new(move |arbiter, link| {
-            let factory = Arc::clone(&factory);
-            // Poisoned by a factory that panicked, which is for the handler host to handle.
-            let build = move || factory.lock().unwrap_or_else(PoisonError::into_inner)();
-            arbiter.spawn_fn(move || drop(actix_rt::spawn(handler_host::run::<C, H, _>(link, build))));
-        });
-        Self { start_host: Some(start_host), ..Self::elsewhere::<C>(name, options) }
-    }
-
-    /// A subscription without a handler of this process.
-    pub(super) fn elsewhere<C: Channel>(name: String, options: SubscribeOptions) -> Self {
-        let settings = SubscriptionSettings {
-            channel: C::NAME,
-            name: name.into(),
-            version: i32::try_from(C::VERSION).unwrap_or(i32::MAX),
-            max_attempts: options.max_attempts.unwrap_or(C::MAX_ATTEMPTS),
-            max_panics: options.max_panics.unwrap_or(C::MAX_PANICS),
-            timeout: options.timeout.unwrap_or(C::TIMEOUT),
-            backoff: options.backoff.unwrap_or(C::BACKOFF),
-            concurrency: options.concurrency.unwrap_or(DEFAULT_CONCURRENCY),
-            lanes: options.lanes.unwrap_or(if C::ORDERED { DEFAULT_LANES } else { 0 }),
-            from_beginning: options.from_beginning,
-            unread_limit: options.unread_limit,
-        };
-        Self { settings, start_host: None }
-    }
-}
-
-impl fmt::Debug for Subscription {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription")
-            .field("channel", &self.settings.channel)
-            .field("name", &self.settings.name)
-            .finish_non_exhaustive()
     }
 }

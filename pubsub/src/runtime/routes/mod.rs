@@ -2,12 +2,15 @@
 //!
 //! What is public here and not exported at the root is for the expansion of [`routes!`](crate::routes) alone.
 
+pub mod handlers;
+pub mod publisher;
+
 use super::builder::Builder;
-use super::handlers::{Complete, Factories, Factory, Handlers};
-use super::subscription::SubscribeOptions;
+use super::options::SubscribeOptions;
 use crate::model::channel::Channel;
 use crate::model::delivery::Delivery;
 use actix::{Actor, Context, Handler};
+use handlers::{Complete, Factories, Factory, Handlers};
 use std::marker::PhantomData;
 
 /// Says which handler gets which channel, as a type: the runtime is built from it, and the compiler holds every publish
@@ -73,7 +76,7 @@ use std::marker::PhantomData;
 ///   [`.handler(|| Mailer::new(..))`](Handlers::handler). One that is missing does not compile.
 /// - `App::only()`: those handlers run here that get a factory, and none without. The other subscriptions exist, too, from
 ///   then on; another process runs them. A process that only publishes says `App::only()` and no more.
-/// - `App::publisher()`: a [`Publisher<App>`](crate::Publisher), which does not compile for channels that are not listed.
+/// - `App::publisher()`: a [`Publisher<App>`](crate::routing::Publisher), which does not compile for channels that are not listed.
 ///
 /// # What does not compile
 /// A handler that cannot take its channel; a channel that is listed twice, or routed twice to one subscription; two channels
@@ -86,12 +89,12 @@ macro_rules! routes {
 }
 
 /// A table of routes, as [`routes!`](crate::routes) writes it.
-pub trait Table {
+pub trait Routes {
     /// Adds every route.
     fn plan(plan: Plan) -> Plan;
 }
 
-/// Of a [`Table`]: a handler is in its list, and so not once more under another path.
+/// Of a [`Routes`]: a handler is in its list, and so not once more under another path.
 pub trait SpellsHandlerOneWay<H> {}
 
 /// Of an actor: it takes the events of channel `C`. Every actor with `Handler<Delivery<C>>` does.
@@ -129,7 +132,7 @@ where
     }
 }
 
-/// The routes of a [`Table`], on their way into a [`Builder`].
+/// The routes of a [`Routes`], on their way into a [`Builder`].
 #[derive(Debug)]
 pub struct Plan {
     builder: Builder,
@@ -138,56 +141,56 @@ pub struct Plan {
 
 impl Plan {
     /// Declares a channel, and goes on with its handlers.
-    pub fn channel<C>(self, described: &Described<C>) -> To<C> {
+    pub fn channel<C>(self, described: &ChannelEntry<C>) -> ChannelPlan<C> {
         let Self { builder, factories } = self;
-        To { plan: Self { builder: (described.declare)(builder), factories }, channel: PhantomData }
+        ChannelPlan { plan: Self { builder: (described.declare)(builder), factories }, channel: PhantomData }
     }
 }
 
 /// A channel, as far as a table needs it without knowing that its type is one.
 #[derive(Debug)]
-pub struct Described<C> {
+pub struct ChannelEntry<C> {
     declare: fn(Builder) -> Builder,
     /// The channel's name.
     pub name: &'static str,
     channel: PhantomData<fn() -> C>,
 }
 
-/// Of a channel: it can be listed. A type that is none fails here and nowhere else: its [`Described`] is of no known type,
+/// Of a channel: it can be listed. A type that is none fails here and nowhere else: its [`ChannelEntry`] is of no known type,
 /// and the compiler says no more about what is done with it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not bound to a channel",
     label = "not a channel",
     note = "add `#[derive(pubsub::Channel)]` and `#[channel(\"some.name\")]` to `{Self}`"
 )]
-pub trait Listed {
-    /// [`Described`].
+pub trait ListedChannel {
+    /// [`ChannelEntry`].
     type Described;
     /// What there is to say about it.
     const DESCRIBED: Self::Described;
 }
 
 #[diagnostic::do_not_recommend]
-impl<C: Channel> Listed for C {
-    type Described = Described<C>;
-    const DESCRIBED: Described<C> =
-        Described { declare: Builder::declare::<C>, name: C::NAME, channel: PhantomData };
+impl<C: Channel> ListedChannel for C {
+    type Described = ChannelEntry<C>;
+    const DESCRIBED: ChannelEntry<C> =
+        ChannelEntry { declare: Builder::declare::<C>, name: C::NAME, channel: PhantomData };
 }
 
 /// Describes a channel.
 #[must_use]
-pub const fn describe<C: Listed>() -> C::Described {
+pub const fn describe<C: ListedChannel>() -> C::Described {
     C::DESCRIBED
 }
 
 /// One channel of a [`Plan`].
 #[derive(Debug)]
-pub struct To<C> {
+pub struct ChannelPlan<C> {
     plan: Plan,
     channel: PhantomData<fn() -> C>,
 }
 
-impl<C> To<C> {
+impl<C> ChannelPlan<C> {
     /// Routes the channel to a handler: one that runs here, if there is a factory for it.
     #[must_use]
     pub fn to<H: Handles<C>>(self, name: &str, options: SubscribeOptions) -> Self {
@@ -205,7 +208,13 @@ impl<C> To<C> {
     }
 }
 
-/// Adds the routes of `R` to a builder.
-pub(super) fn route<R: Table, S: Complete>(builder: Builder, handlers: Handlers<R, S>) -> Builder {
-    R::plan(Plan { builder, factories: handlers.into_factories() }).builder
+impl Builder {
+    /// Declares the channels of a table of routes, and subscribes its handlers. See [`routes!`](crate::routes).
+    ///
+    /// `handlers` is `App::all()` or `App::only()`, with the factories of those handlers that have no `Default`. After
+    /// `only`, the handlers without a factory run in other processes; their subscriptions are made all the same, so that
+    /// nothing that is published before the first of those processes starts is lost to them.
+    pub fn routes<R: Routes, S: Complete>(self, handlers: Handlers<R, S>) -> Self {
+        R::plan(Plan { builder: self, factories: handlers.into_factories() }).builder
+    }
 }

@@ -13,14 +13,15 @@ use std::pin::Pin;
 type Publishing<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
 /// Publishes on the channels that `R` routes, and on no others: that is checked while compiling. `R` is what
-/// [`routes!`](crate::routes) has made, or [`Unrouted`](crate::Unrouted).
+/// [`routes!`](crate::routes) has made, or [`Unrouted`](crate::routing::Unrouted).
 ///
 /// It holds nothing and costs nothing: copy it to wherever events are published.
 ///
 /// # Examples
 /// ```
 /// use actix::{Actor, Context, Handler};
-/// use pubsub::{Channel, Delivery, EventId, Handled, Publisher};
+/// use pubsub::routing::Publisher;
+/// use pubsub::{Channel, Delivery, EventId, Handled};
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Serialize, Deserialize, Channel)]
@@ -59,7 +60,7 @@ type Publishing<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 
 /// A channel that `App` routes nowhere does not compile:
 ///
 /// ```compile_fail,E0277
-/// # use pubsub::{Channel, Publisher};
+/// # use pubsub::{Channel, routing::Publisher};
 /// # #[derive(serde::Serialize, serde::Deserialize, Channel)]
 /// # #[channel("sms")]
 /// # struct Sms { msg: String }

@@ -1,0 +1,90 @@
+//! Everything that a runtime needs to start, as the builder collects it.
+
+use super::options::SubscribeOptions;
+use crate::actors::dispatcher::StartHost;
+use crate::actors::handler_host;
+use crate::config::{Config, DEFAULT_CONCURRENCY, DEFAULT_LANES};
+use crate::model::channel::Channel;
+use crate::model::delivery::Delivery;
+use crate::model::settings::SubscriptionSettings;
+use actix::{Actor, Context, Handler};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// A runtime before it starts.
+#[derive(Debug)]
+pub(super) struct Setup {
+    pub(super) database_url: String,
+    pub(super) config: Config,
+    pub(super) declarations: BTreeMap<&'static str, Declaration>,
+    pub(super) retentions: BTreeMap<&'static str, Option<Duration>>,
+    pub(super) subscriptions: Vec<SubscriptionSetup>,
+}
+
+/// A channel as this process knows it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Declaration {
+    pub(super) version: u32,
+    pub(super) description: &'static str,
+    pub(super) retention: Option<Option<Duration>>,
+    pub(super) fingerprint: u64,
+    pub(super) strict: bool,
+    pub(super) json_schema: fn() -> Option<serde_json::Value>,
+}
+
+/// A subscription without its types: its settings, and how to start its handler.
+pub(super) struct SubscriptionSetup {
+    pub(super) settings: SubscriptionSettings,
+    /// `None`: its handler runs in other processes.
+    pub(super) start_host: Option<StartHost>,
+}
+
+impl SubscriptionSetup {
+    pub(super) fn new<C, H>(
+        name: String,
+        options: SubscribeOptions,
+        factory: impl Fn() -> H + Send + Unpin + 'static,
+    ) -> Self
+    where
+        C: Channel,
+        H: Handler<Delivery<C>> + Actor<Context = Context<H>>,
+    {
+        let factory = Arc::new(Mutex::new(factory));
+        let start_host: StartHost = Box::new(move |arbiter, link| {
+            let factory = Arc::clone(&factory);
+            // Poisoned by a factory that panicked, which is for the handler host to handle.
+            let build = move || factory.lock().unwrap_or_else(PoisonError::into_inner)();
+            arbiter.spawn_fn(move || drop(actix_rt::spawn(handler_host::run::<C, H, _>(link, build))));
+        });
+        Self { start_host: Some(start_host), ..Self::elsewhere::<C>(name, options) }
+    }
+
+    /// A subscription without a handler of this process.
+    pub(super) fn elsewhere<C: Channel>(name: String, options: SubscribeOptions) -> Self {
+        let settings = SubscriptionSettings {
+            channel: C::NAME,
+            name: name.into(),
+            version: i32::try_from(C::VERSION).unwrap_or(i32::MAX),
+            max_attempts: options.max_attempts.unwrap_or(C::MAX_ATTEMPTS),
+            max_panics: options.max_panics.unwrap_or(C::MAX_PANICS),
+            timeout: options.timeout.unwrap_or(C::TIMEOUT),
+            backoff: options.backoff.unwrap_or(C::BACKOFF),
+            concurrency: options.concurrency.unwrap_or(DEFAULT_CONCURRENCY),
+            lanes: options.lanes.unwrap_or(if C::ORDERED { DEFAULT_LANES } else { 0 }),
+            from_beginning: options.from_beginning,
+            unread_limit: options.unread_limit,
+        };
+        Self { settings, start_host: None }
+    }
+}
+
+impl fmt::Debug for SubscriptionSetup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubscriptionSetup")
+            .field("channel", &self.settings.channel)
+            .field("name", &self.settings.name)
+            .finish_non_exhaustive()
+    }
+}
