@@ -17,7 +17,6 @@ use futures_util::future::join_all;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio_postgres::Row;
 
 /// One subscription, served.
 pub(super) struct Served {
@@ -180,7 +179,7 @@ impl PubSub {
 impl Executor for &PubSub {}
 
 impl sealed::Executor for &PubSub {
-    async fn run(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, Error> {
+    async fn run(&mut self, statement: Statement<'_>) -> Result<sealed::Rows, Error> {
         self.store()?.publish(statement).await
     }
 }

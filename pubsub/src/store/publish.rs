@@ -117,9 +117,11 @@ pub(crate) mod sealed {
     use crate::error::Error;
     use tokio_postgres::Row;
 
+    pub type Rows = Vec<Row>;
+
     pub trait Executor {
         /// Runs one statement in a single round trip.
-        fn run(&mut self, statement: Statement<'_>) -> impl Future<Output = Result<Vec<Row>, Error>> + Send;
+        fn run(&mut self, statement: Statement<'_>) -> impl Future<Output = Result<Rows, Error>> + Send;
     }
 }
 
