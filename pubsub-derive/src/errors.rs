@@ -46,6 +46,11 @@ impl Errors {
     }
 }
 
+/// `a`, `b`, `c`, in backquotes.
+pub(crate) fn quoted_list(names: impl IntoIterator<Item = impl Display>) -> String {
+    names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
 #[cfg(test)]
 impl Errors {
     /// The messages, for tests of the rules.

@@ -1,47 +1,30 @@
 //! The derive of `pubsub`: binds a payload type to its channel at compile time.
 //!
-//! Use it through `pubsub`, which re-exports it; the two are released together. The stages, one module each:
+//! Use it through `pubsub`, which re-exports it; the two are released together. Each derive has three stages:
 //!
-//! | stage | module | from → to |
+//! | module | from | to |
 //! |---|---|---|
-//! | read | `attr`, with `item`, `value`, `field`, `template` and `docs`; `redact` on fields | tokens → typed attributes |
-//! | check | `check`, with `name`, `duration`, `horizon` and `keys`; `shape` for the type itself | typed attributes → a channel |
-//! | write | `expand`, with `methods`, `unique`, `schema` and `node` | a channel → `impl Channel` |
+//! | `read` | tokens | typed attributes and fields |
+//! | `check` | typed attributes and fields | a channel that keeps the rules |
+//! | `write` | a channel | `impl Channel` |
 //!
-//! No stage stops at a mistake: `errors` collects them, and what is left is still expanded, so that a mistake shows up
-//! once, on the tokens that hold it, and not again wherever the channel is used. `routes` is the macro `routes!`.
+//! No stage stops at a mistake. `errors` collects all of them, and the derive still writes an implementation, so that each
+//! mistake is reported once, on the tokens that hold it, and not again wherever the channel is used.
+//!
+//! `lock_file` compares a payload with its lock file. `routes` is the macro `routes!`, with the same three stages.
 
-mod attr;
 mod check;
-mod docs;
+mod derive;
 mod duration;
 mod errors;
-mod expand;
-mod field;
-mod fields;
-mod horizon;
-mod item;
-mod keys;
-mod layout;
-mod lock;
-mod methods;
+mod lock_file;
 mod name;
-mod node;
-mod older;
-mod redact;
+mod read;
 mod routes;
-mod schema;
-mod shape;
 mod suggest;
-mod template;
-mod unique;
-mod value;
-mod wire;
+mod write;
 
-use errors::Errors;
-use fields::Fields;
-use proc_macro2::TokenStream;
-use syn::{Data, DeriveInput};
+use syn::DeriveInput;
 
 /// Implements `pubsub::Channel` for a struct or an enum.
 ///
@@ -89,7 +72,7 @@ use syn::{Data, DeriveInput};
 #[proc_macro_derive(Channel, attributes(channel))]
 pub fn derive_channel(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     let input = syn::parse_macro_input!(input as DeriveInput);
-    expand_channel(&input).into()
+    derive::channel(&input).into()
 }
 
 /// `pubsub::routes!`, after the path under which it was called. Documented there.
@@ -97,28 +80,6 @@ pub fn derive_channel(input: proc_macro::TokenStream) -> proc_macro::TokenStream
 #[doc(hidden)]
 pub fn routes(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     routes::expand_routes(input.into()).into()
-}
-
-fn expand_channel(input: &DeriveInput) -> TokenStream {
-    let mut errors = Errors::default();
-    let attr = attr::read(input, &mut errors);
-    // A union has none that could be named: it is refused as a whole.
-    let fields = (!matches!(input.data, Data::Union(_))).then(|| Fields::new(input));
-    let channel = check::check(attr, &input.ident, fields.as_ref(), &mut errors);
-    schema::check(input, &channel, &mut errors);
-    let mut unfit = shape::check(input);
-    let layout = if unfit.is_empty() { layout::Layout::of(input) } else { None };
-    let lock =
-        layout.as_ref().map(|layout| lock::lock(input, &channel, layout, &mut errors)).unwrap_or_default();
-    let shape = layout.map(|layout| node::implement(input, &layout)).map(|shape| {
-        let inside = &lock.inside;
-        quote::quote!(#shape #inside)
-    });
-    let mut tokens = expand::expand(input, &channel, unfit.take_first().as_ref(), shape.as_ref());
-    tokens.extend(lock.outside);
-    tokens.extend(errors.into_compile_errors());
-    tokens.extend(unfit.into_compile_errors());
-    tokens
 }
 
 /// Implements `pubsub::Shape` for a type that payloads are made of, so that a change of it is noticed. `#[derive(Channel)]`
@@ -134,7 +95,7 @@ fn expand_channel(input: &DeriveInput) -> TokenStream {
 #[proc_macro_derive(Shape)]
 pub fn derive_shape(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     let input = syn::parse_macro_input!(input as DeriveInput);
-    older::expand_shape(&input).into()
+    derive::shape(&input).into()
 }
 
 /// Implements `pubsub::OlderVersion` for what a channel's payload was before: `#[channel("email", version = 1)]`, with
@@ -144,5 +105,5 @@ pub fn derive_shape(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
 #[proc_macro_derive(OlderVersion, attributes(channel))]
 pub fn derive_older_version(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     let input = syn::parse_macro_input!(input as DeriveInput);
-    older::expand_older(&input).into()
+    derive::older_version(&input).into()
 }

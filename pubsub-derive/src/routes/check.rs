@@ -1,6 +1,6 @@
 //! The rules of a table: every subscription has a name, no two of a channel have the same, no channel is listed twice.
 
-use super::{Route, Table, Target};
+use super::parse::{Route, Table, Target};
 use crate::errors::Errors;
 use crate::name;
 use quote::ToTokens as _;

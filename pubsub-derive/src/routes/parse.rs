@@ -1,6 +1,5 @@
 //! Reads the table. What is wrong in one route is reported, and the next one is still read.
 
-use super::{Route, Table, Target};
 use crate::errors::Errors;
 use proc_macro2::{TokenStream, TokenTree};
 use syn::parse::{ParseBuffer, ParseStream};
@@ -8,6 +7,30 @@ use syn::{Attribute, Ident, LitStr, Path, Token, Type, Visibility, braced, brack
 
 const TABLE: &str = "write `pub App { Email => [Mailer, AuditLog] }`";
 const ROUTE: &str = "write `Email => Mailer`, or `Email => [Mailer, AuditLog]`";
+
+/// What stands in the braces of `routes!`.
+pub(super) struct Table {
+    /// Where `pubsub` is, as its own macro says.
+    pub(super) krate: Path,
+    pub(super) attrs: Vec<Attribute>,
+    pub(super) vis: Visibility,
+    pub(super) name: Ident,
+    pub(super) routes: Vec<Route>,
+}
+
+/// `Email => [Mailer, AuditLog]`.
+pub(super) struct Route {
+    pub(super) channel: Type,
+    pub(super) targets: Vec<Target>,
+}
+
+/// `Mailer as "mailer" with SubscribeOptions::new()`.
+pub(super) struct Target {
+    pub(super) handler: Type,
+    /// The subscription's name, if it is given one.
+    pub(super) subscription: Option<LitStr>,
+    pub(super) options: Option<TokenStream>,
+}
 
 /// The table; `None` if it has no name under which to go on. Takes every token of `input`.
 pub(super) fn table(input: ParseStream<'_>, errors: &mut Errors) -> Option<Table> {

@@ -1,7 +1,7 @@
 //! Writes the table: a type, its routes as implementations, and the checks that need the compiler.
 
 use super::check::{last_word, spelled};
-use super::{Route, Table, Target};
+use super::parse::{Route, Table, Target};
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use std::collections::HashSet;

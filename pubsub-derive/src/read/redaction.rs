@@ -1,10 +1,10 @@
 //! Reads `#[channel(redact)]` on fields, and refuses every other `#[channel]` inside of the type.
 
-use crate::attr;
+use super::channel_attr;
+use super::field_path::spelled;
+use super::fields::Fields;
+use super::item::{self, Item, Value};
 use crate::errors::Errors;
-use crate::field::spelled;
-use crate::fields::Fields;
-use crate::item::{self, Item, Value};
 use crate::suggest;
 use syn::ext::IdentExt as _;
 use syn::{Attribute, Member, Meta};
@@ -29,7 +29,7 @@ impl Redaction<'_> {
 pub(crate) fn read<'a>(fields: &Fields<'a>, errors: &mut Errors) -> Vec<Redaction<'a>> {
     let mut read = Vec::new();
     for variant in &fields.variants {
-        for attr in attr::channel_attrs(variant.attrs) {
+        for attr in channel_attr::channel_attrs(variant.attrs) {
             errors.push(
                 attr,
                 "`#[channel(..)]` stands above the type, or as `#[channel(redact)]` before a field\n\
@@ -50,7 +50,7 @@ pub(crate) fn read<'a>(fields: &Fields<'a>, errors: &mut Errors) -> Vec<Redactio
 /// Whether a field is redacted.
 fn is_redacted(attrs: &[Attribute], errors: &mut Errors) -> bool {
     let mut redacted = false;
-    for attr in attr::channel_attrs(attrs) {
+    for attr in channel_attr::channel_attrs(attrs) {
         let Meta::List(list) = &attr.meta else {
             errors.push(
                 attr,
@@ -94,7 +94,7 @@ fn is_redacted(attrs: &[Attribute], errors: &mut Errors) -> bool {
 fn unknown(word: &str) -> String {
     let advice = match suggest::nearest(word, ["redact"]) {
         Some(meant) => format!("; did you mean `{meant}`?"),
-        None if attr::is_key(word) => {
+        None if channel_attr::is_key(word) => {
             format!("; `{word}` belongs to the whole type, above the `struct` or `enum`")
         }
         None => String::new(),

@@ -2,13 +2,13 @@
 //!
 //! No directory of that name, no check: a crate opts in by having one.
 
-mod check;
-mod file;
+mod compare;
 mod find;
+mod parse;
 
-use crate::check::Channel;
+use crate::check::channel::Channel;
 use crate::errors::Errors;
-use crate::layout::Layout;
+use crate::read::layout::Layout;
 use find::{Mode, Place};
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
@@ -42,14 +42,15 @@ pub(crate) fn lock(input: &DeriveInput, channel: &Channel<'_>, layout: &Layout, 
             Lock { inside: track, outside: writer(input, channel, &name, version, &directory) }
         }
         (_, Place { file: Some(file), shown, .. }) => {
-            let found = file::read(&file).and_then(|locked| {
+            let found = parse::read(&file).and_then(|locked| {
                 let path = file.to_str().ok_or("its path is not UTF-8")?;
                 Ok((locked, path.to_owned()))
             });
             match found {
                 Ok((locked, path)) => {
-                    let subject = check::Subject { of: &input.ident, channel: &name, version, shown: &shown };
-                    let checks = check::check(&subject, &locked, layout, errors);
+                    let subject =
+                        compare::Subject { of: &input.ident, channel: &name, version, shown: &shown };
+                    let checks = compare::check(&subject, &locked, layout, errors);
                     let include = quote!(
                         const _: &[::core::primitive::u8] = ::core::include_bytes!(#path);
                     );

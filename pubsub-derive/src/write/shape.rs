@@ -1,7 +1,7 @@
 //! Writes the shape of a type down as a constant, and the implementation of `Shape` around it.
 
-use crate::layout::{Content, Layout, Part};
-use crate::wire;
+use crate::read::layout::{Content, Layout, Part};
+use crate::read::serde_attrs;
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::DeriveInput;
@@ -49,10 +49,10 @@ fn part(part: &Part) -> TokenStream {
     let Part { name, serde, content, .. } = part;
     let (node, written) = match content {
         Content::Field { ty, concrete: true } => {
-            (quote!(<__pubsub::__private::shape::Probe<#ty>>::NODE), wire::written(ty.clone()))
+            (quote!(<__pubsub::__private::shape::Probe<#ty>>::NODE), serde_attrs::written(ty.clone()))
         }
         Content::Field { ty, concrete: false } => {
-            (quote!(::core::option::Option::None), wire::written(ty.clone()))
+            (quote!(::core::option::Option::None), serde_attrs::written(ty.clone()))
         }
         Content::Variant(layout) => {
             let node = node(layout, None);

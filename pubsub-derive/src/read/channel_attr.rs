@@ -2,12 +2,12 @@
 //!
 //! Knows which keys exist, not which values are good: that is [`crate::check`].
 
-use crate::errors::Errors;
-use crate::item::{self, Item};
-use crate::keys::KeysAttr;
-use crate::suggest;
-use crate::value::{Entry, Given, Setting};
-use crate::{docs, name};
+use super::doc_comment;
+use super::field_path::FieldPath;
+use super::item::{self, Item};
+use super::value::{Entry, Given, Setting};
+use crate::errors::{Errors, quoted_list};
+use crate::{name, suggest};
 use proc_macro2::TokenStream;
 use syn::{
     Attribute, DeriveInput, Expr, ExprLit, Ident, Lit, LitStr, MacroDelimiter, Meta, MetaNameValue, Path,
@@ -28,6 +28,15 @@ pub(crate) struct ChannelAttr {
     pub(crate) keys: KeysAttr,
     pub(crate) strict: Setting<TokenStream>,
     pub(crate) krate: Setting<Path>,
+}
+
+/// What `key`, `ordered` and `dedupe` said.
+#[derive(Default)]
+pub(crate) struct KeysAttr {
+    pub(crate) key: Setting<Given<FieldPath>>,
+    /// The word, for messages.
+    pub(crate) ordered: Setting<TokenStream>,
+    pub(crate) dedupe: Setting<LitStr>,
 }
 
 /// `backoff(..)`.
@@ -130,30 +139,11 @@ const BACKOFF_KEYS: &[Key<BackoffAttr>] = &[
     },
 ];
 
-impl ChannelAttr {
-    /// Reports the keys that say how to deliver: an older version is only read.
-    pub(crate) fn refuse_delivery(&self, errors: &mut Errors) {
-        let given = [&self.max_attempts, &self.max_panics].into_iter().filter_map(|setting| match setting {
-            Setting::Set(given) => Some(&given.tokens),
-            _ => None,
-        });
-        let timeout = match &self.timeout {
-            Setting::Set(given) => Some(&given.tokens),
-            _ => None,
-        };
-        for tokens in given.chain(timeout) {
-            errors.push(
-                tokens,
-                "an older version is only read, so nothing says how it is delivered\nremove this key",
-            );
-        }
-    }
-}
-
 /// Reads the attributes of the type in `input`.
 pub(crate) fn read(input: &DeriveInput, errors: &mut Errors) -> ChannelAttr {
     let of = &input.ident;
-    let mut read = ChannelAttr { description: docs::description(&input.attrs), ..ChannelAttr::default() };
+    let mut read =
+        ChannelAttr { description: doc_comment::description(&input.attrs), ..ChannelAttr::default() };
     let mut ours = channel_attrs(&input.attrs);
     match ours.next() {
         Some(first) => read_attribute(first, of, &mut read, errors),
@@ -332,6 +322,5 @@ fn unknown<T>(key: &Ident, table: &[Key<T>]) -> String {
 
 /// The keys of `table`, for a message.
 fn list<T>(table: &[Key<T>]) -> String {
-    let names: Vec<String> = table.iter().map(|key| format!("`{}`", key.name)).collect();
-    names.join(", ")
+    quoted_list(table.iter().map(|key| key.name))
 }

@@ -1,9 +1,9 @@
 //! Holds the type against its lock: what the macro sees it reports itself, and the types of fields it leaves to constants
 //! that fail the build, each on its field.
 
-use super::file::{Content, Locked, Node, Part};
+use super::parse::{Content, Locked, Node, Part};
 use crate::errors::Errors;
-use crate::layout::{self, Layout};
+use crate::read::layout::{self, Layout};
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::Ident;

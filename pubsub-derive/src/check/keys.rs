@@ -1,33 +1,24 @@
 //! Checks `key`, `ordered` and `dedupe` against the fields of the type.
 
+use super::field_access::{self, FieldAccess};
 use crate::errors::Errors;
-use crate::field::FieldPath;
-use crate::fields::{Access, Fields};
-use crate::template::{self, Piece};
-use crate::value::{Given, Setting};
-use proc_macro2::TokenStream;
+use crate::read::channel_attr::KeysAttr;
+use crate::read::fields::Fields;
+use crate::read::template::{self, Piece};
+use crate::read::value::Setting;
 use syn::LitStr;
-
-/// What `key`, `ordered` and `dedupe` said.
-#[derive(Default)]
-pub(crate) struct KeysAttr {
-    pub(crate) key: Setting<Given<FieldPath>>,
-    /// The word, for messages.
-    pub(crate) ordered: Setting<TokenStream>,
-    pub(crate) dedupe: Setting<LitStr>,
-}
 
 /// How a channel's events get their keys.
 pub(crate) struct Keys<'a> {
-    pub(crate) key: Option<Access<'a>>,
+    pub(crate) key: Option<FieldAccess<'a>>,
     pub(crate) ordered: bool,
-    pub(crate) dedupe: Option<Vec<Part<'a>>>,
+    pub(crate) dedupe: Option<Vec<DedupePiece<'a>>>,
 }
 
 /// A part of a dedupe key.
-pub(crate) enum Part<'a> {
+pub(crate) enum DedupePiece<'a> {
     Text(String),
-    Field(Access<'a>),
+    Field(FieldAccess<'a>),
 }
 
 /// Checks what the attribute says about keys. `fields` is `None` for a type that can have no keys at all, which is reported
@@ -43,7 +34,7 @@ pub(crate) fn check<'a>(attr: KeysAttr, fields: Option<&Fields<'a>>, errors: &mu
         };
         errors.push(word, format!("`ordered` needs a `key`: events without one are in no order\n{add}"));
     }
-    let key = key.and_then(|given| fields.resolve(given.value, "key", errors));
+    let key = key.and_then(|given| field_access::resolve(fields, given.value, "key", errors));
     Keys {
         ordered: matches!((&key, &ordered), (Setting::Set(_), Setting::Set(_))),
         key: key.set(),
@@ -51,7 +42,11 @@ pub(crate) fn check<'a>(attr: KeysAttr, fields: Option<&Fields<'a>>, errors: &mu
     }
 }
 
-fn check_dedupe<'a>(literal: &LitStr, fields: &Fields<'a>, errors: &mut Errors) -> Option<Vec<Part<'a>>> {
+fn check_dedupe<'a>(
+    literal: &LitStr,
+    fields: &Fields<'a>,
+    errors: &mut Errors,
+) -> Option<Vec<DedupePiece<'a>>> {
     let pieces = match template::parse(&literal.value(), literal.span(), fields.example().as_deref()) {
         Ok(pieces) => pieces,
         Err(message) => {
@@ -60,11 +55,13 @@ fn check_dedupe<'a>(literal: &LitStr, fields: &Fields<'a>, errors: &mut Errors) 
         }
     };
     // Every one is looked at, so that all mistakes are told at once.
-    let parts: Vec<Option<Part<'a>>> = pieces
+    let parts: Vec<Option<DedupePiece<'a>>> = pieces
         .into_iter()
         .map(|piece| match piece {
-            Piece::Text(text) => Some(Part::Text(text)),
-            Piece::Field(path) => fields.resolve(path, "dedupe", errors).map(Part::Field),
+            Piece::Text(text) => Some(DedupePiece::Text(text)),
+            Piece::Field(path) => {
+                field_access::resolve(fields, path, "dedupe", errors).map(DedupePiece::Field)
+            }
         })
         .collect();
     parts.into_iter().collect()

@@ -11,7 +11,7 @@ const WITHOUT_VALUE: [&str; 2] = ["default", "skip_serializing_if"];
 
 /// What `#[serde(..)]` says about a type, a field or a variant.
 #[derive(Debug, Default)]
-pub(crate) struct Wire {
+pub(crate) struct SerdeAttrs {
     rename: Both,
     pub(crate) rename_all: Rules,
     pub(crate) rename_all_fields: Rules,
@@ -30,7 +30,7 @@ struct Both {
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct Rules(Both);
 
-impl Wire {
+impl SerdeAttrs {
     pub(crate) fn read(attrs: &[Attribute]) -> Self {
         let mut wire = Self::default();
         for attr in attrs.iter().filter(|attr| attr.path().is_ident("serde")) {
@@ -57,13 +57,24 @@ impl Wire {
         }
     }
 
-    pub(crate) fn says(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.attributes.iter().any(|attribute| attribute == key)
     }
 
     /// Whether it is neither written nor read.
     pub(crate) fn is_skipped(&self) -> bool {
-        self.says("skip") || self.says("skip_serializing") && self.says("skip_deserializing")
+        self.has("skip") || self.has("skip_serializing") && self.has("skip_deserializing")
+    }
+
+    /// The word that keeps a field from being written.
+    pub(crate) fn why_not_written(&self) -> Option<&'static str> {
+        ["skip", "skip_serializing"].into_iter().find(|word| self.has(word))
+    }
+
+    /// Whether `rename` gives a field this name.
+    pub(crate) fn is_renamed_to(&self, name: &str) -> bool {
+        let Both { serialize, deserialize } = &self.rename;
+        [serialize, deserialize].into_iter().flatten().any(|renamed| renamed == name)
     }
 
     /// The name in the JSON; both of them, if it is read by another one than it is written.
@@ -203,9 +214,9 @@ mod tests {
     use quote::quote;
     use syn::DeriveInput;
 
-    fn read(attrs: &TokenStream) -> Wire {
+    fn read(attrs: &TokenStream) -> SerdeAttrs {
         let input: DeriveInput = syn::parse2(quote!(#attrs struct S;)).unwrap();
-        Wire::read(&input.attrs)
+        SerdeAttrs::read(&input.attrs)
     }
 
     #[test]

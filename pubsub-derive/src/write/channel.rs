@@ -1,17 +1,14 @@
 //! Writes the implementation of `Channel`, also after an error: then as a fallback that keeps the error alone.
 
-use crate::check::{Backoff, Channel, Upcast};
-use crate::methods;
-use crate::wire;
-use crate::{schema, unique};
-use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens as _, quote, quote_spanned};
+use super::import::{import, name};
+use super::upcast::{check_upcast, decode};
+use super::{channel_name, keys, redacted_debug, schema};
+use crate::check::backoff::Backoff;
+use crate::check::channel::Channel;
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
 use std::time::Duration;
-use syn::spanned::Spanned as _;
-use syn::{DeriveInput, Path, parse_quote};
-
-/// The name of a channel whose own was refused. Nobody runs it: the build has failed.
-const FALLBACK_NAME: &str = "invalid";
+use syn::{DeriveInput, parse_quote};
 
 /// The implementation for `input`. `unfit` is the error that says that the type cannot be a payload at all.
 pub(crate) fn expand(
@@ -39,8 +36,8 @@ pub(crate) fn expand(
     let consts = consts(channel);
     // What looks into a type that is unfit would only repeat that it is.
     let methods = unfit.is_none().then(|| {
-        let keys = methods::keys(&channel.keys);
-        let redacted = methods::redacted(of, &channel.redactions);
+        let keys = keys::keys(&channel.keys);
+        let redacted = redacted_debug::redacted(of, &channel.redactions);
         quote!(#keys #redacted)
     });
     let upcast = check_upcast(channel);
@@ -56,7 +53,7 @@ pub(crate) fn expand(
     );
     let schema::Written { check, method } = schema::of(input, channel, unfit.is_some());
     let unique = match (&channel.name, unfit) {
-        (Some(name), None) => unique::name(input, name),
+        (Some(name), None) => channel_name::name(input, name),
         _ => TokenStream::new(),
     };
     quote! {
@@ -87,27 +84,6 @@ fn silence(unfit: &TokenStream) -> TokenStream {
     quote! {
         const __LENGTH: ::core::primitive::usize = #unfit;
         type __Silence = <[(); __LENGTH] as ::core::iter::IntoIterator>::Item;
-    }
-}
-
-/// `pubsub` under the name the implementation uses. One import, so that a wrong path is one error, on the path.
-pub(crate) fn import(krate: Option<&Path>) -> TokenStream {
-    match krate {
-        None => quote!(
-            use ::pubsub as __pubsub;
-        ),
-        Some(path) => {
-            let span = Span::call_site().located_at(path.span());
-            quote_spanned!(span=> use #path as __pubsub;)
-        }
-    }
-}
-
-/// The channel's name.
-pub(crate) fn name(channel: &Channel<'_>) -> TokenStream {
-    match &channel.name {
-        Some(name) => quote!(#name),
-        None => quote!(#FALLBACK_NAME),
     }
 }
 
@@ -166,57 +142,6 @@ fn fingerprint() -> TokenStream {
     quote! {
         const FINGERPRINT: ::core::primitive::u64 =
             __pubsub::__private::shape::fingerprint(<Self as __pubsub::Shape>::NODE);
-    }
-}
-
-/// Reads older versions, where the type says how; `own` reads its own.
-pub(crate) fn decode(channel: &Channel<'_>, own: &TokenStream) -> Option<TokenStream> {
-    let Upcast::From(before) = &channel.upcast else { return None };
-    let version = channel.version.unwrap_or(2);
-    let from = upcast(before, version);
-    Some(quote! {
-        fn decode(
-            version: ::core::primitive::u32,
-            json: &[::core::primitive::u8],
-        ) -> ::core::result::Result<Self, __pubsub::__private::older_version::Unreadable> {
-            if version < #version {
-                #from
-            }
-            #own
-        }
-    })
-}
-
-/// Fails the build if what `upcast_from` names is of another channel, or not older.
-pub(crate) fn check_upcast(channel: &Channel<'_>) -> Option<TokenStream> {
-    let Upcast::From(before) = &channel.upcast else { return None };
-    let (name, version) = (name(channel), channel.version.unwrap_or(2));
-    let written = wire::written(before.to_token_stream());
-    let another = format!("`{written}` is an older version of another channel");
-    let newer = format!(
-        "`{written}` is not older than version {version}\nname what the payload was before that, with a lower `version`"
-    );
-    let span = Span::call_site().located_at(before.span());
-    Some(quote_spanned! {span=>
-        const _: () = {
-            #[allow(unused_imports)]
-            use __pubsub::__private::older_version::PlainBefore as _;
-            const __OLDER: ::core::option::Option<(&::core::primitive::str, ::core::primitive::u32)> =
-                <__pubsub::__private::older_version::Before<#before>>::OLDER;
-            ::core::assert!(__pubsub::__private::older_version::is_same_channel(__OLDER, #name), #another);
-            ::core::assert!(__pubsub::__private::older_version::is_older(__OLDER, #version), #newer);
-        };
-    })
-}
-
-/// Returns what is read as the version `before` `version`. What is missing of it is reported on its name.
-fn upcast(before: &Path, version: u32) -> TokenStream {
-    let span = Span::call_site().located_at(before.span());
-    quote_spanned! {span=>
-        #[allow(unused_imports)]
-        use __pubsub::__private::older_version::PlainBefore as _;
-        let read = <__pubsub::__private::older_version::Before<#before>>::decode(version, json, #version)?;
-        return ::core::result::Result::Ok(<Self as __pubsub::__private::older_version::UpcastFrom<#before>>::upcast(read));
     }
 }
 

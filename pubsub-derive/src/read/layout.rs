@@ -1,6 +1,6 @@
 //! The shape of a type, as its definition says it: what is hashed into a channel's fingerprint, and held against a lock file.
 
-use crate::wire::{self, Rules, Wire};
+use super::serde_attrs::{self, Rules, SerdeAttrs};
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::ext::IdentExt as _;
@@ -32,14 +32,14 @@ pub(crate) enum Content {
 
 impl Layout {
     pub(crate) fn of(input: &DeriveInput) -> Option<Self> {
-        let wire = Wire::read(&input.attrs);
+        let wire = SerdeAttrs::read(&input.attrs);
         let mut layout = match &input.data {
             Data::Struct(data) => Reader::new(input).fields(&data.fields, &wire.rename_all),
             Data::Enum(data) => {
                 let reader = Reader::new(input);
                 let mut parts = Vec::new();
                 for variant in &data.variants {
-                    let own = Wire::read(&variant.attrs);
+                    let own = SerdeAttrs::read(&variant.attrs);
                     if own.is_skipped() {
                         continue;
                     }
@@ -50,14 +50,14 @@ impl Layout {
                         &own.rename_all
                     };
                     parts.push(Part {
-                        name: own.name(&name, &wire.rename_all, wire::variant),
+                        name: own.name(&name, &wire.rename_all, serde_attrs::variant),
                         content: Content::Variant(reader.fields(&variant.fields, rule)),
                         serde: own.attributes,
                         at: variant.ident.to_token_stream(),
                     });
                 }
                 // The first that fits is taken: there, the order counts.
-                if !wire.says("untagged") {
+                if !wire.has("untagged") {
                     parts.sort_by(|a, b| a.name.cmp(&b.name));
                 }
                 Self { kind: "enum", serde: Vec::new(), parts }
@@ -69,7 +69,11 @@ impl Layout {
             && wire.attributes.iter().any(|attribute| attribute.starts_with("tag="))
         {
             // Only there the name of the type itself is written.
-            layout.serde.push(wire.name(&input.ident.unraw().to_string(), &Rules::default(), wire::variant));
+            layout.serde.push(wire.name(
+                &input.ident.unraw().to_string(),
+                &Rules::default(),
+                serde_attrs::variant,
+            ));
         }
         Some(layout)
     }
@@ -92,7 +96,7 @@ impl<'a> Reader<'a> {
     fn fields(&self, fields: &Fields, rule: &Rules) -> Layout {
         let mut parts = Vec::new();
         for (position, field) in fields.iter().enumerate() {
-            let own = Wire::read(&field.attrs);
+            let own = SerdeAttrs::read(&field.attrs);
             if own.is_skipped() {
                 continue;
             }
@@ -101,7 +105,7 @@ impl<'a> Reader<'a> {
                 None => field.ty.to_token_stream(),
             };
             let name = match &field.ident {
-                Some(name) => own.name(&name.unraw().to_string(), rule, wire::field),
+                Some(name) => own.name(&name.unraw().to_string(), rule, serde_attrs::field),
                 None => position.to_string(),
             };
             parts.push(Part { name, serde: own.attributes, content: self.content(&field.ty), at });

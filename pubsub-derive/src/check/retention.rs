@@ -1,7 +1,10 @@
-//! Compares a channel's retention with how long its events may be retried.
+//! Checks `retention`, also against how long the events of the channel may be retried.
 
-use crate::check::{Backoff, DEFAULT_INITIAL, DEFAULT_MAX};
+use super::backoff::{Backoff, DEFAULT_INITIAL, DEFAULT_MAX};
+use super::duration::read_duration;
 use crate::duration;
+use crate::errors::Errors;
+use crate::read::value::{Given, Setting};
 use std::time::Duration;
 
 // The rest of `pubsub::Backoff::DEFAULT`, and the attempts of a channel that sets none; see `check`.
@@ -9,8 +12,44 @@ const DEFAULT_FACTOR: f64 = 2.0;
 const DEFAULT_JITTER: f64 = 0.2;
 const DEFAULT_ATTEMPTS: u32 = 20;
 
+/// How long events stay in the log. `Some(None)` is for ever.
+pub(super) fn check_retention(
+    given: Given<String>,
+    max_attempts: &Setting<u32>,
+    backoff: &Setting<Backoff>,
+    errors: &mut Errors,
+) -> Option<Option<Duration>> {
+    match given.value.trim().to_lowercase().as_str() {
+        "forever" if given.value == "forever" => return Some(None),
+        "forever" | "for ever" | "never" | "none" | "infinite" | "infinity" | "unlimited" => {
+            let message =
+                format!("`{}` is no duration\nto keep events for ever, write `\"forever\"`", given.value);
+            errors.push(&given.tokens, message);
+            return None;
+        }
+        _ => {}
+    }
+    let given = read_duration(given, errors)?;
+    // What is broken would only be told twice.
+    let max_attempts = match max_attempts {
+        Setting::Broken => return None,
+        Setting::Unset => None,
+        Setting::Set(attempts) => Some(*attempts),
+    };
+    let backoff = match backoff {
+        Setting::Broken => return None,
+        Setting::Unset => None,
+        Setting::Set(backoff) => Some(backoff),
+    };
+    if let Some(message) = refuse(given.value, longest_retries(max_attempts, backoff)) {
+        errors.push(&given.tokens, message);
+        return None;
+    }
+    Some(Some(given.value))
+}
+
 /// The longest time from an event's first attempt to its last, if each fails at once: the delays, with their jitter.
-pub(crate) fn horizon(max_attempts: Option<u32>, backoff: Option<&Backoff>) -> Duration {
+fn longest_retries(max_attempts: Option<u32>, backoff: Option<&Backoff>) -> Duration {
     let initial = backoff.and_then(|backoff| backoff.initial).unwrap_or(DEFAULT_INITIAL).as_secs_f64();
     let factor = backoff.and_then(|backoff| backoff.factor).unwrap_or(DEFAULT_FACTOR);
     let max = backoff.and_then(|backoff| backoff.max).unwrap_or(DEFAULT_MAX).as_secs_f64();
@@ -29,11 +68,11 @@ pub(crate) fn horizon(max_attempts: Option<u32>, backoff: Option<&Backoff>) -> D
 }
 
 /// What to say of a retention that is shorter than the retries of an event may take; `None` if it is long enough.
-pub(crate) fn refuse(retention: Duration, horizon: Duration) -> Option<String> {
-    if retention >= horizon {
+fn refuse(retention: Duration, retries: Duration) -> Option<String> {
+    if retention >= retries {
         return None;
     }
-    let (shown, enough) = (duration::display(retention), duration::display(rounded_up(horizon)));
+    let (shown, enough) = (duration::display(retention), duration::display(rounded_up(retries)));
     Some(format!(
         "`retention` is {shown}, but an event may be retried for up to {enough}\n\
          the log would have lost an event that is still being tried, and no seek could find it again\n\
@@ -58,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn the_horizon_is_the_sum_of_all_delays() {
+    fn retries_take_as_long_as_all_delays() {
         let cases = [
             (Some(1), Some(backoff(1, 2.0, 60, 0.0)), 0),
             (Some(4), Some(backoff(1, 2.0, 60, 0.0)), 1 + 2 + 4),
@@ -68,18 +107,21 @@ mod tests {
             (None, None, (1_023 + 9 * 900) * 6 / 5),
         ];
         for (attempts, backoff, seconds) in cases {
-            let horizon = horizon(attempts, backoff.as_ref()).as_secs_f64();
-            assert!((horizon - f64::from(seconds)).abs() < 1.0, "{horizon} is not {seconds}");
+            let retries = longest_retries(attempts, backoff.as_ref()).as_secs_f64();
+            assert!((retries - f64::from(seconds)).abs() < 1.0, "{retries} is not {seconds}");
         }
-        assert!(horizon(Some(u32::MAX), None) > Duration::from_secs(u64::from(u32::MAX)), "and it ends");
+        assert!(
+            longest_retries(Some(u32::MAX), None) > Duration::from_secs(u64::from(u32::MAX)),
+            "and it ends"
+        );
     }
 
     #[test]
-    fn what_is_offered_is_enough() {
+    fn the_offered_retention_is_long_enough() {
         for seconds in [1, 59, 119, 120, 7_199, 7_201, 172_799, 172_801, 900_000] {
-            let horizon = Duration::from_secs(seconds);
-            assert!(refuse(rounded_up(horizon), horizon).is_none());
-            assert!(refuse(Duration::from_secs(seconds - 1), horizon).is_some());
+            let retries = Duration::from_secs(seconds);
+            assert!(refuse(rounded_up(retries), retries).is_none());
+            assert!(refuse(Duration::from_secs(seconds - 1), retries).is_some());
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Writes where the payload's JSON Schema comes from, and checks that a strict channel has one.
 
-use crate::check::Channel;
-use crate::errors::Errors;
+use crate::check::channel::Channel;
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::DeriveInput;
@@ -14,22 +13,6 @@ pub(crate) struct Written {
     pub(crate) check: TokenStream,
     /// Inside of it.
     pub(crate) method: TokenStream,
-}
-
-/// Refuses `strict` where no schema can be found.
-pub(crate) fn check(input: &DeriveInput, channel: &Channel<'_>, errors: &mut Errors) {
-    if let Some(strict) = &channel.strict
-        && !input.generics.params.is_empty()
-    {
-        let of = &input.ident;
-        errors.push(
-            strict,
-            format!(
-                "a type with parameters cannot be strict: `{of}` has another shape with each of them, and one channel\n\
-                 give each `{of}<..>` that you publish a type and a channel of its own"
-            ),
-        );
-    }
 }
 
 /// The code for `input`. An `unfit` type has no schema to look for.

@@ -2,10 +2,10 @@
 //!
 //! Knows types, not rules: that a number is in its range is for [`crate::check`].
 
+use super::field_path::FieldPath;
+use super::item::Value;
 use crate::duration;
 use crate::errors::Errors;
-use crate::field::FieldPath;
-use crate::item::Value;
 use proc_macro2::TokenStream;
 use quote::ToTokens as _;
 use syn::parse::{ParseStream, Parser as _};

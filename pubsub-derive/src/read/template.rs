@@ -1,6 +1,6 @@
 //! Reads the template of a dedupe key, such as `"{user_id}:{kind}"`.
 
-use crate::field::FieldPath;
+use super::field_path::FieldPath;
 use proc_macro2::Span;
 
 /// A piece of a template.
@@ -100,7 +100,7 @@ fn fault(template: &str, at: usize, what: &str, hint: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::field::spelled;
+    use crate::read::field_path::spelled;
 
     fn shown(template: &str) -> Result<Vec<String>, String> {
         let pieces = parse(template, Span::call_site(), Some("id"))?;

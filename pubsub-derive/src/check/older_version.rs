@@ -1,0 +1,40 @@
+//! The rules for an older version: it is only read, so nothing about its delivery or its `Debug` output can be set.
+
+use crate::errors::Errors;
+use crate::read::channel_attr::ChannelAttr;
+use crate::read::redaction::Redaction;
+use crate::read::value::Setting;
+use syn::Ident;
+
+/// Reports the keys that an older version does not take, and a missing `version`.
+pub(crate) fn check_attr(attr: &ChannelAttr, of: &Ident, errors: &mut Errors) {
+    let limits = [&attr.max_attempts, &attr.max_panics].into_iter().filter_map(|setting| match setting {
+        Setting::Set(given) => Some(&given.tokens),
+        _ => None,
+    });
+    let timeout = match &attr.timeout {
+        Setting::Set(given) => Some(&given.tokens),
+        _ => None,
+    };
+    for tokens in limits.chain(timeout) {
+        errors.push(
+            tokens,
+            "an older version is only read, so nothing says how it is delivered\nremove this key",
+        );
+    }
+    if matches!(attr.version, Setting::Unset) {
+        errors.push(of, "nothing says which version this was\nadd `version = 1` after the name");
+    }
+}
+
+/// Reports redacted fields.
+pub(crate) fn check_redactions(redactions: &[Redaction<'_>], errors: &mut Errors) {
+    let fields = redactions.iter().flat_map(|redaction| &redaction.fields);
+    for (field, _) in fields.filter(|(_, redacted)| *redacted) {
+        errors.push(
+            field,
+            "an older version is read, and never shown: its fields are not redacted\n\
+             redact a field of the newest version, and what serde says of older ones is withheld too",
+        );
+    }
+}

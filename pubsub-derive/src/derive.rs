@@ -1,0 +1,77 @@
+//! The derives, each from its input to its output: read, check, write.
+
+use crate::check::{channel, older_version, payload_type};
+use crate::errors::Errors;
+use crate::read::channel_attr;
+use crate::read::fields::Fields;
+use crate::read::layout::Layout;
+use crate::{lock_file, write};
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{Data, DeriveInput};
+
+/// `#[derive(Channel)]`.
+pub(crate) fn channel(input: &DeriveInput) -> TokenStream {
+    let mut errors = Errors::default();
+    let attr = channel_attr::read(input, &mut errors);
+    let fields = fields(input);
+    let channel = channel::check(attr, input, fields.as_ref(), &mut errors);
+    let mut unfit = payload_type::check(input);
+    let layout = if unfit.is_empty() { Layout::of(input) } else { None };
+    let lock_file = layout
+        .as_ref()
+        .map(|layout| lock_file::lock(input, &channel, layout, &mut errors))
+        .unwrap_or_default();
+    let shape = layout.map(|layout| {
+        let (shape, checks) = (write::shape::implement(input, &layout), &lock_file.inside);
+        quote!(#shape #checks)
+    });
+    let mut tokens = write::channel::expand(input, &channel, unfit.take_first().as_ref(), shape.as_ref());
+    tokens.extend(lock_file.outside);
+    tokens.extend(errors.into_compile_errors());
+    tokens.extend(unfit.into_compile_errors());
+    tokens
+}
+
+/// `#[derive(OlderVersion)]`.
+pub(crate) fn older_version(input: &DeriveInput) -> TokenStream {
+    let mut errors = Errors::default();
+    let attr = channel_attr::read(input, &mut errors);
+    older_version::check_attr(&attr, &input.ident, &mut errors);
+    let fields = fields(input);
+    let channel = channel::check(attr, input, fields.as_ref(), &mut errors);
+    older_version::check_redactions(&channel.redactions, &mut errors);
+    let layout = Layout::of(input);
+    let lock_file = layout
+        .as_ref()
+        .map(|layout| lock_file::lock(input, &channel, layout, &mut errors))
+        .unwrap_or_default();
+    let shape = layout.map(|layout| write::shape::implement(input, &layout));
+    let mut tokens = write::older_version::older_version(input, &channel, shape.as_ref(), &lock_file.inside);
+    tokens.extend(lock_file.outside);
+    tokens.extend(errors.into_compile_errors());
+    tokens
+}
+
+/// `#[derive(Shape)]`.
+pub(crate) fn shape(input: &DeriveInput) -> TokenStream {
+    let Some(layout) = Layout::of(input) else {
+        return syn::Error::new_spanned(
+            &input.ident,
+            "a union has no shape, because nothing says which field to write",
+        )
+        .into_compile_error();
+    };
+    let (import, shape) = (write::import::import(None), write::shape::implement(input, &layout));
+    quote! {
+        const _: () = {
+            #import
+            #shape
+        };
+    }
+}
+
+/// The fields that attributes can name. A union has none: it is refused as a whole.
+fn fields(input: &DeriveInput) -> Option<Fields<'_>> {
+    (!matches!(input.data, Data::Union(_))).then(|| Fields::new(input))
+}

@@ -1,0 +1,60 @@
+//! Writes how events of older versions are read.
+
+use super::import::name;
+use crate::check::channel::{Channel, Upcast};
+use crate::read::serde_attrs::written;
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens as _, quote, quote_spanned};
+use syn::Path;
+use syn::spanned::Spanned as _;
+
+/// Reads older versions, where the type says how; `own` reads its own.
+pub(crate) fn decode(channel: &Channel<'_>, own: &TokenStream) -> Option<TokenStream> {
+    let Upcast::From(before) = &channel.upcast else { return None };
+    let version = channel.version.unwrap_or(2);
+    let from = upcast(before, version);
+    Some(quote! {
+        fn decode(
+            version: ::core::primitive::u32,
+            json: &[::core::primitive::u8],
+        ) -> ::core::result::Result<Self, __pubsub::__private::older_version::Unreadable> {
+            if version < #version {
+                #from
+            }
+            #own
+        }
+    })
+}
+
+/// Fails the build if what `upcast_from` names is of another channel, or not older.
+pub(crate) fn check_upcast(channel: &Channel<'_>) -> Option<TokenStream> {
+    let Upcast::From(before) = &channel.upcast else { return None };
+    let (name, version) = (name(channel), channel.version.unwrap_or(2));
+    let written = written(before.to_token_stream());
+    let another = format!("`{written}` is an older version of another channel");
+    let newer = format!(
+        "`{written}` is not older than version {version}\nname what the payload was before that, with a lower `version`"
+    );
+    let span = Span::call_site().located_at(before.span());
+    Some(quote_spanned! {span=>
+        const _: () = {
+            #[allow(unused_imports)]
+            use __pubsub::__private::older_version::PlainBefore as _;
+            const __OLDER: ::core::option::Option<(&::core::primitive::str, ::core::primitive::u32)> =
+                <__pubsub::__private::older_version::Before<#before>>::OLDER;
+            ::core::assert!(__pubsub::__private::older_version::is_same_channel(__OLDER, #name), #another);
+            ::core::assert!(__pubsub::__private::older_version::is_older(__OLDER, #version), #newer);
+        };
+    })
+}
+
+/// Returns what is read as the version `before` `version`. What is missing of it is reported on its name.
+fn upcast(before: &Path, version: u32) -> TokenStream {
+    let span = Span::call_site().located_at(before.span());
+    quote_spanned! {span=>
+        #[allow(unused_imports)]
+        use __pubsub::__private::older_version::PlainBefore as _;
+        let read = <__pubsub::__private::older_version::Before<#before>>::decode(version, json, #version)?;
+        return ::core::result::Result::Ok(<Self as __pubsub::__private::older_version::UpcastFrom<#before>>::upcast(read));
+    }
+}
