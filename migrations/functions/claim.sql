@@ -27,44 +27,6 @@ begin
 end
 $$;
 
--- Up to `most` events of `stragglers`, with ids above `above` and up to `upto`, in id order.
-create or replace function pubsub.late_events(
-    stragglers xid8[],
-    channel    text,
-    above      bigint,
-    upto       bigint,
-    lanes      integer,
-    lane       integer,
-    most       integer
-) returns setof pubsub.db_events
-language plpgsql stable
--- Most windows have none: without this, the planner prepares for a thousand.
-rows 1
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    if stragglers is null then
-        return;
-    end if;
-    return query
-    select d.*
-      from unnest(stragglers) straggler
-     cross join lateral (
-         select d.*
-           from pubsub.db_events d
-          where d.xid = straggler
-            and d.channel = late_events.channel
-            and d.id > above
-            and d.id <= upto
-            and (lanes = 0 or pubsub.lane_of(d.key, d.id, lanes) = lane)
-          order by d.xid, d.channel, d.id
-          limit most
-     ) d
-     order by d.id
-     limit most;
-end
-$$;
-
 -- Claims up to `batch` of the next events of a subscription for a process: returns them in the order to handle them, those
 -- of a lane with the token of their common lease. No rows: there is nothing to read now.
 --   begins  the caller's promise to begin an event only once fewer than this many of those that it has claimed for the
@@ -260,31 +222,11 @@ begin
             return query
             with events as materialized (
                 select e.*
-                  from (
-                      (
-                          select l.id, l.key, l.payload, l.headers, l.version, l.published_at, l.xid
-                            from pubsub.late_events(
-                                     position.window_stragglers, reader.channel, position.window_position,
-                                     position.read_sequence, lanes, this_lane, share
-                                 ) l
-                           where position.window_stragglers is not null
-                      )
-                      union all
-                      (
-                          select d.id, d.key, d.payload, d.headers, d.version, d.published_at, d.xid
-                            from pubsub.db_events d
-                           where d.channel = reader.channel
-                             and d.id > read_after
-                             and d.id <= read_to
-                             and (d.id <= floor or pg_visible_in_snapshot(d.xid, upper))
-                             and not pg_visible_in_snapshot(d.xid, lower)
-                             and (lanes = 0 or pubsub.lane_of(d.key, d.id, lanes) = this_lane)
-                           order by d.channel, d.id
-                           limit share
-                      )
-                  ) e
+                  from pubsub.window_events(
+                           reader.channel, lanes, this_lane, lower, upper, position.window_stragglers,
+                           position.window_position, position.read_sequence, read_to, floor, share
+                       ) e
                  order by e.id
-                 limit share
             ),
             batch_taken as materialized (
                 select count(*) as size,

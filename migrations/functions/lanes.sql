@@ -274,7 +274,9 @@ begin
         select position.subscription, position.lane, u.id, u.channel, u.key, u.payload, u.headers, u.version,
                u.published_at, 0, 0, 0, clock_timestamp(),
                pubsub.is_replay(position.subscription, position.lane, u.xid, u.id)
-          from pubsub.unread_events(position, of_subscription.channel, of_subscription.lanes, boundary) u
+          from pubsub.unread_events(
+                   position, of_subscription.channel, of_subscription.lanes, boundary, pubsub.log_floor()
+               ) u
         on conflict on constraint mailbox_pkey do nothing;
     end loop;
     delete from pubsub.cursors c where c.subscription = change_lanes.subscription;

@@ -75,30 +75,10 @@ begin
         )
         select place.subscription, place.lane, e.id, e.channel, e.key, e.payload, e.headers, e.version, e.published_at, 0, 0, 0,
                'infinity', pubsub.is_behind(e.xid, e.id, passed, until, floor)
-          from (
-              (
-                  select l.*
-                    from pubsub.late_events(
-                             place.window_stragglers, channel, place.window_position, place.read_sequence, lanes, place.lane,
-                             share
-                         ) l
-              )
-              union all
-              (
-                  select d.*
-                    from pubsub.db_events d
-                   where d.channel = park_ahead.channel
-                     and d.id > greatest(place.window_position, place.read_sequence)
-                     and d.id <= read_to
-                     and (d.id <= floor or pg_visible_in_snapshot(d.xid, place.window_snapshot))
-                     and not pg_visible_in_snapshot(d.xid, place.read_snapshot)
-                     and pubsub.lane_of(d.key, d.id, lanes) = place.lane
-                   order by d.channel, d.id
-                   limit share
-              )
-              order by id
-              limit share
-          ) e
+          from pubsub.window_events(
+                   channel, lanes, place.lane, place.read_snapshot, place.window_snapshot, place.window_stragglers,
+                   place.window_position, place.read_sequence, read_to, floor, share
+               ) e
          where pubsub.first_of_key(place.subscription, e.key) is not null
         on conflict on constraint mailbox_pkey do nothing
         returning event_id

@@ -8,14 +8,6 @@
 -- Leases go on and are settled as before, and the mailbox and the dead letters stay as they are: an event that is there
 -- and also ahead of the new position is delivered for both.
 
--- Whether an event is among those described by `snapshot` and `until` (pubsub.replays). Ids up to `floor` are visible in every
--- snapshot (pubsub.log_floor).
-create or replace function pubsub.is_behind(xid xid8, id bigint, snapshot pg_snapshot, until bigint, floor bigint) returns boolean
-language sql immutable parallel safe
-return snapshot is not null
-   and (id <= floor or pg_visible_in_snapshot(xid, snapshot))
-   and (until is null or id <= until);
-
 -- Whether a subscription had read past an event when it was last moved back.
 create or replace function pubsub.is_replay(subscription integer, lane integer, xid xid8, id bigint) returns boolean
 language plpgsql stable

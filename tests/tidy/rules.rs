@@ -232,7 +232,7 @@ pub(crate) fn lower_case(file: &File) -> Vec<Found> {
     file.lines().filter(upper).map(|(line, code)| (line, format!("`{}`", code.trim()))).collect()
 }
 
-/// But for bodies that are a bare `return`: their names were resolved when they were defined, and they can be inlined.
+/// But for bodies whose names were resolved when they were defined: such functions can be inlined.
 pub(crate) fn search_path(file: &File) -> Vec<Found> {
     let starts = ["create function ", "create or replace function "];
     let lines: Vec<_> = if file.is(".sql") { (1..).zip(file.code.lines()).collect() } else { Vec::new() };
@@ -243,7 +243,10 @@ pub(crate) fn search_path(file: &File) -> Vec<Found> {
             .position(|(_, code)| code.starts_with("create "))
             .map_or(lines.len(), |n| at + 1 + n);
         let says = |wanted: &str| lines[at..end].iter().any(|(_, code)| code.starts_with(wanted));
-        let safe = !begins(code) || says("set search_path = pg_catalog, pg_temp") || says("return ");
+        let safe = !begins(code)
+            || says("set search_path = pg_catalog, pg_temp")
+            || says("return ")
+            || says("begin atomic");
         (!safe).then(|| (line, "add `set search_path = pg_catalog, pg_temp`".to_owned()))
     };
     lines.iter().enumerate().filter_map(lost).collect()

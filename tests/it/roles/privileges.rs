@@ -55,6 +55,7 @@ function grant_publisher
 function grant_subscriber
 function has_events
 function holders
+function in_window
 function in_words
 function is_behind
 function is_complete
@@ -70,7 +71,6 @@ function lane_of
 function lanes_lock_class
 function lanes_of
 function lanes_to_take
-function late_events
 function leap
 function leave                       owner's | subscriber: execute
 function leave_watch

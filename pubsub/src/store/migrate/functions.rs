@@ -15,6 +15,8 @@ macro_rules! source {
 const SOURCE: &[&str] = source![
     "locks",
     "channels",
+    "lanes",
+    "window",
     "cursors",
     "publish",
     "claim",
@@ -29,7 +31,6 @@ const SOURCE: &[&str] = source![
     "seek",
     "restore",
     "parking",
-    "lanes",
     "mailbox",
     "dedupe",
     "versions",

@@ -1,0 +1,183 @@
+-- Windows: the part of the log between two boundaries, and what a cursor has not read yet.
+--
+-- These are the only definitions of what lies in a window. Why such windows lose nothing and read nothing twice is explained in
+-- claim.sql. A bare `return` and a body in SQL without settings are inlined by the planner: they cost no call.
+--
+-- Parameters that several of them have:
+--   lower, upper  a window's boundaries: it holds what is visible in `upper` and not in `lower`
+--   floor         ids up to this are visible in every upper boundary: they were published before the log was moved here, and
+--                 their transaction ids say nothing (pubsub.log_floor)
+
+-- Whether an event lies between two boundaries.
+create or replace function pubsub.in_window(xid xid8, id bigint, lower pg_snapshot, upper pg_snapshot, floor bigint)
+returns boolean
+language sql immutable parallel safe
+return (id <= floor or pg_visible_in_snapshot(xid, upper))
+   and not pg_visible_in_snapshot(xid, lower);
+
+-- Whether an event is visible in a snapshot and has an id up to `until`; null is no limit. False without a snapshot.
+create or replace function pubsub.is_behind(xid xid8, id bigint, snapshot pg_snapshot, until bigint, floor bigint) returns boolean
+language sql immutable parallel safe
+return snapshot is not null
+   and (id <= floor or pg_visible_in_snapshot(xid, snapshot))
+   and (until is null or id <= until);
+
+-- Whether an event has not been claimed at a cursor's position. Only for the events that pubsub.unread describes: it does not
+-- look at what lies behind them.
+create or replace function pubsub.is_unread(c pubsub.cursors, xid xid8, id bigint, floor bigint) returns boolean
+language sql immutable parallel safe
+return not pg_visible_in_snapshot(xid, c.read_snapshot)
+   and not pubsub.is_behind(xid, id, c.window_snapshot, c.window_position, floor);
+
+-- The transactions that were in flight at a boundary and have ended in `upper`.
+--   fence  the transaction id that was drawn before `lower` was taken
+create or replace function pubsub.finished_stragglers(lower pg_snapshot, fence bigint, upper pg_snapshot) returns xid8[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (
+        select array_agg(x)
+          from (
+              select pg_snapshot_xip(lower) as x
+              union all
+              select g::text::xid8 from generate_series(pg_snapshot_xmax(lower)::text::bigint, fence - 1) g
+          ) in_flight
+         where pg_visible_in_snapshot(x, upper)
+    );
+end
+$$;
+
+-- The next events of a lane in its window, up to `most`, in id order: first those of the stragglers, then those of the range.
+--   stragglers  of their events, those with ids above `after` and up to `start`
+--   start       the range's ids are above this and above `after`, up to `stop`
+create or replace function pubsub.window_events(
+    channel    text,
+    lanes      integer,
+    lane       integer,
+    lower      pg_snapshot,
+    upper      pg_snapshot,
+    stragglers xid8[],
+    after      bigint,
+    start      bigint,
+    stop       bigint,
+    floor      bigint,
+    most       integer
+) returns setof pubsub.db_events
+language sql stable
+begin atomic
+    select e.*
+      from (
+          (
+              select d.*
+                from unnest(stragglers) straggler
+               cross join lateral (
+                   select d.*
+                     from pubsub.db_events d
+                    where d.xid = straggler
+                      and d.channel = window_events.channel
+                      and d.id > after
+                      and d.id <= start
+                      and (lanes = 0 or pubsub.lane_of(d.key, d.id, lanes) = lane)
+                    order by d.xid, d.channel, d.id
+                    limit most
+               ) d
+               order by d.id
+               limit most
+          )
+          union all
+          (
+              select d.*
+                from pubsub.db_events d
+               where d.channel = window_events.channel
+                 and d.id > greatest(after, start)
+                 and d.id <= stop
+                 and pubsub.in_window(d.xid, d.id, lower, upper, floor)
+                 and (lanes = 0 or pubsub.lane_of(d.key, d.id, lanes) = lane)
+               order by d.channel, d.id
+               limit most
+          )
+      ) e
+     order by e.id
+     limit most;
+end;
+
+-- The ids at which a cursor's unread events are, as far as they are committed in `upper`: those above `above`; and of the
+-- transactions `stragglers` those from there down to above `below`.
+create or replace function pubsub.unread(
+    c         pubsub.cursors,
+    upper     pg_snapshot,
+    floor     bigint,
+    out above bigint, out stragglers xid8[], out below bigint
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    later xid8[];
+begin
+    if c.window_snapshot is null then
+        above := c.read_sequence;
+        stragglers := pubsub.finished_stragglers(c.read_snapshot, c.read_fence, upper);
+        below := floor;
+    else
+        -- An event that is not visible in the window may have any id above the sequence that was read before its snapshot.
+        above := least(greatest(c.read_sequence, c.window_position), c.window_sequence);
+        stragglers := case when c.window_position < c.read_sequence then c.window_stragglers end;
+        later := pubsub.finished_stragglers(c.window_snapshot, c.window_fence, upper);
+        below := case when later is null then c.window_position else floor end;
+        stragglers := stragglers || later;
+    end if;
+    if below >= above then
+        stragglers := null;
+    end if;
+end
+$$;
+
+-- The events of a lane that have not been claimed, as far as they are committed in `upper`. In no order; up to `most` of the
+-- range and as many of the stragglers, the first ones; null is all of them.
+create or replace function pubsub.unread_events(
+    c       pubsub.cursors,
+    channel text,
+    lanes   integer,
+    upper   pg_snapshot,
+    floor   bigint,
+    most    bigint default null
+) returns setof pubsub.db_events
+language sql stable
+begin atomic
+    select e.*
+      from pubsub.unread(c, upper, floor) u
+     cross join lateral (
+         (
+             select d.*
+               from pubsub.db_events d
+              where d.channel = unread_events.channel
+                and d.id > u.above
+                and pubsub.in_window(d.xid, d.id, c.read_snapshot, upper, floor)
+                and pubsub.is_unread(c, d.xid, d.id, floor)
+                and pubsub.lane_of(d.key, d.id, lanes) = c.lane
+              order by d.channel, d.id
+              limit most
+         )
+         union all
+         (
+             select d.*
+               from unnest(u.stragglers) straggler
+              cross join lateral (
+                  select d.*
+                    from pubsub.db_events d
+                   where d.xid = straggler
+                     and d.channel = unread_events.channel
+                     and d.id > u.below
+                     and d.id <= u.above
+                     and pubsub.is_unread(c, d.xid, d.id, floor)
+                     and pubsub.lane_of(d.key, d.id, lanes) = c.lane
+                   order by d.xid, d.channel, d.id
+                   limit most
+              ) d
+              order by d.id
+              limit most
+         )
+     ) e;
+end;
