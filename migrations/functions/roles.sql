@@ -215,6 +215,7 @@ values
     ('declare_schema',         'subscriber'),
     ('list_schemas', 'publisher'), ('list_schemas', 'subscriber'), ('list_schemas', 'observer'),
     ('count_unread',           'observer'),
+    ('lag', 'subscriber'), ('lag', 'observer'),
     ('observed_lanes',         'observer'),
     ('observed_subscriptions', 'observer'),
     ('observed_processes',     'observer'),

@@ -67,6 +67,7 @@ function is_unread
 function keep_partitions
 function kind_of
 function known_life
+function lag                         owner's | subscriber: execute | observer: execute
 function lane_of
 function lanes_lock_class
 function lanes_of
