@@ -46,7 +46,7 @@ begin
         execute format('grant select (id) on pubsub.db_events to %I', role);
         execute format('grant usage on sequence pubsub.db_events_id_seq to %I', role);
     elsif to_regclass('pubsub.schema_history') is not null then
-        execute format('grant select on pubsub.schema_history, pubsub.function_source to %I', role);
+        execute format('grant select on pubsub.schema_history to %I', role);
     end if;
 end
 $$;

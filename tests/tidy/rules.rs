@@ -57,7 +57,6 @@ const LAYERS: &[(&str, &[&str])] = &[
 const PLACES: &[(&str, &[&str])] = &[
     ("tokio_postgres", &["store/", "testing/", "error.rs"]),
     ("deadpool_postgres", &["store/"]),
-    ("refinery", &["store/migrate.rs", "testing/template.rs"]),
     ("actix", &["actors/", "runtime/", "model/delivery.rs"]),
     ("actix_rt", &["actors/", "runtime/"]),
     ("rustix", &["testing/"]),

@@ -183,7 +183,6 @@ table cursors
 table db_events                      | publisher: insert (channel, fingerprint, headers, key, payload, version), select (id)
 table dead_letters
 table dedupe_keys
-table function_source                | subscriber: select | observer: select
 table home
 table lanes
 table leases
