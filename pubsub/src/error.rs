@@ -86,15 +86,12 @@ pub enum Error {
 
     /// The database's schema is newer than this library knows.
     #[error(
-        "the pubsub schema is at version {found} and works with libraries from version {compatible_from} on, \
-         but this library has version {known}: update the `pubsub` crate"
+        "the pubsub schema is at version {found}, but this library only knows version {known}: update the `pubsub` crate"
     )]
     SchemaTooNew {
         /// The schema's version.
         found: i32,
-        /// The oldest version whose library works with the schema.
-        compatible_from: i32,
-        /// The version that this library knows.
+        /// The newest version that this library knows.
         known: i32,
     },
 
@@ -108,7 +105,7 @@ pub enum Error {
         hint: String,
     },
 
-    /// A migration failed and was rolled back.
+    /// A migration failed. It was rolled back; those before it stay.
     #[error("the pubsub schema cannot be migrated")]
     Migration(#[source] Box<dyn std::error::Error + Send + Sync>),
 

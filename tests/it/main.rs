@@ -25,7 +25,6 @@ mod routes;
 mod schemas;
 mod seek;
 mod starting;
-mod subscription;
 mod supervision;
 mod throwaway_server;
 mod timeouts;

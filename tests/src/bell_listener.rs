@@ -1,6 +1,6 @@
 //! Ears on the topic of the bell.
 
-use crate::DEADLINE;
+use crate::deadline::DEADLINE;
 use std::future::poll_fn;
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client, NoTls};

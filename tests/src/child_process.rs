@@ -48,7 +48,7 @@ impl ChildProcess {
 
     /// Waits for the child's next report.
     pub async fn next(&self) -> String {
-        let until = std::time::Instant::now() + crate::DEADLINE;
+        let until = std::time::Instant::now() + crate::deadline::DEADLINE;
         loop {
             match self.reports.try_recv() {
                 Ok(report) => return report,
@@ -69,7 +69,7 @@ impl ChildProcess {
 
     /// Waits until the child has exited.
     pub async fn exited(&mut self) -> ExitStatus {
-        let until = std::time::Instant::now() + crate::DEADLINE;
+        let until = std::time::Instant::now() + crate::deadline::DEADLINE;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
                 return status;

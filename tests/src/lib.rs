@@ -4,6 +4,7 @@ mod bell_listener;
 mod broken_function;
 mod channels;
 mod child_process;
+mod deadline;
 mod dump;
 mod owned_database;
 mod probe;
@@ -15,6 +16,7 @@ pub use bell_listener::BellListener;
 pub use broken_function::break_function;
 pub use channels::{Email, Sms};
 pub use child_process::{ChildProcess, in_child_process};
+pub use deadline::DEADLINE;
 pub use dump::{
     dump, dump_and_restore, migrated, newer_binaries, newer_server, publish_each, rebase_if_needed,
     receive_ids, restore, restore_section, server_with_high_xids,
@@ -24,9 +26,3 @@ pub use probe::{Received, Sender, probe};
 pub use proxy::Proxy;
 pub use sql_subscriber::{ClaimedEvent, SqlSubscriber};
 pub use test_database::{TestDatabase, connect, sending, until};
-
-use std::time::Duration;
-
-/// The longest wait for anything that must happen. It is long, so that a slow machine fails no test; a test that passes
-/// never waits this long.
-pub const DEADLINE: Duration = Duration::from_secs(60);

@@ -1,6 +1,6 @@
 //! A probe carries values from handlers to the test.
 
-use crate::DEADLINE;
+use crate::deadline::DEADLINE;
 use std::fmt::Debug;
 use tokio::sync::mpsc;
 

@@ -1,7 +1,8 @@
 //! A database for one test.
 
+use crate::channels::Sms;
+use crate::deadline::DEADLINE;
 use crate::probe::{Received, Sender, probe};
-use crate::{DEADLINE, Sms};
 use pubsub::testing::Database;
 use pubsub::{Builder, Delivery, Handled, PubSub};
 use std::future::{Ready, ready};

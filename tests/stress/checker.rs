@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio_postgres::Client;
 
 use crate::database::Result;
-use crate::test_log::{Consumers, OBSERVED, Subscription};
+use crate::subscriptions::{Consumers, OBSERVED, Subscription};
 
 /// An event as a consumer got it.
 pub(crate) struct Delivery {

@@ -9,7 +9,7 @@ use tokio_postgres::{Client, Statement};
 use crate::checker::{Delivery, Ledger};
 use crate::database::Result;
 use crate::load::{Load, Progress, Publishing};
-use crate::test_log::{Consumers, OBSERVED, Subscription};
+use crate::subscriptions::{Consumers, OBSERVED, Subscription};
 
 /// The claim as every consumer of this test runs it.
 pub(crate) const CLAIM: &str =

@@ -26,6 +26,7 @@ mod publishers;
 mod reader;
 mod schedules;
 mod sleeper;
+mod subscriptions;
 mod test_log;
 mod trimming;
 

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 
 use crate::database::Result;
 use crate::load::{Load, Progress, Publishing, Transaction};
-use crate::test_log::{KEYS, OBSERVED, OTHER};
+use crate::subscriptions::{KEYS, OBSERVED, OTHER};
 
 /// Publishers numbered below this also publish large transactions.
 const LARGE_PUBLISHERS: usize = 2;

@@ -6,7 +6,8 @@ use crate::checker::Report;
 use crate::claimers::{CLAIM, claim};
 use crate::database::Result;
 use crate::holes::Hole;
-use crate::test_log::{OBSERVED, Subscription, TestLog};
+use crate::subscriptions::{OBSERVED, Subscription};
+use crate::test_log::TestLog;
 
 /// Larger than everything that a schedule publishes at a time.
 const BATCH: i32 = 100;

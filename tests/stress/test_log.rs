@@ -12,34 +12,9 @@ use crate::claimers::Claimer;
 use crate::database::{Database, Result};
 use crate::load::{Load, Progress};
 use crate::publishers::Publisher;
-
-/// The channel that is subscribed to.
-pub(crate) const OBSERVED: &str = "observed";
-/// A channel whose events lie between those of the observed one.
-pub(crate) const OTHER: &str = "other";
-/// Keys are the numbers from 1 to this.
-pub(crate) const KEYS: i32 = 8;
+use crate::subscriptions::{Consumers, KEYS, OBSERVED, OTHER, Subscription};
 
 const PUBLISHERS: usize = 10;
-
-/// What the consumers of a subscription do, besides claiming.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Consumers {
-    /// One consumer, which sees the order of every key.
-    Single,
-    /// Several, one claim at a time.
-    Competing,
-    /// Several, which also publish inside their claims.
-    Publishing,
-}
-
-#[derive(Clone, Copy)]
-pub(crate) struct Subscription {
-    pub(crate) id: i32,
-    pub(crate) name: &'static str,
-    pub(crate) kind: Consumers,
-    consumers: usize,
-}
 
 /// What a run of random load came to.
 pub(crate) struct Run {

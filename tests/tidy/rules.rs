@@ -1,71 +1,43 @@
-//! The rules. Each looks at one file, and tells the lines that break it.
+//! The rules. Most look at one file and return the lines that break them.
 
 use crate::source::File;
 
-/// What a rule found: a line, and what is wrong with it.
+/// A line that breaks a rule of one file, and the reason.
 pub(crate) type Found = (usize, String);
 
-pub(crate) type Rule = fn(&File) -> Vec<Found>;
+/// A rule of one file.
+pub(crate) type FileRule = fn(&File) -> Vec<Found>;
+
+/// A line of the project that breaks a rule, and the reason.
+#[derive(Debug)]
+pub(crate) struct Finding {
+    pub(crate) path: String,
+    pub(crate) line: usize,
+    pub(crate) what: String,
+}
+
+impl Finding {
+    pub(crate) fn new(path: &str, line: usize, what: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), line, what: what.into() }
+    }
+}
+
+/// A rule of the project as a whole.
+pub(crate) type ProjectRule = fn(&[File]) -> Vec<Finding>;
 
 const MAX_LINES: usize = 400;
-
-/// Which modules of the library may be imported by which. A name with `::` is one submodule.
-const LAYERS: &[(&str, &[&str])] = &[
-    ("bin", &[]),
-    ("config", &[]),
-    ("panics", &[]),
-    ("error", &["model::payload"]),
-    ("observe", &["panics"]),
-    ("contract", &["contract"]),
-    ("model", &["model", "contract", "error", "panics"]),
-    ("policy", &["policy", "model"]),
-    // The command line: it uses nothing of the library.
-    ("bin", &[]),
-    ("store", &["store", "policy", "model", "contract", "error"]),
-    ("actors", &["actors", "store", "policy", "model", "contract", "error", "observe", "panics"]),
-    // `__private::routes`: in a macro that others expand.
-    (
-        "runtime",
-        &[
-            "runtime",
-            "actors",
-            "store",
-            "policy",
-            "model",
-            "contract",
-            "error",
-            "observe",
-            "config",
-            "__private::routes",
-        ],
-    ),
-    // Stands beside the rest, and uses it as anybody would, by its public names, but for two.
-    (
-        "testing",
-        &[
-            "testing",
-            "Error",
-            "migrate",
-            "store::migrate::fingerprint",
-            "panics::inject_panic",
-            "panics::all_injected_panics_happened",
-        ],
-    ),
-];
 
 /// Where a foreign crate may be named in the library.
 const PLACES: &[(&str, &[&str])] = &[
     ("tokio_postgres", &["store/", "testing/", "error.rs"]),
     ("deadpool_postgres", &["store/"]),
+    ("refinery", &["store/migrate.rs", "testing/template.rs"]),
     ("actix", &["actors/", "runtime/", "model/delivery.rs"]),
     ("actix_rt", &["actors/", "runtime/"]),
     ("rustix", &["testing/"]),
 ];
 
-/// What an actor may import beside its own submodules: what all of them share.
-const SHARED: &[&str] = &["message", "handler_link", "arbiter_thread"];
-
-/// What would make a decision depend on more than its arguments.
+/// Words of code that depends on more than its arguments.
 const IMPURE: &[&str] = &[
     "async",
     "await",
@@ -78,7 +50,7 @@ const IMPURE: &[&str] = &[
     "std::thread",
 ];
 
-/// Words that make a sentence about the stronger promise a denial of it.
+/// Words of a sentence that denies the stronger promise.
 const DENIALS: &[&str] = &["not", "no", "never", "neither", "nor", "cannot", "without"];
 
 pub(crate) fn length(file: &File) -> Vec<Found> {
@@ -87,38 +59,7 @@ pub(crate) fn length(file: &File) -> Vec<Found> {
     long.then(|| (MAX_LINES + 1, format!("{lines} lines"))).into_iter().collect()
 }
 
-pub(crate) fn layers(file: &File) -> Vec<Found> {
-    let Some(path) = file.in_library() else { return Vec::new() };
-    let module = path.split(['/', '.']).next().unwrap_or_default();
-    let Some((_, allowed)) = LAYERS.iter().find(|(name, _)| *name == module) else {
-        let known = path == "lib.rs";
-        return if known {
-            Vec::new()
-        } else {
-            vec![(1, format!("`{module}` is in no layer: add it to LAYERS"))]
-        };
-    };
-    let allows = |import: &str| allowed.iter().any(|module| within(import, module));
-    let refused =
-        |import: String| (!allows(&import)).then(|| format!("`{module}` may not import `crate::{import}`"));
-    let in_line = |(line, code)| imports(code, "crate::").filter_map(refused).map(move |what| (line, what));
-    file.lines().flat_map(in_line).collect()
-}
-
-/// Whether a path is that of a module, or of something in it.
-fn within(path: &str, module: &str) -> bool {
-    path.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
-}
-
-/// What follows `prefix` in a line: the path, as far as it is written in one piece.
-fn imports<'a>(code: &'a str, prefix: &'a str) -> impl Iterator<Item = String> + 'a {
-    code.split(prefix).skip(1).map(|rest| {
-        let end = rest.find(|c: char| !(c.is_alphanumeric() || "_:".contains(c))).unwrap_or(rest.len());
-        rest[..end].trim_end_matches(':').to_owned()
-    })
-}
-
-/// Whether a word, or a path, stands in a line of code by itself.
+/// Whether a line of code contains a word, or a path, as a whole.
 fn names(code: &str, word: &str) -> bool {
     let part = |c: char| c.is_alphanumeric() || c == '_';
     code.match_indices(word)
@@ -140,25 +81,6 @@ pub(crate) fn places(file: &File) -> Vec<Found> {
         more.then(|| (line, "only `use actix::Message;`".to_owned())).into_iter().chain(foreign((line, code)))
     };
     file.lines().filter(message).flat_map(strict).collect()
-}
-
-pub(crate) fn actors(file: &File) -> Vec<Found> {
-    let Some(path) = file.in_library().and_then(|path| path.strip_prefix("actors/")) else {
-        return Vec::new();
-    };
-    let (actor, nested) = (path.split(['/', '.']).next().unwrap_or_default(), path.contains('/'));
-    let allows = |import: &str| SHARED.iter().any(|shared| within(import, shared));
-    file.lines()
-        .flat_map(|(line, code)| {
-            let aside = imports(code, "crate::actors::").filter(|import| !allows(import));
-            // Only a submodule may look up, and only at its own actor.
-            let up = imports(code, "super::").filter(|_| !nested);
-            aside
-                .chain(up)
-                .map(move |import| (line, format!("`{actor}` may not import `{import}`")))
-                .collect::<Vec<_>>()
-        })
-        .collect()
 }
 
 pub(crate) fn purity(file: &File) -> Vec<Found> {
@@ -231,7 +153,7 @@ pub(crate) fn lower_case(file: &File) -> Vec<Found> {
     file.lines().filter(upper).map(|(line, code)| (line, format!("`{}`", code.trim()))).collect()
 }
 
-/// But for bodies whose names were resolved when they were defined: such functions can be inlined.
+/// Exempt are bodies whose names are resolved when they are defined: such functions can be inlined.
 pub(crate) fn search_path(file: &File) -> Vec<Found> {
     let starts = ["create function ", "create or replace function "];
     let lines: Vec<_> = if file.is(".sql") { (1..).zip(file.code.lines()).collect() } else { Vec::new() };

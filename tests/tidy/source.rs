@@ -7,18 +7,20 @@ use std::path::Path;
 pub(crate) struct File {
     pub(crate) path: String,
     pub(crate) text: String,
-    /// The text without comments and literals, line by line the same.
+    /// The text without comments and literals, with the same lines.
     pub(crate) code: String,
+    /// The comments, with their lines.
+    pub(crate) comments: Vec<(usize, String)>,
 }
 
 impl File {
     pub(crate) fn new(path: &str, text: &str) -> Self {
-        let code = match path.rsplit_once('.') {
-            Some((_, "rs")) => blanked(text, rust_literal),
-            Some((_, "sql")) => blanked(text, sql_literal),
-            _ => text.to_owned(),
+        let (code, comments) = match path.rsplit_once('.') {
+            Some((_, "rs")) => split(text, rust_literal),
+            Some((_, "sql")) => split(text, sql_literal),
+            _ => (text.to_owned(), Vec::new()),
         };
-        Self { path: path.to_owned(), text: text.to_owned(), code }
+        Self { path: path.to_owned(), text: text.to_owned(), code, comments }
     }
 
     pub(crate) fn is(&self, ending: &str) -> bool {
@@ -55,10 +57,11 @@ pub(crate) fn collect(root: &Path, directory: &Path, files: &mut Vec<File>) {
     }
 }
 
-/// A text with its comments and literals replaced by nothing but their line breaks. `literal` tells the length of the one
-/// that a text begins with, or 0.
-fn blanked(text: &str, literal: fn(&str) -> usize) -> String {
+/// Returns a text in which comments and literals are replaced by their line breaks, and the comments. `literal` returns the
+/// length of the comment or literal that a text begins with, or 0.
+fn split(text: &str, literal: fn(&str) -> usize) -> (String, Vec<(usize, String)>) {
     let (mut code, mut rest) = (String::with_capacity(text.len()), text);
+    let (mut comments, mut line) = (Vec::new(), 1);
     while let Some(next) = rest.chars().next() {
         let length = literal(rest);
         let (dropped, left) = rest.split_at(if length == 0 { next.len_utf8() } else { length });
@@ -66,9 +69,13 @@ fn blanked(text: &str, literal: fn(&str) -> usize) -> String {
             0 => code.push(next),
             _ => code.extend(dropped.chars().filter(|&c| c == '\n').chain([' '])),
         }
+        if length > 0 && ["//", "/*", "--"].iter().any(|comment| dropped.starts_with(comment)) {
+            comments.push((line, dropped.to_owned()));
+        }
+        line += dropped.matches('\n').count();
         rest = left;
     }
-    code
+    (code, comments)
 }
 
 fn rust_literal(text: &str) -> usize {

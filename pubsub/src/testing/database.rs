@@ -2,8 +2,8 @@
 
 use super::admin::Admin;
 use super::url::{server_url, with_database};
-use super::{Error, template};
-use std::time::{Duration, SystemTime};
+use super::{Error, leftovers, template};
+use std::time::Duration;
 use std::{io, thread};
 use tokio_postgres::error::SqlState;
 
@@ -12,12 +12,6 @@ const COPY_ATTEMPTS: usize = 6;
 
 /// How long dropping a database may hold up the end of a test.
 const DROP_DEADLINE: Duration = Duration::from_secs(10);
-
-/// What the names of our databases start with; the time of creation follows, for [`sweep`].
-const PREFIX: &str = "pubsub_test_";
-
-/// Databases older than this that a killed or panicked process has left are dropped.
-const LEFTOVER_AGE: &str = "1 day";
 
 /// A database for one test, dropped with this value.
 ///
@@ -98,8 +92,7 @@ impl Database {
     }
 
     async fn copy(server: &str, template: &str) -> Result<Self, Error> {
-        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
-        let name = format!("{PREFIX}{now}_{:016x}", fastrand::u64(..));
+        let name = leftovers::new_name();
         let admin = Admin::connect(server).await?;
         let copied = copy(&admin, &name, template).await;
         admin.close().await;
@@ -165,20 +158,4 @@ async fn copy(admin: &Admin, name: &str, template: &str) -> Result<(), Error> {
 /// Whether a copy may succeed when tried again: somebody is connected to the template, or has dropped it.
 fn may_pass(error: &Error) -> bool {
     error.code().is_some_and(|code| [SqlState::OBJECT_IN_USE, SqlState::UNDEFINED_DATABASE].contains(code))
-}
-
-/// Drops the databases that processes which could not do it themselves have left long ago.
-pub(super) async fn sweep(admin: &Admin) -> Result<(), Error> {
-    let sql = format!(
-        "select datname::text \
-           from pg_catalog.pg_database \
-          where to_timestamp(substring(datname from '^{PREFIX}([0-9]+)_')::float8) < now() - interval '{LEFTOVER_AGE}'"
-    );
-    for name in admin.texts("look for old test databases", &sql).await? {
-        // Without force: whoever looks at one keeps it. Another process may also be sweeping, or own it.
-        if let Err(error) = admin.run("drop an old test database", &format!("drop database {name}")).await {
-            tracing::debug!(%error, name, "an old test database is left");
-        }
-    }
-    Ok(())
 }

@@ -44,6 +44,7 @@ mod cluster;
 mod database;
 mod directory;
 mod error;
+mod leftovers;
 mod options;
 mod process;
 mod server;
@@ -59,11 +60,11 @@ pub use url::server_url;
 
 /// Makes one of pubsub's own actors in this process panic: `listener`, `dispatcher`, `scheduler`, `heartbeat` or
 /// `janitor`. It is restarted; for tests that want to see it.
-pub fn strike(actor: &str) {
+pub fn inject_panic(actor: &str) {
     crate::panics::inject_panic(actor);
 }
 
-/// Whether every [`strike`] has hit its actor.
-pub fn strikes_have_hit() -> bool {
+/// Whether every [`inject_panic`] has hit its actor.
+pub fn injected_panics_have_happened() -> bool {
     crate::panics::all_injected_panics_happened()
 }

@@ -2,9 +2,9 @@
 //!
 //! One per server and per set of migrations. Test processes that share a server share it too.
 
-use super::Error;
 use super::admin::Admin;
 use super::url::with_database;
+use super::{Error, leftovers};
 use std::collections::BTreeSet;
 use tokio::sync::Mutex;
 use tokio_postgres::error::SqlState;
@@ -42,7 +42,7 @@ async fn prepare_locked(admin: &Admin, server: &str, name: &str) -> Result<(), E
     if create(admin, name).await? {
         drop_others(admin, name).await?;
     }
-    super::database::sweep(admin).await?;
+    leftovers::sweep(admin).await?;
     // Also if it exists: its maker may have been killed between two migrations.
     crate::migrate(&with_database(server, name)).await.map_err(Error::Migrate)
 }
@@ -80,5 +80,5 @@ async fn drop_others(admin: &Admin, name: &str) -> Result<(), Error> {
 
 /// One name per set of migrations, so that the template of edited ones is never taken for the new one.
 fn name() -> String {
-    format!("{PREFIX}{}", crate::store::migrate::fingerprint())
+    format!("{PREFIX}{:016x}", crate::store::migrate::fingerprint())
 }

@@ -57,14 +57,14 @@ async fn subscribers_and_publishers_need_no_right_on_a_table() {
     publish(&publisher, &Sms::new("no number")).await.unwrap();
     assert_eq!(received.next().await.0, "no number");
     let letters = loop {
-        let letters = pubsub.subscription::<Sms>("one").dead_letters(None, 10).await.unwrap();
+        let letters = pubsub.dead_letters::<Sms>("one", None, 10).await.unwrap();
         if !letters.is_empty() {
             break letters;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     };
     assert_eq!(letters[0].error.as_deref(), Some("no such number"));
-    assert_eq!(pubsub.subscription::<Sms>("one").redrive().await.unwrap(), 1);
+    assert_eq!(pubsub.redrive::<Sms>("one").await.unwrap(), 1);
     assert_eq!(received.next().await, ("no number".to_owned(), 1));
 
     let refused = pubsub::publish(&pubsub, &Sms::new("not a publisher")).await.unwrap_err();
@@ -135,33 +135,9 @@ async fn a_publisher_can_neither_read_nor_forge() {
     assert_eq!(error_of(&publisher, "select pubsub.publish('smz', '{}')").await, "PB001", "the checks hold");
 }
 
-#[actix::test]
-async fn an_observer_sees_the_state_and_no_payload() {
-    let owned = OwnedDatabase::new().await;
-    let client = &owned.owner;
-    for sql in ["declare_channel('sms')", "subscribe('sms', 'one', 2)", "register_process('host', 7, 'test')"]
-    {
-        client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
-    }
-    let publish =
-        "select pubsub.publish('sms', '{\"msg\": \"secret\"}', 'secret') from generate_series(1, 7)";
-    client.batch_execute(publish).await.unwrap();
-    let settle = r#"'[{"id": 1, "action": "reject", "error": "no such number"},
-                      {"id": 2, "action": "retry", "delay": "1 hour", "error": "connection refused"},
-                      {"id": 3, "action": "crash", "error": "died"}]'"#;
-    client
-        .batch_execute(&format!(
-            "select pubsub.claim(1, 1, 5); select pubsub.settle(1, 1, array[4], {settle});
-             select pubsub.beat(1, false); select pubsub.start_waiting(1, 1, '1 minute')"
-        ))
-        .await
-        .unwrap();
-
-    let observer = owned.connect(&owned.role_for("observer", &["observer"]).await).await;
-    let stands = |sql: &'static str| {
-        let observer = &observer;
-        async move { observer.query_one(sql, &[]).await.unwrap().get::<_, String>(0) }
-    };
+async fn assert_state_is_visible(observer: &Client, owner: &Client) {
+    let stands =
+        |sql: &'static str| async move { observer.query_one(sql, &[]).await.unwrap().get::<_, String>(0) };
     assert_eq!(
         stands(
             "select format('%s/%s unread %s leased %s waiting %s overdue %s suspects %s dead %s',
@@ -176,7 +152,7 @@ async fn an_observer_sees_the_state_and_no_payload() {
                   where o.oldest_unread_at = (select e.published_at from pubsub.db_events e where e.id = 6)
                     and o.oldest_lease_at = (select l.claimed_at from pubsub.leases l)
                     and o.next_due_at = (select m.due_at from pubsub.mailbox m where m.event_id = 3)";
-    assert_eq!(count(client, since).await, 1);
+    assert_eq!(count(owner, since).await, 1);
     assert_eq!(
         stands("select format('%s %s %s leased %s absent %s', id, host, os_pid, leased, absent) from pubsub.observed_processes")
             .await,
@@ -200,6 +176,32 @@ async fn an_observer_sees_the_state_and_no_payload() {
         "1 rejected no such number"
     );
     assert_eq!(stands("select subscription from pubsub.observed_waiters").await, "one");
+}
+
+#[actix::test]
+async fn an_observer_sees_the_state_and_no_payload() {
+    let owned = OwnedDatabase::new().await;
+    let client = &owned.owner;
+    for sql in ["declare_channel('sms')", "subscribe('sms', 'one', 2)", "register_process('host', 7, 'test')"]
+    {
+        client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
+    }
+    let publish =
+        "select pubsub.publish('sms', '{\"msg\": \"secret\"}', 'secret') from generate_series(1, 7)";
+    client.batch_execute(publish).await.unwrap();
+    let settle = r#"'[{"id": 1, "action": "reject", "error": "no such number"},
+                      {"id": 2, "action": "retry", "delay": "1 hour", "error": "connection refused"},
+                      {"id": 3, "action": "crash", "error": "died"}]'"#;
+    client
+        .batch_execute(&format!(
+            "select pubsub.claim(1, 1, 5); select pubsub.settle(1, 1, array[4], {settle});
+             select pubsub.beat(1, false); select pubsub.start_waiting(1, 1, '1 minute')"
+        ))
+        .await
+        .unwrap();
+
+    let observer = owned.connect(&owned.role_for("observer", &["observer"]).await).await;
+    assert_state_is_visible(&observer, client).await;
 
     for sql in [
         "select payload from pubsub.db_events",

@@ -1,71 +1,95 @@
-//! A subscription is moved while others publish and claim.
+//! A subscription is moved while other processes publish and claim.
 
-use pubsub_tests::{ClaimedEvent, SqlSubscriber, TestDatabase, connect, probe, publish_each};
+use pubsub_tests::{ClaimedEvent, Sender, SqlSubscriber, TestDatabase, connect, probe, publish_each};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::task::JoinHandle;
+use tokio_postgres::Client;
 
-/// How many events the publishers of the next test commit before each seek.
+const SEEKS: usize = 12;
+
+/// The number of events that are committed before each seek.
 const BETWEEN_SEEKS: usize = 60;
+
+/// A seek: the last token before it, its target, and the events that are known to be committed before it.
+struct Seek {
+    last_token: i64,
+    position: i64,
+    before: BTreeSet<i64>,
+}
+
+fn publish_until(
+    stop: &Arc<AtomicBool>,
+    url: &str,
+    most: usize,
+    committed: Sender<Vec<i64>>,
+) -> JoinHandle<()> {
+    let (url, stop) = (url.to_owned(), Arc::clone(stop));
+    tokio::spawn(async move {
+        let mut client = connect(&url).await;
+        while !stop.load(Ordering::Relaxed) {
+            let events = fastrand::usize(1..=most);
+            let transaction = client.transaction().await.unwrap();
+            let ids = publish_each(&transaction, events).await;
+            transaction.commit().await.unwrap();
+            committed.send(ids);
+        }
+    })
+}
+
+fn claim_until(stop: &Arc<AtomicBool>, url: &str, claimed: Sender<Vec<ClaimedEvent>>) -> JoinHandle<()> {
+    let (url, stop) = (url.to_owned(), Arc::clone(stop));
+    tokio::spawn(async move {
+        let client = connect(&url).await;
+        let one = SqlSubscriber::register(&client, "one").await.unwrap();
+        loop {
+            let last = stop.load(Ordering::Relaxed);
+            let events = one.claim(fastrand::i32(1..20)).await.unwrap();
+            if events.is_empty() && last {
+                return;
+            }
+            claimed.send(events);
+        }
+    })
+}
+
+/// Moves the subscription to one of the known events.
+async fn seek(client: &mut Client, known: &BTreeSet<i64>) -> Seek {
+    let position = known.iter().copied().nth(fastrand::usize(..known.len())).unwrap();
+    // The seek holds its lock to the end of its transaction, so later claims have higher tokens.
+    let transaction = client.transaction().await.unwrap();
+    let call = format!("select pubsub.seek_to_event('sms', 'one', {position})");
+    transaction.batch_execute(&call).await.unwrap();
+    let sql = "select pg_sequence_last_value('pubsub.leases_token_seq')";
+    let last_token = transaction.query_one(sql, &[]).await.unwrap().get(0);
+    transaction.commit().await.unwrap();
+    Seek { last_token, position, before: known.clone() }
+}
 
 #[actix::test]
 async fn a_seek_under_load_loses_nothing_and_skips_only_as_asked() {
     let db = TestDatabase::new().await;
     SqlSubscriber::register(&db.client, "one").await.unwrap();
     let stop = Arc::new(AtomicBool::new(false));
-    let (committed_tell, mut committed) = probe();
-    let (claimed_tell, mut claimed) = probe();
-    let publishers = (0..3).map(|n| {
-        let (url, stop, sender) = (db.url().to_owned(), Arc::clone(&stop), committed_tell.clone());
-        tokio::spawn(async move {
-            let mut client = connect(&url).await;
-            while !stop.load(Ordering::Relaxed) {
-                // Two of them publish in long transactions, whose ids are old when they commit.
-                let events = if n == 0 { 1 } else { fastrand::usize(1..8) };
-                let transaction = client.transaction().await.unwrap();
-                let ids = publish_each(&transaction, events).await;
-                transaction.commit().await.unwrap();
-                sender.send(ids);
-            }
-        })
-    });
-    let claimers = (0..2).map(|_| {
-        let (url, stop, sender) = (db.url().to_owned(), Arc::clone(&stop), claimed_tell.clone());
-        tokio::spawn(async move {
-            let client = connect(&url).await;
-            let one = SqlSubscriber::register(&client, "one").await.unwrap();
-            loop {
-                let last = stop.load(Ordering::Relaxed);
-                let events = one.claim(fastrand::i32(1..20)).await.unwrap();
-                if events.is_empty() && last {
-                    return;
-                }
-                sender.send(events);
-            }
-        })
-    });
-    let tasks: Vec<_> = publishers.chain(claimers).collect();
+    let (committed_sender, mut committed) = probe();
+    let (claimed_sender, mut claimed) = probe();
+    // Two of the publishers have long transactions, whose ids are old when they commit.
+    let publishers = [1, 7, 7].map(|most| publish_until(&stop, db.url(), most, committed_sender.clone()));
+    let claimers = [(), ()].map(|()| claim_until(&stop, db.url(), claimed_sender.clone()));
 
-    let mut mine = connect(db.url()).await;
+    let mut client = connect(db.url()).await;
     let mut known = BTreeSet::new();
     let mut seeks = Vec::new();
-    for round in 0..12 {
-        while known.len() < BETWEEN_SEEKS * (round + 1) {
+    for round in 1..=SEEKS {
+        while known.len() < BETWEEN_SEEKS * round {
             known.extend(committed.next().await);
         }
         known.extend(committed.rest().into_iter().flatten());
-        let position = known.iter().copied().nth(fastrand::usize(..known.len())).unwrap();
-        // Its lock is held to the end of its transaction: the tokens above are those of claims that come after it.
-        let transaction = mine.transaction().await.unwrap();
-        let call = format!("select pubsub.seek_to_event('sms', 'one', {position})");
-        transaction.batch_execute(&call).await.unwrap();
-        let last_token = "select pg_sequence_last_value('pubsub.leases_token_seq')";
-        let token: i64 = transaction.query_one(last_token, &[]).await.unwrap().get(0);
-        transaction.commit().await.unwrap();
-        seeks.push((token, position, known.clone()));
+        seeks.push(seek(&mut client, &known).await);
     }
     stop.store(true, Ordering::Relaxed);
-    for task in tasks {
+    for task in publishers.into_iter().chain(claimers) {
         task.await.unwrap();
     }
     known.extend(committed.rest().into_iter().flatten());
@@ -74,13 +98,14 @@ async fn a_seek_under_load_loses_nothing_and_skips_only_as_asked() {
         let within = claimed.iter().filter(|event| event.token > from && event.token <= to);
         within.map(|event| event.id).collect()
     };
-    let ends = seeks.iter().skip(1).map(|(token, ..)| *token).chain([i64::MAX]);
-    for ((token, position, before), end) in seeks.iter().zip(ends) {
-        let skipped = between(*token, end).into_iter().find(|id| id < position && before.contains(id));
-        assert_eq!(skipped, None, "below {position}, and committed before the seek");
+    let ends = seeks.iter().skip(1).map(|seek| seek.last_token).chain([i64::MAX]);
+    for (Seek { last_token, position, before }, end) in seeks.iter().zip(ends) {
+        let mut claimed = between(*last_token, end).into_iter();
+        let skipped = claimed.find(|id| id < position && before.contains(id));
+        assert_eq!(skipped, None, "claimed below {position}, though committed before the seek");
     }
-    let (token, position, before) = seeks.last().unwrap();
-    let after = between(*token, i64::MAX);
+    let Seek { last_token, position, before } = seeks.last().unwrap();
+    let after = between(*last_token, i64::MAX);
     let lost: Vec<_> = known.range(position..).filter(|&id| !after.contains(id)).collect();
     assert!(lost.is_empty(), "lost after a seek to {position}: {lost:?}");
     let ever = between(0, i64::MAX);

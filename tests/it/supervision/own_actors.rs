@@ -1,6 +1,6 @@
 //! The runtime's own actors are restarted when they panic, while events flow.
 
-use pubsub::testing::{strike, strikes_have_hit};
+use pubsub::testing::{inject_panic, injected_panics_have_happened};
 use pubsub::{Delivery, Failure, PubSub, publish};
 use pubsub_tests::{ChildProcess, DEADLINE, Sms, TestDatabase, connect, in_child_process, probe};
 use std::collections::BTreeSet;
@@ -36,7 +36,7 @@ async fn child_panics_in_its_actors() {
     let client = connect(&url).await;
     for round in 0..3 {
         for actor in ACTORS {
-            strike(actor);
+            inject_panic(actor);
             let mut missing = BTreeSet::new();
             for n in 0..EVENTS {
                 let msg = format!("{round} {actor} {n}");
@@ -48,7 +48,7 @@ async fn child_panics_in_its_actors() {
             }
             // An actor that was not restarted is not hit again.
             let until = Instant::now() + DEADLINE / 2;
-            while !strikes_have_hit() {
+            while !injected_panics_have_happened() {
                 assert!(Instant::now() < until, "the {actor} is gone");
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }

@@ -1,0 +1,82 @@
+//! Findings that are known. The list only shrinks: an exception that excuses nothing is itself a finding.
+
+use crate::rules::Finding;
+
+const BEGINNINGS: &str = "no comment begins with What, Who or Of";
+const CIRCLES: &str = "no circle of files";
+const FUNCTIONS: &str = "functions are short";
+const LAYERS: &str = "layers use lower layers only";
+const SQL: &str = "the SQL is small";
+const TEST_NAMES: &str = "test names are short";
+
+/// The name of a rule, and a part of the findings that it excuses.
+const EXCEPTIONS: &[(&str, &str)] = &[
+    (BEGINNINGS, "examples/"),
+    (BEGINNINGS, "migrations/"),
+    (BEGINNINGS, "pubsub-derive/src/"),
+    (BEGINNINGS, "pubsub/benches/"),
+    (BEGINNINGS, "pubsub/src/actors/"),
+    (BEGINNINGS, "pubsub/src/contract/"),
+    (BEGINNINGS, "pubsub/src/model/"),
+    (BEGINNINGS, "pubsub/src/policy/"),
+    (BEGINNINGS, "pubsub/src/runtime/"),
+    (BEGINNINGS, "pubsub/src/store/"),
+    (BEGINNINGS, "pubsub/src/testing/"),
+    (BEGINNINGS, "pubsub/src/"),
+    (BEGINNINGS, "tests/interleave/"),
+    (BEGINNINGS, "tests/it/"),
+    (BEGINNINGS, "tests/src/"),
+    (BEGINNINGS, "tests/stress/"),
+    (BEGINNINGS, "tests/ui"),
+    (CIRCLES, "examples/quickstart/"),
+    (CIRCLES, "pubsub/benches/end_to_end/"),
+    (CIRCLES, "pubsub/benches/engine/"),
+    (CIRCLES, "pubsub/benches/recovery/"),
+    (CIRCLES, "pubsub/src/actors/dispatcher/"),
+    (CIRCLES, "pubsub/src/contract/schema/"),
+    (CIRCLES, "pubsub/src/contract/shape/"),
+    (CIRCLES, "pubsub/src/error.rs"),
+    (CIRCLES, "pubsub/src/store/connect.rs"),
+    (FUNCTIONS, "pubsub.claim"),
+    (FUNCTIONS, "pubsub.dispose"),
+    (LAYERS, "pubsub/src/error.rs"),
+    (LAYERS, "pubsub-derive/src/"),
+    (SQL, "functions"),
+    (SQL, "lines of SQL"),
+    (TEST_NAMES, "pubsub-derive/src/"),
+    (TEST_NAMES, "pubsub/src/contract/"),
+    (TEST_NAMES, "pubsub/src/policy/"),
+];
+
+/// Describes the findings that no exception excuses, and the exceptions that excuse nothing.
+pub(crate) fn without(findings: Vec<(&str, Finding)>) -> Vec<String> {
+    unexcused(findings, EXCEPTIONS)
+}
+
+fn unexcused(findings: Vec<(&str, Finding)>, exceptions: &[(&str, &str)]) -> Vec<String> {
+    let mut needed = vec![false; exceptions.len()];
+    let mut broken = Vec::new();
+    for (rule, Finding { path, line, what }) in findings {
+        let finding = format!("{path}:{line}: {what} ({rule})");
+        let excuse = exceptions.iter().position(|(of, part)| *of == rule && finding.contains(part));
+        match excuse {
+            Some(excuse) => needed[excuse] = true,
+            None => broken.push(finding),
+        }
+    }
+    let unneeded = exceptions.iter().zip(needed).filter(|(_, needed)| !needed);
+    broken.extend(
+        unneeded.map(|((rule, part), _)| format!("the exception for `{part}` is not needed ({rule})")),
+    );
+    broken
+}
+
+#[test]
+fn an_exception_that_excuses_nothing_is_a_finding() {
+    let findings = || vec![("a", Finding::new("x.rs", 1, "long")), ("a", Finding::new("y.rs", 2, "long"))];
+    assert_eq!(unexcused(findings(), &[("a", "x.rs")]), ["y.rs:2: long (a)"]);
+    assert_eq!(
+        unexcused(findings(), &[("a", ".rs"), ("b", "x.rs")]),
+        ["the exception for `x.rs` is not needed (b)"]
+    );
+}
