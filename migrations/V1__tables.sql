@@ -391,10 +391,3 @@ create table pubsub.audiences (
     constraint audiences_pkey primary key (object, audience),
     constraint audiences_audience_check check (audience in ('publisher', 'subscriber', 'observer'))
 );
-
--- The functions and views that are installed: one row.
---   checksum  of their source, migrations/functions
-create table pubsub.function_source (
-    checksum     text not null,
-    installed_at timestamptz not null default clock_timestamp()
-);

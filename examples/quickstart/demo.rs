@@ -133,7 +133,7 @@ impl Story {
         screen::headline("She makes room. The dead letter is put back to work.");
         self.outside.empty_mailboxes();
         let before = self.pubsub.handlers();
-        if !self.pubsub.redrive_one::<Email>("mailer", letter).await? {
+        if !self.pubsub.subscription::<Email>("mailer").redrive_one(letter).await? {
             return Err(format!("event {letter} was no dead letter any more").into());
         }
         self.observer.handled(&before, "mailer", 1).await?;

@@ -31,6 +31,25 @@ begin
 end
 $$;
 
+-- How many events a subscription has not claimed, by its name: see pubsub.count_unread.
+create or replace function pubsub.lag(channel text, subscription text) returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    unread bigint;
+begin
+    select ahead.unread into unread
+      from pubsub.subscriptions s
+     cross join lateral pubsub.count_unread(s.id) ahead
+     where s.channel = lag.channel and s.name = lag.subscription;
+    if not found then
+        perform pubsub.refuse_unsubscribed(lag.channel, lag.subscription);
+    end if;
+    return coalesce(unread, 0);
+end
+$$;
+
 -- Subscriptions, and how far behind each is.
 --   lanes             0 if it is unordered
 --   unread            and oldest_unread_at: see pubsub.count_unread

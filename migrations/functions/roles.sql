@@ -46,7 +46,7 @@ begin
         execute format('grant select (id) on pubsub.db_events to %I', role);
         execute format('grant usage on sequence pubsub.db_events_id_seq to %I', role);
     elsif to_regclass('pubsub.schema_history') is not null then
-        execute format('grant select on pubsub.schema_history, pubsub.function_source to %I', role);
+        execute format('grant select on pubsub.schema_history to %I', role);
     end if;
 end
 $$;
@@ -215,6 +215,7 @@ values
     ('declare_schema',         'subscriber'),
     ('list_schemas', 'publisher'), ('list_schemas', 'subscriber'), ('list_schemas', 'observer'),
     ('count_unread',           'observer'),
+    ('lag', 'subscriber'), ('lag', 'observer'),
     ('observed_lanes',         'observer'),
     ('observed_subscriptions', 'observer'),
     ('observed_processes',     'observer'),

@@ -86,12 +86,15 @@ pub enum Error {
 
     /// The database's schema is newer than this library knows.
     #[error(
-        "the pubsub schema is at version {found}, but this library only knows version {known}: update the `pubsub` crate"
+        "the pubsub schema is at version {found} and works with libraries from version {compatible_from} on, \
+         but this library has version {known}: update the `pubsub` crate"
     )]
     SchemaTooNew {
         /// The schema's version.
         found: i32,
-        /// The newest version that this library knows.
+        /// The oldest version whose library works with the schema.
+        compatible_from: i32,
+        /// The version that this library knows.
         known: i32,
     },
 
@@ -105,7 +108,7 @@ pub enum Error {
         hint: String,
     },
 
-    /// A migration failed. It was rolled back; those before it stay.
+    /// A migration failed and was rolled back.
     #[error("the pubsub schema cannot be migrated")]
     Migration(#[source] Box<dyn std::error::Error + Send + Sync>),
 

@@ -44,7 +44,7 @@ pub use model::delivery::Delivery;
 pub use model::event::{EventId, LeaseToken};
 pub use model::failure::{Failure, Handled};
 pub use pubsub_derive::{Channel, OlderVersion, Shape};
-pub use runtime::{Builder, PubSub, SubscribeOptions};
+pub use runtime::{Builder, PubSub, SubscribeOptions, Subscription};
 pub use store::migrate::migrate;
 pub use store::publish::{Executor, PublishOptions, publish, publish_all, publish_with};
 

@@ -25,6 +25,7 @@ mod routes;
 mod schemas;
 mod seek;
 mod starting;
+mod subscription;
 mod supervision;
 mod throwaway_server;
 mod timeouts;

@@ -42,7 +42,7 @@ async fn a_schema_newer_than_the_binary_is_refused() {
     let database = Database::create().await.unwrap();
     let client = connect(database.url()).await;
     client
-        .execute("insert into pubsub.schema_history (version, name, applied_on, checksum) values (9999, 'of_the_future', '', '0')", &[])
+        .execute("insert into pubsub.schema_history values (9999, 'of_the_future', '0', '0', 9998)", &[])
         .await
         .unwrap();
     for refused in [migrate(database.url()).await.unwrap_err(), start(database.url()).await.unwrap_err()] {

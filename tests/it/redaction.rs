@@ -140,10 +140,10 @@ async fn redacted_values_are_in_no_log_and_no_stored_error() {
     assert!(errors("open").await.contains(SECRET), "or this test would notice nothing");
 
     let pubsub = db.pubsub().start().await.unwrap();
-    let letters = pubsub.dead_letters::<Login>("one", None, 10).await.unwrap();
+    let letters = pubsub.subscription::<Login>("one").dead_letters(None, 10).await.unwrap();
     assert!(letters[0].payload.contains(SECRET), "whoever asks for the payload gets it");
     assert!(!format!("{letters:?}").contains(SECRET), "{letters:?}");
-    let letters = pubsub.dead_letters::<Open>("one", None, 10).await.unwrap();
+    let letters = pubsub.subscription::<Open>("one").dead_letters(None, 10).await.unwrap();
     assert!(format!("{letters:?}").contains(SECRET), "{letters:?}");
 }
 

@@ -126,13 +126,16 @@ async fn an_event_without_attempts_left_is_a_dead_letter() {
     db.until_count("select count(*) from pubsub.dead_letters", 1).await;
     db.until_settled().await;
     assert_eq!(received.rest(), [1, 2, 3, 4], "as many attempts as the channel allows");
-    let letters = pubsub.dead_letters::<Sms>("hopeless", None, 10).await.unwrap();
+    let letters = pubsub.subscription::<Sms>("hopeless").dead_letters(None, 10).await.unwrap();
     let [letter] = letters.as_slice() else { panic!("one: {letters:?}") };
     assert_eq!((letter.reason, letter.attempts), (Reason::Exhausted, 4));
     assert_eq!(letter.error.as_deref(), Some("the provider is down"));
     assert_eq!(letter.payload, r#"{"msg": "hello"}"#);
     assert!(letter.died_at > letter.published_at);
-    assert_eq!(pubsub.dead_letters::<Sms>("hopeless", Some(letter.event_id), 10).await.unwrap(), []);
+    assert_eq!(
+        pubsub.subscription::<Sms>("hopeless").dead_letters(Some(letter.event_id), 10).await.unwrap(),
+        []
+    );
 }
 
 #[actix::test]
@@ -159,17 +162,22 @@ async fn a_redrive_runs_a_dead_letter_once_with_new_attempts() {
     received.take(6).await;
 
     healthy.store(true, Ordering::SeqCst);
-    assert!(pubsub.redrive_one::<Email>("mailer", ids[1]).await.unwrap());
+    assert!(pubsub.subscription::<Email>("mailer").redrive_one(ids[1]).await.unwrap());
     assert_eq!(received.next().await, (ids[1], 1));
-    assert!(!pubsub.redrive_one::<Email>("mailer", ids[1]).await.unwrap(), "it is not dead any more");
-    assert_eq!(pubsub.redrive::<Email>("mailer").await.unwrap(), 2);
-    assert_eq!(pubsub.redrive::<Email>("mailer").await.unwrap(), 0);
+    assert!(
+        !pubsub.subscription::<Email>("mailer").redrive_one(ids[1]).await.unwrap(),
+        "it is not dead any more"
+    );
+    assert_eq!(pubsub.subscription::<Email>("mailer").redrive().await.unwrap(), 2);
+    assert_eq!(pubsub.subscription::<Email>("mailer").redrive().await.unwrap(), 0);
     let mut rest = received.take(2).await;
     rest.sort_unstable();
     assert_eq!(rest, [(ids[0], 1), (ids[2], 1)]);
     db.until_settled().await;
     assert_eq!(db.count("select count(*) from pubsub.dead_letters").await, 0);
-    assert!(pubsub.redrive::<Email>("nobody").await.unwrap_err().to_string().contains("redrive"));
+    assert!(
+        pubsub.subscription::<Email>("nobody").redrive().await.unwrap_err().to_string().contains("redrive")
+    );
 }
 
 #[actix::test]

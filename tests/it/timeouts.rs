@@ -127,7 +127,7 @@ async fn without_attempts_left_the_timeout_is_the_reason() {
     pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     db.until_count("select count(*) from pubsub.dead_letters where reason = 'exhausted' and attempt = 2", 1)
         .await;
-    let letters = pubsub.dead_letters::<Sms>("stuck", None, 1).await.unwrap();
+    let letters = pubsub.subscription::<Sms>("stuck").dead_letters(None, 1).await.unwrap();
     assert_eq!(letters[0].error.as_deref(), Some("timed out after 100ms"));
 }
 

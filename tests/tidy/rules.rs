@@ -31,7 +31,6 @@ const MAX_LINES: usize = 400;
 const PLACES: &[(&str, &[&str])] = &[
     ("tokio_postgres", &["store/", "testing/", "error.rs"]),
     ("deadpool_postgres", &["store/"]),
-    ("refinery", &["store/migrate.rs", "testing/template.rs"]),
     ("actix", &["actors/", "runtime/", "model/delivery.rs"]),
     ("actix_rt", &["actors/", "runtime/"]),
     ("rustix", &["testing/"]),

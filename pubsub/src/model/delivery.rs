@@ -78,7 +78,7 @@ impl<C: Channel> Delivery<C> {
         self.event.attempt
     }
 
-    /// Whether a [seek](crate::PubSub::seek) has brought this delivery about: the subscription had passed the event before
+    /// Whether a [seek](crate::Subscription::seek) has brought this delivery about: the subscription had passed the event before
     /// it was last moved back. So it was delivered before, unless it had also been skipped by a seek. It stays true for
     /// the delivery's further attempts.
     #[must_use]

@@ -3,7 +3,7 @@
 use crate::model::event::EventId;
 use jiff::Timestamp;
 
-/// Where to move a subscription: see [`PubSub::seek`](crate::PubSub::seek).
+/// Where to move a subscription: see [`Subscription::seek`](crate::Subscription::seek).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Seek {

@@ -1,12 +1,15 @@
 //! L5: puts the parts together, and is the handle to the whole.
 
+mod access;
 mod builder;
 mod options;
 mod pubsub;
 pub mod routes;
 mod setup;
 mod start;
+mod subscription;
 
 pub use builder::Builder;
 pub use options::SubscribeOptions;
 pub use pubsub::PubSub;
+pub use subscription::Subscription;

@@ -69,7 +69,7 @@ impl SubscribeOptions {
     }
 
     /// A new subscription starts with the oldest event that the log still has, and not with what commits after it. For one
-    /// that exists it changes nothing: see [`PubSub::seek`](crate::PubSub::seek).
+    /// that exists it changes nothing: see [`Subscription::seek`](crate::Subscription::seek).
     #[must_use]
     pub fn from_beginning(mut self) -> Self {
         self.from_beginning = true;
@@ -120,7 +120,7 @@ impl SubscribeOptions {
     /// ever. Unless it is set, here or by `pubsub.set_unread_limit`, it is 14 days.
     ///
     /// The log keeps what a subscription has not read. A suspended one is not waited for, and claims nothing until
-    /// [`PubSub::resume`](crate::PubSub::resume). One that is slow and goes on claiming is not suspended, however far
+    /// [`Subscription::resume`](crate::Subscription::resume). One that is slow and goes on claiming is not suspended, however far
     /// behind it is.
     #[must_use]
     pub fn unread_limit(mut self, limit: Option<Duration>) -> Self {

@@ -1,6 +1,6 @@
 //! Starts a runtime: checks, declares, subscribes, and wires the actors.
 
-use super::pubsub::{Parts, PubSub, Served};
+use super::pubsub::{PubSub, Running, RunningSubscription};
 use super::setup::{Declaration, Setup, SubscriptionSetup};
 use crate::actors::arbiter_thread::ArbiterThread;
 use crate::actors::dispatcher::{Dispatcher, DispatcherConfig, StartHost};
@@ -53,8 +53,8 @@ pub(super) async fn start(setup: Setup) -> Result<PubSub, Error> {
     let wiring = Wiring { target, config, store: store.clone(), registered };
     let (answer, wired) = oneshot::channel();
     system.spawn_fn(move || drop(answer.send(wiring.wire(hosted))));
-    let served = wired.await.map_err(|_| Error::Stopped)?;
-    Ok(PubSub::new(Parts { system, served, store, process }))
+    let subscriptions = wired.await.map_err(|_| Error::Stopped)?;
+    Ok(PubSub::new(Running { system, subscriptions, store, process }))
 }
 
 /// Subscribes all; returns those whose handlers run in this process.
@@ -98,7 +98,7 @@ struct Wiring {
 
 impl Wiring {
     /// Starts every actor. Runs on the system arbiter, on which they live.
-    fn wire(self, hosted: Vec<HostedSubscription>) -> Vec<Served> {
+    fn wire(self, hosted: Vec<HostedSubscription>) -> Vec<RunningSubscription> {
         let scheduler = ActorSlot::<Scheduler>::new();
         let mut served = Vec::new();
         let mut sleepers: HashMap<String, Vec<Recipient<Wake>>> = HashMap::new();
@@ -122,7 +122,7 @@ impl Wiring {
             let dispatcher = slot.start("dispatcher", dispatcher);
             sleepers.entry(channel.to_owned()).or_default().push(dispatcher.clone().recipient());
             mailboxes.insert(id, Mailbox { dispatcher: dispatcher.clone().recipient(), version });
-            served.push(Served { channel, subscription, dispatcher, gauges });
+            served.push(RunningSubscription { channel, subscription, dispatcher, gauges });
         }
         self.start_process_actors(scheduler, &served, sleepers, mailboxes);
         served
@@ -132,7 +132,7 @@ impl Wiring {
     fn start_process_actors(
         self,
         scheduler: ActorSlot<Scheduler>,
-        served: &[Served],
+        served: &[RunningSubscription],
         sleepers: HashMap<String, Vec<Recipient<Wake>>>,
         mailboxes: HashMap<i32, Mailbox>,
     ) {
@@ -150,7 +150,7 @@ impl Wiring {
             ),
         );
         let listener = ActorSlot::<Listener>::new();
-        let dispatchers = served.iter().map(|Served { dispatcher, .. }| dispatcher);
+        let dispatchers = served.iter().map(|RunningSubscription { dispatcher, .. }| dispatcher);
         let recipients = Recipients {
             reregistered: dispatchers
                 .clone()

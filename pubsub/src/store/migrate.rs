@@ -1,38 +1,38 @@
 //! Installing and updating the `pubsub` schema.
 
 mod functions;
+mod install;
+mod tables;
 
 use super::Target;
 use crate::error::Error;
-#[cfg(feature = "testing")]
-use std::hash::{DefaultHasher, Hash, Hasher};
+use functions::checksum;
 use std::time::Duration;
+use tables::{MIGRATIONS, Migration, newest};
 use tokio_postgres::Client;
 
-mod embedded {
-    refinery::embed_migrations!("migrations");
-}
-
-/// Where refinery remembers what it has run.
-const HISTORY: &str = "pubsub.schema_history";
-
-/// Key of the advisory lock under which migrations run ('pubsub' as ASCII).
+/// Key of the advisory lock under which the schema is changed ('pubsub' as ASCII).
 const LOCK: i64 = 0x7075_6273_7562;
 
-/// Longest wait for other processes to finish migrating, and then for our own migrations.
+/// The longest wait for other processes to finish migrating, and then for our own migration.
 const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Installs the `pubsub` schema, or brings it up to date.
 ///
-/// Any number of processes may call it at once: one migrates, the others wait for it. When there is nothing to do it
-/// takes a few milliseconds. Each change of the tables is a transaction, and so is the installation of the functions.
+/// Any number of processes may call this function at once: one of them migrates, the others wait for it. When there is
+/// nothing to do, it takes a few milliseconds. Everything that it changes is one transaction. Processes of the previous
+/// release may keep running.
+///
+/// If the schema is newer than this library and works with it, nothing is changed.
 ///
 /// # Errors
-/// [`Error::SchemaTooNew`] if the schema is newer than this library knows; then nothing is changed. [`Error::Migration`] if
-/// a migration fails, or the wait for another process lasts longer than five minutes.
+/// - [`Error::SchemaTooNew`]: the schema no longer works with this library. Nothing is changed.
+/// - [`Error::Migration`]: the migration failed and was rolled back.
+/// - [`Error::Timeout`]: other processes, or transactions that use the schema, were in the way for five minutes.
 ///
 /// # Cancel safety
-/// Dropping the future ends the connection, and with it the lock and the migration that was running.
+/// Dropping the future closes the connection. The server then releases the lock and rolls the migration back, unless it
+/// has already committed.
 pub async fn migrate(database_url: &str) -> Result<(), Error> {
     let target = Target::parse(database_url)?;
     tokio::time::timeout(DEADLINE, async {
@@ -48,55 +48,85 @@ pub async fn migrate(database_url: &str) -> Result<(), Error> {
 }
 
 async fn migrate_locked(client: &mut Client) -> Result<(), Error> {
-    let doing = "migrate";
-    let database = |source| Error::Database { doing, source };
-    // Held by the session, over the transactions of all migrations; the session's end releases it.
-    client.execute("select pg_advisory_lock($1)", &[&LOCK]).await.map_err(database)?;
-    let known = newest_known();
-    if let Some(found) = installed_version(client).await?
-        && found > known
-    {
-        return Err(Error::SchemaTooNew { found, known });
+    // The session holds the lock over all of its transactions, and releases it when it ends.
+    client
+        .execute("select pg_advisory_lock($1)", &[&LOCK])
+        .await
+        .map_err(|source| Error::Database { doing: "migrate", source })?;
+    let installed = installed(client).await?;
+    let migration = |source: tokio_postgres::Error| Error::Migration(Box::new(source));
+    match installed.last() {
+        Some(version) if version.number > newest().version => version.check(),
+        Some(version) if is_current(&installed, version)? => match install::drop_obsolete(client).await {
+            // Another migration drops them.
+            Err(error) if install::is_lock_unavailable(&error) => Ok(()),
+            dropped => dropped.map_err(migration),
+        },
+        _ => install::install(client, installed.len()).await.map_err(migration),
     }
-    client.batch_execute("create schema if not exists pubsub").await.map_err(database)?;
-    // Also if the version is ours already: refinery then compares what was run with what we have.
-    let mut runner = embedded::migrations::runner();
-    runner.set_migration_table_name(HISTORY);
-    runner.run_async(client).await.map_err(|error| Error::Migration(Box::new(error)))?;
-    functions::install(client).await
 }
 
-/// The version of the newest migration that this library has.
-pub(crate) fn newest_known() -> i32 {
-    embedded::migrations::runner()
-        .get_migrations()
-        .iter()
-        .map(refinery::Migration::version)
-        .max()
-        .unwrap_or(0)
+/// One version of the schema, as the database's history records it.
+#[derive(Debug)]
+struct Version {
+    number: i32,
+    /// The checksum of its migration.
+    checksum: String,
+    /// The checksum of the functions.
+    functions: String,
+    compatible_from: i32,
 }
 
-/// A number that changes with any of the migrations and functions.
-#[cfg(feature = "testing")]
-pub(crate) fn fingerprint() -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for migration in embedded::migrations::runner().get_migrations() {
-        migration.checksum().hash(&mut hasher);
+impl Version {
+    /// Refuses a schema that this library cannot work with.
+    fn check(&self) -> Result<(), Error> {
+        let (found, known) = (self.number, newest().version);
+        if found < known {
+            Err(Error::SchemaTooOld { found, needed: known })
+        } else if known < self.compatible_from {
+            Err(Error::SchemaTooNew { found, compatible_from: self.compatible_from, known })
+        } else {
+            Ok(())
+        }
     }
-    functions::checksum().hash(&mut hasher);
-    hasher.finish()
 }
 
-/// The schema's version, or `None` if it is not installed.
-async fn installed_version(client: &Client) -> Result<Option<i32>, Error> {
+/// Returns the history of the schema, oldest version first. It is empty if the schema is not installed.
+async fn installed(client: &Client) -> Result<Vec<Version>, Error> {
     let database = |source| Error::Database { doing: "read the schema's version", source };
-    let installed: bool =
-        client.query_one("select to_regclass($1) is not null", &[&HISTORY]).await.map_err(database)?.get(0);
-    if !installed {
-        return Ok(None);
+    let exists = "select to_regclass('pubsub.schema_history') is not null";
+    if !client.query_one(exists, &[]).await.map_err(database)?.get::<_, bool>(0) {
+        return Ok(Vec::new());
     }
-    let sql = format!("select max(version)::integer from {HISTORY}");
-    Ok(client.query_one(&sql, &[]).await.map_err(database)?.get(0))
+    let history = "select h.version, h.checksum, h.functions, h.compatible_from \
+                     from pubsub.schema_history h order by h.version";
+    let rows = client.query(history, &[]).await.map_err(database)?;
+    let version = |row: &tokio_postgres::Row| Version {
+        number: row.get(0),
+        checksum: row.get(1),
+        functions: row.get(2),
+        compatible_from: row.get(3),
+    };
+    Ok(rows.iter().map(version).collect())
+}
+
+/// Whether the schema has all that this library would install. Refuses a history that is not ours.
+fn is_current(installed: &[Version], newest_installed: &Version) -> Result<bool, Error> {
+    for (position, found) in installed.iter().enumerate() {
+        let same = |ours: &Migration| ours.version == found.number && checksum([ours.sql]) == found.checksum;
+        if !MIGRATIONS.get(position).is_some_and(same) {
+            let number = found.number;
+            let message = format!("version {number} was installed from another file than this library has");
+            return Err(Error::Migration(message.into()));
+        }
+    }
+    Ok(installed.len() == MIGRATIONS.len() && newest_installed.functions == functions::fingerprint())
+}
+
+/// Returns a number that changes with the source of the schema.
+#[cfg(feature = "testing")]
+pub(crate) fn fingerprint() -> String {
+    checksum(MIGRATIONS.iter().map(|migration| migration.sql).chain(functions::SOURCE.iter().copied()))
 }
 
 impl Target {
@@ -105,15 +135,9 @@ impl Target {
         let check = async {
             let (client, connection) = self.connect().await?;
             let driver = tokio::spawn(connection);
-            let found = installed_version(&client).await;
+            let installed = installed(&client).await;
             driver.abort();
-            let needed = newest_known();
-            match found? {
-                None => Err(Error::SchemaMissing),
-                Some(found) if found < needed => Err(Error::SchemaTooOld { found, needed }),
-                Some(found) if found > needed => Err(Error::SchemaTooNew { found, known: needed }),
-                Some(_) => Ok(()),
-            }
+            installed?.last().ok_or(Error::SchemaMissing)?.check()
         };
         tokio::time::timeout(deadline, check)
             .await

@@ -7,6 +7,7 @@ pub(crate) mod claim;
 mod connect;
 mod dead_letter;
 pub(crate) mod home;
+mod lag;
 pub(crate) mod listen;
 pub(crate) mod migrate;
 pub(crate) mod pins;

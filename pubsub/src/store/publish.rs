@@ -117,7 +117,7 @@ pub(crate) mod sealed {
     use crate::error::Error;
     use tokio_postgres::Row;
 
-    pub type Rows = Vec<Row>;
+    pub(crate) type Rows = Vec<Row>;
 
     pub trait Executor {
         /// Runs one statement in a single round trip.

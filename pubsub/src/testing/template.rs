@@ -80,5 +80,5 @@ async fn drop_others(admin: &Admin, name: &str) -> Result<(), Error> {
 
 /// One name per set of migrations, so that the template of edited ones is never taken for the new one.
 fn name() -> String {
-    format!("{PREFIX}{:016x}", crate::store::migrate::fingerprint())
+    format!("{PREFIX}{}", crate::store::migrate::fingerprint())
 }

@@ -58,9 +58,9 @@ async fn a_seek_moves_every_lane_and_replays_keys_in_order() {
     hear_in_order(&mut received, 0..10, false).await;
     db.until_settled().await;
 
-    let counted = pubsub.seek_dry_run::<Sms>("ordered", Seek::Beginning).await.unwrap();
+    let counted = pubsub.subscription::<Sms>("ordered").seek_dry_run(Seek::Beginning).await.unwrap();
     assert_eq!((counted.replayed, counted.skipped), (50, 0));
-    assert_eq!(pubsub.seek::<Sms>("ordered", Seek::Beginning).await.unwrap(), counted);
+    assert_eq!(pubsub.subscription::<Sms>("ordered").seek(Seek::Beginning).await.unwrap(), counted);
     hear_in_order(&mut received, 0..10, true).await;
     publish(&db.client, 10..12).await;
     hear_in_order(&mut received, 10..12, false).await;

@@ -30,7 +30,7 @@ async fn a_restored_database_is_rebased_when_the_runtime_starts() {
     let new = pubsub::publish(&pubsub, &Sms::new("new")).await.unwrap();
     assert_eq!(received.next().await, new.0);
     // And the old ones can still be read again, although their transaction ids mean nothing here.
-    let sought = pubsub.seek::<Sms>("one", Seek::Beginning).await.unwrap();
+    let sought = pubsub.subscription::<Sms>("one").seek(Seek::Beginning).await.unwrap();
     assert_eq!((sought.replayed, sought.skipped), (11, 0));
     assert_eq!(received.take(11).await.len(), 11);
 }

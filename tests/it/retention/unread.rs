@@ -249,7 +249,7 @@ async fn an_unread_subscription_is_reported_and_then_suspended() {
     }
 
     let pubsub = start(3).await;
-    assert_eq!(pubsub.resume::<Sms>("read").await.unwrap(), 0);
+    assert_eq!(pubsub.subscription::<Sms>("read").resume().await.unwrap(), 0);
     assert_eq!(received.next().await, "hello");
-    pubsub.resume::<Sms>("unread").await.unwrap_err();
+    pubsub.subscription::<Sms>("unread").resume().await.unwrap_err();
 }

@@ -57,14 +57,14 @@ async fn subscribers_and_publishers_need_no_right_on_a_table() {
     publish(&publisher, &Sms::new("no number")).await.unwrap();
     assert_eq!(received.next().await.0, "no number");
     let letters = loop {
-        let letters = pubsub.dead_letters::<Sms>("one", None, 10).await.unwrap();
+        let letters = pubsub.subscription::<Sms>("one").dead_letters(None, 10).await.unwrap();
         if !letters.is_empty() {
             break letters;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     };
     assert_eq!(letters[0].error.as_deref(), Some("no such number"));
-    assert_eq!(pubsub.redrive::<Sms>("one").await.unwrap(), 1);
+    assert_eq!(pubsub.subscription::<Sms>("one").redrive().await.unwrap(), 1);
     assert_eq!(received.next().await, ("no number".to_owned(), 1));
 
     let refused = pubsub::publish(&pubsub, &Sms::new("not a publisher")).await.unwrap_err();

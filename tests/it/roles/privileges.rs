@@ -67,6 +67,7 @@ function is_unread
 function keep_partitions
 function kind_of
 function known_life
+function lag                         owner's | subscriber: execute | observer: execute
 function lane_of
 function lanes_lock_class
 function lanes_of
@@ -182,7 +183,6 @@ table cursors
 table db_events                      | publisher: insert (channel, fingerprint, headers, key, payload, version), select (id)
 table dead_letters
 table dedupe_keys
-table function_source                | subscriber: select | observer: select
 table home
 table lanes
 table leases

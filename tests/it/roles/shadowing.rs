@@ -191,6 +191,8 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("forget_dedupe_keys", "pubsub.forget_dedupe_keys()", None),
     ("stop_running", "pubsub.stop_running(2, 3)", None),
     ("count_unread", "pubsub.count_unread(2)", None),
+    ("lag", "pubsub.lag('sms', 'one')", None),
+    ("lag", "pubsub.lag('smz', 'one')", Some("PB004")),
     ("leave", "pubsub.leave(3)", None),
 ];
 

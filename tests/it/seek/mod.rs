@@ -51,7 +51,7 @@ async fn a_seek_back_replays_events_with_their_headers() {
     assert!(first_time.iter().all(|(.., replay, attempt)| !replay && *attempt == 1));
     db.until_settled().await;
 
-    let sought = pubsub.seek::<Sms>("one", Seek::Beginning).await.unwrap();
+    let sought = pubsub.subscription::<Sms>("one").seek(Seek::Beginning).await.unwrap();
     assert_eq!((sought.replayed, sought.skipped), (2, 0));
     let again = received.take(2).await;
     for (old, new) in first_time.iter().zip(&again) {
@@ -107,7 +107,7 @@ async fn a_dry_run_counts_and_changes_nothing() {
     ];
     let before = db.count("select count(*) from pubsub.cursors").await;
     for (to, expected) in seeks {
-        let counted = pubsub.seek_dry_run::<Sms>("one", to).await.unwrap();
+        let counted = pubsub.subscription::<Sms>("one").seek_dry_run(to).await.unwrap();
         assert_eq!((counted.replayed, counted.skipped), expected, "{to:?}");
     }
     assert_eq!(db.count("select count(*) from pubsub.cursors").await, before);
@@ -305,7 +305,7 @@ async fn an_impossible_seek_is_refused() {
     let db = TestDatabase::new().await;
     let (_, ids) = ten_events_on(&db).await;
     let pubsub = db.pubsub().start().await.unwrap();
-    let unknown = pubsub.seek::<Sms>("two", Seek::Now).await.unwrap_err();
+    let unknown = pubsub.subscription::<Sms>("two").seek(Seek::Now).await.unwrap_err();
     assert!(
         format!("{unknown:?}").contains("channel \\\"sms\\\" has no subscription \\\"two\\\""),
         "{unknown:?}"

@@ -264,9 +264,9 @@ async fn redriven_and_replayed_future_versions_avoid_the_old_binary() {
     assert!(new.drain(DEADLINE).await);
 
     let (old, mut received_by_old) = old_binary(&db, SubscribeOptions::new()).await;
-    old.redrive::<new::Note>("one").await.unwrap();
+    old.subscription::<new::Note>("one").redrive().await.unwrap();
     db.until_count("select count(*) from pubsub.mailbox where needs = 2", 1).await;
-    old.seek::<new::Note>("one", pubsub::subscription::Seek::Beginning).await.unwrap();
+    old.subscription::<new::Note>("one").seek(pubsub::subscription::Seek::Beginning).await.unwrap();
     db.until_count("select count(*) from pubsub.leases", 0).await;
     db.until_count("select count(*) from pubsub.mailbox where needs = 2", 1).await;
     let (_new, mut received) = new_binary(&db, SubscribeOptions::new()).await;

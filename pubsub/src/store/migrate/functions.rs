@@ -1,9 +1,6 @@
-//! The functions and views of the schema: their source, and how it is installed.
+//! The source of the schema's functions and views.
 
-use crate::error::Error;
-use tokio_postgres::Client;
-
-/// Embeds a file of `migrations/functions`.
+/// Embeds files of `migrations/functions`.
 macro_rules! source {
     ($($topic:literal),+ $(,)?) => {
         &[$(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/functions/", $topic, ".sql"))),+]
@@ -11,8 +8,8 @@ macro_rules! source {
 }
 
 /// The files in the order in which they are installed. Views, and functions with a body in SQL, come after the functions
-/// that they call; a body in PL/pgSQL may call any.
-const SOURCE: &[&str] = source![
+/// that they call. A body in PL/pgSQL may call any function.
+pub(super) const SOURCE: &[&str] = source![
     "locks",
     "channels",
     "lanes",
@@ -40,46 +37,49 @@ const SOURCE: &[&str] = source![
     "roles",
 ];
 
-/// Installs the functions and views in one transaction, if they differ from those that are installed.
-pub(super) async fn install(client: &mut Client) -> Result<(), Error> {
-    let database = |source| Error::Database { doing: "install the functions of the schema", source };
-    let checksum = format!("{:016x}", checksum());
-    let installed = "select exists (select from pubsub.function_source f where f.checksum = $1)";
-    if client.query_one(installed, &[&checksum]).await.map_err(database)?.get(0) {
-        return Ok(());
-    }
-    let transaction = client.transaction().await.map_err(database)?;
-    for file in SOURCE {
-        transaction.batch_execute(file).await.map_err(database)?;
-    }
-    transaction.batch_execute("delete from pubsub.function_source").await.map_err(database)?;
-    let record = "insert into pubsub.function_source (checksum) values ($1)";
-    transaction.execute(record, &[&checksum]).await.map_err(database)?;
-    transaction.commit().await.map_err(database)
+/// Returns a number that changes with any of the files.
+pub(super) fn fingerprint() -> String {
+    checksum(SOURCE.iter().copied())
 }
 
-/// A number that changes with any of the files. FNV-1a, because it must be the same in every build.
-pub(super) fn checksum() -> u64 {
-    let bytes = SOURCE.iter().flat_map(|file| file.bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+/// Returns the names of all functions and views.
+pub(super) fn names() -> Vec<&'static str> {
+    let kinds = ["create or replace function pubsub.", "create or replace view pubsub."];
+    let name = |line: &'static str| {
+        let rest = kinds.iter().find_map(|kind| line.strip_prefix(kind))?;
+        rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next()
+    };
+    SOURCE.iter().flat_map(|file| file.lines()).filter_map(name).collect()
+}
+
+/// Returns a number that changes with the text. FNV-1a, because every build must return the same number.
+pub(super) fn checksum<'a>(text: impl IntoIterator<Item = &'a str>) -> String {
+    let bytes = text.into_iter().flat_map(str::bytes);
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::SOURCE;
-    use std::fs;
-    use std::path::Path;
+    use super::{SOURCE, names};
+    use crate::store::migrate::tables::tests::files;
+    use std::collections::HashSet;
 
     #[test]
-    fn every_file_is_installed() {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/functions");
-        let mut files: Vec<_> = fs::read_dir(directory)
-            .unwrap()
-            .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
-            .collect();
+    fn every_file_of_functions_is_embedded() {
         let mut source = SOURCE.to_vec();
-        files.sort();
         source.sort_unstable();
-        assert_eq!(files, source);
+        assert_eq!(files("migrations/functions"), source);
+    }
+
+    #[test]
+    fn no_two_functions_share_a_name() {
+        let names = names();
+        assert!(names.len() > 80, "found only {}", names.len());
+        let mut seen = HashSet::new();
+        let repeated: Vec<_> = names.iter().filter(|name| !seen.insert(**name)).collect();
+        assert!(repeated.is_empty(), "{repeated:?}");
     }
 }

@@ -1,0 +1,214 @@
+//! Operations on one subscription.
+
+use super::access::Access;
+use crate::config::Config;
+use crate::error::Error;
+use crate::model::channel::Channel;
+use crate::model::dead_letter::DeadLetter;
+use crate::model::event::EventId;
+use crate::model::seek::{Seek, SeekReport};
+use crate::store::Target;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use tokio::runtime::Handle;
+
+/// Operations on one subscription of channel `C`: its dead letters, its position in the log, its lag.
+///
+/// [`PubSub::subscription`](crate::PubSub::subscription) makes one from a running runtime, whose connections it uses.
+/// [`connect`](Self::connect) makes one without a runtime, for tools. In both cases the subscription's handler may run in
+/// any process, or in none.
+///
+/// Cheap to clone. It does not keep a runtime alive: once the runtime has stopped, every operation fails with
+/// [`Error::Stopped`].
+///
+/// # Examples
+/// ```no_run
+/// # use pubsub::{Channel, Subscription};
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Serialize, Deserialize, Channel)]
+/// # #[channel("sms")]
+/// # struct Sms { msg: String }
+/// # async fn example() -> Result<(), pubsub::Error> {
+/// let twilio = Subscription::<Sms>::connect("postgres://localhost/shop", "twilio").await?;
+/// for letter in twilio.dead_letters(None, 100).await? {
+///     println!("event {}: {}, {:?}", letter.event_id, letter.reason, letter.error);
+/// }
+/// println!("{} are tried again", twilio.redrive().await?);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a `Subscription` does nothing until one of its methods is called"]
+pub struct Subscription<C> {
+    name: Arc<str>,
+    access: Access,
+    channel: PhantomData<fn() -> C>,
+}
+
+/// Connections of a subscription without a runtime.
+const CONNECTIONS: usize = 1;
+
+impl<C: Channel> Subscription<C> {
+    pub(super) fn new(name: String, access: Access) -> Self {
+        Self { name: name.into(), access, channel: PhantomData }
+    }
+
+    /// Connects to the database behind a `postgres://` URL or a libpq connection string. Needs a Tokio runtime, which may be
+    /// that of an actix system; no [`PubSub`](crate::PubSub) has to run.
+    ///
+    /// The connection lives as long as the `Subscription` and its clones, and reconnects when it breaks. Whether the
+    /// subscription exists shows with the first operation.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUrl`], a connection error, or [`Error::SchemaMissing`] and its like if [`migrate`](crate::migrate) has
+    /// not run.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect on the database.
+    pub async fn connect(database_url: &str, name: impl Into<String>) -> Result<Self, Error> {
+        let target = Target::parse(database_url)?;
+        let deadline = Config::default().deadline;
+        target.check_schema(deadline).await?;
+        let store = target.store(&Handle::current(), CONNECTIONS, deadline);
+        Ok(Self::new(name.into(), Access::new(store)))
+    }
+
+    /// The subscription's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns up to `limit` dead letters, ordered by event id. To get the next page, pass the id of the last one as `after`.
+    ///
+    /// A subscription that does not exist has no dead letters.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`], or the database's own errors.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect on the database.
+    pub async fn dead_letters(&self, after: Option<EventId>, limit: usize) -> Result<Vec<DeadLetter>, Error> {
+        let after = after.map_or(i64::MIN, |id| id.0);
+        self.access.store()?.dead_letters::<C>(&self.name, after, limit).await
+    }
+
+    /// Returns all dead letters to the handler, with their attempts reset. Returns how many.
+    ///
+    /// A thousand are moved per transaction. After an error, those of earlier transactions stay moved.
+    ///
+    /// # Errors
+    /// If the channel has no such subscription; [`Error::Stopped`]; or the database's own errors.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves some dead letters moved and others not. It is safe to call again.
+    pub async fn redrive(&self) -> Result<u64, Error> {
+        self.access.store()?.redrive(C::NAME, &self.name, None).await
+    }
+
+    /// Returns one dead letter to the handler, with its attempts reset. Returns false if the event is not a dead letter of this
+    /// subscription, or not any more.
+    ///
+    /// # Errors
+    /// As [`redrive`](Self::redrive).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it open whether the dead letter was moved. It is safe to call again.
+    pub async fn redrive_one(&self, event: EventId) -> Result<bool, Error> {
+        Ok(self.access.store()?.redrive(C::NAME, &self.name, Some(event.0)).await? > 0)
+    }
+
+    /// Moves the subscription in the log: back, so that past events are delivered again, or ahead, so that events are skipped.
+    /// [`seek_dry_run`](Self::seek_dry_run) counts both beforehand.
+    ///
+    /// Of the events that were committed before the call, those from the new position on are delivered, and no others.
+    /// Events that commit later are always delivered. A repeated delivery has its event's own id, headers and times, and
+    /// [`Delivery::is_replay`](crate::Delivery::is_replay) is true.
+    ///
+    /// Events that are being handled or that wait for a retry are not affected. Such an event is delivered once more if it
+    /// is ahead of the new position.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use pubsub::{Channel, PubSub, subscription::Seek};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize, Channel)]
+    /// # #[channel("sms")]
+    /// # struct Sms { msg: String }
+    /// # async fn example(pubsub: PubSub) -> Result<(), pubsub::Error> {
+    /// let twilio = pubsub.subscription::<Sms>("twilio");
+    /// let noon = Seek::Time("2026-11-23T12:00:00Z".parse().expect("a time"));
+    /// let counted = twilio.seek_dry_run(noon).await?;
+    /// println!("{} again, {} never", counted.replayed, counted.skipped);
+    /// twilio.seek(noon).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If the channel has no such subscription; [`Error::Stopped`]; or the database's own errors. A seek counts the events
+    /// that it affects, which takes about a second per million, and fails with [`Error::Timeout`] after 5 minutes.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it open whether the subscription was moved. It is safe to call again.
+    pub async fn seek(&self, to: Seek) -> Result<SeekReport, Error> {
+        self.access.store()?.seek(C::NAME, &self.name, to, false).await
+    }
+
+    /// Counts what [`seek`](Self::seek) would do, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`seek`](Self::seek).
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect on the database.
+    pub async fn seek_dry_run(&self, to: Seek) -> Result<SeekReport, Error> {
+        self.access.store()?.seek(C::NAME, &self.name, to, true).await
+    }
+
+    /// Resumes a subscription that was suspended because nobody read its events: it continues with the first event that it
+    /// has not read and that the log still has. See
+    /// [`SubscribeOptions::unread_limit`](crate::SubscribeOptions::unread_limit).
+    ///
+    /// Returns how many events left the log in the meantime, unread by it; a million stands for a million or more. Returns 0 if
+    /// it was not suspended.
+    ///
+    /// # Errors
+    /// If the channel has no such subscription; if a partition leaves the log at this moment, in which case a second call
+    /// succeeds; [`Error::Stopped`]; or the database's own errors.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it open whether the subscription was resumed. It is safe to call again.
+    pub async fn resume(&self) -> Result<u64, Error> {
+        self.access.store()?.resume(C::NAME, &self.name).await
+    }
+
+    /// Returns how many committed events the subscription has not read yet. Counting stops at 10,000 for an unordered
+    /// subscription, and at 10,000 in each lane for an ordered one.
+    ///
+    /// Events that are being handled or that wait for a retry have been read, and are not counted.
+    ///
+    /// # Errors
+    /// If the channel has no such subscription; [`Error::Stopped`]; or the database's own errors.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect on the database.
+    pub async fn lag(&self) -> Result<u64, Error> {
+        self.access.store()?.lag(C::NAME, &self.name).await
+    }
+}
+
+impl<C> Clone for Subscription<C> {
+    fn clone(&self) -> Self {
+        Self { name: Arc::clone(&self.name), access: self.access.clone(), channel: PhantomData }
+    }
+}
+
+impl<C: Channel> fmt::Debug for Subscription<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("channel", &C::NAME)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,105 @@
+//! Changing the schema: one transaction for the tables and the functions.
+
+use super::functions::{self, checksum};
+use super::tables::{MIGRATIONS, Migration, newest};
+use std::time::Duration;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Error, Transaction};
+
+/// The longest wait for one lock. Whatever asks for a lock after us waits behind us, so the wait is short. It is shorter
+/// than PostgreSQL's `deadlock_timeout`, so that the migration yields in a deadlock and not a publisher.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The pause after a lock was not free.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// How long replaced functions stay that the source no longer has. A call that was running while they were replaced may
+/// still need them.
+const OBSOLETE_FOR: &str = "1 hour";
+
+/// The history of the schema: one row per version.
+const HISTORY: &str = "
+    create table if not exists pubsub.schema_history (
+        version         integer not null,
+        name            text not null,
+        checksum        text not null,
+        functions       text not null,
+        compatible_from integer not null,
+        installed_at    timestamptz not null default clock_timestamp(),
+        constraint schema_history_pkey primary key (version)
+    )";
+
+/// Brings tables and functions up to date. Tries again for as long as a lock is not free.
+pub(super) async fn install(client: &mut Client, installed: usize) -> Result<(), Error> {
+    while let Err(error) = try_install(client, &MIGRATIONS[installed..]).await {
+        if !is_lock_unavailable(&error) {
+            return Err(error);
+        }
+        tracing::info!("the pubsub schema is in use: migrating again in {PAUSE:?}");
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
+async fn try_install(client: &mut Client, missing: &[Migration]) -> Result<(), Error> {
+    let transaction = client.transaction().await?;
+    set_lock_timeout(&transaction).await?;
+    // Checked first, because `create schema if not exists` needs the right to create one even if it exists.
+    if !transaction.query_one("select to_regnamespace('pubsub') is not null", &[]).await?.get::<_, bool>(0) {
+        transaction.batch_execute("create schema pubsub").await?;
+    }
+    transaction.batch_execute(HISTORY).await?;
+    for migration in missing {
+        transaction.batch_execute(migration.sql).await?;
+    }
+    for file in functions::SOURCE {
+        transaction.batch_execute(file).await?;
+    }
+    for Migration { version, name, compatible_from, sql } in missing {
+        let record = "insert into pubsub.schema_history (version, name, checksum, functions, compatible_from) \
+                      values ($1, $2, $3, '', $4)";
+        transaction.execute(record, &[version, name, &checksum([*sql]), compatible_from]).await?;
+    }
+    let record = "update pubsub.schema_history \
+                     set functions = $2, installed_at = clock_timestamp() \
+                   where version = $1";
+    transaction.execute(record, &[&newest().version, &functions::fingerprint()]).await?;
+    transaction.commit().await
+}
+
+/// Drops functions and views that the source no longer has, some time after they were replaced.
+pub(super) async fn drop_obsolete(client: &mut Client) -> Result<(), Error> {
+    let obsolete = "
+        select format('drop view if exists %s cascade', c.oid::regclass)
+          from pg_class c
+         where c.relnamespace = 'pubsub'::regnamespace and c.relkind = 'v' and c.relname <> all ($1)
+        union all
+        select format('drop routine if exists %s cascade', p.oid::regprocedure)
+          from pg_proc p
+         where p.pronamespace = 'pubsub'::regnamespace and p.proname <> all ($1)";
+    let replaced =
+        "select max(h.installed_at) < clock_timestamp() - $1::text::interval from pubsub.schema_history h";
+    if !client.query_one(replaced, &[&OBSOLETE_FOR]).await?.get::<_, bool>(0) {
+        return Ok(());
+    }
+    let obsolete = client.query(obsolete, &[&functions::names()]).await?;
+    if obsolete.is_empty() {
+        return Ok(());
+    }
+    let transaction = client.transaction().await?;
+    set_lock_timeout(&transaction).await?;
+    for statement in obsolete {
+        transaction.batch_execute(statement.get(0)).await?;
+    }
+    transaction.commit().await
+}
+
+async fn set_lock_timeout(transaction: &Transaction<'_>) -> Result<(), Error> {
+    transaction.batch_execute(&format!("set local lock_timeout = {}", LOCK_TIMEOUT.as_millis())).await
+}
+
+/// Whether somebody else held a lock for too long.
+pub(super) fn is_lock_unavailable(error: &Error) -> bool {
+    let unavailable = [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
+    error.code().is_some_and(|code| unavailable.contains(code))
+}
