@@ -98,7 +98,7 @@ create or replace function pubsub.channel_is_quiet(subscription integer) returns
 language sql volatile
 set search_path = pg_catalog, pg_temp
 begin atomic
-    select pg_try_advisory_xact_lock(pubsub.publishing_lock_class(), hashtext(s.channel))
+    select pg_try_advisory_xact_lock(hashtext('pubsub.publishing'), hashtext(s.channel))
       from pubsub.subscriptions s
      where s.id = channel_is_quiet.subscription;
 end;

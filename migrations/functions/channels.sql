@@ -1,5 +1,11 @@
 -- Declaring channels, and subscribing to them.
 --
+-- The advisory locks of this schema live in the two-integer space. Their first numbers are hashes of their names:
+--   pubsub.publishing + hash of the channel's name  publishers share it until they commit (bell.sql)
+--   pubsub.claiming plus the lane + subscription    serializes the claims of one lane
+--   pubsub.lanes + subscription                     claims share it; a change of the number of lanes needs it alone
+--   pubsub.maintenance + a number                   maintenance that must not run twice at once
+--
 -- Error codes of class PB are ours and part of the contract (docs/sql-contract.md):
 --   PB001 undeclared channel       PB002 payload too large      PB003 not first in its transaction
 --   PB004 unknown subscription     PB005 the log was moved here from another cluster

@@ -156,7 +156,7 @@ begin
     lanes := reader.lanes;
     floor := reader.floor;
     if lanes > 0 then
-        perform pg_advisory_xact_lock_shared(pubsub.lanes_lock_class(), subscription);
+        perform pg_advisory_xact_lock_shared(hashtext('pubsub.lanes'), subscription);
         if not exists (select from pubsub.subscriptions s where s.id = claim.subscription and s.lanes = reader.lanes) then
             return;
         end if;
@@ -168,8 +168,8 @@ begin
         if lanes > 0 then
             continue when not pubsub.enter_lane(subscription, this_lane, process);
         elsif not polling then
-            perform pg_advisory_xact_lock(pubsub.claiming_lock_class(), subscription);
-        elsif not pg_try_advisory_xact_lock(pubsub.claiming_lock_class(), subscription) then
+            perform pg_advisory_xact_lock(hashtext('pubsub.claiming'), subscription);
+        elsif not pg_try_advisory_xact_lock(hashtext('pubsub.claiming'), subscription) then
             return;
         end if;
         last_seq := null;

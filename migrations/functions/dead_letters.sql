@@ -16,7 +16,7 @@ declare
     of_lanes        integer;
     redriven        bigint;
 begin
-    perform pg_advisory_xact_lock_shared(pubsub.lanes_lock_class(), s.id)
+    perform pg_advisory_xact_lock_shared(hashtext('pubsub.lanes'), s.id)
        from pubsub.subscriptions s
       where s.channel = redrive.channel and s.name = redrive.subscription;
     select s.id, s.lanes into of_subscription, of_lanes

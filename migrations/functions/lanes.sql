@@ -89,7 +89,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    perform pg_advisory_xact_lock(pubsub.claiming_lock_class(lane), subscription);
+    perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + lane, subscription);
     -- A new statement after the lock, so a new snapshot.
     return lane = 0 or not exists (
         select
@@ -248,8 +248,8 @@ begin
     -- What has not been read can only be told where the log is at home.
     perform pubsub.require_home();
     -- Claims from lane 0 hold that lane's lock, all others the lock of the lanes.
-    if not pg_try_advisory_xact_lock(pubsub.lanes_lock_class(), subscription)
-        or not pg_try_advisory_xact_lock(pubsub.claiming_lock_class(0), subscription)
+    if not pg_try_advisory_xact_lock(hashtext('pubsub.lanes'), subscription)
+        or not pg_try_advisory_xact_lock(hashtext('pubsub.claiming'), subscription)
     then
         return false;
     end if;

@@ -42,7 +42,7 @@ declare
     missing   integer := case when suspect then 1 else batch end;
 begin
     perform pubsub.require_batch(batch);
-    perform pg_advisory_xact_lock_shared(pubsub.lanes_lock_class(), subscription);
+    perform pg_advisory_xact_lock_shared(hashtext('pubsub.lanes'), subscription);
     select s.lanes into of_lanes
       from pubsub.subscriptions s
      where s.id = claim_mailbox.subscription and s.lanes_wanted is null;

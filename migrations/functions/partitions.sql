@@ -69,7 +69,7 @@ declare
     span     bigint;
     name     text;
 begin
-    if not pg_try_advisory_xact_lock(pubsub.maintenance_lock_class(), 0) then
+    if not pg_try_advisory_xact_lock(hashtext('pubsub.maintenance'), 0) then
         return 0;
     end if;
     perform set_config('lock_timeout', '200ms', true);
@@ -113,7 +113,7 @@ declare
     sealed   integer;
 begin
     perform pubsub.require_first_in_transaction('pubsub.close_partitions');
-    if not pg_try_advisory_xact_lock(pubsub.maintenance_lock_class(), 0) then
+    if not pg_try_advisory_xact_lock(hashtext('pubsub.maintenance'), 0) then
         return 0;
     end if;
     sequence := pubsub.log_sequence();
@@ -161,7 +161,7 @@ declare
     rest       bigint;
     part       bigint;
 begin
-    if not pg_try_advisory_xact_lock(pubsub.maintenance_lock_class(), 0) then
+    if not pg_try_advisory_xact_lock(hashtext('pubsub.maintenance'), 0) then
         return 0;
     end if;
     select * into partition
@@ -213,8 +213,8 @@ begin
     loop
         fence := pg_current_xact_id()::text::bigint;
         -- The locks of a claim: with them held, neither the lane's position nor the number of lanes changes.
-        continue when not pg_try_advisory_xact_lock_shared(pubsub.lanes_lock_class(), held.subscription)
-            or not pg_try_advisory_xact_lock(pubsub.claiming_lock_class(held.lane), held.subscription);
+        continue when not pg_try_advisory_xact_lock_shared(hashtext('pubsub.lanes'), held.subscription)
+            or not pg_try_advisory_xact_lock(hashtext('pubsub.claiming') + held.lane, held.subscription);
         select s.* into reader from pubsub.subscriptions s where s.id = held.subscription;
         select c.* into here
           from pubsub.positions(held.subscription) c

@@ -103,7 +103,7 @@ begin
            for update of l skip locked
     loop
         lease := held.lease;
-        perform pg_advisory_xact_lock(pubsub.claiming_lock_class(lease.lane), lease.subscription);
+        perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + lease.lane, lease.subscription);
         perform pubsub.dispose(lease, (
             select jsonb_agg(
                        case

@@ -54,7 +54,7 @@ begin
       from new_events e;
     if published.is_plain then
         -- An assignment, because it costs a fraction of a `perform`.
-        locked := pg_advisory_xact_lock_shared(pubsub.publishing_lock_class(), hashtext(published.channel)) is null;
+        locked := pg_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(published.channel)) is null;
         -- A new statement after the lock, so a new snapshot, unless the isolation is stricter.
         -- Stored sizes are cheap to ask for but compressed, at most 255-fold: a small one is surely below the limit. No
         -- size is small enough on a strict channel.
@@ -108,7 +108,7 @@ begin
                from new_events e
               where e.channel = published.channel;
         end if;
-        locked := pg_advisory_xact_lock_shared(pubsub.publishing_lock_class(), hashtext(published.channel)) is null;
+        locked := pg_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(published.channel)) is null;
         perform pubsub.ring(published.channel);
     end loop;
     return null;

@@ -95,7 +95,7 @@ begin
     perform pubsub.require_home();
     select * into next_one from pubsub.removals(pause) limit 1;
     if next_one.step = 'detach' then
-        if not pg_try_advisory_lock(pubsub.maintenance_lock_class(), 2) then
+        if not pg_try_advisory_lock(hashtext('pubsub.maintenance'), 2) then
             return null;
         end if;
         -- Looked for again with the lock held.
@@ -137,7 +137,7 @@ declare
     moment constant interval := interval '50 ms';
     name   constant text := pubsub.partition_name(first_id);
 begin
-    if not pg_try_advisory_xact_lock(pubsub.maintenance_lock_class(), 2)
+    if not pg_try_advisory_xact_lock(hashtext('pubsub.maintenance'), 2)
         or not exists (
             select from pubsub.removals('0') r where r.first_id = detach_partition.first_id and r.step <> 'drop'
         )

@@ -215,8 +215,8 @@ declare
     ahead     record;
     rebased   bigint := 0;
 begin
-    perform pg_advisory_xact_lock(pubsub.maintenance_lock_class(), 1);
-    perform pg_advisory_xact_lock(pubsub.lanes_lock_class(), s.id), pg_advisory_xact_lock(pubsub.claiming_lock_class(), s.id)
+    perform pg_advisory_xact_lock(hashtext('pubsub.maintenance'), 1);
+    perform pg_advisory_xact_lock(hashtext('pubsub.lanes'), s.id), pg_advisory_xact_lock(hashtext('pubsub.claiming'), s.id)
        from (select s.id from pubsub.subscriptions s order by s.id) s;
     lock table pubsub.db_events in share mode;
 
@@ -280,7 +280,7 @@ declare
 begin
     life := pubsub.known_life();
     if life is null then
-        perform pg_advisory_xact_lock(pubsub.maintenance_lock_class(), 1);
+        perform pg_advisory_xact_lock(hashtext('pubsub.maintenance'), 1);
         life := pubsub.known_life();
     end if;
     if life is null then

@@ -100,8 +100,8 @@ begin
         select * from pubsub.unread_subscriptions(shortest) u where u.unread_for > u.unread_limit
     loop
         -- Whoever holds one of these is claiming, and may have moved on; or it changes the number of lanes.
-        continue when not pg_try_advisory_xact_lock(pubsub.lanes_lock_class(), late.subscription)
-            or not pg_try_advisory_xact_lock(pubsub.claiming_lock_class(0), late.subscription);
+        continue when not pg_try_advisory_xact_lock(hashtext('pubsub.lanes'), late.subscription)
+            or not pg_try_advisory_xact_lock(hashtext('pubsub.claiming'), late.subscription);
         -- Asked again, in a snapshot that was taken with the locks held.
         return query
         update pubsub.subscriptions s

@@ -65,7 +65,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    perform pg_advisory_xact_lock_shared(pubsub.maintenance_lock_class(), 2);
+    perform pg_advisory_xact_lock_shared(hashtext('pubsub.maintenance'), 2);
 end
 $$;
 
@@ -146,7 +146,7 @@ begin
         fence := pg_current_xact_id()::text::bigint;
         boundary := pubsub.own_snapshot();
         log_end := pubsub.log_sequence();
-        perform pg_advisory_xact_lock_shared(pubsub.lanes_lock_class(), of_subscription.id);
+        perform pg_advisory_xact_lock_shared(hashtext('pubsub.lanes'), of_subscription.id);
         select * into of_subscription from pubsub.subscriptions s where s.id = of_subscription.id;
     end if;
     if since is not null then
@@ -169,7 +169,7 @@ begin
     for position in
         select c.* from pubsub.positions(of_subscription.id) c order by c.lane
     loop
-        perform pg_advisory_xact_lock(pubsub.claiming_lock_class(position.lane), of_subscription.id);
+        perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + position.lane, of_subscription.id);
         select * into position
           from pubsub.cursors c
          where c.subscription = of_subscription.id and c.lane = position.lane

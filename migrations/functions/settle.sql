@@ -176,7 +176,7 @@ begin
         return false;
     end if;
     if lease.lane > 0 and (lease.from_mailbox or dispositions is not null) then
-        perform pg_advisory_xact_lock(pubsub.claiming_lock_class(lease.lane), lease.subscription);
+        perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + lease.lane, lease.subscription);
     end if;
     if dispositions is not null then
         perform pubsub.dispose(lease, dispositions);
@@ -232,7 +232,7 @@ begin
          order by l.lane, l.token
            for update
     loop
-        perform pg_advisory_xact_lock(pubsub.claiming_lock_class(lease.lane), lease.subscription);
+        perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + lease.lane, lease.subscription);
         delete from pubsub.leases l where l.token = lease.token;
         perform pubsub.dispose(lease, (
             select jsonb_agg(jsonb_build_object('id', e.id, 'action', 'return')) from unnest(lease.event_ids) e (id)

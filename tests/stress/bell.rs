@@ -52,7 +52,7 @@ impl BellVariant {
         match self {
             Self::Sound | Self::NaiveSleeper | Self::Sleepwalker => Ok(()),
             Self::WithoutLock => {
-                let lock = "pg_advisory_xact_lock_shared(pubsub.publishing_lock_class(), hashtext(published.channel))";
+                let lock = "pg_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(published.channel))";
                 break_function(client, after_publish, &[(lock, "null")]).await
             }
             Self::OldSnapshot => {

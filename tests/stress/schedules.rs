@@ -149,7 +149,7 @@ impl<'a> Consumer<'a> {
     /// while it waits for the lock.
     async fn claim_after(&self, meanwhile: impl Future<Output = Result<()>>) -> Result<()> {
         let holder = self.log.database.connect().await?;
-        let lock = format!("(pubsub.claiming_lock_class(), {})", subscription(self.log).id);
+        let lock = format!("(hashtext('pubsub.claiming'), {})", subscription(self.log).id);
         holder.batch_execute(&format!("select pg_advisory_lock{lock}")).await?;
         let interfere = async {
             while !is_awaited(&holder).await? {}

@@ -21,7 +21,6 @@ function change_lanes
 function channel_is_quiet            owner's | subscriber: execute
 function claim                       owner's | subscriber: execute
 function claim_mailbox               owner's | subscriber: execute
-function claiming_lock_class
 function clock_slack
 function close_partitions            owner's | subscriber: execute
 function count_missed
@@ -69,7 +68,6 @@ function kind_of
 function known_life
 function lag                         owner's | subscriber: execute | observer: execute
 function lane_of
-function lanes_lock_class
 function lanes_of
 function lanes_to_take
 function leap
@@ -80,7 +78,6 @@ function list_dead_letters           owner's | subscriber: execute
 function list_schemas                owner's | publisher: execute | subscriber: execute | observer: execute
 function log_floor
 function log_sequence
-function maintenance_lock_class
 function mismatch
 function mismatch_of_any
 function mismatch_of_array
@@ -109,7 +106,6 @@ function prepare_lanes
 function publish                     owner's | publisher: execute
 function publish_all_once            owner's | publisher: execute
 function publish_once                owner's | publisher: execute
-function publishing_lock_class
 function range_of
 function reason_of_death
 function rebalance

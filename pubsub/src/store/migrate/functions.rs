@@ -10,7 +10,6 @@ macro_rules! source {
 /// The files in the order in which they are installed. Views, and functions with a body in SQL, come after the functions
 /// that they call. A body in PL/pgSQL may call any function.
 pub(super) const SOURCE: &[&str] = source![
-    "locks",
     "channels",
     "lanes",
     "window",
