@@ -116,7 +116,7 @@ begin
                 limit 1
            ) as registered,
            (
-               select pubsub.is_ripe(c, sequence)
+               select pubsub.is_ready(c, sequence)
                  from pubsub.cursors c
                 where c.subscription = s.id and c.lane = 0
                 order by c.subscription desc, c.lane desc, c.seq desc

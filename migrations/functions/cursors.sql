@@ -28,7 +28,7 @@ end
 $$;
 
 -- The snapshot in which nothing is visible: a cursor that reads from here takes whatever its window holds.
-create or replace function pubsub.origin() returns pg_snapshot
+create or replace function pubsub.none_visible() returns pg_snapshot
 language sql immutable parallel safe
 return '3:3:'::pg_snapshot;
 
@@ -64,7 +64,7 @@ begin
             window_snapshot, window_sequence, window_fence, window_end, window_position
         )
         values (
-            subscription, lane, seq, pubsub.origin(), first - 1, pubsub.origin_fence(),
+            subscription, lane, seq, pubsub.none_visible(), first - 1, pubsub.origin_fence(),
             boundary, sequence, fence, log_end, first - 1
         );
     end if;
@@ -94,7 +94,7 @@ $$;
 -- Whether a lane may have something to read: a look without a lock, a transaction id or a write, with which most claims of
 -- an idle subscription end.
 --   sequence  the log's, read before
-create or replace function pubsub.is_ripe(c pubsub.cursors, sequence bigint) returns boolean
+create or replace function pubsub.is_ready(c pubsub.cursors, sequence bigint) returns boolean
 language sql stable
 return c.window_snapshot is not null
     or c.read_sequence < sequence
@@ -123,7 +123,7 @@ begin atomic
 end;
 
 -- Whether everything in a partition has been claimed.
-create or replace function pubsub.is_past(c pubsub.cursors, partition pubsub.partitions) returns boolean
+create or replace function pubsub.has_claimed_all(c pubsub.cursors, partition pubsub.partitions) returns boolean
 language sql immutable parallel safe
 return coalesce(partition.fence <= pg_snapshot_xmin(c.read_snapshot), false)
     or coalesce(
@@ -142,7 +142,7 @@ declare
 begin
     return query
     select u.id, u.published_at
-      from pubsub.unread_events(c, reader.channel, reader.lanes, pubsub.far_snapshot(), floor, 1) u
+      from pubsub.unread_events(c, reader.channel, reader.lanes, pubsub.all_visible(), floor, 1) u
      order by u.id
      limit 1;
 end
@@ -156,7 +156,7 @@ set search_path = pg_catalog, pg_temp
 begin atomic
     select c.read_snapshot, null::bigint
      where (c.window_snapshot is null or c.window_position < c.read_sequence)
-       and pg_snapshot_xmax(c.read_snapshot) > pg_snapshot_xmax(pubsub.origin())
+       and pg_snapshot_xmax(c.read_snapshot) > pg_snapshot_xmax(pubsub.none_visible())
     union all
     select c.window_snapshot, c.window_position
      where c.window_position >= c.read_sequence;

@@ -122,7 +122,7 @@ begin
                     order by c.subscription desc, c.lane desc, c.seq desc
                     limit 1
                ) c
-               where pubsub.is_ripe(c, sequence)
+               where pubsub.is_ready(c, sequence)
                order by random()
                limit batch
           ) r

@@ -208,7 +208,7 @@ begin
         select distinct c.subscription, c.lane
           from pubsub.positions() c
           join pubsub.subscriptions s on s.id = c.subscription and s.suspended_at is null
-          join pubsub.partitions p on p.sealed_at is not null and not pubsub.is_past(c, p)
+          join pubsub.partitions p on p.sealed_at is not null and not pubsub.has_claimed_all(c, p)
          order by c.subscription, c.lane
     loop
         fence := pg_current_xact_id()::text::bigint;

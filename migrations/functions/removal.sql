@@ -20,7 +20,7 @@ end;
 
 -- What a sealed partition must wait for, in words: none, if the log can do without it, as the header says. One statement,
 -- so one snapshot: a claim is seen with its cursor and its lease, or not at all.
-create or replace function pubsub.holders(partition pubsub.partitions) returns text[]
+create or replace function pubsub.removal_blockers(partition pubsub.partitions) returns text[]
 language sql volatile
 set jit = off
 set search_path = pg_catalog, pg_temp
@@ -30,7 +30,7 @@ begin atomic
           from pubsub.positions() c
           join pubsub.subscriptions s on s.id = c.subscription
          where s.suspended_at is null
-           and not pubsub.is_past(c, partition)
+           and not pubsub.has_claimed_all(c, partition)
         union all
         select format('lease %s of process %s', l.token, l.process)
           from pubsub.leases l
@@ -49,7 +49,7 @@ end;
 -- Which partitions can go a step further on their way out, the next one first; not those whose step was tried within
 -- `pause`. Detached ones first. Only one can be on its way at a time: an interrupted one goes before new ones, and of these
 -- there is one.
-create or replace function pubsub.removals(pause interval default interval '1 minute') returns table (first_id bigint, step text)
+create or replace function pubsub.removal_steps(pause interval default interval '1 minute') returns table (first_id bigint, step text)
 language sql volatile
 set jit = off
 set search_path = pg_catalog, pg_temp
@@ -65,7 +65,7 @@ begin atomic
                where p.sealed_at is not null
                  and coalesce(p.tried_at <= clock_timestamp() - pause, true)
                  and not exists (select from pubsub.leaving_partitions() l where not l.detached)
-                 and pubsub.holders(p) = '{}'
+                 and pubsub.removal_blockers(p) = '{}'
                order by p.first_id
                limit 1
           )
@@ -93,13 +93,13 @@ declare
     is_owner boolean;
 begin
     perform pubsub.require_home();
-    select * into next_one from pubsub.removals(pause) limit 1;
+    select * into next_one from pubsub.removal_steps(pause) limit 1;
     if next_one.step = 'detach' then
         if not pg_try_advisory_lock(hashtext('pubsub.maintenance'), 2) then
             return null;
         end if;
         -- Looked for again with the lock held.
-        select * into next_one from pubsub.removals(pause) limit 1;
+        select * into next_one from pubsub.removal_steps(pause) limit 1;
     end if;
     if next_one is null then
         return null;
@@ -139,7 +139,7 @@ declare
 begin
     if not pg_try_advisory_xact_lock(hashtext('pubsub.maintenance'), 2)
         or not exists (
-            select from pubsub.removals('0') r where r.first_id = detach_partition.first_id and r.step <> 'drop'
+            select from pubsub.removal_steps('0') r where r.first_id = detach_partition.first_id and r.step <> 'drop'
         )
     then
         return;

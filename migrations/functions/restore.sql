@@ -139,7 +139,7 @@ end
 $$;
 
 -- The snapshot in which everything is visible.
-create or replace function pubsub.far_snapshot() returns pg_snapshot
+create or replace function pubsub.all_visible() returns pg_snapshot
 language sql immutable parallel safe
 return '9223372036854775807:9223372036854775807:'::pg_snapshot;
 
@@ -157,7 +157,7 @@ begin
     for position in
         select c.* from pubsub.positions() c order by c.subscription, c.lane
     loop
-        select * into ahead from pubsub.unread(position, pubsub.far_snapshot(), floor);
+        select * into ahead from pubsub.unread(position, pubsub.all_visible(), floor);
         if ahead.below < position.window_position and position.window_position < position.read_sequence
            or exists (
                select
@@ -244,13 +244,13 @@ begin
     for position in
         select c.* from pubsub.positions() c order by c.subscription, c.lane
     loop
-        select * into ahead from pubsub.unread(position, pubsub.far_snapshot(), old_floor);
+        select * into ahead from pubsub.unread(position, pubsub.all_visible(), old_floor);
         insert into pubsub.cursors (
             subscription, lane, seq, read_snapshot, read_sequence, read_fence, window_snapshot, window_sequence, window_fence,
             window_end, window_stragglers, window_position
         )
         values (
-            position.subscription, position.lane, position.seq + 1, pubsub.origin(), ahead.above, pubsub.origin_fence(), boundary,
+            position.subscription, position.lane, position.seq + 1, pubsub.none_visible(), ahead.above, pubsub.origin_fence(), boundary,
             new_floor, fence, new_floor, ahead.stragglers,
             case when ahead.stragglers is null then ahead.above else ahead.below end
         );

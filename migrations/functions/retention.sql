@@ -131,7 +131,7 @@ declare
     ahead  record;
     missed bigint := 0;
 begin
-    if not pubsub.is_past(c, partition) and to_regclass(name) is not null then
+    if not pubsub.has_claimed_all(c, partition) and to_regclass(name) is not null then
         select * into ahead from pubsub.unread(c, pg_current_snapshot(), floor);
         execute format(
             'select count(*) from (

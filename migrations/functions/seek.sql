@@ -181,7 +181,7 @@ begin
         on conflict on constraint replays_pkey do update
            set snapshot = excluded.snapshot,
                until = excluded.until
-         where pg_snapshot_xmax(position.read_snapshot) > pg_snapshot_xmax(pubsub.origin())
+         where pg_snapshot_xmax(position.read_snapshot) > pg_snapshot_xmax(pubsub.none_visible())
             or r.until < excluded.until;
         perform pubsub.place_cursor(
             of_subscription.id, position.lane, position.seq + 1, target, sequence, fence, boundary, log_end

@@ -7,7 +7,7 @@
 --   application  the session's application_name, the transaction's gid, the slot's type
 --   age          null where PostgreSQL does not tell: for slots and standbys
 --   xids_behind  transaction ids drawn since. Slots and standbys are listed above `xids`; null: never
-create or replace function pubsub.pins(older_than interval, xids bigint default null)
+create or replace function pubsub.xmin_holders(older_than interval, xids bigint default null)
 returns table (
     kind        text,
     name        text,
@@ -53,9 +53,3 @@ begin atomic
       ) h
      order by h.xids_behind desc nulls last, h.age desc nulls last;
 end;
-
--- The next transaction id, as a number that never wraps: to tell later what was drawn since.
-create or replace function pubsub.next_xid() returns bigint
-language sql volatile
-set search_path = pg_catalog, pg_temp
-return pg_snapshot_xmax(pg_current_snapshot())::text::bigint;

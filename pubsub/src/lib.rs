@@ -50,7 +50,7 @@ pub use store::publish::{Executor, PublishOptions, publish, publish_all, publish
 
 /// Rare operations on a database, for its operator.
 pub mod admin {
-    pub use crate::store::home::rebase;
+    pub use crate::store::restore::rebase;
 }
 
 /// Routes from channels to handlers, as [`routes!`](crate::routes) makes them.

@@ -117,7 +117,7 @@ async fn close_partition(admin: &Client, nth: i64) -> Result<()> {
     admin.batch_execute(&format!("{skip}; select pubsub.ensure_partitions()")).await?;
     loop {
         admin.query_one("select pubsub.close_partitions()", &[]).await?;
-        if admin.query_one("select exists (select from pubsub.removals('0'))", &[]).await?.get(0) {
+        if admin.query_one("select exists (select from pubsub.removal_steps('0'))", &[]).await?.get(0) {
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(5)).await;

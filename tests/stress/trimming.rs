@@ -45,7 +45,7 @@ impl Trimming {
         match self {
             Self::Sound => Ok(()),
             Self::ByPosition => {
-                let past = "create or replace function pubsub.is_past(c pubsub.cursors, partition pubsub.partitions) \
+                let past = "create or replace function pubsub.has_claimed_all(c pubsub.cursors, partition pubsub.partitions) \
                             returns boolean language sql \
                             return greatest(c.window_position, c.read_sequence) >= partition.end_id - 1";
                 client.batch_execute(past).await?;
@@ -54,7 +54,8 @@ impl Trimming {
             }
             Self::WithoutLeases => {
                 let leases = "NOT l.from_mailbox";
-                break_function(client, "pubsub.holders(pubsub.partitions)", &[(leases, "false")]).await
+                break_function(client, "pubsub.removal_blockers(pubsub.partitions)", &[(leases, "false")])
+                    .await
             }
         }
     }

@@ -6,8 +6,8 @@
 use crate::error::{Error, error_chain};
 use crate::policy::reminder::Reminders;
 use crate::policy::xids::XidHistory;
-use crate::store::pins::Pin;
 use crate::store::retention::{Removal, Unread};
+use crate::store::xmin_holders::XminHolder;
 use crate::store::{Store, Target};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Supervised, WrapFuture};
 use std::time::{Duration, Instant};
@@ -23,12 +23,12 @@ pub(crate) struct Janitor {
     target: Target,
     /// From which age on events that lie unread are reported, and transactions.
     unread_after: Duration,
-    pinned_after: Duration,
+    holders_after: Duration,
     xids: XidHistory,
-    /// Transaction ids that were drawn within `pinned_after`, as of the last look.
+    /// Transaction ids that were drawn within `holders_after`, as of the last look.
     recent_xids: Option<i64>,
     unread_said: Reminders<(String, String)>,
-    pinned_said: Reminders<(String, Option<String>, Option<i32>)>,
+    holders_reported: Reminders<(String, Option<String>, Option<i32>)>,
     held_up_said: Reminders<String>,
     /// The statement that is held up, and since when.
     held_up: Option<(String, Instant)>,
@@ -39,22 +39,22 @@ pub(crate) struct Janitor {
 struct Findings {
     suspended: Result<Vec<Unread>, Error>,
     unread: Result<Vec<Unread>, Error>,
-    pinned: Result<Vec<Pin>, Error>,
+    holders: Result<Vec<XminHolder>, Error>,
     next_xid: Result<i64, Error>,
     removal_due: Result<bool, Error>,
 }
 
 impl Janitor {
-    pub(crate) fn new(store: Store, target: Target, unread_after: Duration, pinned_after: Duration) -> Self {
+    pub(crate) fn new(store: Store, target: Target, unread_after: Duration, holders_after: Duration) -> Self {
         Self {
             store,
             target,
             unread_after,
-            pinned_after,
-            xids: XidHistory::new(pinned_after),
+            holders_after,
+            xids: XidHistory::new(holders_after),
             recent_xids: None,
             unread_said: Reminders::default(),
-            pinned_said: Reminders::default(),
+            holders_reported: Reminders::default(),
             held_up_said: Reminders::default(),
             held_up: None,
             removing: false,
@@ -63,14 +63,14 @@ impl Janitor {
 
     fn clean(&mut self, context: &mut Context<Self>) {
         let store = self.store.clone();
-        let (unread_after, pinned_after, recent_xids) =
-            (self.unread_after, self.pinned_after, self.recent_xids);
+        let (unread_after, holders_after, recent_xids) =
+            (self.unread_after, self.holders_after, self.recent_xids);
         let cleaning = async move {
             tidy(&store).await;
             Findings {
                 suspended: store.suspend_unread().await,
                 unread: store.unread(unread_after).await,
-                pinned: store.pins(pinned_after, recent_xids).await,
+                holders: store.xmin_holders(holders_after, recent_xids).await,
                 next_xid: store.next_xid().await,
                 removal_due: store.is_removal_due().await,
             }
@@ -79,7 +79,7 @@ impl Janitor {
     }
 
     fn cleaned(findings: Findings, actor: &mut Self, context: &mut Context<Self>) {
-        let Findings { suspended, unread, pinned, next_xid, removal_due } = findings;
+        let Findings { suspended, unread, holders, next_xid, removal_due } = findings;
         for suspended in of("suspend unread subscriptions", suspended).unwrap_or_default() {
             let Unread { channel, subscription, event, unread_for, .. } = suspended;
             tracing::error!(
@@ -93,8 +93,8 @@ impl Janitor {
         if let Some(unread) = of("look for unread subscriptions", unread) {
             actor.report_unread(unread);
         }
-        if let Some(pinned) = of("look for old transactions", pinned) {
-            actor.report_pinned(pinned);
+        if let Some(holders) = of("look for old transactions", holders) {
+            actor.report_xmin_holders(holders);
         }
         if let Some(next_xid) = of("look for old transactions", next_xid) {
             actor.recent_xids = actor.xids.note(Instant::now(), next_xid);
@@ -124,13 +124,17 @@ impl Janitor {
         }
     }
 
-    fn report_pinned(&mut self, pinned: Vec<Pin>) {
+    fn report_xmin_holders(&mut self, holders: Vec<XminHolder>) {
         // What tells no age is measured by what it is behind.
-        let size = |pin: &Pin| pin.age.map_or(pin.xids.unwrap_or_default() as f64, |age| age.as_secs_f64());
-        let key = |pin: &Pin| ((pin.kind.clone(), pin.application.clone(), pin.pid), size(pin));
-        let due = self.pinned_said.due(pinned.iter().map(key).collect());
-        for (Pin { kind, owner, application, client, database, pid, state, age, xids }, _) in
-            pinned.into_iter().zip(due).filter(|(_, due)| *due)
+        let size = |holder: &XminHolder| {
+            holder.age.map_or(holder.xids.unwrap_or_default() as f64, |age| age.as_secs_f64())
+        };
+        let key = |holder: &XminHolder| {
+            ((holder.kind.clone(), holder.application.clone(), holder.pid), size(holder))
+        };
+        let due = self.holders_reported.due(holders.iter().map(key).collect());
+        for (XminHolder { kind, owner, application, client, database, pid, state, age, xids }, _) in
+            holders.into_iter().zip(due).filter(|(_, due)| *due)
         {
             tracing::warn!(
                 kind,

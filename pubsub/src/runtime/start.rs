@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::model::process::ProcessId;
 use crate::model::settings::SubscriptionSettings;
 use crate::observe::Gauges;
-use crate::store::home::Recognized;
+use crate::store::restore::Recognized;
 use crate::store::{Store, Target};
 use actix::{Arbiter, Recipient, System};
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -6,14 +6,13 @@
 pub(crate) mod claim;
 mod connect;
 mod dead_letter;
-pub(crate) mod home;
 mod lag;
 pub(crate) mod listen;
 pub(crate) mod migrate;
-pub(crate) mod pins;
 pub(crate) mod process;
 pub(crate) mod publish;
 pub(crate) mod pulse;
+pub(crate) mod restore;
 pub(crate) mod retention;
 pub(crate) mod schema;
 pub(crate) mod secrecy;
@@ -21,6 +20,7 @@ mod seek;
 pub(crate) mod settle;
 pub(crate) mod subscribe;
 pub(crate) mod wait;
+pub(crate) mod xmin_holders;
 
 use crate::error::{Error, from_database};
 use deadpool_postgres::{ClientWrapper, Object, Pool};

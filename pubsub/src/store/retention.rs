@@ -139,7 +139,7 @@ impl Store {
 
     /// Whether a partition can go a step further on its way out of the log.
     pub(crate) async fn is_removal_due(&self) -> Result<bool, Error> {
-        let sql = "select exists (select from pubsub.removals())";
+        let sql = "select exists (select from pubsub.removal_steps())";
         self.query_value("look for expired partitions", sql, &[]).await
     }
 }

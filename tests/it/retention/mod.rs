@@ -210,8 +210,7 @@ async fn an_idle_subscription_holds_no_partition_and_misses_nothing() {
     late.batch_execute("begin; select pubsub.publish('email', '{}')").await.unwrap();
     log.tidy().await;
     assert_eq!(log.count(moves).await, before + 1);
-    let free =
-        "select count(*) from pubsub.partitions p where p.sealed_at is not null and pubsub.holders(p) = '{}'";
+    let free = "select count(*) from pubsub.partitions p where p.sealed_at is not null and pubsub.removal_blockers(p) = '{}'";
     assert_eq!(log.count(free).await, 2, "nothing is unread in the first two");
     log.tidy().await;
     assert_eq!(log.count(moves).await, before + 1, "once is enough");
@@ -312,8 +311,7 @@ async fn a_partition_closed_before_a_restore_is_read_and_removed() {
     rebase(&fresh.url("postgres")).await.unwrap();
 
     let client = connect(&fresh.url("postgres")).await;
-    let free =
-        "select count(*) from pubsub.partitions p where p.sealed_at is not null and pubsub.holders(p) = '{}'";
+    let free = "select count(*) from pubsub.partitions p where p.sealed_at is not null and pubsub.removal_blockers(p) = '{}'";
     let free = async || client.query_one(free, &[]).await.unwrap().get::<_, i64>(0);
     assert_eq!(free().await, 0, "the last of it has not been read");
     let one = SqlSubscriber::register(&client, "one").await.unwrap();

@@ -56,7 +56,7 @@ async fn an_interrupted_removal_is_finished_by_the_next_process() {
         let interrupted = remover.batch_execute(&statement).await.unwrap_err();
         assert_eq!(interrupted.code(), Some(&SqlState::QUERY_CANCELED), "{interrupted:?}");
     }
-    let within_a_minute = "select count(*) from pubsub.removals()";
+    let within_a_minute = "select count(*) from pubsub.removal_steps()";
     assert_eq!(log.count(within_a_minute).await, 0, "the same step is not tried again at once");
     reader.batch_execute("commit").await.unwrap();
     assert_eq!(log.trim().await, [END]);

@@ -10,7 +10,7 @@ async fn found(
     application: &str,
 ) -> Vec<(String, Option<String>, Option<i32>)> {
     let pins = format!(
-        "select kind, state, pid from pubsub.pins('{older_than}') where application = $1 order by kind"
+        "select kind, state, pid from pubsub.xmin_holders('{older_than}') where application = $1 order by kind"
     );
     let rows = db.client.query(&pins, &[&application]).await.unwrap();
     rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()

@@ -11,6 +11,7 @@ const MATRIX: &str = "
 function absent_processes            owner's | subscriber: execute | observer: execute
 function advance_idle_cursors        owner's | subscriber: execute
 function after_publish               owner's
+function all_visible
 function another_is_awake
 function any_version
 function apply_audiences
@@ -41,7 +42,6 @@ function due_time_of_version
 function edit_distance
 function ensure_partitions           owner's | subscriber: execute
 function enter_lane
-function far_snapshot
 function finished_stragglers
 function first_event_since
 function first_of_key
@@ -52,16 +52,15 @@ function grant_audience
 function grant_observer
 function grant_publisher
 function grant_subscriber
+function has_claimed_all
 function has_events
-function holders
 function in_window
 function in_words
 function is_behind
 function is_complete
-function is_past
+function is_ready
 function is_registered
 function is_replay
-function is_ripe
 function is_unread
 function keep_partitions
 function kind_of
@@ -88,9 +87,8 @@ function needs_of_lane
 function next_due                    owner's | subscriber: execute
 function next_removal                owner's | subscriber: execute
 function next_span
-function next_xid                    owner's | subscriber: execute
+function none_visible
 function open_lanes
-function origin
 function origin_fence
 function orphan_leases
 function own_snapshot
@@ -99,7 +97,6 @@ function park_ahead
 function partition_name
 function partition_term
 function passed
-function pins                        owner's | subscriber: execute | observer: execute
 function place_cursor
 function positions
 function prepare_lanes
@@ -122,7 +119,8 @@ function refuse_too_large
 function refuse_undeclared
 function refuse_unsubscribed
 function register_process            owner's | subscriber: execute
-function removals                    owner's | subscriber: execute
+function removal_blockers
+function removal_steps               owner's | subscriber: execute
 function remove_expired_waiters      owner's | subscriber: execute
 function require_batch
 function require_declared
@@ -166,6 +164,7 @@ function unread_subscriptions        owner's | subscriber: execute | observer: e
 function was_moved
 function window_events
 function with_article
+function xmin_holders                owner's | subscriber: execute | observer: execute
 sequence channels_id_seq
 sequence db_events_id_seq            | publisher: usage
 sequence leases_token_seq
