@@ -174,7 +174,7 @@ where
 
     /// Puts the dead handler away and decides when the next one comes.
     fn handle_exit(&mut self, end: End) {
-        let (death, unexplained) = match end {
+        let (reason, unexplained) = match end {
             End::StoppedItself => (ExitReason::StoppedItself, None),
             End::ReplaceReason(ReplaceReason::Panicked(panic)) => (ExitReason::Panicked(panic), None),
             End::ReplaceReason(ReplaceReason::TimedOut(after)) => (ExitReason::TimedOut(after), None),
@@ -188,7 +188,7 @@ where
         self.in_flight.borrow_mut().next_generation(unexplained);
         self.drop_handler();
         let wait = self.restarts.note(Instant::now(), fastrand::f64());
-        self.deaths.do_send(HandlerDied { death, wait, restarts: self.restarts.total() });
+        self.deaths.do_send(HandlerDied { reason, wait, restarts: self.restarts.total() });
         if !wait.is_zero() {
             self.state = State::Waiting(Box::pin(tokio::time::sleep(wait)));
         }

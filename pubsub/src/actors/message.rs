@@ -1,7 +1,7 @@
 //! What the actors say to each other.
 
-use crate::model::event::{ClaimedEvent, EventId, LeaseToken};
-use crate::model::outcome::Outcome;
+use crate::model::event::ClaimedEvent;
+use crate::model::outcome::Answer;
 use crate::panics::Panic;
 use actix::Message;
 use std::fmt;
@@ -52,19 +52,11 @@ pub(crate) struct Answers {
     pub(crate) peak: usize,
 }
 
-/// What became of one delivery.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) token: LeaseToken,
-    pub(crate) event: EventId,
-    pub(crate) outcome: Outcome,
-}
-
 /// A handler died.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub(crate) struct HandlerDied {
-    pub(crate) death: ExitReason,
+    pub(crate) reason: ExitReason,
     /// When it starts again; zero is at once. Until then it takes no deliveries.
     pub(crate) wait: Duration,
     /// All its restarts.

@@ -1,6 +1,7 @@
 //! What became of one delivery, as the place that ran it knows it.
 
 use crate::error::error_chain;
+use crate::model::event::{EventId, LeaseToken};
 use crate::model::failure::{Failure, Handled, Wish};
 use crate::panics::Panic;
 use std::time::Duration;
@@ -40,6 +41,14 @@ pub(crate) enum Outcome {
     },
     /// Never started: given back.
     Returned,
+}
+
+/// The outcome of one delivery, under the lease that it was handed out with.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) token: LeaseToken,
+    pub(crate) event: EventId,
+    pub(crate) outcome: Outcome,
 }
 
 impl From<Handled> for Outcome {

@@ -99,8 +99,8 @@ impl Leases {
 
     /// What should be settled at `now`: every lease that is answered in full, and every answer that has waited for
     /// [`LINGER`]. One settlement per lease at a time; tell [`settled`](Self::settled) or [`failed`](Self::failed).
-    pub(crate) fn ready(&mut self, now: Instant) -> Vec<Settlement> {
-        let mut ready = Vec::new();
+    pub(crate) fn settlements(&mut self, now: Instant) -> Vec<Settlement> {
+        let mut settlements = Vec::new();
         for (&token, held) in &mut self.held {
             let Some(since) = held.since else { continue };
             let complete = held.outstanding.is_empty();
@@ -111,9 +111,9 @@ impl Leases {
             held.since = None;
             let done = std::mem::take(&mut held.done);
             let dispositions = std::mem::take(&mut held.dispositions);
-            ready.push(Settlement { token, done, dispositions, whole: complete });
+            settlements.push(Settlement { token, done, dispositions, whole: complete });
         }
-        ready
+        settlements
     }
 
     /// No answer need wait for more of its lease.
@@ -216,9 +216,9 @@ mod tests {
         leases.hold(LeaseToken(1), EventId(10), START);
         leases.hold(LeaseToken(1), EventId(11), START);
         assert!(leases.answer(LeaseToken(1), EventId(10), None, now));
-        assert_eq!(leases.ready(now), []);
+        assert_eq!(leases.settlements(now), []);
         assert!(leases.answer(LeaseToken(1), EventId(11), Some(retry(11)), now));
-        let ready = leases.ready(now);
+        let ready = leases.settlements(now);
         assert_eq!(ready[0].acknowledged(), None);
         assert_eq!(ready[0].dispositions, [retry(11)]);
         assert!(leases.settled(&ready[0], true));
@@ -234,7 +234,7 @@ mod tests {
         leases.hold(LeaseToken(1), EventId(11), START);
         leases.answer(LeaseToken(1), EventId(10), None, now);
         assert!(leases.lingers());
-        let ready = leases.ready(now + LINGER);
+        let ready = leases.settlements(now + LINGER);
         assert_eq!(ready[0].acknowledged(), Some([10].as_slice()));
         leases.settled(&ready[0], true);
         assert_eq!((leases.outstanding(), leases.unsettled()), (1, 0));
@@ -255,9 +255,9 @@ mod tests {
         let mut leases = Leases::default();
         leases.hold(LeaseToken(1), EventId(10), START);
         leases.answer(LeaseToken(1), EventId(10), None, now);
-        let first = leases.ready(now).remove(0);
+        let first = leases.settlements(now).remove(0);
         leases.failed(first, now);
-        let second = leases.ready(now).remove(0);
+        let second = leases.settlements(now).remove(0);
         assert!(!leases.settled(&second, false));
         assert!(leases.is_empty());
     }
@@ -287,7 +287,7 @@ mod tests {
                         let disposition = (event.0 % 3 == 0).then(|| retry(event.0));
                         prop_assert!(leases.answer(token, event, disposition, now));
                     },
-                    1 => flying.extend(leases.ready(now)),
+                    1 => flying.extend(leases.settlements(now)),
                     2 => if let Some(settlement) = flying.pop() {
                         settled += settlement.size();
                         leases.settled(&settlement, true);

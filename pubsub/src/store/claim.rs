@@ -1,9 +1,10 @@
 //! Claiming events: from the log, and from the mailbox.
 
-use super::wait::{AWAKE_TTL, STAY_AWAKE};
+use super::wait::STAY_AWAKE;
 use super::{JsonText, Parameters, Store, seconds};
 use crate::error::Error;
 use crate::model::event::{ClaimedEvent, EventId, LeaseToken};
+use crate::policy::dispatch::waiter::AWAKE_TTL;
 use jiff::Timestamp;
 use std::time::Duration;
 use tokio_postgres::Row;

@@ -2,7 +2,7 @@
 
 use super::{Store, seconds};
 use crate::error::Error;
-use std::time::Duration;
+use crate::policy::dispatch::waiter::WAITER_TTL;
 
 const START_WAITING: &str = "
     select pubsub.start_waiting($1, $2, make_interval(secs => $3)) from set_config('synchronous_commit', 'off', true)";
@@ -12,13 +12,6 @@ pub(super) const STAY_AWAKE: &str = "
 
 const STOP_WAITING: &str = "
     select pubsub.stop_waiting($1, $2) from set_config('synchronous_commit', 'off', true)";
-
-/// For how long others need not be rung for once a process has said that it is awake. If it dies meanwhile, what is
-/// published waits for the others' poll.
-pub(crate) const AWAKE_TTL: Duration = Duration::from_secs(1);
-
-/// How long a waiter row counts. A process that dies asleep makes publishers ring for nobody for this long.
-pub(crate) const WAITER_TTL: Duration = Duration::from_secs(10);
 
 impl Store {
     /// Writes the waiter row, or renews it.

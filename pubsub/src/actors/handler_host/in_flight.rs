@@ -4,10 +4,10 @@
 
 use super::running::{RunningDelivery, TimedOut};
 use crate::actors::handler_link::HandlerConfig;
-use crate::actors::message::{Answer, Answers, HostCommand};
+use crate::actors::message::{Answers, HostCommand};
 use crate::model::event::{ClaimedEvent, EventId, LeaseToken};
 use crate::model::failure::Handled;
-use crate::model::outcome::Outcome;
+use crate::model::outcome::{Answer, Outcome};
 use crate::panics::{self, Panic};
 use actix::{Recipient, SpawnHandle};
 use futures_util::StreamExt;

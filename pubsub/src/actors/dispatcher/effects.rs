@@ -1,0 +1,241 @@
+//! Performs the steps that [`Dispatch`](crate::policy::dispatch::Dispatch) names, and reports their ends to it.
+
+use super::Dispatcher;
+use crate::actors::arbiter_thread::ArbiterThread;
+use crate::actors::message::{ExitReason, HandlerDied, MailboxChanged};
+use crate::error::{Error, error_chain};
+use crate::observe::HandlerState;
+use crate::policy::dispatch::step::{ClaimSize, Query, Reply, Step};
+use crate::policy::leases::Settlement;
+use crate::store::Store;
+use crate::store::claim::Size;
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use std::time::{Duration, Instant};
+
+impl Dispatcher {
+    /// Performs every step that is due, and plans when to ask for the next one.
+    pub(super) fn run(&mut self, context: &mut Context<Self>) {
+        loop {
+            self.report_conclusions();
+            match self.dispatch.next(Instant::now()) {
+                Step::Wait { until } => return self.wait(until, context),
+                step => self.perform(step, context),
+            }
+        }
+    }
+
+    /// Asks for the next step at `until`, or earlier if that is planned already.
+    fn wait(&mut self, until: Option<Instant>, context: &mut Context<Self>) {
+        let Some(until) = until else { return };
+        if let Some((planned, timer)) = self.timer {
+            if planned <= until {
+                return;
+            }
+            context.cancel_future(timer);
+        }
+        let wait = until.saturating_duration_since(Instant::now());
+        let timer = context.run_later(wait, |actor, context| {
+            actor.timer = None;
+            actor.run(context);
+        });
+        self.timer = Some((until, timer));
+    }
+
+    fn perform(&mut self, step: Step, context: &mut Context<Self>) {
+        let (channel, subscription) = (self.config.settings.channel, &*self.config.settings.name);
+        match step {
+            Step::Query(query) => self.ask(query, context),
+            Step::Settle(settlement) => self.write(settlement, context),
+            Step::RemoveWaiter => self.remove_waiter(context),
+            Step::LeaveLanes => self.leave_lanes(context),
+            Step::Deliver(events) => {
+                if let Err(refused) = self.handler_thread.deliver(events) {
+                    self.dispatch.not_delivered(&refused, Instant::now());
+                }
+            }
+            Step::Recall => {
+                if !self.handler_thread.recall() {
+                    tracing::debug!(subscription, "the handler's host is gone or busy; nothing is recalled");
+                }
+            }
+            Step::Ping => {
+                if self.handler_thread.ping() {
+                    self.dispatch.pinged(Instant::now());
+                }
+            }
+            Step::StopHandler => self.handler_thread.stop(std::mem::take(&mut self.drains)),
+            Step::ReplaceHandler { silent } => self.replace_handler(silent, context),
+            Step::MailboxChanged { after } => self.config.scheduler.do_send(MailboxChanged { after }),
+            Step::HandlerResponsive => self.config.gauges.set_state(HandlerState::Running),
+            Step::HandlerUnresponsive { silent } => {
+                self.config.gauges.set_state(HandlerState::Unresponsive);
+                tracing::warn!(
+                    channel,
+                    subscription,
+                    ?silent,
+                    "a handler does not respond: it blocks its thread"
+                );
+            }
+            Step::VersionTooNew { version, events } => tracing::warn!(
+                channel,
+                subscription,
+                version,
+                known = self.config.settings.version,
+                events,
+                "events of a newer version wait in the mailbox for a process that knows it; said once"
+            ),
+            // Performed by `run`.
+            Step::Wait { .. } => {}
+        }
+    }
+
+    /// The values that every statement is about: the subscription, and this process.
+    fn claimant(&self) -> (Store, i32, i64) {
+        (self.config.store.clone(), self.config.subscription, self.config.process.get())
+    }
+
+    fn ask(&self, query: Query, context: &mut Context<Self>) {
+        let ((store, subscription, process), version) = (self.claimant(), self.config.settings.version);
+        let known = match query {
+            Query::ReturnUnknownClaims => self.dispatch.held_tokens(),
+            _ => Vec::new(),
+        };
+        let began = Instant::now();
+        let asking = async move {
+            let reply = ask(&store, (subscription, process, version), query, &known).await;
+            (reply, began.elapsed())
+        };
+        context.spawn(asking.into_actor(self).map(|(reply, took), actor, context| {
+            match reply {
+                Ok(reply) => actor.dispatch.completed(reply, took, Instant::now()),
+                Err(error) => actor.query_failed(&error),
+            }
+            actor.run(context);
+        }));
+    }
+
+    fn query_failed(&mut self, error: &Error) {
+        let wait = self.dispatch.query_failed(Instant::now(), fastrand::f64());
+        let (channel, subscription) = (self.config.settings.channel, &*self.config.settings.name);
+        tracing::warn!(channel, subscription, error = error_chain(error), ?wait, "events cannot be claimed");
+    }
+
+    fn write(&self, settlement: Settlement, context: &mut Context<Self>) {
+        let (store, _, process) = self.claimant();
+        let writing = async move {
+            let accepted = store
+                .settle(process, settlement.token, settlement.acknowledged(), &settlement.dispositions)
+                .await;
+            (settlement, accepted)
+        };
+        context.spawn(writing.into_actor(self).map(|(settlement, accepted), actor, context| {
+            actor.written(settlement, accepted);
+            actor.run(context);
+        }));
+    }
+
+    fn written(&mut self, settlement: Settlement, accepted: Result<bool, Error>) {
+        let (channel, subscription, token) =
+            (self.config.settings.channel, &*self.config.settings.name, settlement.token);
+        match accepted {
+            Ok(accepted) => {
+                if self.dispatch.settled(&settlement, accepted, Instant::now()) {
+                    tracing::warn!(channel, subscription, %token, "an answer was refused: its lease was taken over");
+                }
+            }
+            Err(error) => {
+                let wait = self.dispatch.settlement_failed(settlement, Instant::now(), fastrand::f64());
+                tracing::warn!(
+                    channel, subscription, %token, error = error_chain(&error), ?wait, "answers cannot be settled"
+                );
+            }
+        }
+    }
+
+    fn remove_waiter(&self, context: &mut Context<Self>) {
+        let (store, subscription, process) = self.claimant();
+        let removing = async move { store.stop_waiting(subscription, process).await };
+        context.spawn(removing.into_actor(self).map(|removed, actor, context| {
+            if let Err(error) = removed {
+                // It expires by itself.
+                tracing::debug!(error = error_chain(&error), "a waiter row stays until it expires");
+            }
+            actor.dispatch.waiter_removed();
+            actor.run(context);
+        }));
+    }
+
+    /// Leaves the lanes to the other processes, which take each as soon as nothing is leased of it.
+    fn leave_lanes(&self, context: &mut Context<Self>) {
+        let (store, subscription, process) = self.claimant();
+        let leaving = async move { store.stop_running(subscription, process).await };
+        context.spawn(leaving.into_actor(self).map(|left, _, _| {
+            if let Err(error) = left {
+                // They leave with the process.
+                tracing::debug!(
+                    error = error_chain(&error),
+                    "the lanes of a subscription were not left early"
+                );
+            }
+        }));
+    }
+
+    /// Abandons a handler that blocks its thread, and starts another on a fresh one.
+    fn replace_handler(&mut self, silent: Duration, context: &mut Context<Self>) {
+        let thread = match ArbiterThread::start() {
+            Ok(thread) => thread,
+            Err(error) => {
+                tracing::error!(error = error_chain(&error), "a blocked handler cannot be replaced");
+                return;
+            }
+        };
+        let started = self.handler_thread.replace(&self.config, thread, &context.address());
+        self.dispatch.handler_abandoned(
+            silent,
+            |event| started.contains(event),
+            fastrand::f64,
+            Instant::now(),
+        );
+        let restarts = self.config.gauges.restarts() + 1;
+        let reason = ExitReason::Blocked(silent);
+        self.report_death(&HandlerDied { reason, wait: Duration::ZERO, restarts });
+    }
+}
+
+/// Asks the database.
+async fn ask(
+    store: &Store,
+    (subscription, process, version): (i32, i64, i32),
+    query: Query,
+    known: &[i64],
+) -> Result<Reply, Error> {
+    let sized = |size: ClaimSize| Size::new(size.batch, size.start_limit);
+    match query {
+        Query::ReturnUnknownClaims => {
+            store.return_unknown(subscription, process, known).await.map(Reply::Returned)
+        }
+        Query::ClaimSuspect => store.claim_suspect(subscription, process, version).await.map(Reply::Claimed),
+        Query::ClaimMailbox(size) => {
+            store.claim_mailbox(subscription, process, sized(size), version).await.map(Reply::Claimed)
+        }
+        Query::ClaimLog { size, says_awake: false } => {
+            store.claim(subscription, process, sized(size)).await.map(Reply::Claimed)
+        }
+        Query::ClaimLog { size, says_awake: true } => {
+            store.claim_awake(subscription, process, sized(size)).await.map(Reply::Claimed)
+        }
+        Query::ClaimIfQuiet { size, registers } => {
+            if registers {
+                store.start_waiting(subscription, process).await?;
+            }
+            let (quiet, events) = store.claim_if_quiet(subscription, process, sized(size)).await?;
+            Ok(Reply::ClaimedIfQuiet { events, quiet })
+        }
+        Query::Poll { size, renews } => {
+            if renews {
+                store.start_waiting(subscription, process).await?;
+            }
+            store.poll(subscription, process, sized(size)).await.map(Reply::Claimed)
+        }
+    }
+}

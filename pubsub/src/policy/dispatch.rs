@@ -1,0 +1,302 @@
+//! Decides everything that a dispatcher does.
+//!
+//! One state machine: it is told what has happened, and [`next`](Dispatch::next) names the next [`Step`]. The dispatcher
+//! performs the steps and reports their ends. Whatever depends on time is decided in `next`, which must be called until it
+//! says [`Step::Wait`], after everything that has happened and at the time that it names then.
+
+mod deliveries;
+mod intake;
+pub(crate) mod step;
+mod suspects;
+pub(crate) mod waiter;
+mod watchdog;
+
+#[cfg(test)]
+mod database;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod simulation;
+
+use crate::model::backoff::Backoff;
+use crate::model::event::{ClaimedEvent, EventId};
+use crate::model::outcome::{Answer, Outcome};
+use crate::model::settings::SubscriptionSettings;
+use crate::policy::leases::Settlement;
+use crate::policy::prefetch::{MAX_OUTSTANDING, Prefetch};
+use deliveries::Deliveries;
+use intake::{Facts, Intake};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use step::{Conclusion, Query, Reply, Step};
+use watchdog::Watchdog;
+
+/// Between two tries to settle while the database fails.
+const SETTLE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), 2.0, Duration::from_secs(5), 0.5);
+
+/// Answers that may wait for the database before nothing more is claimed.
+const MAX_UNSETTLED: usize = 4 * MAX_OUTSTANDING;
+
+/// The decisions of one subscription's dispatcher.
+#[derive(Debug)]
+pub(crate) struct Dispatch {
+    settings: Arc<SubscriptionSettings>,
+    steps: VecDeque<Step>,
+    intake: Intake,
+    deliveries: Deliveries,
+    prefetch: Prefetch,
+    watchdog: Watchdog,
+    /// Failed settlements since the last that succeeded.
+    settle_failures: u32,
+    /// The handler waits after too many deaths: nothing is claimed for it.
+    quarantined: bool,
+    draining: bool,
+    /// Drained: nothing is claimed any more.
+    stopped: bool,
+}
+
+impl Dispatch {
+    pub(crate) fn new(settings: Arc<SubscriptionSettings>) -> Self {
+        Self {
+            steps: VecDeque::new(),
+            intake: Intake::default(),
+            deliveries: Deliveries::new(Arc::clone(&settings)),
+            prefetch: Prefetch::new(settings.concurrency),
+            watchdog: Watchdog::default(),
+            settle_failures: 0,
+            quarantined: false,
+            draining: false,
+            stopped: false,
+            settings,
+        }
+    }
+
+    /// Names the next step. A step counts as begun once it is named.
+    pub(crate) fn next(&mut self, now: Instant) -> Step {
+        if self.steps.is_empty() {
+            self.decide(now);
+        }
+        self.steps.pop_front().unwrap_or_else(|| Step::Wait { until: self.wake_at(now) })
+    }
+
+    fn decide(&mut self, now: Instant) {
+        self.deliveries.settle_as_planned(now, &mut self.steps);
+        if self.stopped || !self.intake.may_begin(now) {
+            return;
+        }
+        let holds_nothing = self.deliveries.leases().is_empty();
+        if !self.draining {
+            let facts = Facts { room: self.room(), start_limit: self.prefetch.start_limit(), holds_nothing };
+            self.intake.choose(facts, now, &mut self.steps);
+        } else if holds_nothing && self.intake.leave(&mut self.steps) {
+            self.stopped = true;
+            self.steps.push_back(Step::StopHandler);
+        }
+    }
+
+    /// How many events may be claimed now.
+    fn room(&self) -> usize {
+        let leases = self.deliveries.leases();
+        if self.quarantined || leases.unsettled() > MAX_UNSETTLED {
+            return 0;
+        }
+        self.prefetch.claim_size(leases.outstanding())
+    }
+
+    /// When to decide again, should nothing happen before. What should have happened by now waits for something else.
+    fn wake_at(&self, now: Instant) -> Option<Instant> {
+        self.intake.wake_at().chain(self.deliveries.wake_at()).filter(|&at| at > now).min()
+    }
+
+    /// The bell: the log may have events.
+    pub(crate) fn woken(&mut self) {
+        self.intake.log_ready();
+    }
+
+    /// The mailbox has deliveries that are due.
+    pub(crate) fn mailbox_due(&mut self, ordinary: bool, suspect: bool) {
+        self.intake.mailbox_ready(ordinary, suspect);
+    }
+
+    /// The poll interval has passed once more.
+    pub(crate) fn poll_interval_passed(&mut self, now: Instant) {
+        let at_work = self.deliveries.leases().outstanding() > 0;
+        self.steps.extend(self.watchdog.check(at_work, self.settings.timeout, now));
+        self.intake.poll_due();
+        self.deliveries.settle(now, &mut self.steps);
+    }
+
+    /// The query under way was answered; `took` is how long that took.
+    pub(crate) fn completed(&mut self, reply: Reply, took: Duration, now: Instant) {
+        let Some(query) = self.intake.completed(&reply, now) else { return };
+        if matches!(query, Query::ClaimLog { .. }) {
+            self.prefetch.observe_claim(took);
+        }
+        if let Reply::Claimed(events) | Reply::ClaimedIfQuiet { events, .. } = reply {
+            let take = !self.draining && !self.quarantined;
+            let (limit, from_mailbox) = (query.start_limit(), query.is_from_mailbox());
+            self.deliveries.claimed(events, limit, from_mailbox, take, now, &mut self.steps);
+            if take {
+                self.deliveries.release(&mut self.steps);
+            }
+        }
+        self.deliveries.query_over();
+    }
+
+    /// The query under way has failed. Returns how long no other begins.
+    pub(crate) fn query_failed(&mut self, now: Instant, random: f64) -> Duration {
+        self.intake.failed(now, random)
+    }
+
+    /// The waiter row is gone, or expires by itself.
+    pub(crate) fn waiter_removed(&mut self) {
+        self.intake.waiter_removed();
+    }
+
+    /// The handler's host reports: answers, the handler's time at work for them, and most deliveries that ever ran at once.
+    /// `random` is uniform in `0.0..1.0`, and drawn for each answer.
+    pub(crate) fn answered(
+        &mut self,
+        answers: Vec<Answer>,
+        busy: Duration,
+        peak: usize,
+        mut random: impl FnMut() -> f64,
+        now: Instant,
+    ) {
+        if self.watchdog.responded() {
+            self.steps.push_back(Step::HandlerResponsive);
+        }
+        self.prefetch.observe(answers.len(), busy, peak);
+        for Answer { token, event, outcome } in answers {
+            self.deliveries.conclude(token, event, outcome, random(), now);
+        }
+        self.deliveries.release(&mut self.steps);
+        self.deliveries.settle(now, &mut self.steps);
+    }
+
+    /// The conclusions since they were last taken.
+    pub(crate) fn take_conclusions(&mut self) -> Vec<Conclusion> {
+        self.deliveries.take_conclusions()
+    }
+
+    /// A settlement was answered. Returns whether its refusal is news: the lease was taken over.
+    pub(crate) fn settled(&mut self, settlement: &Settlement, accepted: bool, now: Instant) -> bool {
+        self.settle_failures = 0;
+        let (news, mailbox_ready) = self.deliveries.settled(settlement, accepted, self.intake.is_busy());
+        if mailbox_ready {
+            self.intake.mailbox_ready(true, true);
+        }
+        if let Some(after) = settlement.next_due() {
+            self.steps.push_back(Step::MailboxChanged { after });
+        }
+        self.deliveries.release(&mut self.steps);
+        self.deliveries.settle(now, &mut self.steps);
+        !accepted && news
+    }
+
+    /// A settlement has failed: its fate is unknown. Returns how long until it is tried again.
+    pub(crate) fn settlement_failed(
+        &mut self,
+        settlement: Settlement,
+        now: Instant,
+        random: f64,
+    ) -> Duration {
+        self.settle_failures = self.settle_failures.saturating_add(1);
+        self.deliveries.settlement_failed(settlement, now);
+        let wait = SETTLE_BACKOFF.delay(self.settle_failures, random);
+        self.deliveries.plan_settlement(now + wait);
+        wait
+    }
+
+    /// The handler's host did not take these, which only a dying arbiter does.
+    pub(crate) fn not_delivered(&mut self, events: &[ClaimedEvent], now: Instant) {
+        self.deliveries.give_back(events, now);
+    }
+
+    /// The handler's host was asked to respond.
+    pub(crate) fn pinged(&mut self, now: Instant) {
+        self.watchdog.asked(now);
+    }
+
+    /// The handler blocked its thread, and another has taken its place. What it has started has failed; what it has not
+    /// started is given back. Its late answers are refused.
+    pub(crate) fn handler_abandoned(
+        &mut self,
+        silent: Duration,
+        has_started: impl Fn(EventId) -> bool,
+        mut random: impl FnMut() -> f64,
+        now: Instant,
+    ) {
+        self.watchdog = Watchdog::default();
+        self.deliveries.recall(now);
+        let error = format!("timed out: its handler has blocked its thread for {silent:?}");
+        for (token, event) in self.deliveries.leases().unanswered() {
+            let outcome = if has_started(event) {
+                Outcome::Failed { error: error.clone(), after: None }
+            } else {
+                Outcome::Returned
+            };
+            self.deliveries.conclude(token, event, outcome, random(), now);
+        }
+        self.deliveries.settle(now, &mut self.steps);
+    }
+
+    /// The handler dies too often, and waits before it starts again.
+    pub(crate) fn handler_quarantined(&mut self, now: Instant) {
+        self.quarantined = true;
+        self.deliveries.recall(now);
+    }
+
+    /// The handler has started again.
+    pub(crate) fn handler_recovered(&mut self) {
+        self.quarantined = false;
+        self.intake.log_ready();
+        self.intake.mailbox_ready(true, true);
+    }
+
+    /// The process was declared dead, and has a new id. Everything it held is in the mailbox now, for any process to claim.
+    /// What the handler has started it finishes; its answers are refused.
+    pub(crate) fn reregistered(&mut self, now: Instant) {
+        self.deliveries.forget();
+        self.intake.reregistered();
+        self.recall(now);
+    }
+
+    /// The server may have forgotten what was committed last. It refuses to settle those of our leases that it has not kept;
+    /// those that it has kept and we do not know are given back.
+    pub(crate) fn incarnation_ended(&mut self) {
+        self.intake.incarnation_ended();
+    }
+
+    /// The dispatcher has lost its memory. What the database still has under its process's name is given back.
+    pub(crate) fn restarted(&mut self, now: Instant) {
+        self.steps.clear();
+        self.deliveries.forget();
+        self.deliveries.cancel_plan();
+        self.intake = Intake::after_restart();
+        self.recall(now);
+    }
+
+    /// Claims no more, lets the handler finish what it has started, gives back the rest, and then stops the handler.
+    pub(crate) fn drain(&mut self, now: Instant) {
+        self.draining = true;
+        // Asked for once more after its end, it ends once more.
+        self.stopped = false;
+        if self.settings.is_ordered() {
+            self.steps.push_back(Step::LeaveLanes);
+        }
+        self.recall(now);
+        self.deliveries.settle(now, &mut self.steps);
+    }
+
+    fn recall(&mut self, now: Instant) {
+        self.deliveries.recall(now);
+        self.steps.push_back(Step::Recall);
+    }
+
+    /// The tokens of the leases held: those that the database need not give back.
+    pub(crate) fn held_tokens(&self) -> Vec<i64> {
+        self.deliveries.leases().tokens()
+    }
+}

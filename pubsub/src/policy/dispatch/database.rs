@@ -1,0 +1,264 @@
+//! A model of the database that the simulated dispatcher talks to: the log, the mailbox, leases, and who is rung for.
+
+use super::step::{Query, Reply};
+use super::waiter::WAITER_TTL;
+use crate::model::event::{ClaimedEvent, EventId, LeaseToken};
+use crate::policy::disposition::{Action, Disposition};
+use crate::policy::leases::Settlement;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// An event in the log.
+#[derive(Debug)]
+struct Logged {
+    publish: usize,
+    committed: bool,
+    claimed: bool,
+}
+
+/// A transaction that publishes.
+#[derive(Debug)]
+struct Publish {
+    /// It has found a sleeper when it looked, and rings when it commits.
+    rings: bool,
+    under_way: bool,
+}
+
+/// A delivery in the mailbox.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    id: i64,
+    due: Instant,
+    attempt: u32,
+    crashes: u32,
+}
+
+/// The waiter row.
+#[derive(Debug, Clone, Copy)]
+enum Row {
+    Asleep { until: Instant },
+    Awake,
+}
+
+/// What a query has found, for those who look on.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Found {
+    pub(super) events: usize,
+    /// Events of the log for which nobody rings.
+    pub(super) unrung: usize,
+    /// How often the process of the suspect has died, if there was one.
+    pub(super) crashes: Option<u32>,
+}
+
+/// The state of the database.
+#[derive(Debug)]
+pub(super) struct Database {
+    log: Vec<Logged>,
+    publishes: Vec<Publish>,
+    mailbox: Vec<Waiting>,
+    leases: BTreeMap<i64, Vec<Waiting>>,
+    row: Option<Row>,
+    last_token: i64,
+    suspects: i64,
+    start: Instant,
+}
+
+/// Suspects have ids of their own.
+const FIRST_SUSPECT: i64 = 1_000_000;
+
+impl Database {
+    pub(super) fn new(start: Instant) -> Self {
+        Self {
+            log: Vec::new(),
+            publishes: Vec::new(),
+            mailbox: Vec::new(),
+            leases: BTreeMap::new(),
+            row: None,
+            last_token: 0,
+            suspects: 0,
+            start,
+        }
+    }
+
+    /// A publish takes the channel's lock, inserts, and looks for sleepers.
+    pub(super) fn begin_publish(&mut self, events: usize, now: Instant) -> usize {
+        let rings = matches!(self.row, Some(Row::Asleep { until }) if now < until);
+        let publish = self.publishes.len();
+        self.publishes.push(Publish { rings, under_way: true });
+        let logged = || Logged { publish, committed: false, claimed: false };
+        self.log.extend(std::iter::repeat_with(logged).take(events));
+        publish
+    }
+
+    /// A publish commits. Returns whether it rings.
+    pub(super) fn end_publish(&mut self, publish: usize) -> bool {
+        for logged in self.log.iter_mut().filter(|logged| logged.publish == publish) {
+            logged.committed = true;
+        }
+        self.publishes[publish].under_way = false;
+        self.publishes[publish].rings
+    }
+
+    pub(super) fn add_suspect(&mut self, crashes: u32, now: Instant) {
+        let id = FIRST_SUSPECT + self.suspects;
+        self.suspects += 1;
+        self.mailbox.push(Waiting { id, due: now, attempt: 1, crashes });
+    }
+
+    /// Whether the mailbox has ordinary deliveries that are due, and suspects.
+    pub(super) fn due(&self, now: Instant) -> (bool, bool) {
+        let due = |suspect| {
+            self.mailbox.iter().any(|waiting| waiting.due <= now && waiting.is_suspect() == suspect)
+        };
+        (due(false), due(true))
+    }
+
+    pub(super) fn start_waiting(&mut self, now: Instant) {
+        self.row = Some(Row::Asleep { until: now + WAITER_TTL });
+    }
+
+    pub(super) fn stop_waiting(&mut self) {
+        self.row = None;
+    }
+
+    pub(super) fn has_row(&self) -> bool {
+        self.row.is_some()
+    }
+
+    /// Answers a query.
+    pub(super) fn answer(&mut self, query: Query, known: &[i64], now: Instant) -> (Reply, Found) {
+        match query {
+            Query::ReturnUnknownClaims => {
+                let unknown: Vec<_> = self.leases.extract_if(.., |token, _| !known.contains(token)).collect();
+                let mut returned = 0;
+                for mut waiting in unknown.into_iter().flat_map(|(_, events)| events) {
+                    waiting.due = now;
+                    self.mailbox.push(waiting);
+                    returned += 1;
+                }
+                (Reply::Returned(returned), Found::default())
+            }
+            Query::ClaimSuspect => {
+                let events = self.claim_mailbox(1, true, now);
+                let found =
+                    Found { events: events.len(), unrung: 0, crashes: events.first().map(|e| e.crashes) };
+                (Reply::Claimed(events), found)
+            }
+            Query::ClaimMailbox(size) => {
+                let events = self.claim_mailbox(size.batch, false, now);
+                let found = Found { events: events.len(), ..Found::default() };
+                (Reply::Claimed(events), found)
+            }
+            Query::ClaimLog { size, says_awake } => {
+                if says_awake {
+                    self.row = Some(Row::Awake);
+                }
+                let (events, found) = self.claim_log(size.batch);
+                (Reply::Claimed(events), found)
+            }
+            Query::ClaimIfQuiet { size, .. } => {
+                let quiet = !self.publishes.iter().any(|publish| publish.under_way);
+                let (events, found) = self.claim_log(size.batch);
+                (Reply::ClaimedIfQuiet { events, quiet }, found)
+            }
+            Query::Poll { size, .. } => {
+                let (events, found) = self.claim_log(size.batch);
+                (Reply::Claimed(events), found)
+            }
+        }
+    }
+
+    fn claim_log(&mut self, batch: usize) -> (Vec<ClaimedEvent>, Found) {
+        let unclaimed = (0..).zip(&mut self.log).filter(|(_, logged)| logged.committed && !logged.claimed);
+        let mut claimed = Vec::new();
+        let mut found = Found::default();
+        for (id, logged) in unclaimed.take(batch) {
+            logged.claimed = true;
+            found.events += 1;
+            found.unrung += usize::from(!self.publishes[logged.publish].rings);
+            claimed.push(Waiting { id, due: self.start, attempt: 0, crashes: 0 });
+        }
+        (self.lease(claimed), found)
+    }
+
+    fn claim_mailbox(&mut self, batch: usize, suspect: bool, now: Instant) -> Vec<ClaimedEvent> {
+        let mut room = batch;
+        let due = |waiting: &mut Waiting| {
+            let taken = room > 0 && waiting.due <= now && waiting.is_suspect() == suspect;
+            room -= usize::from(taken);
+            taken
+        };
+        let claimed = self.mailbox.extract_if(.., due).collect();
+        self.lease(claimed)
+    }
+
+    fn lease(&mut self, mut claimed: Vec<Waiting>) -> Vec<ClaimedEvent> {
+        if claimed.is_empty() {
+            return Vec::new();
+        }
+        self.last_token += 1;
+        let token = self.last_token;
+        claimed.iter_mut().for_each(|waiting| waiting.attempt += 1);
+        let events = claimed.iter().map(|waiting| waiting.claimed(LeaseToken(token))).collect();
+        self.leases.insert(token, claimed);
+        events
+    }
+
+    /// Settles a lease, or a part of it. Returns whether the lease is there.
+    pub(super) fn settle(&mut self, settlement: &Settlement, now: Instant) -> bool {
+        let Some(lease) = self.leases.get_mut(&settlement.token.0) else { return false };
+        let disposed = |id: i64| settlement.dispositions.iter().find(|disposition| disposition.id == id);
+        let settled = |waiting: &mut Waiting| {
+            disposed(waiting.id).is_some()
+                || settlement.acknowledged().is_none_or(|done| done.contains(&waiting.id))
+        };
+        for mut waiting in lease.extract_if(.., settled) {
+            if let Some(Disposition { action, delay, .. }) = disposed(waiting.id)
+                && !matches!(action, Action::Reject | Action::Undecodable)
+            {
+                waiting.due = now + *delay;
+                waiting.crashes = 0;
+                self.mailbox.push(waiting);
+            }
+        }
+        if lease.is_empty() {
+            self.leases.remove(&settlement.token.0);
+        }
+        true
+    }
+
+    /// How many events are committed and not done.
+    pub(super) fn undone(&self) -> usize {
+        let unclaimed = self.log.iter().filter(|logged| logged.committed && !logged.claimed).count();
+        unclaimed + self.mailbox.len() + self.leases.values().map(Vec::len).sum::<usize>()
+    }
+
+    /// How many events are leased.
+    pub(super) fn leased(&self) -> usize {
+        self.leases.values().map(Vec::len).sum()
+    }
+}
+
+impl Waiting {
+    fn is_suspect(&self) -> bool {
+        self.crashes > 0
+    }
+
+    fn claimed(&self, token: LeaseToken) -> ClaimedEvent {
+        ClaimedEvent {
+            id: EventId(self.id),
+            process: 1,
+            token,
+            attempt: self.attempt,
+            panics: 0,
+            crashes: self.crashes,
+            replay: false,
+            key: Some((self.id % 7).to_string()),
+            payload: Vec::new(),
+            headers: None,
+            version: 1,
+            published_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+}

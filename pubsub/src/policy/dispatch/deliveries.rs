@@ -1,0 +1,229 @@
+//! The deliveries that a subscription holds in this process, from their claim to their settlement.
+
+use super::step::{Conclusion, End, Step};
+use crate::model::event::{ClaimedEvent, EventId, LeaseToken, Start};
+use crate::model::outcome::Outcome;
+use crate::model::settings::SubscriptionSettings;
+use crate::policy::disposition::{Action, Disposition, decide, starts_again};
+use crate::policy::leases::{LINGER, Leases, Settlement};
+use crate::policy::ready_queue::ReadyQueue;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Everything that is claimed and not settled.
+#[derive(Debug)]
+pub(super) struct Deliveries {
+    settings: Arc<SubscriptionSettings>,
+    leases: Leases,
+    /// Claimed, and not yet with the handler.
+    ready: ReadyQueue,
+    /// Versions that were too new, and were reported.
+    too_new: BTreeSet<i32>,
+    /// When answers that wait for more of their lease are looked at again.
+    settle_at: Option<Instant>,
+    conclusions: Vec<Conclusion>,
+}
+
+impl Deliveries {
+    pub(super) fn new(settings: Arc<SubscriptionSettings>) -> Self {
+        Self {
+            leases: Leases::default(),
+            ready: ReadyQueue::new(settings.is_ordered()),
+            too_new: BTreeSet::new(),
+            settle_at: None,
+            conclusions: Vec::new(),
+            settings,
+        }
+    }
+
+    /// Nothing that was held is held any more.
+    pub(super) fn forget(&mut self) {
+        self.leases = Leases::default();
+        self.ready = ReadyQueue::new(self.settings.is_ordered());
+    }
+
+    /// Takes the events of a claim under their leases. With `take` they are lined up for the handler, without they are given
+    /// back.
+    pub(super) fn claimed(
+        &mut self,
+        events: Vec<ClaimedEvent>,
+        start_limit: usize,
+        from_mailbox: bool,
+        take: bool,
+        now: Instant,
+        steps: &mut VecDeque<Step>,
+    ) {
+        for event in &events {
+            let start = Start { attempt: event.attempt, panics: event.panics };
+            self.leases.hold(event.token, event.id, start);
+        }
+        if !take {
+            return self.give_back(&events, now);
+        }
+        let known = self.settings.version;
+        let too_new: Vec<i32> = events.iter().map(|event| event.version).filter(|&v| v > known).collect();
+        if too_new.is_empty() {
+            return self.line_up(events, start_limit, from_mailbox, now);
+        }
+        // In order: what comes before an event that is too new goes on, and what comes behind it, of its key, waits behind it.
+        for event in events {
+            if event.version <= known {
+                self.line_up(vec![event], start_limit, from_mailbox, now);
+            } else {
+                self.ready.returned(&event);
+                let outcome = Outcome::TooNew { version: event.version, known };
+                self.conclude(event.token, event.id, outcome, NO_JITTER, now);
+            }
+        }
+        self.report_too_new(&too_new, steps);
+    }
+
+    fn line_up(&mut self, events: Vec<ClaimedEvent>, start_limit: usize, from_mailbox: bool, now: Instant) {
+        let parked = self.ready.push(events, start_limit, from_mailbox);
+        self.give_back(&parked, now);
+    }
+
+    /// Reports each version once: while a new release is rolled out there may be many events of it.
+    fn report_too_new(&mut self, versions: &[i32], steps: &mut VecDeque<Step>) {
+        for &version in versions {
+            if self.too_new.insert(version) {
+                let events = versions.iter().filter(|&&other| other == version).count();
+                steps.push_back(Step::VersionTooNew { version, events });
+            }
+        }
+    }
+
+    /// Hands the handler what may start.
+    pub(super) fn release(&mut self, steps: &mut VecDeque<Step>) {
+        let with_the_handler = self.leases.outstanding() - self.ready.len();
+        let events = self.ready.release(with_the_handler + self.leases.unsettled());
+        if !events.is_empty() {
+            steps.push_back(Step::Deliver(events));
+        }
+    }
+
+    /// Gives back what waits for the handler.
+    pub(super) fn recall(&mut self, now: Instant) {
+        let waiting = self.ready.recall();
+        self.give_back(&waiting, now);
+    }
+
+    /// Gives events back that have not started.
+    pub(super) fn give_back(&mut self, events: &[ClaimedEvent], now: Instant) {
+        for event in events {
+            self.ready.returned(event);
+            self.conclude(event.token, event.id, Outcome::Returned, NO_JITTER, now);
+        }
+    }
+
+    /// Decides what becomes of a delivery, and puts it up for settlement. `random` is uniform in `0.0..1.0`.
+    pub(super) fn conclude(
+        &mut self,
+        token: LeaseToken,
+        event: EventId,
+        outcome: Outcome,
+        random: f64,
+        now: Instant,
+    ) {
+        let Some(start) = self.leases.start(token, event) else {
+            self.ready.ended(token, event, true);
+            self.conclusions.push(Conclusion { token, event, end: End::LeaseLost });
+            return;
+        };
+        let decided = decide(event, start.attempt, outcome, &self.settings.backoff, random);
+        let end = self.end(start, decided.as_ref());
+        self.conclusions.push(Conclusion { token, event, end });
+        let done = decided.is_none();
+        self.leases.answer(token, event, decided, now);
+        let behind = self.ready.ended(token, event, done);
+        self.give_back(&behind, now);
+    }
+
+    fn end(&self, start: Start, decided: Option<&Disposition>) -> End {
+        let attempt = start.attempt;
+        let Some(Disposition { action, delay, error, .. }) = decided else { return End::Handled { attempt } };
+        let (delay, error) = (*delay, error.clone().unwrap_or_default());
+        match action {
+            Action::Return => End::Returned { attempt },
+            Action::TooNew => End::TooNew { error },
+            Action::Snooze => End::Snoozed { attempt, delay },
+            &action if starts_again(action, start, &self.settings) => End::Failed { attempt, error, delay },
+            _ => End::GivenUp { attempt, error },
+        }
+    }
+
+    /// Writes what is due, and plans to look again while answers wait for more of their lease. They do not wait if the handler
+    /// could have more to do once they are written.
+    pub(super) fn settle(&mut self, now: Instant, steps: &mut VecDeque<Step>) {
+        let waiting = self.ready.len();
+        if waiting > 0 && waiting == self.leases.outstanding() {
+            self.leases.hurry(now);
+        }
+        steps.extend(self.leases.settlements(now).into_iter().map(Step::Settle));
+        if self.leases.lingers() {
+            self.settle_at.get_or_insert(now + LINGER);
+        }
+    }
+
+    /// Settles, if it was planned for now.
+    pub(super) fn settle_as_planned(&mut self, now: Instant, steps: &mut VecDeque<Step>) {
+        if self.settle_at.is_some_and(|at| now >= at) {
+            self.settle_at = None;
+            self.settle(now, steps);
+        }
+    }
+
+    /// Settles at this time at the latest.
+    pub(super) fn plan_settlement(&mut self, at: Instant) {
+        self.settle_at = Some(self.settle_at.map_or(at, |planned| planned.min(at)));
+    }
+
+    /// Forgets the planned settlement.
+    pub(super) fn cancel_plan(&mut self) {
+        self.settle_at = None;
+    }
+
+    /// A settlement was answered. Returns whether a refusal of it would be news, and whether the mailbox may have something
+    /// due now that it had not before.
+    pub(super) fn settled(
+        &mut self,
+        settlement: &Settlement,
+        accepted: bool,
+        claiming: bool,
+    ) -> (bool, bool) {
+        let news = self.leases.settled(settlement, accepted);
+        if !accepted {
+            self.ready.lost(settlement.token);
+        }
+        let over = !accepted || settlement.acknowledged().is_none();
+        (news, self.ready.settled(settlement, over, claiming))
+    }
+
+    /// The fate of a settlement is unknown: it is written again.
+    pub(super) fn settlement_failed(&mut self, settlement: Settlement, now: Instant) {
+        self.leases.failed(settlement, now);
+    }
+
+    /// The query that was under way has come back, and its events were taken in.
+    pub(super) fn query_over(&mut self) {
+        self.ready.claim_over();
+    }
+
+    pub(super) fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    /// The conclusions since they were last taken.
+    pub(super) fn take_conclusions(&mut self) -> Vec<Conclusion> {
+        std::mem::take(&mut self.conclusions)
+    }
+
+    /// When an answer has waited for long enough for more of its lease.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        self.settle_at
+    }
+}
+
+/// For outcomes without a backoff.
+const NO_JITTER: f64 = 0.5;

@@ -1,0 +1,284 @@
+//! Decides what to ask the database next: one query at a time, and never a claim without room for its events.
+
+use super::step::{ClaimSize, Query, Reply, Step};
+use super::suspects::{Suspects, Turn};
+use super::waiter::{Row, WAITER_TTL, Waiter};
+use crate::model::backoff::Backoff;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Between two tries after the database failed.
+const DATABASE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), 2.0, Duration::from_secs(5), 0.5);
+
+/// How long to let events gather after a claim found some, but not a full batch: publishers may be busy, and ringing for
+/// each of their events would cost them more than one more claim costs this process.
+pub(super) const GATHER: Duration = Duration::from_millis(2);
+
+/// First and longest pause between two polls while somebody is in the middle of a publish.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The state of the intake of events.
+#[derive(Debug)]
+pub(super) struct Intake {
+    /// The query under way.
+    query: Option<Query>,
+    /// No query before this: events gather, or the database has failed.
+    resume_at: Option<Instant>,
+    /// The log may have events that were not claimed. Cleared when a claim begins, not when it ends: a wake-up that lands
+    /// while the query runs must cause one more claim, or its event waits for the poll.
+    log_ready: bool,
+    /// The mailbox has due deliveries.
+    mailbox_ready: bool,
+    /// The mailbox had its turn last.
+    mailbox_was_last: bool,
+    suspects: Suspects,
+    waiter: Waiter,
+    /// Polling, because somebody was in the middle of a publish: whoever began before the waiter row does not ring.
+    repolling: Option<Repolling>,
+    /// The poll interval has passed.
+    poll_due: bool,
+    /// A claim's answer was lost: the database may hold leases under this process's name that it does not know of.
+    unknown_claim: bool,
+    /// Failures since the last query that succeeded.
+    failures: u32,
+}
+
+/// The pauses between polls.
+#[derive(Debug, Clone, Copy)]
+struct Repolling {
+    next_at: Instant,
+    next_pause: Duration,
+}
+
+/// What the next query depends on beside the intake's own state.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Facts {
+    /// How many events may be claimed.
+    pub(super) room: usize,
+    /// See [`ClaimSize::start_limit`].
+    pub(super) start_limit: usize,
+    /// Nothing of the subscription is held in this process.
+    pub(super) holds_nothing: bool,
+}
+
+impl Default for Intake {
+    fn default() -> Self {
+        Self {
+            query: None,
+            resume_at: None,
+            log_ready: true,
+            mailbox_ready: true,
+            mailbox_was_last: false,
+            suspects: Suspects::default(),
+            waiter: Waiter::default(),
+            repolling: None,
+            poll_due: false,
+            unknown_claim: false,
+            failures: 0,
+        }
+    }
+}
+
+impl Intake {
+    /// The intake of a dispatcher that has lost its memory.
+    pub(super) fn after_restart() -> Self {
+        Self { unknown_claim: true, ..Self::default() }
+    }
+
+    /// The process has a new id: the waiter row stands under the old one.
+    pub(super) fn reregistered(&mut self) {
+        self.waiter.lost();
+        self.repolling = None;
+        self.log_ready = true;
+        self.mailbox_ready = true;
+        self.suspects.reregistered();
+    }
+
+    /// The database may have forgotten what this process knows, and the waiter row with it.
+    pub(super) fn incarnation_ended(&mut self) {
+        self.waiter.lost();
+        self.repolling = None;
+        self.unknown_claim = true;
+        self.log_ready = true;
+        self.mailbox_ready = true;
+    }
+
+    pub(super) fn log_ready(&mut self) {
+        self.log_ready = true;
+    }
+
+    pub(super) fn mailbox_ready(&mut self, ordinary: bool, suspect: bool) {
+        self.mailbox_ready |= ordinary;
+        if suspect {
+            self.suspects.expect();
+        }
+    }
+
+    pub(super) fn poll_due(&mut self) {
+        self.poll_due = true;
+    }
+
+    /// Whether a query is under way, or none may begin yet.
+    pub(super) fn is_busy(&self) -> bool {
+        self.query.is_some() || self.resume_at.is_some()
+    }
+
+    /// Whether the next query may begin.
+    pub(super) fn may_begin(&mut self, now: Instant) -> bool {
+        self.resume_at = self.resume_at.filter(|&at| now < at);
+        !self.is_busy()
+    }
+
+    /// Chooses the next query, if there is one and there is room for what it may bring.
+    pub(super) fn choose(&mut self, facts: Facts, now: Instant, steps: &mut VecDeque<Step>) {
+        let size = ClaimSize { batch: facts.room, start_limit: facts.start_limit };
+        if facts.room == 0 {
+            return self.cannot_poll(now, steps);
+        }
+        if self.unknown_claim {
+            return self.begin(Query::ReturnUnknownClaims, steps);
+        }
+        let suspects = self.suspects.turn(facts.holds_nothing, now);
+        if suspects != Turn::None {
+            if suspects == Turn::Claim {
+                self.begin(Query::ClaimSuspect, steps);
+            }
+            // Nothing else is claimed meanwhile.
+            return self.cannot_poll(now, steps);
+        }
+        if self.mailbox_ready && !(self.mailbox_was_last && self.log_ready) {
+            self.mailbox_ready = false;
+            self.mailbox_was_last = true;
+            self.begin(Query::ClaimMailbox(size), steps);
+        } else if self.log_ready {
+            self.log_ready = false;
+            self.mailbox_was_last = false;
+            self.repolling = None;
+            let says_awake = self.waiter.claims(now);
+            self.begin(Query::ClaimLog { size, says_awake }, steps);
+        } else {
+            self.rest(size, now, steps);
+        }
+    }
+
+    /// The log is read to its end: goes to sleep, or polls while it sleeps.
+    fn rest(&mut self, size: ClaimSize, now: Instant, steps: &mut VecDeque<Step>) {
+        self.waiter.can_poll();
+        match self.waiter.row() {
+            Row::None if self.waiter.is_removing() => {}
+            // Registered before the claim: whoever publishes after the claim sees the row, and rings.
+            Row::None | Row::Awake(_) => self.begin(Query::ClaimIfQuiet { size, registers: true }, steps),
+            Row::Asleep(since) => match self.repolling {
+                Some(repolling) if now < repolling.next_at => {}
+                Some(_) => self.begin(Query::ClaimIfQuiet { size, registers: false }, steps),
+                None if self.poll_due => {
+                    self.poll_due = false;
+                    let renews = now.saturating_duration_since(since) > WAITER_TTL / 2;
+                    self.begin(Query::Poll { size, renews }, steps);
+                }
+                None => {}
+            },
+        }
+    }
+
+    fn begin(&mut self, query: Query, steps: &mut VecDeque<Step>) {
+        self.query = Some(query);
+        steps.push_back(Step::Query(query));
+    }
+
+    /// The log cannot be claimed from now. If publishers rely on this dispatcher, and it stays like that, they must rely on
+    /// another.
+    fn cannot_poll(&mut self, now: Instant, steps: &mut VecDeque<Step>) {
+        if self.waiter.cannot_poll(self.log_ready, now) {
+            self.remove_waiter(steps);
+        }
+    }
+
+    fn remove_waiter(&mut self, steps: &mut VecDeque<Step>) {
+        if self.waiter.remove() {
+            steps.push_back(Step::RemoveWaiter);
+        }
+    }
+
+    /// The waiter row is gone, or will expire.
+    pub(super) fn waiter_removed(&mut self) {
+        self.waiter.removed();
+    }
+
+    /// Takes leave of the publishers. Returns whether nothing is left to do for that.
+    pub(super) fn leave(&mut self, steps: &mut VecDeque<Step>) -> bool {
+        if self.waiter.row() != Row::None {
+            self.remove_waiter(steps);
+        }
+        !self.waiter.is_removing()
+    }
+
+    /// Learns from the answer to the query under way, and returns which one that was.
+    pub(super) fn completed(&mut self, reply: &Reply, now: Instant) -> Option<Query> {
+        let query = self.query.take()?;
+        self.failures = 0;
+        let (events, quiet) = match reply {
+            Reply::Claimed(events) => (events.as_slice(), false),
+            Reply::ClaimedIfQuiet { events, quiet } => (events.as_slice(), *quiet),
+            Reply::Returned(returned) => {
+                self.unknown_claim = false;
+                self.mailbox_ready |= *returned > 0;
+                return Some(query);
+            }
+        };
+        match query {
+            Query::ReturnUnknownClaims => {}
+            Query::ClaimSuspect => self.suspects.claimed(events.first(), now),
+            Query::ClaimMailbox(size) => self.mailbox_ready |= events.len() == size.batch,
+            Query::ClaimLog { size, .. } => {
+                if events.len() == size.batch {
+                    self.log_ready = true;
+                } else if !events.is_empty() && !self.log_ready {
+                    self.log_ready = true;
+                    self.resume_at = Some(now + GATHER);
+                }
+            }
+            Query::ClaimIfQuiet { .. } => {
+                if !matches!(self.waiter.row(), Row::Asleep(_)) {
+                    self.waiter.asleep(now);
+                }
+                self.log_ready |= !events.is_empty();
+                self.repolling = if quiet || !events.is_empty() { None } else { Some(self.repoll(now)) };
+            }
+            Query::Poll { renews, .. } => {
+                if renews {
+                    self.waiter.asleep(now);
+                }
+                self.log_ready |= !events.is_empty();
+            }
+        }
+        Some(query)
+    }
+
+    /// The next of the pauses, which grow.
+    fn repoll(&self, now: Instant) -> Repolling {
+        let pause = self.repolling.map_or(FIRST_PAUSE, |repolling| repolling.next_pause);
+        Repolling { next_at: now + pause, next_pause: (pause * 2).min(LONGEST_PAUSE) }
+    }
+
+    /// Whether the query took effect is unknown: what it may have claimed is given back before anything else is claimed.
+    /// Returns how long to wait.
+    pub(super) fn failed(&mut self, now: Instant, random: f64) -> Duration {
+        self.query = None;
+        self.failures = self.failures.saturating_add(1);
+        self.unknown_claim = true;
+        self.log_ready = true;
+        self.mailbox_ready = true;
+        self.suspects.expect();
+        let wait = DATABASE_BACKOFF.delay(self.failures, random);
+        self.resume_at = Some(now + wait);
+        wait
+    }
+
+    /// When [`choose`](Self::choose) decides otherwise by itself, for each thing that it may wait for.
+    pub(super) fn wake_at(&self) -> impl Iterator<Item = Instant> {
+        let repoll_at = self.repolling.map(|repolling| repolling.next_at);
+        [self.resume_at, self.suspects.wake_at(), self.waiter.wake_at(), repoll_at].into_iter().flatten()
+    }
+}

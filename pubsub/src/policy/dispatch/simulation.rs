@@ -1,0 +1,370 @@
+//! A model of the world around the decisions: time, the database, publishers, the handler.
+//!
+//! It performs the steps as the dispatcher does, with any delays and failures, and writes down what it sees. It judges
+//! nothing: that is for the properties.
+
+use super::Dispatch;
+use super::database::{Database, Found};
+use super::step::{Query, Reply, Step};
+use crate::model::backoff::Backoff;
+use crate::model::event::{ClaimedEvent, EventId};
+use crate::model::outcome::{Answer, Outcome};
+use crate::model::settings::SubscriptionSettings;
+use crate::policy::leases::Settlement;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a run is like.
+#[derive(Debug, Clone)]
+pub(super) struct Scenario {
+    pub(super) seed: u64,
+    pub(super) concurrency: usize,
+    pub(super) ordered: bool,
+    /// The time that the handler takes at most, in microseconds.
+    pub(super) handler_micros: u64,
+    /// Of a thousand statements, how many fail, before or after they take effect.
+    pub(super) failures: u64,
+    /// Publishes: when each begins and how long it takes, in milliseconds, and its events.
+    pub(super) publishes: Vec<(u64, u64, usize)>,
+    /// Suspects in the mailbox: since when, in milliseconds, and how often their process has died.
+    pub(super) suspects: Vec<(u64, u32)>,
+    /// When to drain, in milliseconds.
+    pub(super) drain_at: Option<u64>,
+}
+
+/// Something that was seen, and when.
+#[derive(Debug, Clone)]
+pub(super) enum Seen {
+    /// A query began. `held`: deliveries claimed and not answered. `free`: nothing was held at all.
+    Query {
+        query: Query,
+        held: usize,
+        free: bool,
+    },
+    /// A query ended with these events.
+    Reply {
+        query: Query,
+        found: Found,
+    },
+    QueryFailed,
+    /// The dispatcher was woken.
+    Bell,
+    /// The removal of the waiter row began.
+    RemoveWaiter,
+    Drain,
+    Stop,
+}
+
+#[derive(Debug)]
+enum Happening {
+    Timer,
+    PollInterval,
+    PublishBegins { takes: Duration, events: usize },
+    PublishEnds { publish: usize },
+    SuspectAppears { crashes: u32 },
+    Scheduler,
+    Bell,
+    QueryRuns { query: Query, known: Vec<i64>, began: Instant },
+    QueryEnds { query: Query, reply: Option<(Reply, Found)>, began: Instant },
+    WaiterRemoved { fails: bool },
+    SettlementRuns { settlement: Settlement },
+    SettlementEnds { settlement: Settlement, accepted: Option<bool> },
+    Answer { answers: Vec<Answer>, busy: Duration },
+    Drain,
+}
+
+/// The simulated world.
+pub(super) struct World {
+    start: Instant,
+    now: Instant,
+    scenario: Scenario,
+    dispatch: Dispatch,
+    pub(super) database: Database,
+    happenings: BTreeMap<(Instant, u64), Happening>,
+    timer: Option<Instant>,
+    dice: u64,
+    number: u64,
+    /// With the handler's host, not started.
+    queue: VecDeque<ClaimedEvent>,
+    running: usize,
+    peak: usize,
+    pub(super) seen: Vec<(Duration, Seen)>,
+}
+
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The time of the model does not stand still between two steps.
+const TICK: Duration = Duration::from_micros(1);
+
+fn settings(scenario: &Scenario) -> SubscriptionSettings {
+    SubscriptionSettings {
+        channel: "test",
+        name: "test".into(),
+        version: 1,
+        max_attempts: 1_000,
+        max_panics: 3,
+        timeout: None,
+        backoff: Backoff::new(Duration::from_millis(10), 2.0, Duration::from_millis(200), 0.5),
+        concurrency: scenario.concurrency,
+        lanes: if scenario.ordered { 8 } else { 0 },
+        from_beginning: false,
+        unread_limit: None,
+    }
+}
+
+impl World {
+    pub(super) fn new(scenario: Scenario, start: Instant) -> Self {
+        let mut world = Self {
+            start,
+            now: start,
+            dispatch: Dispatch::new(Arc::new(settings(&scenario))),
+            database: Database::new(start),
+            happenings: BTreeMap::new(),
+            timer: None,
+            dice: scenario.seed | 1,
+            number: 0,
+            queue: VecDeque::new(),
+            running: 0,
+            peak: 0,
+            seen: Vec::new(),
+            scenario,
+        };
+        let at = Duration::from_millis;
+        for (begins, takes, events) in world.scenario.publishes.clone() {
+            world.happens(at(begins), Happening::PublishBegins { takes: at(takes), events });
+        }
+        for (appears, crashes) in world.scenario.suspects.clone() {
+            world.happens(at(appears), Happening::SuspectAppears { crashes });
+        }
+        if let Some(drain_at) = world.scenario.drain_at {
+            world.happens(at(drain_at), Happening::Drain);
+        }
+        world.happens(POLL_INTERVAL, Happening::PollInterval);
+        world.happens(Duration::ZERO, Happening::Scheduler);
+        world
+    }
+
+    /// Lets time pass until then.
+    pub(super) fn run(mut self, until: Duration) -> Self {
+        self.perform();
+        while let Some(entry) = self.happenings.first_entry() {
+            if entry.key().0 > self.start + until {
+                break;
+            }
+            let ((at, _), happening) = entry.remove_entry();
+            self.now = at.max(self.now + TICK);
+            self.happened(happening);
+            self.perform();
+        }
+        self
+    }
+
+    fn happens(&mut self, after: Duration, happening: Happening) {
+        self.number += 1;
+        self.happenings.insert((self.now + after, self.number), happening);
+    }
+
+    /// A number below this one.
+    fn roll(&mut self, below: u64) -> u64 {
+        self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.dice >> 33) % below.max(1)
+    }
+
+    fn random(&mut self) -> f64 {
+        self.roll(1_000) as f64 / 1_000.0
+    }
+
+    fn latency(&mut self) -> Duration {
+        Duration::from_micros(50 + self.roll(3_000))
+    }
+
+    fn fails(&mut self) -> bool {
+        self.roll(1_000) < self.scenario.failures
+    }
+
+    fn see(&mut self, seen: Seen) {
+        self.seen.push((self.now - self.start, seen));
+    }
+
+    /// Performs the steps that are due.
+    fn perform(&mut self) {
+        for count in 0.. {
+            assert!(count < 10_000, "the steps never end");
+            drop(self.dispatch.take_conclusions());
+            match self.dispatch.next(self.now) {
+                Step::Wait { until } => return self.wait(until),
+                Step::Query(query) => self.ask(query),
+                Step::RemoveWaiter => {
+                    self.see(Seen::RemoveWaiter);
+                    let (latency, fails) = (self.latency(), self.fails());
+                    self.happens(latency, Happening::WaiterRemoved { fails });
+                }
+                Step::Settle(settlement) => {
+                    let latency = self.latency();
+                    self.happens(latency, Happening::SettlementRuns { settlement });
+                }
+                Step::Deliver(events) => {
+                    self.queue.extend(events);
+                    self.start_deliveries();
+                }
+                Step::Recall => {
+                    let returned = |event: ClaimedEvent| answer(&event, Outcome::Returned);
+                    let answers: Vec<_> = std::mem::take(&mut self.queue).into_iter().map(returned).collect();
+                    self.happens(TICK, Happening::Answer { answers, busy: Duration::ZERO });
+                }
+                Step::MailboxChanged { after } => self.happens(after, Happening::Scheduler),
+                Step::Ping => {
+                    self.dispatch.pinged(self.now);
+                    self.happens(TICK, Happening::Answer { answers: Vec::new(), busy: Duration::ZERO });
+                }
+                Step::StopHandler => {
+                    assert!(
+                        self.queue.is_empty() && self.running == 0,
+                        "the handler has work when it is stopped"
+                    );
+                    self.see(Seen::Stop);
+                }
+                Step::LeaveLanes | Step::HandlerResponsive => {}
+                step => panic!("not in this model: {step:?}"),
+            }
+        }
+    }
+
+    fn wait(&mut self, until: Option<Instant>) {
+        if let Some(until) = until.filter(|&until| self.timer.is_none_or(|planned| until < planned)) {
+            assert!(until > self.now, "a time that has passed is not waited for");
+            self.timer = Some(until);
+            self.happens(until - self.now, Happening::Timer);
+        }
+    }
+
+    fn ask(&mut self, query: Query) {
+        let leases = self.dispatch.deliveries.leases();
+        let (held, free) = (leases.outstanding(), leases.is_empty());
+        self.see(Seen::Query { query, held, free });
+        let (known, latency, began) = (self.dispatch.held_tokens(), self.latency(), self.now);
+        if self.fails() {
+            return self.happens(latency, Happening::QueryEnds { query, reply: None, began });
+        }
+        if let Query::ClaimIfQuiet { registers: true, .. } | Query::Poll { renews: true, .. } = query {
+            self.database.start_waiting(self.now);
+        }
+        self.happens(latency, Happening::QueryRuns { query, known, began });
+    }
+
+    fn start_deliveries(&mut self) {
+        while self.running < self.scenario.concurrency
+            && let Some(event) = self.queue.pop_front()
+        {
+            self.running += 1;
+            self.peak = self.peak.max(self.running);
+            let outcome = match self.roll(20) {
+                0 => Outcome::Failed { error: String::new(), after: None },
+                1 => Outcome::Snoozed(Duration::from_millis(self.roll(50))),
+                _ => Outcome::Done,
+            };
+            let busy = Duration::from_micros(self.roll(self.scenario.handler_micros));
+            self.happens(busy, Happening::Answer { answers: vec![answer(&event, outcome)], busy });
+        }
+    }
+
+    fn happened(&mut self, happening: Happening) {
+        match happening {
+            Happening::Timer => self.timer = None,
+            Happening::PollInterval => {
+                self.dispatch.poll_interval_passed(self.now);
+                self.happens(POLL_INTERVAL, Happening::PollInterval);
+                self.happens(Duration::ZERO, Happening::Scheduler);
+            }
+            Happening::PublishBegins { takes, events } => {
+                let publish = self.database.begin_publish(events, self.now);
+                self.happens(takes, Happening::PublishEnds { publish });
+            }
+            Happening::PublishEnds { publish } => {
+                if self.database.end_publish(publish) {
+                    let latency = self.latency();
+                    self.happens(latency, Happening::Bell);
+                }
+            }
+            Happening::Bell => {
+                self.see(Seen::Bell);
+                self.dispatch.woken();
+            }
+            Happening::SuspectAppears { crashes } => {
+                self.database.add_suspect(crashes, self.now);
+                self.happens(Duration::ZERO, Happening::Scheduler);
+            }
+            Happening::Scheduler => {
+                let (ordinary, suspect) = self.database.due(self.now);
+                self.dispatch.mailbox_due(ordinary, suspect);
+            }
+            Happening::Drain => {
+                self.see(Seen::Drain);
+                self.dispatch.drain(self.now);
+            }
+            Happening::WaiterRemoved { fails } => {
+                if !fails {
+                    self.database.stop_waiting();
+                }
+                self.dispatch.waiter_removed();
+            }
+            Happening::QueryRuns { query, known, began } => self.query_runs(query, &known, began),
+            Happening::QueryEnds { query, reply, began } => self.query_ends(query, reply, began),
+            Happening::SettlementRuns { settlement } => self.settlement_runs(settlement),
+            Happening::SettlementEnds { settlement, accepted } => self.settlement_ends(settlement, accepted),
+            Happening::Answer { answers, busy } => {
+                self.running -= answers.iter().filter(|answer| has_run(answer)).count();
+                let random = self.random();
+                self.dispatch.answered(answers, busy, self.peak, || random, self.now);
+                self.start_deliveries();
+            }
+        }
+    }
+
+    fn query_runs(&mut self, query: Query, known: &[i64], began: Instant) {
+        let (before, after) = (self.fails(), self.fails());
+        let reply = (!before).then(|| self.database.answer(query, known, self.now)).filter(|_| !after);
+        let latency = self.latency();
+        self.happens(latency, Happening::QueryEnds { query, reply, began });
+    }
+
+    fn query_ends(&mut self, query: Query, reply: Option<(Reply, Found)>, began: Instant) {
+        let Some((reply, found)) = reply else {
+            self.see(Seen::QueryFailed);
+            let random = self.random();
+            self.dispatch.query_failed(self.now, random);
+            return;
+        };
+        self.see(Seen::Reply { query, found });
+        self.dispatch.completed(reply, self.now - began, self.now);
+    }
+
+    fn settlement_runs(&mut self, settlement: Settlement) {
+        let (before, after) = (self.fails(), self.fails());
+        let accepted = (!before).then(|| self.database.settle(&settlement, self.now)).filter(|_| !after);
+        let latency = self.latency();
+        self.happens(latency, Happening::SettlementEnds { settlement, accepted });
+    }
+
+    fn settlement_ends(&mut self, settlement: Settlement, accepted: Option<bool>) {
+        match accepted {
+            Some(accepted) => {
+                self.dispatch.settled(&settlement, accepted, self.now);
+            }
+            None => {
+                let random = self.random();
+                self.dispatch.settlement_failed(settlement, self.now, random);
+            }
+        }
+    }
+}
+
+fn answer(event: &ClaimedEvent, outcome: Outcome) -> Answer {
+    Answer { token: event.token, event: EventId(event.id.0), outcome }
+}
+
+/// Whether a delivery was started before it was answered.
+fn has_run(answer: &Answer) -> bool {
+    !matches!(answer.outcome, Outcome::Returned)
+}
