@@ -1,21 +1,21 @@
-//! One name, one payload type, across crates: `cargo check` refuses what no single crate can see.
+//! Channel names across crates: `cargo check` refuses two payload types with one name, even where no crate sees both.
 //!
-//! Writes a small workspace beside the build, and checks its crates with the cargo that runs this test.
+//! The tests write a small workspace into the target directory, and check its crates with the cargo that runs them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-/// The crates: name, its own dependencies, source. Only the three last are checked by name.
+/// The name, the dependencies and the source of each crate. Only the last three are checked by name.
 const CRATES: &[(&str, &[&str], &str)] = &[
-    ("billing", &[], OF_BILLING),
-    ("shipping", &[], OF_SHIPPING),
+    ("billing", &[], BILLING),
+    ("shipping", &[], SHIPPING),
     ("dependent", &["billing"], DEPENDENT),
     ("siblings", &["billing", "shipping"], SIBLINGS),
     ("apart", &["billing", "shipping"], APART),
 ];
 
-const OF_BILLING: &str = r#"
+const BILLING: &str = r#"
 #[derive(serde::Serialize, serde::Deserialize, pubsub::Channel)]
 #[channel("order.paid")]
 pub struct OrderPaid;
@@ -25,7 +25,7 @@ pub struct OrderPaid;
 pub struct Envelope<T>(pub T);
 "#;
 
-const OF_SHIPPING: &str = r#"
+const SHIPPING: &str = r#"
 #[derive(serde::Serialize, serde::Deserialize, pubsub::Channel)]
 #[channel("order.paid")]
 pub struct PaidOrder;
@@ -95,14 +95,14 @@ pubsub::routes! {
 }
 "#;
 
-/// The workspace, written.
+/// The root of the workspace, whose files are written on first use.
 static WORKSPACE: LazyLock<PathBuf> = LazyLock::new(|| {
     let ours =
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests have a directory of the workspace");
     let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("crates");
     let members: Vec<&str> = CRATES.iter().map(|(name, ..)| *name).collect();
     write(&root.join("Cargo.toml"), &format!("[workspace]\nresolver = \"3\"\nmembers = {members:?}\n"));
-    // The versions that are built already, and so nothing to download.
+    // The same versions as in this build need no download.
     let lock = std::fs::read_to_string(ours.join("Cargo.lock")).expect("the workspace has a lock file");
     write(&root.join("Cargo.lock"), &lock);
     for (name, dependencies, source) in CRATES {
@@ -120,7 +120,7 @@ static WORKSPACE: LazyLock<PathBuf> = LazyLock::new(|| {
     root
 });
 
-/// Writes a file, unless it is there: its time tells cargo whether to check it again.
+/// Writes a file unless it has that text already, because cargo checks a crate again when its files are newer.
 fn write(path: &Path, text: &str) {
     if std::fs::read_to_string(path).is_ok_and(|found| found == text) {
         return;
@@ -130,7 +130,7 @@ fn write(path: &Path, text: &str) {
     std::fs::write(path, text).expect("a file beside the build");
 }
 
-/// Checks one crate. Whether it compiles, and what the compiler said.
+/// Checks one crate. Returns whether it compiles, and the compiler's output.
 fn check(name: &str) -> (bool, String) {
     let done = Command::new(env!("CARGO"))
         .current_dir(&*WORKSPACE)
@@ -142,48 +142,48 @@ fn check(name: &str) -> (bool, String) {
     (done.status.success(), String::from_utf8_lossy(&done.stderr).into_owned())
 }
 
-fn assert_says(said: &str, sentences: &[&str]) {
+fn assert_says(output: &str, sentences: &[&str]) {
     for sentence in sentences {
-        assert!(said.contains(sentence), "nothing says `{sentence}` in:\n{said}");
+        assert!(output.contains(sentence), "nothing says `{sentence}` in:\n{output}");
     }
 }
 
 #[test]
 fn a_channel_name_taken_by_a_dependency_does_not_compile() {
-    let (compiles, said) = check("dependent");
+    let (compiles, output) = check("dependent");
     assert!(!compiles, "compiled");
     assert_says(
-        &said,
+        &output,
         &[
-            "another `impl` found in the `billing` crate: `impl pubsub::__private::channel_name::NameOfChannel<OrderPaid> for \
+            "another `impl` found in the `billing` crate: `impl pubsub::__private::channel_name::DeclaredBy<OrderPaid> for \
              pubsub::__private::channel_name::ChannelName<'o', 'r', 'd', 'e', 'r', '.', 'p', 'a', 'i', 'd'>;`",
             // The two names.
             "--> dependent/src/lib.rs:5:11",
             "--> dependent/src/lib.rs:9:11",
         ],
     );
-    assert_eq!(said.matches("error[").count(), 2, "one error for each name that is taken:\n{said}");
+    assert_eq!(output.matches("error[").count(), 2, "one error for each name that is taken:\n{output}");
 }
 
 #[test]
 fn routing_two_channels_of_one_name_does_not_compile() {
-    let (compiles, said) = check("siblings");
+    let (compiles, output) = check("siblings");
     assert!(!compiles, "compiled");
     assert_says(
-        &said,
+        &output,
         &[
             "found in the following crates: `billing`, `shipping`",
-            "impl pubsub::__private::channel_name::NameOfChannel<OrderPaid> for",
-            "impl pubsub::__private::channel_name::NameOfChannel<PaidOrder> for",
-            // `PaidOrder`, in the table.
+            "impl pubsub::__private::channel_name::DeclaredBy<OrderPaid> for",
+            "impl pubsub::__private::channel_name::DeclaredBy<PaidOrder> for",
+            // `PaidOrder` in the routes.
             "--> siblings/src/lib.rs:17:58",
         ],
     );
-    assert_eq!(said.matches("error[").count(), 1, "one mistake, one error:\n{said}");
+    assert_eq!(output.matches("error[").count(), 1, "expected one error:\n{output}");
 }
 
 #[test]
 fn unique_channel_names_compile() {
-    let (compiles, said) = check("apart");
-    assert!(compiles, "refused:\n{said}");
+    let (compiles, output) = check("apart");
+    assert!(compiles, "refused:\n{output}");
 }

@@ -1,6 +1,7 @@
-//! Lock files: a change that breaks a payload fails the build, and says both ways out; one that breaks nothing compiles.
+//! Lock files: a breaking change of a payload fails the build, with both ways to resolve it. A compatible change compiles.
 //!
-//! A small crate is written beside the build, checked by the cargo that runs this test, and locked by the command line.
+//! Each test writes a small crate, checks it with the cargo that runs the test, and writes its lock files with the command
+//! line.
 
 #![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
@@ -8,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The payload as it is locked: nested types, one that comes back to itself, and one that has no shape.
+/// The payload of the lock file: nested types, one that contains itself, and one without a shape.
 const LOCKED: &str = r#"
 use pubsub::{Channel, Shape};
 use serde::{Deserialize, Serialize};
@@ -47,7 +48,7 @@ pub enum Method {
 pub struct Foreign;
 "#;
 
-/// A crate of its own.
+/// A crate in a directory of its own.
 struct Crate {
     root: PathBuf,
 }
@@ -58,7 +59,7 @@ impl Crate {
         let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::remove_dir_all(&root).unwrap_or_default();
         fs::create_dir_all(root.join("src")).unwrap();
-        // The versions that are built already, and so nothing to download.
+        // The same versions as in this build need no download.
         fs::copy(ours.join("Cargo.lock"), root.join("Cargo.lock")).unwrap();
         let pubsub = ours.join("pubsub");
         let manifest = format!(
@@ -75,7 +76,7 @@ impl Crate {
         fs::write(self.root.join("src/lib.rs"), source).unwrap();
     }
 
-    /// The locked payload with pieces replaced.
+    /// Writes the payload of the lock file with some pieces replaced.
     fn change(&self, pieces: &[(&str, &str)]) {
         let mut source = LOCKED.to_owned();
         for (piece, replacement) in pieces {
@@ -89,8 +90,8 @@ impl Crate {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target directory");
         command.current_dir(&self.root).env("CARGO_TARGET_DIR", target).env("CARGO_NET_OFFLINE", "true");
         let Output { status, stdout, stderr } = command.env_remove("RUSTFLAGS").output().unwrap();
-        let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-        (status.success(), said)
+        let output = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+        (status.success(), output)
     }
 
     fn check(&self, environment: &[(&str, &str)]) -> (bool, String) {
@@ -99,30 +100,33 @@ impl Crate {
         self.run(&mut cargo)
     }
 
-    /// `pubsub schema ..`
+    /// Runs `pubsub schema ..`. Returns whether it succeeds, and its output.
     fn schema(&self, arguments: &[&str]) -> (bool, String) {
         self.run(Command::new(command_line()).arg("schema").args(arguments))
     }
 
     fn compiles(&self) {
-        let (compiles, said) = self.check(&[]);
-        assert!(compiles, "{said}");
+        let (compiles, output) = self.check(&[]);
+        assert!(compiles, "{output}");
     }
 
-    /// Does not compile, and says these sentences, each with the line that it points at.
+    /// Asserts that the crate does not compile, and that the output contains these sentences.
     fn refused(&self, sentences: &[&str]) {
-        let (compiles, said) = self.check(&[]);
+        let (compiles, output) = self.check(&[]);
         assert!(!compiles, "compiled");
         for sentence in sentences {
-            assert!(said.contains(sentence), "nothing says `{sentence}` in:\n{said}");
+            assert!(output.contains(sentence), "nothing says `{sentence}` in:\n{output}");
         }
-        assert!(said.contains("or make it version 2: `version = 2, upcast_from = OrderPaidV1`"), "{said}");
-        assert!(said.contains("is locked in pubsub.lock.d/order.paid.v1.json"), "{said}");
-        assert!(said.contains("due to 1 previous error"), "one mistake, one error:\n{said}");
+        assert!(
+            output.contains("or make this version 2: write `version = 2, upcast_from = OrderPaidV1`"),
+            "{output}"
+        );
+        assert!(output.contains("as recorded in pubsub.lock.d/order.paid.v1.json"), "{output}");
+        assert!(output.contains("due to 1 previous error"), "expected one error:\n{output}");
     }
 }
 
-/// The command line, built.
+/// Builds the command line, and returns its path.
 fn command_line() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target directory");
     let mut cargo = Command::new(env!("CARGO"));
@@ -136,23 +140,19 @@ fn command_line() -> PathBuf {
 fn a_breaking_change_of_a_locked_payload_fails_the_build() {
     let this = Crate::new("locked");
     this.compiles();
-    let (found, said) = this.schema(&["check"]);
-    assert!(!found && said.contains("there is no pubsub.lock.d"), "{said}");
+    let (found, output) = this.schema(&["check"]);
+    assert!(!found && output.contains("there is no pubsub.lock.d"), "{output}");
 
-    let (written, said) = this.schema(&["lock"]);
-    assert!(written, "{said}");
-    assert!(said.starts_with("pubsub.lock.d/order.paid.v1.json was written\n"), "{said}");
+    let (written, output) = this.schema(&["lock"]);
+    assert!(written, "{output}");
+    assert!(output.starts_with("pubsub.lock.d/order.paid.v1.json was written\n"), "{output}");
     this.compiles();
-    let (same, said) = this.schema(&["check"]);
-    assert!(same && said.contains("order.paid.v1.json is up to date"), "{said}");
+    let (same, output) = this.schema(&["check"]);
+    assert!(same && output.contains("order.paid.v1.json is up to date"), "{output}");
 
-    // At the top, on the field.
+    // A change of the payload is reported on its field.
     this.change(&[("pub id: i64,", "pub id: u32,")]);
-    this.refused(&[
-        "field `id` is not what it was",
-        "either make `id`",
-        "|     pub id: u32,\n  |         ^^",
-    ]);
+    this.refused(&["field `id` has changed", "either restore `id`", "|     pub id: u32,\n  |         ^^"]);
     this.change(&[("    pub id: i64,\n", "")]);
     this.refused(&["field `id` is missing", "pub struct OrderPaid {\n  |            ^^^^^^^^^"]);
     this.change(&[("pub id: i64,", "pub id: i64, pub total: u64,")]);
@@ -163,33 +163,30 @@ fn a_breaking_change_of_a_locked_payload_fails_the_build() {
     this.change(&[("    #[serde(rename = \"note\")]\n", "")]);
     this.refused(&["field `note` is missing"]);
     this.change(&[("#[channel", "#[serde(deny_unknown_fields)]\n#[channel")]);
-    this.refused(&["the type, or an attribute of serde on it, has changed"]);
-    // Further down, on the field that leads there.
+    this.refused(&["the type, or a serde attribute on it, has changed"]);
+    // A change of a nested type is reported on the field that contains it.
     this.change(&[("pub street: String,", "pub street: String, pub city: String,")]);
-    this.refused(&[
-        "field `ship_to` is not what it was",
-        "|     pub ship_to: Address,\n   |         ^^^^^^^",
-    ]);
+    this.refused(&["field `ship_to` has changed", "|     pub ship_to: Address,\n   |         ^^^^^^^"]);
     this.change(&[("pub article: String,", "pub article: u64,")]);
-    this.refused(&["field `lines` is not what it was"]);
+    this.refused(&["field `lines` has changed"]);
     this.change(&[("BankTransfer,", "Transfer,")]);
-    this.refused(&["field `method` is not what it was"]);
+    this.refused(&["field `method` has changed"]);
     this.change(&[("[u8; 4]", "[u8; 5]")]);
-    this.refused(&["field `method` is not what it was"]);
-    let (locked, said) = this.schema(&["lock"]);
-    assert!(!locked && said.contains("order.paid.v1.json is not what the type is now"), "{said}");
-    let (locked, said) = this.schema(&["lock", "--force"]);
-    assert!(locked && said.contains("order.paid.v1.json was written"), "{said}");
+    this.refused(&["field `method` has changed"]);
+    let (locked, output) = this.schema(&["lock"]);
+    assert!(!locked && output.contains("order.paid.v1.json is incompatible with the type"), "{output}");
+    let (locked, output) = this.schema(&["lock", "--force"]);
+    assert!(locked && output.contains("order.paid.v1.json was written"), "{output}");
     this.compiles();
     this.write(LOCKED);
-    this.refused(&["field `method` is not what it was"]);
+    this.refused(&["field `method` has changed"]);
 
-    // Nobody but the builder of the crate is held to it.
-    let (compiles, said) = this.check(&[("PUBSUB_LOCK", "off")]);
-    assert!(compiles, "{said}");
-    this.refused(&["field `method` is not what it was"]);
-    let (compiles, said) = this.check(&[("DOCS_RS", "1")]);
-    assert!(compiles, "{said}");
+    // Lock files do not count where the crate is built as a dependency.
+    let (compiles, output) = this.check(&[("PUBSUB_LOCK", "off")]);
+    assert!(compiles, "{output}");
+    this.refused(&["field `method` has changed"]);
+    let (compiles, output) = this.check(&[("DOCS_RS", "1")]);
+    assert!(compiles, "{output}");
     fs::write(this.root.join("Cargo.toml.orig"), "").unwrap();
     this.write(&format!("{LOCKED}\n"));
     this.compiles();
@@ -198,9 +195,9 @@ fn a_breaking_change_of_a_locked_payload_fails_the_build() {
 #[test]
 fn a_compatible_change_compiles_and_asks_for_a_new_lock_file() {
     let this = Crate::new("renewed");
-    let (written, said) = this.schema(&["lock"]);
-    assert!(written, "{said}");
-    // Order, names that are not in the JSON, comments, patience.
+    let (written, output) = this.schema(&["lock"]);
+    assert!(written, "{output}");
+    // Order, comments and names that are not in the JSON do not count.
     this.change(&[
         ("    pub id: i64,\n", ""),
         ("pub foreign: Foreign,", "pub foreign: Foreign,\n    /// The order.\n    pub id: i64,"),
@@ -208,8 +205,8 @@ fn a_compatible_change_compiles_and_asks_for_a_new_lock_file() {
         ("BankTransfer", "#[serde(rename = \"bank_transfer\")] Wire"),
     ]);
     this.compiles();
-    let (same, said) = this.schema(&["check"]);
-    assert!(same, "{said}");
+    let (same, output) = this.schema(&["check"]);
+    assert!(same, "{output}");
 
     this.change(&[
         ("pub id: i64,", "pub id: i64, #[serde(default)] pub total: u64, pub voucher: Option<String>,"),
@@ -217,13 +214,16 @@ fn a_compatible_change_compiles_and_asks_for_a_new_lock_file() {
         ("pub article: String,", "#[serde(alias = \"item\")] pub article: String,"),
     ]);
     this.compiles();
-    let (same, said) = this.schema(&["check"]);
-    assert!(!same && said.contains("order.paid.v1.json is out of date, by a compatible change"), "{said}");
-    let (written, said) = this.schema(&["lock"]);
-    assert!(written, "{said}");
-    let (same, said) = this.schema(&["check"]);
-    assert!(same, "{said}");
-    // The file has changed, and so the crate is compiled again.
+    let (same, output) = this.schema(&["check"]);
+    assert!(
+        !same && output.contains("order.paid.v1.json is out of date, but the change is compatible"),
+        "{output}"
+    );
+    let (written, output) = this.schema(&["lock"]);
+    assert!(written, "{output}");
+    let (same, output) = this.schema(&["check"]);
+    assert!(same, "{output}");
+    // cargo compiles the crate again, because the lock file has changed.
     this.change(&[
         ("pub id: i64,", "pub id: i64, pub voucher: Option<String>,"),
         ("pub street: String,", "pub street: String, pub city: Option<String>,"),
@@ -235,8 +235,8 @@ fn a_compatible_change_compiles_and_asks_for_a_new_lock_file() {
 #[test]
 fn a_new_version_keeps_the_lock_file_of_the_old_one() {
     let this = Crate::new("versioned");
-    let (written, said) = this.schema(&["lock"]);
-    assert!(written, "{said}");
+    let (written, output) = this.schema(&["lock"]);
+    assert!(written, "{output}");
     let older = LOCKED
         .replace("Channel)]", "OlderVersion)]")
         .replace("pubsub::{Channel, Shape}", "pubsub::{Channel, OlderVersion, Shape}")
@@ -257,16 +257,16 @@ impl From<OrderPaidV1> for OrderPaid {
 "#;
     this.write(&format!("{older}{newer}"));
     this.compiles();
-    let (written, said) = this.schema(&["lock"]);
-    assert!(written && said.contains("order.paid.v1.json is up to date"), "{said}");
-    assert!(said.contains("order.paid.v2.json was written"), "{said}");
+    let (written, output) = this.schema(&["lock"]);
+    assert!(written && output.contains("order.paid.v1.json is up to date"), "{output}");
+    assert!(output.contains("order.paid.v2.json was written"), "{output}");
     this.write(
         &format!("{}{newer}", older.replace("pub id: i64", "pub id: i128"))
             .replace("old.id.unsigned_abs()", "1"),
     );
-    let (compiles, said) = this.check(&[]);
+    let (compiles, output) = this.check(&[]);
     assert!(
-        !compiles && said.contains("field `id` is not what it was: version 1 of channel `order.paid`"),
-        "{said}"
+        !compiles && output.contains("field `id` has changed: this breaks version 1 of channel `order.paid`"),
+        "{output}"
     );
 }

@@ -4,7 +4,7 @@ use crate::check::{channel, older_version, payload_type};
 use crate::errors::Errors;
 use crate::read::channel_attr;
 use crate::read::fields::Fields;
-use crate::read::layout::Layout;
+use crate::read::layout::TypeLayout;
 use crate::{lock_file, write};
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -17,17 +17,17 @@ pub(crate) fn channel(input: &DeriveInput) -> TokenStream {
     let fields = fields(input);
     let channel = channel::check(attr, input, fields.as_ref(), &mut errors);
     let mut unfit = payload_type::check(input);
-    let layout = if unfit.is_empty() { Layout::of(input) } else { None };
+    let layout = if unfit.is_empty() { TypeLayout::of(input) } else { None };
     let lock_file = layout
         .as_ref()
-        .map(|layout| lock_file::lock(input, &channel, layout, &mut errors))
+        .map(|layout| lock_file::check(input, &channel, layout, &mut errors))
         .unwrap_or_default();
     let shape = layout.map(|layout| {
-        let (shape, checks) = (write::shape::implement(input, &layout), &lock_file.inside);
+        let (shape, checks) = (write::shape::implement(input, &layout), &lock_file.checks);
         quote!(#shape #checks)
     });
     let mut tokens = write::channel::expand(input, &channel, unfit.take_first().as_ref(), shape.as_ref());
-    tokens.extend(lock_file.outside);
+    tokens.extend(lock_file.test);
     tokens.extend(errors.into_compile_errors());
     tokens.extend(unfit.into_compile_errors());
     tokens
@@ -41,21 +41,21 @@ pub(crate) fn older_version(input: &DeriveInput) -> TokenStream {
     let fields = fields(input);
     let channel = channel::check(attr, input, fields.as_ref(), &mut errors);
     older_version::check_redactions(&channel.redactions, &mut errors);
-    let layout = Layout::of(input);
+    let layout = TypeLayout::of(input);
     let lock_file = layout
         .as_ref()
-        .map(|layout| lock_file::lock(input, &channel, layout, &mut errors))
+        .map(|layout| lock_file::check(input, &channel, layout, &mut errors))
         .unwrap_or_default();
     let shape = layout.map(|layout| write::shape::implement(input, &layout));
-    let mut tokens = write::older_version::older_version(input, &channel, shape.as_ref(), &lock_file.inside);
-    tokens.extend(lock_file.outside);
+    let mut tokens = write::older_version::older_version(input, &channel, shape.as_ref(), &lock_file.checks);
+    tokens.extend(lock_file.test);
     tokens.extend(errors.into_compile_errors());
     tokens
 }
 
 /// `#[derive(Shape)]`.
 pub(crate) fn shape(input: &DeriveInput) -> TokenStream {
-    let Some(layout) = Layout::of(input) else {
+    let Some(layout) = TypeLayout::of(input) else {
         return syn::Error::new_spanned(
             &input.ident,
             "a union has no shape, because nothing says which field to write",

@@ -1,130 +1,158 @@
-//! Holds the type against its lock: what the macro sees it reports itself, and the types of fields it leaves to constants
-//! that fail the build, each on its field.
+//! Compares a type with its lock file. The macro sees the type's own members, and reports those that are missing. For their
+//! types it writes constants that fail the build, each on its field.
 
-use super::parse::{Content, Locked, Node, Part};
+use super::parse::{LockFile, RecordedContent, RecordedMember, RecordedType};
 use crate::errors::Errors;
-use crate::read::layout::{self, Layout};
+use crate::read::layout::{MemberLayout, TypeLayout};
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::Ident;
 use syn::spanned::Spanned as _;
 
-/// What is locked.
-pub(super) struct Subject<'a> {
+/// The version of a channel that has a lock file.
+pub(super) struct ChannelVersion<'a> {
     pub(super) of: &'a Ident,
     pub(super) channel: &'a str,
     pub(super) version: u32,
     /// The path of the lock file.
-    pub(super) shown: &'a str,
+    pub(super) lock_file: &'a str,
 }
 
-impl Subject<'_> {
-    /// A message: what has changed, and the two ways out.
-    fn message(&self, changed: &str, repair: &str) -> String {
-        let Self { of, channel, version, shown } = self;
+impl ChannelVersion<'_> {
+    /// Returns a message with the change and both ways to resolve it.
+    fn message(&self, change: &str, repair: &str) -> String {
+        let Self { of, channel, version, lock_file } = self;
         let next = version + 1;
         format!(
-            "{changed}: version {version} of channel `{channel}` is locked in {shown}\n\
+            "{change}: this breaks version {version} of channel `{channel}`, as recorded in {lock_file}\n\
              either {repair}\n\
-             or make it version {next}: `version = {next}, upcast_from = {of}V{version}`, with what `{of}` was until now as `{of}V{version}`"
+             or make this version {next}: write `version = {next}, upcast_from = {of}V{version}`, \
+             and keep the old definition of `{of}` as `{of}V{version}`"
         )
     }
 }
 
+/// Reports missing members, and writes the checks of the others.
 pub(super) fn check(
-    subject: &Subject<'_>,
-    locked: &Locked,
-    layout: &Layout,
+    compared: &ChannelVersion<'_>,
+    lock_file: &LockFile,
+    layout: &TypeLayout,
     errors: &mut Errors,
 ) -> TokenStream {
-    let Some(root) = locked.types.first() else { return TokenStream::new() };
+    let Some(recorded) = lock_file.types.first() else { return TokenStream::new() };
     let noun = if layout.kind == "enum" { "variant" } else { "field" };
-    let names = |name: &str| layout.parts.iter().any(|part| part.name == name);
-    let mut checks = vec![whole(subject)];
-    for Part { name, .. } in root.parts.iter().filter(|part| root.kind == layout.kind && !names(&part.name)) {
-        let changed = format!("{noun} `{name}` is missing");
+    let is_missing = |member: &&RecordedMember| !layout.members.iter().any(|known| known.name == member.name);
+    let missing: Vec<&RecordedMember> = match recorded.kind == layout.kind {
+        true => recorded.members.iter().filter(is_missing).collect(),
+        false => Vec::new(),
+    };
+    for RecordedMember { name, .. } in &missing {
+        let change = format!("{noun} `{name}` is missing");
         let repair = format!(
-            "put it back; a {noun} that was renamed keeps its name by `#[serde(rename = \"{name}\")]`"
+            "restore the {noun}; if you renamed it, keep its name in the JSON: `#[serde(rename = \"{name}\")]`"
         );
-        errors.push(subject.of, subject.message(&changed, &repair));
-        checks.clear();
+        errors.push(compared.of, compared.message(&change, &repair));
     }
-    if checks.is_empty() {
+    if !missing.is_empty() {
         return TokenStream::new();
     }
-    checks.extend(layout.parts.iter().map(|part| held(subject, root, part, noun)));
-    let (of, statics) = (subject.of, statics(locked));
+    let (of, statics) = (compared.of, statics(lock_file));
+    let kind = check_kind(compared);
+    let members = layout.members.iter().map(|member| check_member(compared, recorded, member, noun));
     quote! {
         const _: () = {
             #statics
-            const __NOW: __pubsub::__private::shape::Link = <#of as __pubsub::Shape>::NODE;
-            #(#checks)*
+            const __NOW: __pubsub::__private::shape::ShapeRef = <#of as __pubsub::Shape>::SHAPE;
+            #kind
+            #(#members)*
         };
     }
 }
 
-/// That it is of the same kind, and is told the same by serde.
-fn whole(subject: &Subject<'_>) -> TokenStream {
-    let message = subject.message(
-        "the type, or an attribute of serde on it, has changed",
-        "let it be written and read as before",
-    );
-    let span = Span::call_site().located_at(subject.of.span());
-    quote_spanned!(span=> const _: () = ::core::assert!(__pubsub::__private::shape::same_kind(&__LOCKED_0, __NOW.node()), #message);)
+/// Writes the check of the type's kind and of its own serde attributes.
+fn check_kind(compared: &ChannelVersion<'_>) -> TokenStream {
+    let message = compared.message("the type, or a serde attribute on it, has changed", "undo the change");
+    let span = Span::call_site().located_at(compared.of.span());
+    quote_spanned! {span=>
+        const _: () = ::core::assert!(
+            __pubsub::__private::shape::is_same_kind(&__RECORDED_0, __NOW.get()),
+            #message
+        );
+    }
 }
 
-/// That a field is as it was, or may be added.
-fn held(subject: &Subject<'_>, root: &Node, part: &layout::Part, noun: &str) -> TokenStream {
-    let name = &part.name;
-    let message = if root.parts.iter().any(|locked| locked.name == *name) {
-        let changed = format!("{noun} `{name}` is not what it was");
-        subject.message(&changed, &format!("make `{name}`, and the types that it is made of, what they were"))
+/// Writes the check of one member: it is compatible with the recorded one, or may be added.
+fn check_member(
+    compared: &ChannelVersion<'_>,
+    recorded: &RecordedType,
+    member: &MemberLayout,
+    noun: &str,
+) -> TokenStream {
+    let name = &member.name;
+    let message = if recorded.members.iter().any(|recorded| recorded.name == *name) {
+        let repair = format!("restore `{name}` and the types that it is made of");
+        compared.message(&format!("{noun} `{name}` has changed"), &repair)
     } else if noun == "variant" {
-        let repair = "let those who know the old ones alone read it as one of them: have a variant with `#[serde(other)]` before you add one";
-        subject.message(&format!("variant `{name}` is new"), repair)
+        let repair = format!(
+            "add and deploy a variant with `#[serde(other)]` first, so that older processes read `{name}` as that one"
+        );
+        compared.message(&format!("variant `{name}` is new"), &repair)
     } else {
         let repair = format!("add `#[serde(default)]` to `{name}`, or make it an `Option`");
-        subject.message(&format!("field `{name}` is new, and events without it cannot be read"), &repair)
+        compared.message(&format!("field `{name}` is new, and events without it cannot be read"), &repair)
     };
-    let span = Span::call_site().located_at(part.at.span());
-    quote_spanned!(span=> const _: () = ::core::assert!(__pubsub::__private::shape::part_holds(&__LOCKED_0, __NOW.node(), #name), #message);)
+    let span = Span::call_site().located_at(member.at.span());
+    quote_spanned! {span=>
+        const _: () = ::core::assert!(
+            __pubsub::__private::shape::is_compatible_member(&__RECORDED_0, __NOW.get(), #name),
+            #message
+        );
+    }
 }
 
-/// The locked types as statics, which may lead back to each other.
-fn statics(locked: &Locked) -> TokenStream {
-    locked
+/// Writes the recorded types as statics, which may refer to each other.
+fn statics(lock_file: &LockFile) -> TokenStream {
+    lock_file
         .types
         .iter()
         .zip(1_u64..)
         .enumerate()
-        .map(|(index, (node, id))| {
-            let (name, node) = (static_name(index), tokens(node, id));
-            quote!(static #name: __pubsub::__private::shape::Node = #node;)
+        .map(|(index, (recorded, id))| {
+            let (name, shape) = (static_name(index), type_shape(recorded, id));
+            quote!(static #name: __pubsub::__private::shape::TypeShape = #shape;)
         })
         .collect()
 }
 
 fn static_name(index: usize) -> Ident {
-    format_ident!("__LOCKED_{index}")
+    format_ident!("__RECORDED_{index}")
 }
 
-fn tokens(node: &Node, id: u64) -> TokenStream {
-    let Node { kind, serde, parts } = node;
-    let parts = parts.iter().map(|part| {
-        let Part { name, serde, content } = part;
-        let (node, written) = match content {
-            Content::Type(index) => {
-                let name = static_name(*index);
-                (quote!(::core::option::Option::Some(__pubsub::__private::shape::Link::to(&#name))), "")
-            }
-            Content::Node(node) => {
-                let node = tokens(node, 0);
-                (quote!(::core::option::Option::Some(__pubsub::__private::shape::Link::to(&#node))), "")
-            }
-            Content::Opaque(written) => (quote!(::core::option::Option::None), written.as_str()),
-            Content::Missing => (quote!(::core::option::Option::None), ""),
-        };
-        quote!(__pubsub::__private::shape::Part { name: #name, serde: &[#(#serde),*], node: #node, written: #written })
-    });
-    quote!(__pubsub::__private::shape::Node { id: #id, kind: #kind, serde: &[#(#serde),*], parts: &[#(#parts),*] })
+fn type_shape(recorded: &RecordedType, id: u64) -> TokenStream {
+    let RecordedType { kind, serde, members } = recorded;
+    let members = members.iter().map(member);
+    quote! {
+        __pubsub::__private::shape::TypeShape {
+            id: #id, kind: #kind, serde: &[#(#serde),*], members: &[#(#members),*]
+        }
+    }
+}
+
+fn member(recorded: &RecordedMember) -> TokenStream {
+    let RecordedMember { name, serde, content } = recorded;
+    let reference = |shape: TokenStream| quote!(::core::option::Option::Some(__pubsub::__private::shape::ShapeRef::to(&#shape)));
+    let (shape, type_name) = match content {
+        RecordedContent::Numbered(index) => {
+            let name = static_name(*index);
+            (reference(quote!(#name)), "")
+        }
+        RecordedContent::Inline(recorded) => (reference(type_shape(recorded, 0)), ""),
+        RecordedContent::Opaque(type_name) => (quote!(::core::option::Option::None), type_name.as_str()),
+        RecordedContent::Missing => (quote!(::core::option::Option::None), ""),
+    };
+    quote! {
+        __pubsub::__private::shape::Member {
+            name: #name, serde: &[#(#serde),*], shape: #shape, type_name: #type_name
+        }
+    }
 }

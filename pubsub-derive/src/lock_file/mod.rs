@@ -1,6 +1,6 @@
-//! Holds a channel against its lock file: `pubsub.lock.d/<name>.v<version>.json`, beside the manifest or above it.
+//! Compares a channel with its lock file, `pubsub.lock.d/<name>.v<version>.json`, in the directory of the manifest or above it.
 //!
-//! No directory of that name, no check: a crate opts in by having one.
+//! A crate opts in by having that directory. Without one, nothing is checked.
 
 mod compare;
 mod find;
@@ -8,69 +8,87 @@ mod parse;
 
 use crate::check::channel::Channel;
 use crate::errors::Errors;
-use crate::read::layout::Layout;
-use find::{Mode, Place};
+use crate::read::layout::TypeLayout;
+use find::{Location, Mode};
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
+use std::path::Path;
 use syn::DeriveInput;
 
-/// What holds the build against the lock, if there is one; or, while locks are written, the test that writes it.
+/// The output of the derive that concerns the lock file.
 #[derive(Default)]
-pub(crate) struct Lock {
-    /// For where `__pubsub` is imported.
-    pub(crate) inside: TokenStream,
-    /// For beside that: a test is found only where modules are.
-    pub(crate) outside: TokenStream,
+pub(crate) struct LockFileTokens {
+    /// The comparison with the lock file, for a scope in which `__pubsub` is imported.
+    pub(crate) checks: TokenStream,
+    /// The test that writes or checks the lock file, for the module of the type: a test elsewhere is not found.
+    pub(crate) test: TokenStream,
 }
 
-pub(crate) fn lock(input: &DeriveInput, channel: &Channel<'_>, layout: &Layout, errors: &mut Errors) -> Lock {
-    // One shape for each type that it is made with: which of them would be locked?
+/// Compares the type with its lock file, or writes the test that `pubsub schema` runs.
+pub(crate) fn check(
+    input: &DeriveInput,
+    channel: &Channel<'_>,
+    layout: &TypeLayout,
+    errors: &mut Errors,
+) -> LockFileTokens {
+    // A generic type has many shapes, so it has no lock file.
     let (Some(name), true) = (&channel.name, input.generics.params.is_empty()) else {
-        return Lock::default();
+        return LockFileTokens::default();
     };
     let (name, version) = (name.value(), channel.version.unwrap_or(1));
-    // Compiled again when it changes: a lock may have been written meanwhile.
-    let track = quote!(
+    // Makes cargo compile the crate again when the variable changes, because a lock file may have been written meanwhile.
+    let track_mode = quote!(
         const _: ::core::option::Option<&::core::primitive::str> = ::core::option_env!("PUBSUB_LOCK");
     );
-    let place = match find::find(&name, version) {
-        (Mode::Off, _) | (_, None) => return Lock { inside: track, ..Lock::default() },
-        (mode, Some(place)) => (mode, place),
-    };
-    match place {
-        (Mode::Write, Place { directory, .. }) => {
-            Lock { inside: track, outside: writer(input, channel, &name, version, &directory) }
+    let mut tokens = LockFileTokens { checks: track_mode, ..LockFileTokens::default() };
+    match find::find(&name, version) {
+        (Mode::Write, Some(Location { directory, .. })) => {
+            tokens.test = test(input, channel, &name, version, &directory);
         }
-        (_, Place { file: Some(file), shown, .. }) => {
-            let found = parse::read(&file).and_then(|locked| {
-                let path = file.to_str().ok_or("its path is not UTF-8")?;
-                Ok((locked, path.to_owned()))
-            });
-            match found {
-                Ok((locked, path)) => {
-                    let subject =
-                        compare::Subject { of: &input.ident, channel: &name, version, shown: &shown };
-                    let checks = compare::check(&subject, &locked, layout, errors);
-                    let include = quote!(
-                        const _: &[::core::primitive::u8] = ::core::include_bytes!(#path);
-                    );
-                    Lock { inside: quote!(#track #include #checks), ..Lock::default() }
-                }
-                Err(why) => {
-                    errors.push(
-                        &input.ident,
-                        format!("{shown} cannot be read: {why}\nwrite it anew with `pubsub schema lock`"),
-                    );
-                    Lock { inside: track, ..Lock::default() }
-                }
+        (Mode::Check, Some(Location { file: Some(file), shown, .. })) => {
+            let compared =
+                compare::ChannelVersion { of: &input.ident, channel: &name, version, lock_file: &shown };
+            tokens.checks.extend(compare_with(&file, &compared, layout, errors));
+        }
+        _ => {}
+    }
+    tokens
+}
+
+/// Compares the type with a lock file, which cargo tracks from then on.
+fn compare_with(
+    file: &Path,
+    compared: &compare::ChannelVersion<'_>,
+    layout: &TypeLayout,
+    errors: &mut Errors,
+) -> TokenStream {
+    let read = parse::read(file).and_then(|recorded| {
+        let path = file.to_str().ok_or("its path is not UTF-8")?;
+        Ok((recorded, path))
+    });
+    match read {
+        Ok((recorded, path)) => {
+            let checks = compare::check(compared, &recorded, layout, errors);
+            quote! {
+                const _: &[::core::primitive::u8] = ::core::include_bytes!(#path);
+                #checks
             }
         }
-        _ => Lock { inside: track, ..Lock::default() },
+        Err(why) => {
+            let shown = compared.lock_file;
+            errors.push(
+                compared.of,
+                format!(
+                    "the lock file {shown} cannot be read: {why}\nrestore it, or write it anew with `pubsub schema lock`"
+                ),
+            );
+            TokenStream::new()
+        }
     }
 }
 
-/// The test that `pubsub schema lock` and `pubsub schema check` run.
-fn writer(
+/// Writes the test that `pubsub schema lock` and `pubsub schema check` run.
+fn test(
     input: &DeriveInput,
     channel: &Channel<'_>,
     name: &str,
@@ -85,7 +103,7 @@ fn writer(
         #[test]
         #[allow(unnameable_test_items, non_snake_case)]
         fn #test() {
-            #krate::__private::lock_file::visit::<#of>(#directory, #name, #version);
+            #krate::__private::lock_file::write_or_check::<#of>(#directory, #name, #version);
         }
     }
 }

@@ -1,85 +1,58 @@
-//! The shape of a type, as its definition says it: what is hashed into a channel's fingerprint, and held against a lock file.
+//! The layout of a type's JSON, as far as the type's definition says: hashed into a channel's fingerprint, and compared with
+//! a lock file.
 
-use super::serde_attrs::{self, Rules, SerdeAttrs};
-use proc_macro2::{TokenStream, TokenTree};
+use super::serde_attrs::{self, RenameRule, SerdeAttrs};
+use proc_macro2::{Group, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::ext::IdentExt as _;
-use syn::{Data, DeriveInput, Fields, Ident, Type};
+use syn::{Data, DataEnum, DeriveInput, Fields, Ident, Type};
 
-/// A type, or a variant's content.
-pub(crate) struct Layout {
+/// The layout of a type, or of a variant's content.
+pub(crate) struct TypeLayout {
     pub(crate) kind: &'static str,
     pub(crate) serde: Vec<String>,
-    pub(crate) parts: Vec<Part>,
+    pub(crate) members: Vec<MemberLayout>,
 }
 
 /// A field or a variant.
-pub(crate) struct Part {
-    /// As it stands in the JSON.
+pub(crate) struct MemberLayout {
+    /// The name in the JSON.
     pub(crate) name: String,
     pub(crate) serde: Vec<String>,
     pub(crate) content: Content,
-    /// What to underline: its name, or its type where it has none.
+    /// The tokens that errors point at: its name, or its type where it has none.
     pub(crate) at: TokenStream,
 }
 
 pub(crate) enum Content {
-    /// A field's type; `concrete` if it does not depend on the type's parameters.
-    Field { ty: TokenStream, concrete: bool },
+    /// A field's type. It `is_concrete` if it does not depend on the parameters of the type that has the field.
+    Field { ty: TokenStream, is_concrete: bool },
     /// A variant's fields.
-    Variant(Layout),
+    Variant(TypeLayout),
 }
 
-impl Layout {
+impl TypeLayout {
+    /// Reads the layout of the type in `input`. Returns `None` for a union.
     pub(crate) fn of(input: &DeriveInput) -> Option<Self> {
-        let wire = SerdeAttrs::read(&input.attrs);
+        let reader = Reader::new(input);
+        let serde = SerdeAttrs::read(&input.attrs);
         let mut layout = match &input.data {
-            Data::Struct(data) => Reader::new(input).fields(&data.fields, &wire.rename_all),
-            Data::Enum(data) => {
-                let reader = Reader::new(input);
-                let mut parts = Vec::new();
-                for variant in &data.variants {
-                    let own = SerdeAttrs::read(&variant.attrs);
-                    if own.is_skipped() {
-                        continue;
-                    }
-                    let name = variant.ident.unraw().to_string();
-                    let rule = if own.rename_all == Rules::default() {
-                        &wire.rename_all_fields
-                    } else {
-                        &own.rename_all
-                    };
-                    parts.push(Part {
-                        name: own.name(&name, &wire.rename_all, serde_attrs::variant),
-                        content: Content::Variant(reader.fields(&variant.fields, rule)),
-                        serde: own.attributes,
-                        at: variant.ident.to_token_stream(),
-                    });
-                }
-                // The first that fits is taken: there, the order counts.
-                if !wire.has("untagged") {
-                    parts.sort_by(|a, b| a.name.cmp(&b.name));
-                }
-                Self { kind: "enum", serde: Vec::new(), parts }
-            }
+            Data::Struct(data) => reader.fields(&data.fields, &serde.rename_all),
+            Data::Enum(data) => reader.variants(data, &serde),
             Data::Union(_) => return None,
         };
-        layout.serde.clone_from(&wire.attributes);
-        if matches!(input.data, Data::Struct(_))
-            && wire.attributes.iter().any(|attribute| attribute.starts_with("tag="))
-        {
-            // Only there the name of the type itself is written.
-            layout.serde.push(wire.name(
-                &input.ident.unraw().to_string(),
-                &Rules::default(),
-                serde_attrs::variant,
-            ));
+        layout.serde.clone_from(&serde.attributes);
+        let is_tagged = serde.attributes.iter().any(|attribute| attribute.starts_with("tag="));
+        if is_tagged && matches!(input.data, Data::Struct(_)) {
+            // Only a tagged struct writes the name of the type itself.
+            let name = input.ident.unraw().to_string();
+            layout.serde.push(serde.name(&name, &RenameRule::default(), serde_attrs::variant));
         }
         Some(layout)
     }
 }
 
-/// Reads fields of a type, knowing what depends on its parameters.
+/// Reads the fields of a type, and knows which of them depend on its parameters.
 struct Reader<'a> {
     of: &'a Ident,
     parameters: Vec<&'a Ident>,
@@ -93,8 +66,35 @@ impl<'a> Reader<'a> {
         Self { of: &input.ident, parameters }
     }
 
-    fn fields(&self, fields: &Fields, rule: &Rules) -> Layout {
-        let mut parts = Vec::new();
+    fn variants(&self, data: &DataEnum, serde: &SerdeAttrs) -> TypeLayout {
+        let mut members = Vec::new();
+        for variant in &data.variants {
+            let own = SerdeAttrs::read(&variant.attrs);
+            if own.is_skipped() {
+                continue;
+            }
+            let name = variant.ident.unraw().to_string();
+            let rule = if own.rename_all == RenameRule::default() {
+                &serde.rename_all_fields
+            } else {
+                &own.rename_all
+            };
+            members.push(MemberLayout {
+                name: own.name(&name, &serde.rename_all, serde_attrs::variant),
+                content: Content::Variant(self.fields(&variant.fields, rule)),
+                serde: own.attributes,
+                at: variant.ident.to_token_stream(),
+            });
+        }
+        // serde reads an untagged enum as the first variant that fits, so there the order counts.
+        if !serde.has("untagged") {
+            members.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        TypeLayout { kind: "enum", serde: Vec::new(), members }
+    }
+
+    fn fields(&self, fields: &Fields, rule: &RenameRule) -> TypeLayout {
+        let mut members = Vec::new();
         for (position, field) in fields.iter().enumerate() {
             let own = SerdeAttrs::read(&field.attrs);
             if own.is_skipped() {
@@ -108,7 +108,7 @@ impl<'a> Reader<'a> {
                 Some(name) => own.name(&name.unraw().to_string(), rule, serde_attrs::field),
                 None => position.to_string(),
             };
-            parts.push(Part { name, serde: own.attributes, content: self.content(&field.ty), at });
+            members.push(MemberLayout { name, serde: own.attributes, content: self.content(&field.ty), at });
         }
         let kind = match fields {
             Fields::Named(_) => "struct",
@@ -117,18 +117,18 @@ impl<'a> Reader<'a> {
             Fields::Unit => "unit",
         };
         if kind == "struct" {
-            parts.sort_by(|a, b| a.name.cmp(&b.name));
+            members.sort_by(|a, b| a.name.cmp(&b.name));
         }
-        Layout { kind, serde: Vec::new(), parts }
+        TypeLayout { kind, serde: Vec::new(), members }
     }
 
     fn content(&self, ty: &Type) -> Content {
         let tokens = ty.to_token_stream();
-        let concrete = !mentions(&tokens, &|word| {
+        let is_concrete = !mentions(&tokens, &|word| {
             self.parameters.contains(&word) || word == "Self" && !self.parameters.is_empty()
         });
-        // `Self` means another type where the shape is written down.
-        Content::Field { ty: replace_self(tokens, self.of), concrete }
+        // `Self` means another type where the shape is written.
+        Content::Field { ty: replace_self(tokens, self.of), is_concrete }
     }
 }
 
@@ -146,7 +146,7 @@ fn replace_self(tokens: TokenStream, of: &Ident) -> TokenStream {
             TokenTree::Ident(Ident::new(&of.to_string(), word.span()))
         }
         TokenTree::Group(group) => {
-            let mut inside = proc_macro2::Group::new(group.delimiter(), replace_self(group.stream(), of));
+            let mut inside = Group::new(group.delimiter(), replace_self(group.stream(), of));
             inside.set_span(group.span());
             TokenTree::Group(inside)
         }

@@ -1,59 +1,60 @@
-//! Reads what serde is told about a type: the names that stand in the JSON, and what else changes what is written or read.
+//! Reads the serde attributes of a type, a field or a variant: the names in the JSON, and everything else that changes what is
+//! written or read.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use syn::{Attribute, LitStr, Meta};
 
 /// Keys that change neither what is written nor what is read.
-const INVISIBLE: [&str; 4] = ["bound", "crate", "expecting", "borrow"];
+const WITHOUT_EFFECT: [&str; 4] = ["bound", "crate", "expecting", "borrow"];
 
-/// Keys whose value is a function, or a text for people: that they are there is all that counts.
+/// Keys whose value is a function, so that only their presence counts.
 const WITHOUT_VALUE: [&str; 2] = ["default", "skip_serializing_if"];
 
-/// What `#[serde(..)]` says about a type, a field or a variant.
+/// The contents of `#[serde(..)]`.
 #[derive(Debug, Default)]
 pub(crate) struct SerdeAttrs {
-    rename: Both,
-    pub(crate) rename_all: Rules,
-    pub(crate) rename_all_fields: Rules,
-    /// What else counts, without spaces, sorted.
+    rename: PerDirection,
+    pub(crate) rename_all: RenameRule,
+    pub(crate) rename_all_fields: RenameRule,
+    /// All other attributes that have an effect, without spaces, sorted.
     pub(crate) attributes: Vec<String>,
 }
 
 /// A value for writing, and one for reading.
 #[derive(Debug, Default, Clone, PartialEq)]
-struct Both {
+struct PerDirection {
     serialize: Option<String>,
     deserialize: Option<String>,
 }
 
 /// `rename_all = ".."`.
 #[derive(Debug, Default, Clone, PartialEq)]
-pub(crate) struct Rules(Both);
+pub(crate) struct RenameRule(PerDirection);
 
 impl SerdeAttrs {
     pub(crate) fn read(attrs: &[Attribute]) -> Self {
-        let mut wire = Self::default();
+        let mut serde = Self::default();
         for attr in attrs.iter().filter(|attr| attr.path().is_ident("serde")) {
             let Meta::List(list) = &attr.meta else { continue };
             for item in split(&list.tokens) {
-                wire.take(&item);
+                serde.add(&item);
             }
         }
-        wire.attributes.sort_unstable();
-        wire.attributes.dedup();
-        wire
+        serde.attributes.sort_unstable();
+        serde.attributes.dedup();
+        serde
     }
 
-    fn take(&mut self, item: &[TokenTree]) {
+    fn add(&mut self, item: &[TokenTree]) {
         let key = item.first().map(ToString::to_string).unwrap_or_default();
         match key.as_str() {
-            "rename" => self.rename = Both::read(item),
-            "rename_all" => self.rename_all = Rules(Both::read(item)),
-            "rename_all_fields" => self.rename_all_fields = Rules(Both::read(item)),
+            "rename" => self.rename = PerDirection::read(item),
+            "rename_all" => self.rename_all = RenameRule(PerDirection::read(item)),
+            "rename_all_fields" => self.rename_all_fields = RenameRule(PerDirection::read(item)),
             "" => {}
-            key if INVISIBLE.contains(&key) => {}
+            key if WITHOUT_EFFECT.contains(&key) => {}
             key if WITHOUT_VALUE.contains(&key) => self.attributes.push(key.to_owned()),
-            _ => self.attributes.push(written(item.iter().cloned().collect())),
+            _ => self.attributes.push(spelled(item.iter().cloned().collect())),
         }
     }
 
@@ -61,7 +62,7 @@ impl SerdeAttrs {
         self.attributes.iter().any(|attribute| attribute == key)
     }
 
-    /// Whether it is neither written nor read.
+    /// Whether the field or variant is neither written nor read.
     pub(crate) fn is_skipped(&self) -> bool {
         self.has("skip") || self.has("skip_serializing") && self.has("skip_deserializing")
     }
@@ -73,12 +74,12 @@ impl SerdeAttrs {
 
     /// Whether `rename` gives a field this name.
     pub(crate) fn is_renamed_to(&self, name: &str) -> bool {
-        let Both { serialize, deserialize } = &self.rename;
+        let PerDirection { serialize, deserialize } = &self.rename;
         [serialize, deserialize].into_iter().flatten().any(|renamed| renamed == name)
     }
 
-    /// The name in the JSON; both of them, if it is read by another one than it is written.
-    pub(crate) fn name(&self, rust: &str, rule: &Rules, apply: fn(&str, &str) -> String) -> String {
+    /// Returns the name in the JSON, or both names, if it is read under another name than it is written.
+    pub(crate) fn name(&self, rust: &str, rule: &RenameRule, apply: fn(&str, &str) -> String) -> String {
         let one = |renamed: &Option<String>, rule: &Option<String>| match (renamed, rule) {
             (Some(name), _) => name.clone(),
             (None, Some(rule)) => apply(rule, rust),
@@ -90,33 +91,33 @@ impl SerdeAttrs {
     }
 }
 
-impl Both {
-    /// `key = ".."`, or `key(serialize = "..", deserialize = "..")`.
+impl PerDirection {
+    /// Reads `key = ".."`, or `key(serialize = "..", deserialize = "..")`.
     fn read(item: &[TokenTree]) -> Self {
         match item {
             [_, TokenTree::Group(group)] => {
-                let mut both = Self::default();
+                let mut values = Self::default();
                 for inner in split(&group.stream()) {
                     match inner.first().map(ToString::to_string).as_deref() {
-                        Some("serialize") => both.serialize = text(&inner),
-                        Some("deserialize") => both.deserialize = text(&inner),
+                        Some("serialize") => values.serialize = text(&inner),
+                        Some("deserialize") => values.deserialize = text(&inner),
                         _ => {}
                     }
                 }
-                both
+                values
             }
             _ => Self { serialize: text(item), deserialize: text(item) },
         }
     }
 }
 
-/// The string at the end of `key = ".."`.
+/// Returns the string at the end of `key = ".."`.
 fn text(item: &[TokenTree]) -> Option<String> {
     let last = item.last()?.clone();
     syn::parse2::<LitStr>(last.into()).ok().map(|literal| literal.value())
 }
 
-/// The items between commas.
+/// Splits tokens at commas.
 fn split(tokens: &TokenStream) -> Vec<Vec<TokenTree>> {
     let mut items = vec![Vec::new()];
     for token in tokens.clone() {
@@ -129,8 +130,8 @@ fn split(tokens: &TokenStream) -> Vec<Vec<TokenTree>> {
     items
 }
 
-/// Tokens as text, with spaces between words only: the same however they were written.
-pub(crate) fn written(tokens: TokenStream) -> String {
+/// Returns tokens as text, with spaces between words only, however the source spaces them.
+pub(crate) fn spelled(tokens: TokenStream) -> String {
     let mut text = String::new();
     let mut after_word = false;
     for token in tokens {
@@ -142,7 +143,7 @@ pub(crate) fn written(tokens: TokenStream) -> String {
                     Delimiter::Bracket => ("[", "]"),
                     Delimiter::None => ("", ""),
                 };
-                (format!("{open}{}{close}", written(group.stream())), false)
+                (format!("{open}{}{close}", spelled(group.stream())), false)
             }
             TokenTree::Punct(punct) => (punct.as_char().to_string(), false),
             word => (word.to_string(), true),
@@ -156,7 +157,7 @@ pub(crate) fn written(tokens: TokenStream) -> String {
     text
 }
 
-/// serde's rules for fields.
+/// Applies serde's `rename_all` rule to a field's name.
 pub(crate) fn field(rule: &str, name: &str) -> String {
     match rule {
         "PascalCase" => capitalized(name),
@@ -168,7 +169,7 @@ pub(crate) fn field(rule: &str, name: &str) -> String {
     }
 }
 
-/// serde's rules for variants.
+/// Applies serde's `rename_all` rule to a variant's name.
 pub(crate) fn variant(rule: &str, name: &str) -> String {
     match rule {
         "lowercase" => name.to_lowercase(),
@@ -182,7 +183,7 @@ pub(crate) fn variant(rule: &str, name: &str) -> String {
     }
 }
 
-/// A variant's name in snake case, as serde has it: every capital starts a word.
+/// Returns a variant's name in snake case, as serde defines it: every capital letter starts a word.
 fn words(name: &str) -> String {
     let mut snake = String::new();
     for (at, letter) in name.char_indices() {
@@ -202,7 +203,7 @@ fn uncapitalized(name: &str) -> String {
     first(name, |letter| letter.to_lowercase().collect())
 }
 
-/// `word` with its first letter changed.
+/// Returns `word` with its first letter changed.
 fn first(word: &str, change: fn(char) -> String) -> String {
     let mut letters = word.chars();
     letters.next().map(|letter| change(letter) + letters.as_str()).unwrap_or_default()
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_that_serde_writes() {
+    fn names_are_those_that_serde_uses() {
         let fields = [
             ("lowercase", "one_two"),
             ("UPPERCASE", "ONE_TWO"),
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_its_own_goes_before_the_rule_and_both_directions_count() {
+    fn rename_wins_over_rename_all_and_both_directions_count() {
         let rules = read(&quote!(#[serde(rename_all = "camelCase")])).rename_all;
         let name = |attrs: &TokenStream| read(attrs).name("a_b", &rules, field);
         assert_eq!(name(&quote!()), "aB");
@@ -260,12 +261,12 @@ mod tests {
     }
 
     #[test]
-    fn attributes_are_sorted_and_what_changes_nothing_is_left_out() {
-        let wire = read(&quote! {
+    fn attributes_are_sorted_without_those_that_have_no_effect() {
+        let serde = read(&quote! {
             #[serde(tag = "t", rename = "x", bound = "T: X")]
             #[serde(default = "path::to")]
             #[serde(with = "a::b", skip_serializing_if = "f", crate = "serde")]
         });
-        assert_eq!(wire.attributes, ["default", "skip_serializing_if", "tag=\"t\"", "with=\"a::b\""]);
+        assert_eq!(serde.attributes, ["default", "skip_serializing_if", "tag=\"t\"", "with=\"a::b\""]);
     }
 }

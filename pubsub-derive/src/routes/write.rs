@@ -158,7 +158,7 @@ fn checks(krate: &Path, channels: &[&Type]) -> TokenStream {
             const _: () = {
                 // In one body with the other check: what the types can tell apart is reported by them alone.
                 let _: fn() = || #private::channel_name::one_payload_type_per_listed_channel(
-                    (&#private::channel_name::Probe::<#channel>(::core::marker::PhantomData)).name()
+                    (&#private::channel_name::NameOf::<#channel>(::core::marker::PhantomData)).name()
                 );
                 #private::channel_name::one_name_per_listed_channel(__LISTED, #nth);
             };
@@ -167,7 +167,7 @@ fn checks(krate: &Path, channels: &[&Type]) -> TokenStream {
     quote! {
         const _: () = {
             #[allow(unused_imports)]
-            use #private::channel_name::{ByDerive as _, ByHand as _};
+            use #private::channel_name::{DerivedName as _, UnknownName as _};
             type __Text = &'static ::core::primitive::str;
             const __LISTED: &[(__Text, __Text)] = &[#(#listed),*];
             #(#checks)*

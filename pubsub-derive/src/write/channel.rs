@@ -47,7 +47,7 @@ pub(crate) fn expand(
             channel,
             &quote!(
                 __pubsub::schema::Payload::from_json(json)
-                    .map_err(__pubsub::__private::older_version::Unreadable::Json)
+                    .map_err(__pubsub::__private::older_version::DecodeError::Json)
             ),
         ),
     );
@@ -141,7 +141,7 @@ fn consts(channel: &Channel<'_>) -> TokenStream {
 fn fingerprint() -> TokenStream {
     quote! {
         const FINGERPRINT: ::core::primitive::u64 =
-            __pubsub::__private::shape::fingerprint(<Self as __pubsub::Shape>::NODE);
+            __pubsub::__private::shape::fingerprint(<Self as __pubsub::Shape>::SHAPE);
     }
 }
 

@@ -17,19 +17,19 @@ pub(crate) fn name(input: &DeriveInput, name: &LitStr) -> TokenStream {
     };
     // Of a type with parameters there is no one instance to find, so a type of the same name stands for all of them.
     let named = if input.generics.params.is_empty() {
-        quote_spanned!(of.span()=> impl __pubsub::__private::channel_name::NameOfChannel<#of> for __Name {})
+        quote_spanned!(of.span()=> impl __pubsub::__private::channel_name::DeclaredBy<#of> for __Name {})
     } else {
         quote_spanned! {of.span()=>
             const _: () = {
                 pub enum #of {}
-                impl __pubsub::__private::channel_name::NameOfChannel<#of> for __Name {}
+                impl __pubsub::__private::channel_name::DeclaredBy<#of> for __Name {}
             };
         }
     };
     quote! {
         type __Name = __pubsub::__private::channel_name::ChannelName<#(#letters),*>;
         #named
-        impl #impl_generics __pubsub::__private::channel_name::Named for #of #ty_generics #where_clause {
+        impl #impl_generics __pubsub::__private::channel_name::HasChannelName for #of #ty_generics #where_clause {
             type Name = __Name;
         }
         #probe

@@ -14,7 +14,7 @@ pub(crate) fn keys(keys: &Keys<'_>) -> TokenStream {
             [DedupePiece::Field(access)] => as_key(access),
             parts => {
                 let parts = parts.iter().map(piece);
-                quote!(__pubsub::__private::key::joined([#(#parts),*]))
+                quote!(__pubsub::__private::key::join([#(#parts),*]))
             }
         };
         method("dedupe_key", &value)

@@ -23,7 +23,7 @@ pub(crate) fn older_version(
         channel,
         &quote!(
             __pubsub::__private::older_version::Readable::from_json(json)
-                .map_err(__pubsub::__private::older_version::Unreadable::Json)
+                .map_err(__pubsub::__private::older_version::DecodeError::Json)
         ),
     );
     quote! {

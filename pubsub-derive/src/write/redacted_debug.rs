@@ -17,7 +17,7 @@ pub(crate) fn redacted(of: &Ident, redactions: &[Redaction<'_>]) -> Option<Token
         const REDACTED: &'static [&'static ::core::primitive::str] = &[#(#names),*];
         fn fmt_payload(&self, __f: &mut __pubsub::__private::fmt::Formatter<'_>) -> __pubsub::__private::fmt::Result {
             #[allow(unused_imports)]
-            use __pubsub::__private::redact::Hidden as _;
+            use __pubsub::__private::redact::WithoutDebug as _;
             match self { #(#arms),* }
         }
     })
@@ -41,7 +41,7 @@ fn arm(of: &Ident, redaction: &Redaction<'_>) -> TokenStream {
         let shown = shown(place);
         let value = match redacted {
             true => quote!(&__pubsub::__private::redact::Redacted),
-            false => quote!(__pubsub::__private::redact::Beside(#shown).shown()),
+            false => quote!(__pubsub::__private::redact::Field(#shown).as_debug()),
         };
         match member {
             Member::Named(field) => {

@@ -25,8 +25,8 @@ pub(crate) fn of(input: &DeriveInput, channel: &Channel<'_>, unfit: bool) -> Wri
     let probe = quote! {
         fn json_schema() -> ::core::option::Option<__pubsub::__private::Value> {
             #[allow(unused_imports)]
-            use __pubsub::__private::schema::{BySchemars as _, WithoutSchema as _};
-            (&__pubsub::__private::schema::SchemaProbe::<#of>(::core::marker::PhantomData)).json_schema()
+            use __pubsub::__private::schema::{DerivedSchema as _, WithoutSchema as _};
+            (&__pubsub::__private::schema::SchemaOf::<#of>(::core::marker::PhantomData)).json_schema()
         }
     };
     let strict = channel

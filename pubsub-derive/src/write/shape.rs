@@ -1,66 +1,72 @@
-//! Writes the shape of a type down as a constant, and the implementation of `Shape` around it.
+//! Writes a type's shape as a constant, and the implementation of `Shape` around it.
 
-use crate::read::layout::{Content, Layout, Part};
-use crate::read::serde_attrs;
+use crate::read::layout::{Content, MemberLayout, TypeLayout};
+use crate::read::serde_attrs::spelled;
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::DeriveInput;
 
-/// `impl Shape`, for where `__pubsub` is imported.
-pub(crate) fn implement(input: &DeriveInput, layout: &Layout) -> TokenStream {
+/// Writes `impl Shape`, for a scope in which `__pubsub` is imported.
+pub(crate) fn implement(input: &DeriveInput, layout: &TypeLayout) -> TokenStream {
     let of = &input.ident;
     let (impl_generics, ty_generics, where_clause) = input.generics.split_for_impl();
-    let node = node(layout, Some(&of.to_string()));
-    // A static may lead back to itself, by way of its address, and a constant may not. But a static is of one type only, so
-    // of a generic one nothing is looked into that depends on its parameters.
+    let shape = type_shape(layout, Some(&of.to_string()));
+    // A static may contain its own address, and a constant may not. A generic type cannot have a static, so its fields whose
+    // types depend on its parameters are recorded by name only.
     let (definition, value) = if input.generics.params.is_empty() {
         (
-            quote!(static __SHAPE: __pubsub::__private::shape::Node = #node;),
-            quote!(__pubsub::__private::shape::Link::to(&__SHAPE)),
+            quote!(static __SHAPE: __pubsub::__private::shape::TypeShape = #shape;),
+            quote!(__pubsub::__private::shape::ShapeRef::to(&__SHAPE)),
         )
     } else {
-        (TokenStream::new(), quote!(__pubsub::__private::shape::Link::to(&#node)))
+        (TokenStream::new(), quote!(__pubsub::__private::shape::ShapeRef::to(&#shape)))
     };
     quote! {
         #[allow(unused_imports)]
-        use __pubsub::__private::shape::Opaque as _;
+        use __pubsub::__private::shape::WithoutShape as _;
         #definition
         #[automatically_derived]
         impl #impl_generics __pubsub::Shape for #of #ty_generics #where_clause {
-            const NODE: __pubsub::__private::shape::Link = #value;
+            const SHAPE: __pubsub::__private::shape::ShapeRef = #value;
         }
     }
 }
 
-/// A node; `named` if the type can come back to itself.
-fn node(layout: &Layout, named: Option<&str>) -> TokenStream {
-    let Layout { kind, serde, parts } = layout;
-    let id = match named {
-        Some(name) => quote!(__pubsub::__private::shape::identity(::core::concat!(
+/// Writes the shape of a type. It has a `name` if it can contain itself.
+fn type_shape(layout: &TypeLayout, name: Option<&str>) -> TokenStream {
+    let TypeLayout { kind, serde, members } = layout;
+    let id = match name {
+        Some(name) => quote!(__pubsub::__private::shape::type_id(::core::concat!(
             ::core::module_path!(), #name, ::core::line!(), ":", ::core::column!()
         ))),
         None => quote!(0),
     };
-    let parts = parts.iter().map(part);
-    quote!(__pubsub::__private::shape::Node { id: #id, kind: #kind, serde: &[#(#serde),*], parts: &[#(#parts),*] })
+    let members = members.iter().map(member);
+    quote! {
+        __pubsub::__private::shape::TypeShape {
+            id: #id, kind: #kind, serde: &[#(#serde),*], members: &[#(#members),*]
+        }
+    }
 }
 
-fn part(part: &Part) -> TokenStream {
-    let Part { name, serde, content, .. } = part;
-    let (node, written) = match content {
-        Content::Field { ty, concrete: true } => {
-            (quote!(<__pubsub::__private::shape::Probe<#ty>>::NODE), serde_attrs::written(ty.clone()))
+fn member(member: &MemberLayout) -> TokenStream {
+    let MemberLayout { name, serde, content, .. } = member;
+    let (shape, type_name) = match content {
+        Content::Field { ty, is_concrete: true } => {
+            (quote!(<__pubsub::__private::shape::ShapeOf<#ty>>::SHAPE), spelled(ty.clone()))
         }
-        Content::Field { ty, concrete: false } => {
-            (quote!(::core::option::Option::None), serde_attrs::written(ty.clone()))
+        Content::Field { ty, is_concrete: false } => {
+            (quote!(::core::option::Option::None), spelled(ty.clone()))
         }
         Content::Variant(layout) => {
-            let node = node(layout, None);
-            (
-                quote!(::core::option::Option::Some(__pubsub::__private::shape::Link::to(&#node))),
-                String::new(),
-            )
+            let shape = type_shape(layout, None);
+            let reference = quote!(__pubsub::__private::shape::ShapeRef::to(&#shape));
+            (quote!(::core::option::Option::Some(#reference)), String::new())
         }
     };
-    quote!(__pubsub::__private::shape::Part { name: #name, serde: &[#(#serde),*], node: #node, written: #written })
+    quote! {
+        __pubsub::__private::shape::Member {
+            name: #name, serde: &[#(#serde),*], shape: #shape, type_name: #type_name
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::import::name;
 use crate::check::channel::{Channel, Upcast};
-use crate::read::serde_attrs::written;
+use crate::read::serde_attrs::spelled;
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens as _, quote, quote_spanned};
 use syn::Path;
@@ -17,7 +17,7 @@ pub(crate) fn decode(channel: &Channel<'_>, own: &TokenStream) -> Option<TokenSt
         fn decode(
             version: ::core::primitive::u32,
             json: &[::core::primitive::u8],
-        ) -> ::core::result::Result<Self, __pubsub::__private::older_version::Unreadable> {
+        ) -> ::core::result::Result<Self, __pubsub::__private::older_version::DecodeError> {
             if version < #version {
                 #from
             }
@@ -30,18 +30,18 @@ pub(crate) fn decode(channel: &Channel<'_>, own: &TokenStream) -> Option<TokenSt
 pub(crate) fn check_upcast(channel: &Channel<'_>) -> Option<TokenStream> {
     let Upcast::From(before) = &channel.upcast else { return None };
     let (name, version) = (name(channel), channel.version.unwrap_or(2));
-    let written = written(before.to_token_stream());
-    let another = format!("`{written}` is an older version of another channel");
+    let source = spelled(before.to_token_stream());
+    let another = format!("`{source}` is an older version of another channel");
     let newer = format!(
-        "`{written}` is not older than version {version}\nname what the payload was before that, with a lower `version`"
+        "`{source}` is not older than version {version}\nname what the payload was before that, with a lower `version`"
     );
     let span = Span::call_site().located_at(before.span());
     Some(quote_spanned! {span=>
         const _: () = {
             #[allow(unused_imports)]
-            use __pubsub::__private::older_version::PlainBefore as _;
+            use __pubsub::__private::older_version::UpcastFromPlain as _;
             const __OLDER: ::core::option::Option<(&::core::primitive::str, ::core::primitive::u32)> =
-                <__pubsub::__private::older_version::Before<#before>>::OLDER;
+                <__pubsub::__private::older_version::UpcastSource<#before>>::OLDER;
             ::core::assert!(__pubsub::__private::older_version::is_same_channel(__OLDER, #name), #another);
             ::core::assert!(__pubsub::__private::older_version::is_older(__OLDER, #version), #newer);
         };
@@ -53,8 +53,8 @@ fn upcast(before: &Path, version: u32) -> TokenStream {
     let span = Span::call_site().located_at(before.span());
     quote_spanned! {span=>
         #[allow(unused_imports)]
-        use __pubsub::__private::older_version::PlainBefore as _;
-        let read = <__pubsub::__private::older_version::Before<#before>>::decode(version, json, #version)?;
+        use __pubsub::__private::older_version::UpcastFromPlain as _;
+        let read = <__pubsub::__private::older_version::UpcastSource<#before>>::decode(version, json, #version)?;
         return ::core::result::Result::Ok(<Self as __pubsub::__private::older_version::UpcastFrom<#before>>::upcast(read));
     }
 }

@@ -1,96 +1,94 @@
-//! One name, one payload type: refused while compiling, over all crates that the compiler has loaded.
+//! Refuses two payload types with one channel name at compile time, in every crate that the compiler has loaded.
 //!
-//! A channel's name is a type. Each derive gives that type an implementation that says who its payload is, and then asks
-//! the compiler to find the payload by the name: with two implementations it cannot, and shows both. The names of what is
-//! here are read in that error.
+//! A channel's name is a type. Each derive implements [`DeclaredBy`] for that type, and then asks the compiler to infer the
+//! payload from the name. With two implementations it cannot, and its error shows both. The names of the items here are
+//! chosen for that error.
 
 use std::marker::PhantomData;
 
 macro_rules! channel_name {
     ($($letter:ident)*) => {
-        /// The name of a channel, letter by letter. The letters left out do not show in errors.
+        /// The name of a channel, letter by letter. Errors leave out the letters that have their default.
         #[derive(Debug)]
         pub struct ChannelName<$(const $letter: char = '\0'),*>;
     };
 }
 
-// As many as a name has at most.
+// 63 letters, the most that a name may have.
 channel_name! {
     A0 A1 A2 A3 A4 A5 A6 A7 A8 A9 B0 B1 B2 B3 B4 B5 B6 B7 B8 B9 C0 C1 C2 C3 C4 C5 C6 C7 C8 C9 D0 D1 D2 D3 D4 D5 D6 D7 D8 D9
     E0 E1 E2 E3 E4 E5 E6 E7 E8 E9 F0 F1 F2 F3 F4 F5 F6 F7 F8 F9 G0 G1 G2
 }
 
-/// Of a [`ChannelName`]: whose channel it is.
-pub trait NameOfChannel<Payload> {}
+/// A [`ChannelName`] that is the name of `Payload`'s channel.
+pub trait DeclaredBy<Payload> {}
 
-/// Of a payload type: the name that its derive gave it.
-pub trait Named {
+/// A payload type whose derive made its channel's name a type.
+pub trait HasChannelName {
     /// A [`ChannelName`].
     type Name;
 }
 
-/// Compiles if one payload type has this name. `Payload` is never given: to find it is the check.
-pub const fn one_payload_type_per_channel<Name: NameOfChannel<Payload>, Payload>() {}
+/// Compiles if one payload type has this name. Callers leave `Payload` to be inferred, and that is the check.
+pub const fn one_payload_type_per_channel<Name: DeclaredBy<Payload>, Payload>() {}
 
-/// [`one_payload_type_per_channel`], of the name behind a `Probe`.
-pub const fn one_payload_type_per_listed_channel<Name: NameOfChannel<Payload>, Payload>(
-    _: PhantomData<Name>,
-) {
-}
+/// [`one_payload_type_per_channel`] for a name that [`NameOf`] has found.
+pub const fn one_payload_type_per_listed_channel<Name: DeclaredBy<Payload>, Payload>(_: PhantomData<Name>) {}
 
-/// Finds the name of a payload type, whether its channel was derived or written by hand.
+/// Finds the name of a payload type, whether `Channel` is derived or implemented by hand.
 #[derive(Debug)]
-pub struct Probe<C>(pub PhantomData<C>);
+pub struct NameOf<C>(pub PhantomData<C>);
 
-/// Of a derived channel.
-pub trait ByDerive {
-    /// Its [`ChannelName`].
+/// The name of a derived channel.
+pub trait DerivedName {
+    /// A [`ChannelName`].
     type Name;
 
-    /// Nothing, of the type that is the name.
+    /// Returns the name's type.
     fn name(&self) -> PhantomData<Self::Name> {
         PhantomData
     }
 }
 
-impl<C: Named> ByDerive for Probe<C> {
+impl<C: HasChannelName> DerivedName for NameOf<C> {
     type Name = C::Name;
 }
 
-/// Of any other. A method call takes it only if there is no [`ByDerive`].
-pub trait ByHand {
-    /// Nothing, of a name that nobody else has.
-    fn name(&self) -> PhantomData<Anonymous> {
+/// The fallback for a channel that is implemented by hand. A method call picks it only if [`DerivedName`] is not
+/// implemented.
+pub trait UnknownName {
+    /// Returns the type of a name that is never taken.
+    fn name(&self) -> PhantomData<Unnamed> {
         PhantomData
     }
 }
 
-impl<C> ByHand for &Probe<C> {}
+impl<C> UnknownName for &NameOf<C> {}
 
-/// The name of what has none as a type.
+/// Stands for a name that is not a type.
 #[derive(Debug)]
-pub struct Anonymous;
+pub struct Unnamed;
 
-impl NameOfChannel<()> for Anonymous {}
+impl DeclaredBy<()> for Unnamed {}
 
-/// Refuses the `second` of the `listed` channels, each a type and its name, if one before it has the same name: for those
-/// that the types cannot tell apart, because they were written by hand.
+/// Refuses the `second` of the `listed` channels, each a type and its name, if an earlier one has the same name. This finds
+/// channels that are implemented by hand, whose names are not types.
 ///
 /// # Panics
-/// While compiling, with a sentence that names both.
+/// At compile time, with a sentence that names both types.
 pub const fn one_name_per_listed_channel(listed: &[(&str, &str)], second: usize) {
     let mut first = 0;
     while first < second {
         if equal(listed[first].1.as_bytes(), listed[second].1.as_bytes()) {
-            let mut sentence = Sentence { bytes: [0; Sentence::LONGEST], length: 0 };
-            sentence.push("`");
-            sentence.push(listed[first].0);
-            sentence.push("` and `");
-            sentence.push(listed[second].0);
-            sentence.push("` have one channel's name, `");
-            sentence.push(listed[second].1);
-            sentence.push("`: rename one of the two");
-            panic!("{}", sentence.text());
+            let mut message = Message { bytes: [0; Message::MAX_BYTES], length: 0 };
+            message.push("`");
+            message.push(listed[first].0);
+            message.push("` and `");
+            message.push(listed[second].0);
+            message.push("` have the same channel name, `");
+            message.push(listed[second].1);
+            message.push("`: rename one of the two");
+            panic!("{}", message.text());
         }
         first += 1;
     }
@@ -104,20 +102,20 @@ const fn equal(one: &[u8], other: &[u8]) -> bool {
     at == one.len() && at == other.len()
 }
 
-/// What a panic says while compiling, where nothing can be formatted.
-struct Sentence {
-    bytes: [u8; Self::LONGEST],
+/// The message of a panic at compile time, where nothing can be formatted.
+struct Message {
+    bytes: [u8; Self::MAX_BYTES],
     length: usize,
 }
 
-impl Sentence {
-    /// Past this, the sentence is cut.
-    const LONGEST: usize = 512;
+impl Message {
+    /// A longer message is cut.
+    const MAX_BYTES: usize = 512;
 
     const fn push(&mut self, text: &str) {
         let text = text.as_bytes();
         let mut at = 0;
-        while at < text.len() && self.length < Self::LONGEST {
+        while at < text.len() && self.length < Self::MAX_BYTES {
             self.bytes[self.length] = text[at];
             self.length += 1;
             at += 1;
@@ -127,8 +125,8 @@ impl Sentence {
     const fn text(&self) -> &str {
         match std::str::from_utf8(self.bytes.split_at(self.length).0) {
             Ok(text) => text,
-            // Cut within a letter.
-            Err(_) => "two channels have one name",
+            // It was cut within a character.
+            Err(_) => "two channels have the same name",
         }
     }
 }
@@ -138,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn listed_channels_with_names_of_their_own_are_accepted() {
+    fn listed_channels_with_different_names_are_accepted() {
         let listed = [("A", "a"), ("B", "ab"), ("C", "b"), ("D", "")];
         for second in 0..listed.len() {
             one_name_per_listed_channel(&listed, second);
@@ -146,19 +144,19 @@ mod tests {
     }
 
     #[test]
-    fn two_listed_channels_of_one_name_are_both_named() {
+    fn two_listed_channels_with_one_name_are_both_named() {
         let refused = std::panic::catch_unwind(|| {
             one_name_per_listed_channel(&[("a::Sms", "sms"), ("Mail", "mail"), ("b::Sms", "sms")], 2);
         });
-        let said = refused.expect_err("a refusal");
+        let payload = refused.expect_err("a refusal");
         assert_eq!(
-            said.downcast_ref::<String>().map(String::as_str),
-            Some("`a::Sms` and `b::Sms` have one channel's name, `sms`: rename one of the two")
+            payload.downcast_ref::<String>().map(String::as_str),
+            Some("`a::Sms` and `b::Sms` have the same channel name, `sms`: rename one of the two")
         );
     }
 
     #[test]
-    fn a_sentence_is_cut_and_stays_text() {
+    fn a_message_is_cut_and_stays_text() {
         let long = "ö".repeat(400);
         let refused =
             std::panic::catch_unwind(|| one_name_per_listed_channel(&[(&long, "x"), ("b", "x")], 1));

@@ -6,29 +6,29 @@ use std::fmt::Display;
 
 /// A field that can be the key of an event, or a part of it. `None` is no key.
 ///
-/// `Kind` keeps its two implementations apart, and is always inferred.
+/// `Kind` keeps the two implementations apart, and is always inferred.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a key, because it does not implement `Display`",
     label = "not a key",
-    note = "choose a field that is text or a number, such as an id, or an `Option` of one; or write `impl std::fmt::Display` for the type"
+    note = "choose a field that is text or a number, such as an id, or an `Option` of one; or implement `std::fmt::Display` for the type"
 )]
 pub trait AsKey<Kind> {
-    /// The key as text.
+    /// Returns the key as text.
     fn as_key(&self) -> Option<Cow<'_, str>>;
 }
 
-/// Of what implements `Display`.
+/// The kind of a type that implements `Display`.
 #[derive(Debug)]
-pub enum Shown {}
+pub enum ByDisplay {}
 
-/// Of an `Option` of such.
+/// The kind of an `Option` of such a type.
 #[derive(Debug)]
-pub enum Optional {}
+pub enum ByOption {}
 
 #[diagnostic::do_not_recommend]
-impl<T: Display + 'static> AsKey<Shown> for T {
+impl<T: Display + 'static> AsKey<ByDisplay> for T {
     fn as_key(&self) -> Option<Cow<'_, str>> {
-        // The usual key is text already.
+        // Most keys are text already, and need no copy.
         match (self as &dyn Any).downcast_ref::<String>() {
             Some(text) => Some(Cow::Borrowed(text)),
             None => Some(Cow::Owned(self.to_string())),
@@ -37,18 +37,18 @@ impl<T: Display + 'static> AsKey<Shown> for T {
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: Display + 'static> AsKey<Optional> for Option<T> {
+impl<T: Display + 'static> AsKey<ByOption> for Option<T> {
     fn as_key(&self) -> Option<Cow<'_, str>> {
         self.as_ref()?.as_key()
     }
 }
 
-/// The parts of a key in one piece; no key if one of them is none.
+/// Joins the pieces of a key. Returns `None` if one of them is `None`.
 #[must_use]
-pub fn joined<'a, const PARTS: usize>(parts: [Option<Cow<'a, str>>; PARTS]) -> Option<Cow<'a, str>> {
+pub fn join<'a, const PIECES: usize>(pieces: [Option<Cow<'a, str>>; PIECES]) -> Option<Cow<'a, str>> {
     let mut key = String::new();
-    for part in parts {
-        key.push_str(&part?);
+    for piece in pieces {
+        key.push_str(&piece?);
     }
     Some(Cow::Owned(key))
 }
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_can_be_shown_is_a_key_and_none_is_no_key() {
+    fn a_displayed_value_is_a_key_and_none_is_no_key() {
         assert_eq!(17_i64.as_key().as_deref(), Some("17"));
         assert_eq!(String::from("a").as_key(), Some(Cow::Borrowed("a")));
         assert!(matches!(String::from("a").as_key(), Some(Cow::Borrowed(_))), "text is not copied");
@@ -73,8 +73,8 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_is_none_makes_no_key() {
-        assert_eq!(joined([7.as_key(), text(":"), 'x'.as_key()]).as_deref(), Some("7:x"));
-        assert_eq!(joined([7.as_key(), text(":"), None::<u8>.as_key()]), None);
+    fn a_piece_that_is_none_makes_no_key() {
+        assert_eq!(join([7.as_key(), text(":"), 'x'.as_key()]).as_deref(), Some("7:x"));
+        assert_eq!(join([7.as_key(), text(":"), None::<u8>.as_key()]), None);
     }
 }

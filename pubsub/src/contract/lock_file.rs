@@ -1,179 +1,197 @@
-//! Lock files: what is kept of a channel's shape in `pubsub.lock.d`, for the derive to hold the next build against.
+//! Lock files: the recorded shape of a payload, in `pubsub.lock.d`, against which the derive compares the next build.
 //!
-//! Written and compared by the tests that the derive makes while `pubsub schema` runs, for only a test knows the type.
+//! A lock file is written and checked by a test that the derive adds while `pubsub schema` runs, because only code in the
+//! user's crate knows the type.
 
-use crate::contract::shape::{Link, Node, Part, Shape, fingerprint, reads};
+use super::shape::{Member, Shape, ShapeRef, TypeShape, fingerprint, is_compatible};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::PathBuf;
 
-/// Where the tests tell what they found, a line each; set by `pubsub schema`.
+/// The environment variable that names the report, to which each test adds a line. Set by `pubsub schema`.
 const REPORT: &str = "PUBSUB_LOCK_REPORT";
 
-/// Writes the lock of a type, or compares it, as `PUBSUB_LOCK` says: `write`, `force` or `check`.
+/// Writes or checks the lock file of a type, as the environment variable `PUBSUB_LOCK` says: `write`, `force` or `check`.
 ///
 /// # Panics
-/// It is a test: if the lock is not as it should be, or cannot be written.
-pub fn visit<T: Shape>(directory: &str, channel: &str, version: u32) {
+/// If the lock file does not match the type, or cannot be written. This is the failure of the test that calls it.
+pub fn write_or_check<T: Shape>(directory: &str, channel: &str, version: u32) {
     let file = PathBuf::from(directory).join(format!("{channel}.v{version}.json"));
-    let text = render(channel, version, T::NODE.node());
-    let kept = fs::read_to_string(&file).ok();
+    let text = render(channel, version, T::SHAPE.get());
+    let recorded = fs::read_to_string(&file).ok();
     let mode = std::env::var("PUBSUB_LOCK").unwrap_or_default();
-    let verdict = judge(kept.as_deref(), &text);
-    let told = match (mode.as_str(), verdict) {
-        (_, Verdict::Same) => "is up to date",
-        ("write", Verdict::New | Verdict::Compatible) | ("force", _) => {
+    let difference = compare(recorded.as_deref(), &text);
+    let (is_fine, outcome) = match (mode.as_str(), difference) {
+        (_, Difference::None) => (true, "is up to date"),
+        ("write", Difference::Missing | Difference::Compatible) | ("force", _) => {
             fs::write(&file, &text).expect("a lock file can be written");
-            "was written"
+            (true, "was written")
         }
-        (_, Verdict::New) => "is missing: run `pubsub schema lock`",
-        (_, Verdict::Compatible) => "is out of date, by a compatible change: run `pubsub schema lock`",
-        (_, Verdict::Incompatible) => {
-            "is not what the type is now, and neither can read what the other writes: make the type what it was, or give it \
-             the next version and `upcast_from`; or, if this version was never deployed, run `pubsub schema lock --force`"
+        (_, Difference::Missing) => (false, "is missing: run `pubsub schema lock`"),
+        (_, Difference::Compatible) => {
+            (false, "is out of date, but the change is compatible: run `pubsub schema lock`")
         }
+        (_, Difference::Incompatible) => (
+            false,
+            "is incompatible with the type: undo the change, or give the type the next version and `upcast_from`; if this \
+             version was never deployed, run `pubsub schema lock --force`",
+        ),
     };
-    tell(&format!("{channel}.v{version}.json {told}"));
-    assert!(told.starts_with("is up") || told.starts_with("was"), "{} {told}", file.display());
+    report(&format!("{channel}.v{version}.json {outcome}"));
+    assert!(is_fine, "{} {outcome}", file.display());
 }
 
-fn tell(line: &str) {
+/// Adds a line to the report.
+fn report(line: &str) {
     use std::io::Write as _;
     let Some(report) = std::env::var_os(REPORT) else { return };
     let opened = fs::OpenOptions::new().append(true).create(true).open(report);
-    // One write for a line: tests run side by side.
+    // Tests run in parallel, so a line is one write.
     opened
         .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()))
         .expect("the report can be written");
 }
 
-enum Verdict {
-    New,
-    Same,
+/// The difference between a lock file and its type.
+enum Difference {
+    /// There is no lock file.
+    Missing,
+    None,
     Compatible,
     Incompatible,
 }
 
-/// What a lock that says `kept` is to a type that would be locked as `text`.
-fn judge(kept: Option<&str>, text: &str) -> Verdict {
-    let Some(kept) = kept else { return Verdict::New };
-    if kept == text {
-        return Verdict::Same;
+/// Compares the text of a lock file, if there is one, with the text that the type would have now.
+fn compare(recorded: Option<&str>, current: &str) -> Difference {
+    let Some(recorded) = recorded else { return Difference::Missing };
+    if recorded == current {
+        return Difference::None;
     }
     let parsed = |text: &str| serde_json::from_str::<Value>(text).ok().and_then(|value| parse(&value));
-    match (parsed(kept), parsed(text)) {
-        (Some(old), Some(new)) if reads(old, new) => Verdict::Compatible,
-        _ => Verdict::Incompatible,
+    match (parsed(recorded), parsed(current)) {
+        (Some(old), Some(new)) if is_compatible(old, new) => Difference::Compatible,
+        _ => Difference::Incompatible,
     }
 }
 
-/// A lock file's text.
-fn render(channel: &str, version: u32, node: &'static Node) -> String {
+/// Returns the text of a lock file.
+fn render(channel: &str, version: u32, shape: &'static TypeShape) -> String {
     let mut types = Types::default();
-    types.number(node);
+    types.number(shape);
     let mut at = 0;
-    while let Some(&node) = types.nodes.get(at) {
-        let value = types.object(node);
+    while let Some(&shape) = types.shapes.get(at) {
+        let value = types.object(shape);
         types.values.push(value);
         at += 1;
     }
-    let lock = json!({
+    let file = json!({
         "channel": channel,
         "version": version,
-        "fingerprint": fingerprint(Link::to(node)).cast_signed(),
+        "fingerprint": fingerprint(ShapeRef::to(shape)).cast_signed(),
         "types": types.values,
     });
-    format!("{lock:#}\n")
+    format!("{file:#}\n")
 }
 
-/// The types of a shape that have a number, in the order in which they are met.
+/// The types that have a number in a lock file, in the order in which they are met.
 #[derive(Default)]
 struct Types {
-    nodes: Vec<&'static Node>,
+    shapes: Vec<&'static TypeShape>,
     values: Vec<Value>,
 }
 
 impl Types {
-    fn number(&mut self, node: &'static Node) -> usize {
-        self.nodes.iter().position(|known| known.id == node.id && node.id != 0).unwrap_or_else(|| {
-            self.nodes.push(node);
-            self.nodes.len() - 1
+    fn number(&mut self, shape: &'static TypeShape) -> usize {
+        self.shapes.iter().position(|known| known.id == shape.id && shape.id != 0).unwrap_or_else(|| {
+            self.shapes.push(shape);
+            self.shapes.len() - 1
         })
     }
 
-    fn value(&mut self, node: &'static Node) -> Value {
-        if node.id != 0 {
-            return self.number(node).into();
+    fn value(&mut self, shape: &'static TypeShape) -> Value {
+        if shape.id != 0 {
+            return self.number(shape).into();
         }
-        if node.serde.is_empty() && node.parts.is_empty() {
-            return node.kind.into();
+        if shape.serde.is_empty() && shape.members.is_empty() {
+            return shape.kind.into();
         }
-        self.object(node)
+        self.object(shape)
     }
 
-    fn object(&mut self, node: &'static Node) -> Value {
+    fn object(&mut self, shape: &'static TypeShape) -> Value {
         let mut object = Map::new();
-        object.insert("kind".to_owned(), node.kind.into());
-        if !node.serde.is_empty() {
-            object.insert("serde".to_owned(), json!(node.serde));
+        object.insert("kind".to_owned(), shape.kind.into());
+        if !shape.serde.is_empty() {
+            object.insert("serde".to_owned(), json!(shape.serde));
         }
-        if !node.parts.is_empty() {
-            let parts = node.parts.iter().map(|part| self.part(part)).collect();
-            object.insert("parts".to_owned(), Value::Array(parts));
+        if !shape.members.is_empty() {
+            let members = shape.members.iter().map(|member| self.member(member)).collect();
+            object.insert("parts".to_owned(), Value::Array(members));
         }
         Value::Object(object)
     }
 
-    fn part(&mut self, part: &'static Part) -> Value {
+    fn member(&mut self, member: &'static Member) -> Value {
         let mut object = Map::new();
-        if !part.name.is_empty() {
-            object.insert("name".to_owned(), part.name.into());
+        if !member.name.is_empty() {
+            object.insert("name".to_owned(), member.name.into());
         }
-        if !part.serde.is_empty() {
-            object.insert("serde".to_owned(), json!(part.serde));
+        if !member.serde.is_empty() {
+            object.insert("serde".to_owned(), json!(member.serde));
         }
-        match part.node {
-            Some(link) => object.insert("type".to_owned(), self.value(link.node())),
-            None => object.insert("opaque".to_owned(), part.written.into()),
+        match member.shape {
+            Some(shape) => object.insert("type".to_owned(), self.value(shape.get())),
+            None => object.insert("opaque".to_owned(), member.type_name.into()),
         };
         Value::Object(object)
     }
 }
 
-/// The shape that a lock file describes. It is leaked: shapes live for ever, and this one in a test.
-fn parse(lock: &Value) -> Option<&'static Node> {
-    let types = lock.get("types")?.as_array()?;
-    // A type that leads back to itself is cut where it does: there, the comparison has been at it already.
-    let mut above = Vec::new();
-    numbered(types, 0, &mut above)
+/// Returns the shape that a lock file describes. Shapes are `'static`, so it is leaked, which a test may do.
+fn parse(file: &Value) -> Option<&'static TypeShape> {
+    let types = file.get("types")?.as_array()?;
+    let mut containing = Vec::new();
+    numbered(types, 0, &mut containing)
 }
 
-fn numbered(types: &[Value], index: usize, above: &mut Vec<usize>) -> Option<&'static Node> {
+/// Returns the type with number `index`; `containing` are the types that it is part of.
+fn numbered(types: &[Value], index: usize, containing: &mut Vec<usize>) -> Option<&'static TypeShape> {
     let id = index as u64 + 1;
-    if above.contains(&index) {
-        return Some(Box::leak(Box::new(Node { id, kind: "", serde: &[], parts: &[] })));
+    if containing.contains(&index) {
+        // A type that contains itself ends here: the comparison has met it before, and only looks at its id.
+        return Some(Box::leak(Box::new(TypeShape { id, kind: "", serde: &[], members: &[] })));
     }
-    above.push(index);
-    let node = parse_node(types, types.get(index)?, id, above);
-    above.pop();
-    node
+    containing.push(index);
+    let shape = parse_shape(types, types.get(index)?, id, containing);
+    containing.pop();
+    shape
 }
 
-fn parse_node(types: &[Value], value: &Value, id: u64, above: &mut Vec<usize>) -> Option<&'static Node> {
+fn parse_shape(
+    types: &[Value],
+    value: &Value,
+    id: u64,
+    containing: &mut Vec<usize>,
+) -> Option<&'static TypeShape> {
     let kind = leak(value.as_str().or_else(|| value.get("kind")?.as_str())?);
-    let mut parts = Vec::new();
-    for part in value.get("parts").and_then(Value::as_array).into_iter().flatten() {
-        let node = match part.get("type") {
+    let mut members = Vec::new();
+    for member in value.get("parts").and_then(Value::as_array).into_iter().flatten() {
+        let shape = match member.get("type") {
             Some(Value::Number(index)) => {
-                Some(Link::to(numbered(types, usize::try_from(index.as_u64()?).ok()?, above)?))
+                Some(ShapeRef::to(numbered(types, usize::try_from(index.as_u64()?).ok()?, containing)?))
             }
-            Some(value) => Some(Link::to(parse_node(types, value, 0, above)?)),
+            Some(value) => Some(ShapeRef::to(parse_shape(types, value, 0, containing)?)),
             None => None,
         };
-        let text = |key: &str| leak(part.get(key).and_then(Value::as_str).unwrap_or_default());
-        parts.push(Part { name: text("name"), serde: attributes(part), node, written: text("opaque") });
+        let text = |key: &str| leak(member.get(key).and_then(Value::as_str).unwrap_or_default());
+        members.push(Member {
+            name: text("name"),
+            serde: attributes(member),
+            shape,
+            type_name: text("opaque"),
+        });
     }
-    Some(Box::leak(Box::new(Node { id, kind, serde: attributes(value), parts: parts.leak() })))
+    Some(Box::leak(Box::new(TypeShape { id, kind, serde: attributes(value), members: members.leak() })))
 }
 
 fn attributes(value: &Value) -> &'static [&'static str] {

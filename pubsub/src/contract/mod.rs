@@ -1,5 +1,5 @@
-//! L1: the code that the macros' output relies on: a payload's shape, keys, older versions, schema and lock file. It knows no
-//! other module of the library.
+//! L1: the code that the output of the macros relies on: a payload's shape, keys, older versions, schema and lock file. It
+//! uses no other module of the library.
 
 pub mod channel_name;
 pub mod key;

@@ -1,11 +1,12 @@
-//! Older versions of a channel's payload, and how an event of one is read as the newest.
+//! Older versions of a channel's payload, and how their events are read as the newest version.
 
-use crate::contract::shape::same;
+use super::shape::same;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
 
-/// What a channel's payload was in an earlier version: it can be read, and is never written. Derive it where a version has
-/// one before it; the version right before the newest needs no more than `Deserialize`.
+/// An earlier version of a channel's payload, which is read and never written.
+///
+/// Derive it for a version that has a still older one before it. A version without one only needs `Deserialize`.
 ///
 /// ```
 /// use pubsub::{Channel, OlderVersion};
@@ -53,21 +54,21 @@ pub trait OlderVersion: Readable {
     /// Reads a payload of this version, or of one before it.
     ///
     /// # Errors
-    /// If the payload is not what its version says, or nothing here can read that version.
+    /// If the payload does not match its version, or this type cannot read that version.
     #[doc(hidden)]
-    fn decode(version: u32, json: &[u8]) -> Result<Self, Unreadable> {
-        read_this(version, Self::VERSION, || Self::from_json(json))
+    fn decode(version: u32, json: &[u8]) -> Result<Self, DecodeError> {
+        read_exactly(version, Self::VERSION, || Self::from_json(json))
     }
 }
 
-/// What an older version has to be: owned data that serde can read.
+/// Owned data that serde can read. Implemented for every such type.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be read as an older version",
     label = "needs `Deserialize`, without borrowed data",
     note = "add `#[derive(serde::Deserialize)]` to `{Self}`"
 )]
 pub trait Readable: Sized {
-    /// From JSON text.
+    /// Reads JSON text.
     #[doc(hidden)]
     fn from_json(json: &[u8]) -> serde_json::Result<Self>;
 }
@@ -79,14 +80,14 @@ impl<T: DeserializeOwned> Readable for T {
     }
 }
 
-/// What makes a newer version of an older one.
+/// Converts an older version into the next one. Implemented for every type with `From<Old>`.
 #[diagnostic::on_unimplemented(
-    message = "nothing makes a `{Self}` of its older version `{Old}`",
-    label = "`{Self}` is not made of this",
+    message = "`{Self}` cannot be made from its older version `{Old}`",
+    label = "no conversion from `{Old}` to `{Self}`",
     note = "write `impl From<{Old}> for {Self}`"
 )]
 pub trait UpcastFrom<Old>: Sized {
-    /// The newer version.
+    /// Returns the newer version.
     fn upcast(old: Old) -> Self;
 }
 
@@ -97,57 +98,78 @@ impl<Old, New: From<Old>> UpcastFrom<Old> for New {
     }
 }
 
-/// Why the payload of an event could not be read.
+/// Why the payload of an event cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Unreadable {
-    /// It is not what the type reads.
+pub enum DecodeError {
+    /// The JSON does not match the type.
     #[error("{0}")]
     Json(serde_json::Error),
-    /// It is older than whatever this process can read.
+    /// The event is older than every version that this process can read.
     #[error(
-        "it is of version {version}, and {oldest} is the oldest that can be read here: give that one an `upcast_from`"
+        "the event has version {version}, and the oldest version that can be read here is {oldest}: add `upcast_from` to \
+         version {oldest}"
     )]
     TooOld {
         /// The event's version.
         version: u32,
-        /// The oldest that can be read.
+        /// The oldest version that can be read.
         oldest: u32,
     },
 }
 
-/// Reads a payload that has to be of the version `this`.
-pub(crate) fn read_this<T>(
+/// Reads a payload with `read`, which knows the version `known` only.
+pub(crate) fn read_exactly<T>(
     version: u32,
-    this: u32,
+    known: u32,
     read: impl FnOnce() -> serde_json::Result<T>,
-) -> Result<T, Unreadable> {
-    // What is newer never gets here: it is left to a process that knows it.
-    if version < this {
-        return Err(Unreadable::TooOld { version, oldest: this });
+) -> Result<T, DecodeError> {
+    // A newer event never gets here: it waits for a process that knows its version.
+    if version < known {
+        return Err(DecodeError::TooOld { version, oldest: known });
     }
-    read().map_err(Unreadable::Json)
+    read().map_err(DecodeError::Json)
 }
 
-/// What `upcast_from` names: a type that derives [`OlderVersion`], or else any that can be deserialized, which then is the
-/// version right before. What is inherent goes before what is a trait's, but only where its bounds hold.
+/// The type that an `upcast_from` names. It implements [`OlderVersion`] and knows its version, or it is any type with
+/// `Deserialize`, and is the version right before: see [`UpcastFromPlain`]. An inherent item goes before that of a trait
+/// where its bounds hold, so the compiler picks the right one.
 #[derive(Debug)]
-pub struct Before<T>(PhantomData<T>);
+pub struct UpcastSource<T>(PhantomData<T>);
 
-impl<T: OlderVersion> Before<T> {
+impl<T: OlderVersion> UpcastSource<T> {
     /// The channel and the version.
     pub const OLDER: Option<(&'static str, u32)> = Some((T::NAME, T::VERSION));
 
-    /// Reads a payload that is older than `version`.
+    /// Reads a payload of version `version`.
     ///
     /// # Errors
     /// As [`OlderVersion::decode`].
-    pub fn decode(version: u32, json: &[u8], _: u32) -> Result<T, Unreadable> {
+    pub fn decode(version: u32, json: &[u8], _: u32) -> Result<T, DecodeError> {
         T::decode(version, json)
     }
 }
 
-/// Whether an older version is the same channel's.
+/// The fallback for an [`UpcastSource`] that does not implement [`OlderVersion`].
+pub trait UpcastFromPlain<T> {
+    /// `None`: the type names no channel and no version.
+    const OLDER: Option<(&'static str, u32)> = None;
+
+    /// Reads a payload of the version before `newer`.
+    ///
+    /// # Errors
+    /// As [`OlderVersion::decode`].
+    fn decode(version: u32, json: &[u8], newer: u32) -> Result<T, DecodeError>
+    where
+        T: Readable,
+    {
+        read_exactly(version, newer - 1, || T::from_json(json))
+    }
+}
+
+impl<T> UpcastFromPlain<T> for UpcastSource<T> {}
+
+/// Whether an older version belongs to the channel `name`, as far as it says.
 #[must_use]
 pub const fn is_same_channel(older: Option<(&str, u32)>, name: &str) -> bool {
     match older {
@@ -156,7 +178,7 @@ pub const fn is_same_channel(older: Option<(&str, u32)>, name: &str) -> bool {
     }
 }
 
-/// Whether an older version is older.
+/// Whether an older version comes before `version`, as far as it says.
 #[must_use]
 pub const fn is_older(older: Option<(&str, u32)>, version: u32) -> bool {
     match older {
@@ -164,22 +186,3 @@ pub const fn is_older(older: Option<(&str, u32)>, version: u32) -> bool {
         None => true,
     }
 }
-
-/// The rest: see [`Before`].
-pub trait PlainBefore<T> {
-    /// Nothing is said of it.
-    const OLDER: Option<(&'static str, u32)> = None;
-
-    /// Reads a payload of the version before `newer`.
-    ///
-    /// # Errors
-    /// As [`OlderVersion::decode`].
-    fn decode(version: u32, json: &[u8], newer: u32) -> Result<T, Unreadable>
-    where
-        T: Readable,
-    {
-        read_this(version, newer - 1, || T::from_json(json))
-    }
-}
-
-impl<T> PlainBefore<T> for Before<T> {}

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Debug};
 
-/// Stands where the value of a redacted field would.
+/// Printed instead of the value of a redacted field.
 #[derive(Clone, Copy)]
 pub struct Redacted;
 
@@ -12,31 +12,32 @@ impl Debug for Redacted {
     }
 }
 
-/// A field beside a redacted one: shown if its type can be, which only the place that knows the type can tell.
+/// A field that is not redacted. Its type may lack `Debug`, so a method call picks how it is printed: the inherent method
+/// if the type implements `Debug`, and that of [`WithoutDebug`] if not.
 #[derive(Debug)]
-pub struct Beside<'a, T>(pub &'a T);
+pub struct Field<'a, T>(pub &'a T);
 
-impl<T: Debug> Beside<'_, T> {
-    /// What to show.
-    pub fn shown(&self) -> &dyn Debug {
+impl<T: Debug> Field<'_, T> {
+    /// Returns the field itself.
+    pub fn as_debug(&self) -> &dyn Debug {
         &self.0
     }
 }
 
-/// Asked if the method of the same name is not there.
-pub trait Hidden {
-    /// What to show instead.
-    fn shown(&self) -> &dyn Debug {
-        &Nameless
+/// The fallback for a field whose type does not implement `Debug`.
+pub trait WithoutDebug {
+    /// Returns a placeholder.
+    fn as_debug(&self) -> &dyn Debug {
+        &Placeholder
     }
 }
 
-impl<T> Hidden for Beside<'_, T> {}
+impl<T> WithoutDebug for Field<'_, T> {}
 
-/// A value that cannot be shown.
-struct Nameless;
+/// Printed instead of a value without `Debug`.
+struct Placeholder;
 
-impl Debug for Nameless {
+impl Debug for Placeholder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("_")
     }
@@ -47,10 +48,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_beside_a_redacted_field_is_shown_if_it_can_be() {
+    fn a_field_is_shown_if_its_type_implements_debug() {
         struct Opaque;
-        assert_eq!(format!("{:?}", Beside(&7).shown()), "7");
-        assert_eq!(format!("{:?}", Beside(&Opaque).shown()), "_");
+        assert_eq!(format!("{:?}", Field(&7).as_debug()), "7");
+        assert_eq!(format!("{:?}", Field(&Opaque).as_debug()), "_");
         assert_eq!(format!("{Redacted:?}"), "<redacted>");
     }
 }

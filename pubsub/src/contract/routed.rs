@@ -1,23 +1,23 @@
-//! Which channels a table of routes has: asked by the compiler, at every publish.
+//! Lets the compiler check, for each publish, that the channel is routed.
 
-/// Of the type that [`routes!`](crate::routes) makes: it routes channel `C` to a handler. Written by the macro alone.
+/// A type that [`routes!`](crate::routes) makes routes channel `C` to a handler. Only the macro implements this.
 pub trait RoutesChannel<C> {}
 
-/// Of a channel: `R` routes it to a handler, so that [`Publisher<R>`](crate::routing::Publisher) may publish on it. `R` is what
-/// [`routes!`](crate::routes) has made, or [`Unrouted`].
+/// A channel that `R` routes to a handler, so that [`Publisher<R>`](crate::routing::Publisher) may publish on it. `R` is a
+/// type that [`routes!`](crate::routes) makes, or [`Unrouted`].
 #[diagnostic::on_unimplemented(
     message = "channel `{Self}` is published through `Publisher<{R}>`, but `{R}` routes it to no handler",
-    label = "no handler for this channel in `{R}`",
+    label = "`{R}` has no handler for this channel",
     note = "add `{Self} => YourHandler` to the `pubsub::routes!` of `{R}`",
-    note = "if its handlers live in another application, publish with `Publisher<Unrouted>`"
+    note = "if another application handles the channel, publish with `Publisher<Unrouted>`"
 )]
 pub trait RoutedIn<R> {}
 
 #[diagnostic::do_not_recommend]
 impl<C, R: RoutesChannel<C>> RoutedIn<R> for C {}
 
-/// The routes of a service whose handlers live elsewhere: [`Publisher<Unrouted>`](crate::routing::Publisher) publishes on every
-/// channel, and nobody checks that anything subscribes to it.
+/// The routes of a service that handles nothing itself: [`Publisher<Unrouted>`](crate::routing::Publisher) publishes on
+/// every channel, and nothing checks that a subscription exists.
 #[derive(Debug)]
 pub enum Unrouted {}
 

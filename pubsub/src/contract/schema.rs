@@ -1,5 +1,5 @@
-//! What payloads look like, for those who do not have the Rust types: found where the derive can see it, and written as
-//! JSON Schema or TypeScript.
+//! The JSON Schema of a payload, and descriptions of payloads for readers without the Rust types: as JSON Schema or
+//! TypeScript.
 
 #[cfg(feature = "schema")]
 mod document;
@@ -10,35 +10,35 @@ use std::marker::PhantomData;
 
 /// Finds the JSON Schema of a payload type, if it has one.
 #[derive(Debug)]
-pub struct SchemaProbe<T>(pub PhantomData<T>);
+pub struct SchemaOf<T>(pub PhantomData<T>);
 
-/// Of a type that derives `schemars::JsonSchema`.
-pub trait BySchemars {
-    /// Its JSON Schema, draft 2020-12, of what can be read: a field with a default may be missing.
+/// The schema of a type that derives `schemars::JsonSchema`.
+pub trait DerivedSchema {
+    /// Returns a JSON Schema, draft 2020-12, of every payload that can be read: a field with a default may be missing.
     fn json_schema(&self) -> Option<serde_json::Value>;
 }
 
 #[cfg(feature = "schema")]
-impl<T: schemars::JsonSchema> BySchemars for SchemaProbe<T> {
+impl<T: schemars::JsonSchema> DerivedSchema for SchemaOf<T> {
     fn json_schema(&self) -> Option<serde_json::Value> {
         let settings = schemars::generate::SchemaSettings::draft2020_12().for_deserialize();
         Some(settings.into_generator().into_root_schema_for::<T>().to_value())
     }
 }
 
-/// Of any other. A method call takes it only if there is no [`BySchemars`].
+/// The fallback for any other type. A method call picks it only if [`DerivedSchema`] is not implemented.
 pub trait WithoutSchema {
-    /// Nothing.
+    /// Returns `None`.
     fn json_schema(&self) -> Option<serde_json::Value> {
         None
     }
 }
 
-impl<T> WithoutSchema for &SchemaProbe<T> {}
+impl<T> WithoutSchema for &SchemaOf<T> {}
 
-/// Of a payload type: it can be strict.
+/// A payload type whose channel can be strict.
 #[diagnostic::on_unimplemented(
-    message = "channel `{Self}` is strict, but `{Self}` has no JSON Schema to hold its payloads against",
+    message = "channel `{Self}` is strict, but `{Self}` has no JSON Schema to check its payloads against",
     label = "needs a JSON Schema",
     note = "add `#[derive(schemars::JsonSchema)]` to `{Self}`, and the feature `schema` to `pubsub`"
 )]
@@ -48,10 +48,10 @@ pub trait HasSchema {}
 #[diagnostic::do_not_recommend]
 impl<T: schemars::JsonSchema> HasSchema for T {}
 
-/// Compiles if a type can be strict.
+/// Compiles if the channel of a type can be strict.
 pub const fn strict_channel_has_schema<T: HasSchema>() {}
 
-/// What the schemas of channels are written as.
+/// The format of exported schemas.
 #[cfg(feature = "schema")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -62,7 +62,7 @@ pub enum SchemaFormat {
     TypeScript,
 }
 
-/// One version of a channel, and what its payload looks like.
+/// The schema of one version of a channel's payload.
 #[cfg(feature = "schema")]
 #[derive(Debug, Clone)]
 pub(crate) struct ChannelSchema {
@@ -72,7 +72,7 @@ pub(crate) struct ChannelSchema {
     pub(crate) schema: serde_json::Value,
 }
 
-/// Writes the schemas of channels; a final line break included.
+/// Writes the schemas of channels, with a line break at the end.
 #[cfg(feature = "schema")]
 pub(crate) fn write(schemas: &[ChannelSchema], format: SchemaFormat) -> String {
     match format {

@@ -1,21 +1,21 @@
-//! The shape of a payload: what its JSON looks like, as far as its types say. Compared by its fingerprint, and with what a
-//! lock file keeps of it.
+//! The shape of a payload: how its JSON looks, as far as its types say. Shapes are compared by their fingerprints, and with
+//! lock files.
 
 mod compatible;
 mod std_types;
 
-pub(crate) use compatible::reads;
-pub use compatible::{part_holds, same_kind};
+pub(super) use compatible::is_compatible;
+pub use compatible::{is_compatible_member, is_same_kind};
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
-/// A type whose shape is known: its fields, their types and serde attributes. Part of a channel's fingerprint, where a
-/// payload has a field of it.
+/// A type with a known shape: its fields, their types and serde attributes. The shapes of a payload's fields are part of its
+/// channel's fingerprint.
 ///
-/// Implemented for the standard library's types, and for every channel. Derive it for the types that payloads are made of;
-/// what has none counts by its name alone, and then nobody notices that it has changed.
+/// Implemented for the types of the standard library, and by `#[derive(Channel)]`. Derive it for every other type that
+/// payloads are made of. A type without a shape counts by its name only, so that no change of it is noticed.
 ///
 /// ```
 /// use pubsub::{Channel, Shape};
@@ -37,96 +37,99 @@ use std::mem::MaybeUninit;
 pub trait Shape {
     /// The shape.
     #[doc(hidden)]
-    const NODE: Link;
+    const SHAPE: ShapeRef;
 }
 
-/// Where a type is described. A type may come back to itself, so the compiler must not look behind this when it makes a
-/// constant of one: it looks behind references, and not into what may be uninitialized.
+/// A reference to the shape of a type.
+///
+/// A type may contain itself, so its shape may refer to itself. When the compiler evaluates a constant it follows references,
+/// which would never end, and does not follow what may be uninitialized.
 #[derive(Clone, Copy)]
-pub struct Link(MaybeUninit<&'static Node>);
+pub struct ShapeRef(MaybeUninit<&'static TypeShape>);
 
-impl Link {
-    /// To this description.
+impl ShapeRef {
+    /// Returns a reference to `shape`.
     #[must_use]
-    pub const fn to(node: &'static Node) -> Self {
-        Self(MaybeUninit::new(node))
+    pub const fn to(shape: &'static TypeShape) -> Self {
+        Self(MaybeUninit::new(shape))
     }
 
-    /// The description.
+    /// Returns the shape.
     #[must_use]
-    pub const fn node(self) -> &'static Node {
+    pub const fn get(self) -> &'static TypeShape {
         // SAFETY: `to` is the only way to make one, and initializes it.
         unsafe { self.0.assume_init() }
     }
 }
 
-impl fmt::Debug for Link {
+impl fmt::Debug for ShapeRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not what is behind it, which may never end.
-        f.debug_tuple("Link").field(&self.node().kind).finish()
+        // Not the whole shape, which may refer to itself.
+        f.debug_tuple("ShapeRef").field(&self.get().kind).finish()
     }
 }
 
-/// A type, in the shape of a payload.
+/// The shape of one type.
 #[derive(Debug)]
-pub struct Node {
-    /// Tells types apart, for shapes that come back to themselves; 0 for types that cannot. No part of the fingerprint.
+pub struct TypeShape {
+    /// Identifies the type where a shape refers to itself; 0 for a type that cannot. Not part of the fingerprint.
     pub id: u64,
     /// `struct`, `enum`, `list`, `string`, ..
     pub kind: &'static str,
-    /// serde's attributes, as far as they change what is written or read.
+    /// The serde attributes that change what is written or read.
     pub serde: &'static [&'static str],
-    /// Fields and variants, sorted by name; or what a container contains.
-    pub parts: &'static [Part],
+    /// Fields or variants, sorted by name, or the contents of a container.
+    pub members: &'static [Member],
 }
 
 /// A field, a variant, or the content of a container.
 #[derive(Debug)]
-pub struct Part {
-    /// As it stands in the JSON.
+pub struct Member {
+    /// The name in the JSON.
     pub name: &'static str,
-    /// serde's attributes, as far as they change what is written or read.
+    /// The serde attributes that change what is written or read.
     pub serde: &'static [&'static str],
-    /// The type, if it has a shape.
-    pub node: Option<Link>,
-    /// The type as it is written, if not.
-    pub written: &'static str,
+    /// The shape of the type, if it has one.
+    pub shape: Option<ShapeRef>,
+    /// The name of a type without a shape, as the source spells it.
+    pub type_name: &'static str,
 }
 
-/// Finds the shape of a type, if it has one. What is inherent goes before what is a trait's, but only where its bounds hold.
+/// Finds the shape of a type, if it has one. An inherent item goes before that of a trait where its bounds hold, so the
+/// compiler picks [`WithoutShape`] for the other types.
 #[derive(Debug)]
-pub struct Probe<T: ?Sized>(PhantomData<T>);
+pub struct ShapeOf<T: ?Sized>(PhantomData<T>);
 
-impl<T: Shape + ?Sized> Probe<T> {
+impl<T: Shape + ?Sized> ShapeOf<T> {
     /// The shape.
-    pub const NODE: Option<Link> = Some(T::NODE);
+    pub const SHAPE: Option<ShapeRef> = Some(T::SHAPE);
 }
 
-/// The rest: see [`Probe`].
-pub trait Opaque {
-    /// There is none.
-    const NODE: Option<Link> = None;
+/// The fallback for a [`ShapeOf`] a type without a shape.
+pub trait WithoutShape {
+    /// `None`.
+    const SHAPE: Option<ShapeRef> = None;
 }
 
-impl<T: ?Sized> Opaque for Probe<T> {}
+impl<T: ?Sized> WithoutShape for ShapeOf<T> {}
 
-/// Types that are looked into; what is beyond counts by its kind alone.
+/// The most types that a fingerprint covers. A type beyond them counts by its kind only.
 const MAX_TYPES: usize = 256;
 
-/// The fingerprint of a shape; never 0.
+/// Returns the fingerprint of a shape, which is never 0.
 #[must_use]
-pub const fn fingerprint(shape: Link) -> u64 {
-    let walk = Walk { hash: FNV_OFFSET, seen: [0; MAX_TYPES], count: 0 }.node(shape.node());
-    if walk.hash == 0 { 1 } else { walk.hash }
+pub const fn fingerprint(shape: ShapeRef) -> u64 {
+    let hasher = ShapeHasher { hash: FNV_OFFSET, seen: [0; MAX_TYPES], count: 0 }.shape(shape.get());
+    if hasher.hash == 0 { 1 } else { hasher.hash }
 }
 
-/// The hash of a text.
+/// Returns the hash of a text, for [`TypeShape::id`].
 #[must_use]
-pub const fn identity(text: &str) -> u64 {
+pub const fn type_id(text: &str) -> u64 {
     fnv(FNV_OFFSET, text.as_bytes())
 }
 
-// FNV-1a: short, and const.
+// FNV-1a is short, and can be const.
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0100_0000_01b3;
 
@@ -139,15 +142,16 @@ const fn fnv(mut hash: u64, bytes: &[u8]) -> u64 {
     hash
 }
 
-/// A walk through a shape. A type that it has been at counts by when it was met first, so that it ends.
-struct Walk {
+/// Hashes a shape. A type that was hashed before counts by its place in that order, so that a shape that refers to itself
+/// comes to an end.
+struct ShapeHasher {
     hash: u64,
     seen: [u64; MAX_TYPES],
     count: usize,
 }
 
-impl Walk {
-    /// A text, and its end: no UTF-8 has this byte.
+impl ShapeHasher {
+    /// Hashes a text and an end mark, a byte that no UTF-8 contains.
     const fn text(mut self, text: &str) -> Self {
         self.hash = fnv(fnv(self.hash, text.as_bytes()), &[0xff]);
         self
@@ -162,30 +166,30 @@ impl Walk {
         self.text("")
     }
 
-    const fn node(mut self, node: &Node) -> Self {
-        if node.id != 0 {
+    const fn shape(mut self, shape: &TypeShape) -> Self {
+        if shape.id != 0 {
             let mut at = 0;
             while at < self.count {
-                if self.seen[at] == node.id {
+                if self.seen[at] == shape.id {
                     self.hash = fnv(self.hash, &[0xfe, at as u8]);
                     return self;
                 }
                 at += 1;
             }
             if self.count == MAX_TYPES {
-                return self.text(node.kind);
+                return self.text(shape.kind);
             }
-            self.seen[self.count] = node.id;
+            self.seen[self.count] = shape.id;
             self.count += 1;
         }
-        self = self.text(node.kind).texts(node.serde);
+        self = self.text(shape.kind).texts(shape.serde);
         let mut at = 0;
-        while at < node.parts.len() {
-            let part = &node.parts[at];
-            self = self.text(part.name).texts(part.serde);
-            self = match part.node {
-                Some(link) => self.node(link.node()),
-                None => self.text("opaque").text(part.written),
+        while at < shape.members.len() {
+            let member = &shape.members[at];
+            self = self.text(member.name).texts(member.serde);
+            self = match member.shape {
+                Some(shape) => self.shape(shape.get()),
+                None => self.text("opaque").text(member.type_name),
             };
             at += 1;
         }
@@ -193,9 +197,9 @@ impl Walk {
     }
 }
 
-/// Whether two texts are the same.
+/// Whether two texts are equal.
 #[must_use]
-pub(crate) const fn same(a: &[u8], b: &[u8]) -> bool {
+pub(super) const fn same(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;
     }

@@ -1,6 +1,6 @@
 //! A typed, named stream of events.
 
-use crate::contract::older_version::{self, Unreadable};
+use crate::contract::older_version::{self, DecodeError};
 use crate::model::backoff::Backoff;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -127,8 +127,8 @@ pub trait Channel: Payload {
     /// # Errors
     /// If the payload is not what its version says, or nothing here can read that version.
     #[doc(hidden)]
-    fn decode(version: u32, json: &[u8]) -> Result<Self, Unreadable> {
-        older_version::read_this(version, Self::VERSION, || Self::from_json(json))
+    fn decode(version: u32, json: &[u8]) -> Result<Self, DecodeError> {
+        older_version::read_exactly(version, Self::VERSION, || Self::from_json(json))
     }
 
     /// Whether the database holds payloads against the channel's JSON Schema when they are published, and refuses others

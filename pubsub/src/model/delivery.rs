@@ -1,6 +1,6 @@
 //! One event handed to one subscription's handler.
 
-use crate::contract::older_version::Unreadable;
+use crate::contract::older_version::DecodeError;
 use crate::model::channel::Channel;
 use crate::model::event::{ClaimedEvent, EventId, LeaseToken};
 use crate::model::failure::Handled;
@@ -52,7 +52,7 @@ impl<C: Channel> Delivery<C> {
         event: ClaimedEvent,
         subscription: Arc<str>,
         process: ProcessId,
-    ) -> Result<(Self, PanicReport), Unreadable> {
+    ) -> Result<(Self, PanicReport), DecodeError> {
         let payload = C::decode(event.version.unsigned_abs(), &event.payload)?;
         let (probe, report) = PanicProbe::new();
         let span = tracing::info_span!(

@@ -1,6 +1,6 @@
 //! Writing and reading payloads, and refusing what could not be stored or read back.
 
-use crate::contract::older_version::Unreadable;
+use crate::contract::older_version::DecodeError;
 use crate::error::error_chain;
 use crate::model::channel::{Channel, Payload};
 use serde::ser::Error as _;
@@ -63,9 +63,9 @@ pub(crate) fn check_key(key: &str) -> Result<(), PayloadError> {
 
 /// Why a payload cannot be decoded, in words that may be stored and logged. serde's own quote the payload, so a channel with
 /// redacted fields only tells where it was.
-pub(crate) fn undecodable<C: Channel>(error: &Unreadable) -> String {
+pub(crate) fn undecodable<C: Channel>(error: &DecodeError) -> String {
     let error = match error {
-        Unreadable::Json(error) if !C::REDACTED.is_empty() => error,
+        DecodeError::Json(error) if !C::REDACTED.is_empty() => error,
         error => return error_chain(error),
     };
     format!("not readable at line {} column {}; {}", error.line(), error.column(), withheld::<C>())

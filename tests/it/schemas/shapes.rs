@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 
 fn of<T: Shape>() -> u64 {
-    fingerprint(T::NODE)
+    fingerprint(T::SHAPE)
 }
 
 /// The fingerprints of structs with these attributes and fields.
@@ -203,7 +203,7 @@ struct Page<T> {
 
 #[test]
 fn recursive_types_have_a_fingerprint() {
-    const OF_TREE: u64 = fingerprint(<Tree as Shape>::NODE);
+    const OF_TREE: u64 = fingerprint(<Tree as Shape>::SHAPE);
     assert_ne!(OF_TREE, of::<other::Tree>());
     assert_ne!(of::<Leaf>(), of::<other::Leaf>());
     assert_eq!(of::<Page<u8>>(), of::<Page<Tree>>(), "one channel, one shape, whatever it is made with");

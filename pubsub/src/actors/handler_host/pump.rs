@@ -6,7 +6,7 @@
 use super::in_flight::{InFlight, ReplaceReason};
 use super::running::{Limit, RunningDelivery};
 use crate::actors::handler_link::HandlerConfig;
-use crate::contract::older_version::Unreadable;
+use crate::contract::older_version::DecodeError;
 use crate::model::channel::Channel;
 use crate::model::delivery::Delivery;
 use crate::model::event::ClaimedEvent;
@@ -107,7 +107,7 @@ impl<C: Channel> Pump<C> {
                     None
                 }
             };
-            Ok::<_, Unreadable>((answered, limit))
+            Ok::<_, DecodeError>((answered, limit))
         }));
         let mut in_flight = self.in_flight.borrow_mut();
         match (begun, report) {

@@ -1,16 +1,17 @@
-//! One JSON Schema of all events.
+//! One JSON Schema that covers every event.
 
 use super::ChannelSchema;
 use serde_json::{Map, Value, json};
 
-/// The document: any event, with a definition for each version of each channel and for its payload.
+/// Returns the document: its root accepts any event, and it has a definition for each version of each channel and for its
+/// payload.
 pub(super) fn write(schemas: &[ChannelSchema]) -> String {
     let mut definitions = Map::new();
     let mut events = Vec::new();
     for ChannelSchema { channel, version, description, schema } in schemas {
         let name = format!("{channel}.v{version}");
         let payload = format!("{name}.payload");
-        // An insert that says nothing of it publishes version 1.
+        // An insert without a version publishes version 1.
         let required = if *version == 1 {
             json!(["channel", "payload"])
         } else {
@@ -47,7 +48,7 @@ fn reference(name: &str) -> String {
     format!("#/$defs/{name}")
 }
 
-/// A schema as a part of the document: what it refers to has moved with it.
+/// Makes a schema a part of the document: adjusts its references to the definitions that move with it.
 fn moved(schema: &Value, to: &str) -> Value {
     match schema {
         Value::Object(fields) => {

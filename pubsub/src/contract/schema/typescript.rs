@@ -1,4 +1,5 @@
-//! TypeScript types, from JSON Schema as the derives of schemars write it. What has no counterpart becomes a wider type.
+//! TypeScript types, from JSON Schema as the derives of schemars write it. A schema without a counterpart in TypeScript
+//! becomes a wider type.
 
 use super::ChannelSchema;
 use serde_json::{Map, Value};
@@ -7,7 +8,7 @@ use std::fmt::Write as _;
 
 const HEAD: &str = "// Written by `pubsub schema export`. Do not edit.\n";
 
-/// A namespace for each version of each channel, then the types that name them all.
+/// Returns a namespace for each version of each channel, then the types that name them all.
 pub(super) fn write(schemas: &[ChannelSchema]) -> String {
     let mut text = HEAD.to_owned();
     let mut taken = BTreeSet::new();
@@ -41,7 +42,7 @@ pub(super) fn write(schemas: &[ChannelSchema]) -> String {
     text
 }
 
-/// `OrderPaidV2` for version 2 of `order.paid`, `OrderPaid` for version 1.
+/// Returns `OrderPaidV2` for version 2 of `order.paid`, and `OrderPaid` for version 1.
 fn namespace_of(schema: &ChannelSchema, taken: &mut BTreeSet<String>) -> String {
     let version = if schema.version == 1 { String::new() } else { format!("V{}", schema.version) };
     let base = format!("{}{version}", identifier(&schema.channel));
@@ -50,7 +51,7 @@ fn namespace_of(schema: &ChannelSchema, taken: &mut BTreeSet<String>) -> String 
     free.expect("one of endlessly many names is free")
 }
 
-/// A name in Pascal case, of letters and digits alone.
+/// Returns a name in Pascal case, made of letters and digits only.
 fn identifier(name: &str) -> String {
     let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let pascal: String = words.map(|word| word[..1].to_ascii_uppercase() + &word[1..]).collect();
@@ -72,13 +73,13 @@ fn write_type(text: &mut String, name: &str, schema: &Value) {
     _ = writeln!(text, "  export type {name} = {};", type_of(schema, 1));
 }
 
-/// The name of a definition; never that of the payload itself.
+/// Returns the name of a definition, which is never that of the payload itself.
 fn definition_name(name: &str) -> String {
     let name = identifier(name);
     if name == "Payload" { "Payload_".to_owned() } else { name }
 }
 
-/// The type of what has a schema. `depth` is how far the lines of an object are indented.
+/// Returns the type that a schema describes. `depth` is the indentation of an object's lines.
 fn type_of(schema: &Value, depth: usize) -> String {
     let Some(fields) = schema.as_object() else {
         return if schema == &Value::Bool(false) { "never" } else { "unknown" }.to_owned();
@@ -186,7 +187,7 @@ fn object(fields: &Map<String, Value>, depth: usize) -> String {
     }
 }
 
-/// A name as a field: quoted unless it is a plain word.
+/// Returns a field's name, in quotes unless it is a plain word.
 fn field_name(name: &str) -> String {
     let is_word = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
@@ -197,7 +198,7 @@ fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// Several types as one, each named once.
+/// Joins several types into one, each named once.
 fn union(types: impl Iterator<Item = String>) -> String {
     let mut seen: Vec<String> = Vec::new();
     for one in types {
@@ -211,7 +212,7 @@ fn union(types: impl Iterator<Item = String>) -> String {
     }
 }
 
-/// A part of an intersection; a union needs its parentheses there.
+/// Returns a part of an intersection, in which a union needs parentheses.
 fn in_parentheses(part: &str) -> String {
     if part.contains(" | ") { format!("({part})") } else { part.to_owned() }
 }
@@ -220,7 +221,7 @@ fn push_comment(text: &mut String, indent: &str, comment: &str) {
     if comment.is_empty() {
         return;
     }
-    // Whatever would end the comment early.
+    // This would end the comment early.
     let comment = comment.replace("*/", "* /");
     let lines: Vec<&str> = comment.lines().map(str::trim_end).collect();
     match lines.as_slice() {

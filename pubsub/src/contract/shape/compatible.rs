@@ -1,52 +1,53 @@
-//! Whether events of one shape can be read by a type of another, both ways: by who is deployed next to what is in the log,
-//! and by who still runs to what is published next.
+//! Compares two shapes of a payload: are they compatible in both directions? The new type reads the events in the log, and
+//! processes that still run with the old type read the events that are published from now on.
 
-use super::{Node, Part, same};
+use super::{Member, TypeShape, same};
 
-/// Pairs of types that are compared; what is beyond counts as the same.
+/// The most pairs of types that are compared. A pair beyond them counts as compatible.
 const MAX_PAIRS: usize = 256;
 
-/// Whether each of two shapes reads what the other writes: they are the same, but for what was added and has a default.
-pub(crate) const fn reads(old: &Node, new: &Node) -> bool {
-    Comparison { seen: [(0, 0); MAX_PAIRS], count: 0, same: true }.nodes(old, new).same
+/// Whether each of two shapes reads what the other writes: they differ only in members that were added and have a default.
+pub(crate) const fn is_compatible(old: &TypeShape, new: &TypeShape) -> bool {
+    Comparison { seen: [(0, 0); MAX_PAIRS], count: 0, compatible: true }.shapes(old, new).compatible
 }
 
-/// A walk through two shapes. A pair of types that it has been at counts as the same: it has been looked at, or is just being.
+/// A walk through two shapes. A pair of types that it has met before counts as compatible: that comparison is done, or is
+/// under way.
 struct Comparison {
     seen: [(u64, u64); MAX_PAIRS],
     count: usize,
-    same: bool,
+    compatible: bool,
 }
 
-/// Whether two shapes are of one kind, and serde is told the same of both; whatever their parts are.
+/// Whether two shapes have the same kind and compatible serde attributes, whatever their members are.
 #[must_use]
-pub const fn same_kind(old: &Node, new: &Node) -> bool {
+pub const fn is_same_kind(old: &TypeShape, new: &TypeShape) -> bool {
     is(old.kind, new.kind) && may_become(old.serde, new.serde, true)
 }
 
-/// Whether a field or a variant of the new shape is what it was in the old one, or may be added.
+/// Whether the member `name` of the new shape is compatible with that of the old one, or may be added to it.
 #[must_use]
-pub const fn part_holds(old: &Node, new: &Node, name: &str) -> bool {
-    match (find(old.parts, name), find(new.parts, name)) {
-        (Some(was), Some(part)) => {
-            let mut comparison = Comparison { seen: [(0, 0); MAX_PAIRS], count: 1, same: true };
-            // Its type may come back to this one, which is being looked at.
+pub const fn is_compatible_member(old: &TypeShape, new: &TypeShape, name: &str) -> bool {
+    match (find(old.members, name), find(new.members, name)) {
+        (Some(before), Some(now)) => {
+            let mut comparison = Comparison { seen: [(0, 0); MAX_PAIRS], count: 1, compatible: true };
+            // The member may contain the type that it is a member of, whose comparison is under way.
             comparison.seen[0] = (old.id, new.id);
-            comparison.parts(was, part).same
+            comparison.members(before, now).compatible
         }
-        (None, Some(part)) => may_be_added(part, old, new),
+        (None, Some(added)) => may_be_added(added, old, new),
         (_, None) => true,
     }
 }
 
 impl Comparison {
     const fn require(mut self, holds: bool) -> Self {
-        self.same &= holds;
+        self.compatible &= holds;
         self
     }
 
-    const fn nodes(mut self, old: &Node, new: &Node) -> Self {
-        if !self.same {
+    const fn shapes(mut self, old: &TypeShape, new: &TypeShape) -> Self {
+        if !self.compatible {
             return self;
         }
         if old.id != 0 {
@@ -65,83 +66,83 @@ impl Comparison {
         }
         self = self.require(is(old.kind, new.kind) && may_become(old.serde, new.serde, true));
         if is(old.kind, "struct") || is(old.kind, "enum") {
-            return self.named(old, new);
+            return self.named_members(old, new);
         }
-        self = self.require(old.parts.len() == new.parts.len());
+        self = self.require(old.members.len() == new.members.len());
         let mut at = 0;
-        while at < old.parts.len() && self.same {
-            // The name of an array's part is its length.
-            self = self.require(is(old.parts[at].name, new.parts[at].name));
-            self = self.parts(&old.parts[at], &new.parts[at]);
+        while at < old.members.len() && self.compatible {
+            // The name of an array's member is its length.
+            self = self.require(is(old.members[at].name, new.members[at].name));
+            self = self.members(&old.members[at], &new.members[at]);
             at += 1;
         }
         self
     }
 
-    /// Fields or variants: all that were there are, and what was added does no harm.
-    const fn named(mut self, old: &Node, new: &Node) -> Self {
+    /// Compares fields or variants: all the old ones must remain, and none may be added that old readers cannot handle.
+    const fn named_members(mut self, old: &TypeShape, new: &TypeShape) -> Self {
         let mut at = 0;
-        while at < old.parts.len() {
-            self = match find(new.parts, old.parts[at].name) {
-                Some(part) => self.parts(&old.parts[at], part),
+        while at < old.members.len() {
+            self = match find(new.members, old.members[at].name) {
+                Some(member) => self.members(&old.members[at], member),
                 None => self.require(false),
             };
             at += 1;
         }
         let mut at = 0;
-        while at < new.parts.len() {
-            if find(old.parts, new.parts[at].name).is_none() {
-                self = self.require(may_be_added(&new.parts[at], old, new));
+        while at < new.members.len() {
+            if find(old.members, new.members[at].name).is_none() {
+                self = self.require(may_be_added(&new.members[at], old, new));
             }
             at += 1;
         }
         self
     }
 
-    const fn parts(mut self, old: &Part, new: &Part) -> Self {
-        let is_optional = match old.node {
-            Some(link) => is(link.node().kind, "option"),
-            None => false,
-        };
-        self = self.require(may_become(old.serde, new.serde, is_optional || has(old.serde, "default")));
-        match (old.node, new.node) {
-            (Some(old), Some(new)) => self.nodes(old.node(), new.node()),
-            (None, None) => self.require(is(old.written, new.written)),
-            // Only one of them has a shape: nothing can be told, and nothing is claimed.
+    const fn members(mut self, old: &Member, new: &Member) -> Self {
+        let may_be_missing = is_option(old) || has(old.serde, "default");
+        self = self.require(may_become(old.serde, new.serde, may_be_missing));
+        match (old.shape, new.shape) {
+            (Some(old), Some(new)) => self.shapes(old.get(), new.get()),
+            (None, None) => self.require(is(old.type_name, new.type_name)),
+            // Only one of them has a shape, so the two cannot be compared.
             _ => self.require(false),
         }
     }
 }
 
 /// Whether a field or a variant may be added.
-const fn may_be_added(part: &Part, old: &Node, new: &Node) -> bool {
+const fn may_be_added(member: &Member, old: &TypeShape, new: &TypeShape) -> bool {
     if !is(new.kind, "struct") && !is(new.kind, "enum") {
         return false;
     }
     if is(new.kind, "enum") {
-        // Whoever knows the old ones alone cannot read it, unless he takes any.
+        // A reader with the old variants only cannot read a new one, unless it has a variant for all others.
         let mut at = 0;
-        while at < old.parts.len() {
-            if has(old.parts[at].serde, "other") {
+        while at < old.members.len() {
+            if has(old.members[at].serde, "other") {
                 return true;
             }
             at += 1;
         }
         return false;
     }
-    let is_option = match part.node {
-        Some(link) => is(link.node().kind, "option"),
-        None => false,
-    };
-    // serde takes a missing `Option` for `None`, unless a function of the user's reads it.
-    let by_itself = is_option && !has(part.serde, "with=") && !has(part.serde, "deserialize_with=");
-    let optional = by_itself || has(part.serde, "default") || has(new.serde, "default");
-    optional && !has(old.serde, "deny_unknown_fields")
+    // serde reads a missing `Option` as `None`, unless a function of the user's reads it.
+    let is_none = is_option(member) && !has(member.serde, "with=") && !has(member.serde, "deserialize_with=");
+    let may_be_missing = is_none || has(member.serde, "default") || has(new.serde, "default");
+    may_be_missing && !has(old.serde, "deny_unknown_fields")
 }
 
-/// Whether attributes may change like this: all stay, and what is added only makes a reader more patient. `optional`: a
-/// reader of the old ones does not miss what is left out.
-const fn may_become(old: &[&str], new: &[&str], optional: bool) -> bool {
+const fn is_option(member: &Member) -> bool {
+    match member.shape {
+        Some(shape) => is(shape.get().kind, "option"),
+        None => false,
+    }
+}
+
+/// Whether serde attributes may change like this: all the old ones remain, and those that are added only make a reader
+/// accept more. If the value `may_be_missing`, an old reader accepts that it is left out.
+const fn may_become(old: &[&str], new: &[&str], may_be_missing: bool) -> bool {
     let mut at = 0;
     while at < old.len() {
         if !has(new, old[at]) {
@@ -152,10 +153,10 @@ const fn may_become(old: &[&str], new: &[&str], optional: bool) -> bool {
     let mut at = 0;
     while at < new.len() {
         let added = !has(old, new[at]);
-        let patient = is(new[at], "default")
+        let accepts_more = is(new[at], "default")
             || starts(new[at], "alias=")
-            || (is(new[at], "skip_serializing_if") && optional);
-        if added && !patient {
+            || (is(new[at], "skip_serializing_if") && may_be_missing);
+        if added && !accepts_more {
             return false;
         }
         at += 1;
@@ -163,18 +164,18 @@ const fn may_become(old: &[&str], new: &[&str], optional: bool) -> bool {
     true
 }
 
-const fn find<'a>(parts: &'a [Part], name: &str) -> Option<&'a Part> {
+const fn find<'a>(members: &'a [Member], name: &str) -> Option<&'a Member> {
     let mut at = 0;
-    while at < parts.len() {
-        if is(parts[at].name, name) {
-            return Some(&parts[at]);
+    while at < members.len() {
+        if is(members[at].name, name) {
+            return Some(&members[at]);
         }
         at += 1;
     }
     None
 }
 
-/// Whether an attribute is among these, or one that starts like this, if it ends with a `=`.
+/// Whether `wanted` is among the attributes. If it ends with a `=`, any value counts.
 const fn has(attributes: &[&str], wanted: &str) -> bool {
     let prefix = !wanted.is_empty() && wanted.as_bytes()[wanted.len() - 1] == b'=';
     let mut at = 0;
@@ -199,66 +200,70 @@ const fn is(a: &str, b: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::shape::Link;
+    use crate::contract::shape::ShapeRef;
 
-    const fn node(kind: &'static str, serde: &'static [&'static str], parts: &'static [Part]) -> Node {
-        Node { id: 0, kind, serde, parts }
+    const fn shape(
+        kind: &'static str,
+        serde: &'static [&'static str],
+        members: &'static [Member],
+    ) -> TypeShape {
+        TypeShape { id: 0, kind, serde, members }
     }
 
-    const fn part(name: &'static str, serde: &'static [&'static str], node: &'static Node) -> Part {
-        Part { name, serde, node: Some(Link::to(node)), written: "" }
+    const fn member(name: &'static str, serde: &'static [&'static str], shape: &'static TypeShape) -> Member {
+        Member { name, serde, shape: Some(ShapeRef::to(shape)), type_name: "" }
     }
 
-    static TEXT: Node = node("string", &[], &[]);
-    static NUMBER: Node = node("u8", &[], &[]);
-    static OPTION: Node = node("option", &[], &[part("", &[], &TEXT)]);
-    const FOREIGN: Part = Part { name: "a", serde: &[], node: None, written: "x::Y" };
+    static TEXT: TypeShape = shape("string", &[], &[]);
+    static NUMBER: TypeShape = shape("u8", &[], &[]);
+    static OPTION: TypeShape = shape("option", &[], &[member("", &[], &TEXT)]);
+    const FOREIGN: Member = Member { name: "a", serde: &[], shape: None, type_name: "x::Y" };
 
-    /// Whether a struct with these fields may become one with those.
-    fn fields<const OLD: usize, const NEW: usize>(old: [Part; OLD], new: [Part; NEW]) -> bool {
+    /// Whether a struct with the `old` fields may become one with the `new` fields.
+    fn fields<const OLD: usize, const NEW: usize>(old: [Member; OLD], new: [Member; NEW]) -> bool {
         becomes("struct", &[], old, new)
     }
 
     fn becomes<const OLD: usize, const NEW: usize>(
         kind: &'static str,
         serde: &'static [&'static str],
-        old: [Part; OLD],
-        new: [Part; NEW],
+        old: [Member; OLD],
+        new: [Member; NEW],
     ) -> bool {
-        reads(&node(kind, serde, Vec::from(old).leak()), &node(kind, serde, Vec::from(new).leak()))
+        is_compatible(&shape(kind, serde, Vec::from(old).leak()), &shape(kind, serde, Vec::from(new).leak()))
     }
 
     #[test]
-    fn what_may_be_missing_may_be_added() {
-        const A: Part = part("a", &[], &TEXT);
+    fn an_optional_member_may_be_added() {
+        const A: Member = member("a", &[], &TEXT);
         assert!(fields([A], [A]));
-        assert!(fields([A], [A, part("b", &[], &OPTION)]));
-        assert!(fields([A], [A, part("b", &["default"], &NUMBER)]));
-        assert!(!fields([A], [A, part("b", &[], &NUMBER)]));
-        assert!(!fields([A], [A, part("b", &["with=\"f\""], &OPTION)]));
-        assert!(!fields([A, part("b", &[], &OPTION)], [A]), "an old one may need it");
-        let strict = becomes("struct", &["deny_unknown_fields"], [A], [A, part("b", &[], &OPTION)]);
-        assert!(!strict, "an old one would refuse it");
+        assert!(fields([A], [A, member("b", &[], &OPTION)]));
+        assert!(fields([A], [A, member("b", &["default"], &NUMBER)]));
+        assert!(!fields([A], [A, member("b", &[], &NUMBER)]));
+        assert!(!fields([A], [A, member("b", &["with=\"f\""], &OPTION)]));
+        assert!(!fields([A, member("b", &[], &OPTION)], [A]), "an old reader may need it");
+        let strict = becomes("struct", &["deny_unknown_fields"], [A], [A, member("b", &[], &OPTION)]);
+        assert!(!strict, "an old reader would refuse it");
     }
 
     #[test]
-    fn a_field_keeps_its_type_and_may_only_become_more_patient() {
-        assert!(!fields([part("a", &[], &TEXT)], [part("a", &[], &NUMBER)]));
-        assert!(!fields([part("a", &[], &TEXT)], [part("a", &[], &OPTION)]));
-        assert!(fields([part("a", &[], &TEXT)], [part("a", &["alias=\"b\"", "default"], &TEXT)]));
-        assert!(!fields([part("a", &["default"], &TEXT)], [part("a", &[], &TEXT)]));
-        assert!(!fields([part("a", &[], &TEXT)], [part("a", &["skip_serializing_if"], &TEXT)]));
-        assert!(fields([part("a", &[], &OPTION)], [part("a", &["skip_serializing_if"], &OPTION)]));
+    fn a_field_keeps_its_type_and_may_accept_more() {
+        assert!(!fields([member("a", &[], &TEXT)], [member("a", &[], &NUMBER)]));
+        assert!(!fields([member("a", &[], &TEXT)], [member("a", &[], &OPTION)]));
+        assert!(fields([member("a", &[], &TEXT)], [member("a", &["alias=\"b\"", "default"], &TEXT)]));
+        assert!(!fields([member("a", &["default"], &TEXT)], [member("a", &[], &TEXT)]));
+        assert!(!fields([member("a", &[], &TEXT)], [member("a", &["skip_serializing_if"], &TEXT)]));
+        assert!(fields([member("a", &[], &OPTION)], [member("a", &["skip_serializing_if"], &OPTION)]));
         assert!(fields([FOREIGN], [FOREIGN]));
-        assert!(!fields([FOREIGN], [part("a", &[], &TEXT)]), "nothing can be told");
+        assert!(!fields([FOREIGN], [member("a", &[], &TEXT)]), "they cannot be compared");
     }
 
     #[test]
-    fn a_variant_may_be_added_where_whoever_does_not_know_it_takes_it_for_another() {
-        const A: Part = part("A", &[], &TEXT);
-        const OTHER: Part = part("Other", &["other"], &TEXT);
-        assert!(!becomes("enum", &[], [A], [A, part("B", &[], &TEXT)]));
-        assert!(becomes("enum", &[], [A, OTHER], [A, OTHER, part("B", &[], &TEXT)]));
+    fn a_variant_may_be_added_if_old_readers_have_a_fallback() {
+        const A: Member = member("A", &[], &TEXT);
+        const OTHER: Member = member("Other", &["other"], &TEXT);
+        assert!(!becomes("enum", &[], [A], [A, member("B", &[], &TEXT)]));
+        assert!(becomes("enum", &[], [A, OTHER], [A, OTHER, member("B", &[], &TEXT)]));
         assert!(!becomes("enum", &[], [A, OTHER], [OTHER]));
     }
 }

@@ -1,6 +1,6 @@
 //! The shapes of the standard library's types, as serde writes them.
 
-use super::{Link, Node, Part, Shape};
+use super::{Member, Shape, ShapeRef, TypeShape};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, LinkedList, VecDeque};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 macro_rules! leaves {
     ($($kind:literal: $($ty:ty),+;)*) => {$($(
         impl Shape for $ty {
-            const NODE: Link = Link::to(&Node { id: 0, kind: $kind, serde: &[], parts: &[] });
+            const SHAPE: ShapeRef = ShapeRef::to(&TypeShape { id: 0, kind: $kind, serde: &[], members: &[] });
         }
     )+)*};
 }
@@ -28,22 +28,22 @@ leaves! {
     "json": serde_json::Value;
 }
 
-/// The shape of a container of `$parts`.
+/// The shape of a container of `$content`.
 macro_rules! container {
-    ($kind:expr, $($part:ty),*) => {
-        Link::to(&Node {
+    ($kind:expr, $($content:ty),*) => {
+        ShapeRef::to(&TypeShape {
             id: 0,
             kind: $kind,
             serde: &[],
-            parts: &[$(Part { name: "", serde: &[], node: Some(<$part as Shape>::NODE), written: "" }),*],
+            members: &[$(Member { name: "", serde: &[], shape: Some(<$content as Shape>::SHAPE), type_name: "" }),*],
         })
     };
 }
 
 macro_rules! containers {
-    ($($kind:literal: $([$($generics:tt)*] $ty:ty => $($part:ty),+;)+)*) => {$($(
+    ($($kind:literal: $([$($generics:tt)*] $ty:ty => $($content:ty),+;)+)*) => {$($(
         impl<$($generics)*> Shape for $ty {
-            const NODE: Link = container!($kind, $($part),+);
+            const SHAPE: ShapeRef = container!($kind, $($content),+);
         }
     )+)*};
 }
@@ -66,11 +66,11 @@ containers! {
         [T: Shape, E: Shape] Result<T, E> => T, E;
 }
 
-/// What serde writes as what is inside.
+/// Types that serde writes as their content.
 macro_rules! transparent {
     ($([$($generics:tt)*] $ty:ty => $inside:ty;)*) => {$(
         impl<$($generics)*> Shape for $ty {
-            const NODE: Link = <$inside as Shape>::NODE;
+            const SHAPE: ShapeRef = <$inside as Shape>::SHAPE;
         }
     )*};
 }
@@ -96,15 +96,15 @@ transparent! {
 }
 
 impl<T: Shape, const N: usize> Shape for [T; N] {
-    const NODE: Link = Link::to(&Node {
+    const SHAPE: ShapeRef = ShapeRef::to(&TypeShape {
         id: 0,
         kind: "array",
         serde: &[],
-        parts: &[Part { name: Length::<N>::TEXT, serde: &[], node: Some(T::NODE), written: "" }],
+        members: &[Member { name: Length::<N>::TEXT, serde: &[], shape: Some(T::SHAPE), type_name: "" }],
     });
 }
 
-/// A number as text, at compile time.
+/// The length of an array as text, at compile time.
 struct Length<const N: usize>;
 
 impl<const N: usize> Length<N> {
@@ -118,7 +118,7 @@ impl<const N: usize> Length<N> {
         digits
     };
 
-    /// How many zeros go before it.
+    /// The number of leading zeros.
     const LEADING: usize = {
         let mut at = 0;
         while at < 19 && Self::DIGITS[at] == b'0' {
@@ -136,7 +136,7 @@ impl<const N: usize> Length<N> {
 macro_rules! tuples {
     ($($($name:ident)+;)*) => {$(
         impl<$($name: Shape),+> Shape for ($($name,)+) {
-            const NODE: Link = container!("tuple", $($name),+);
+            const SHAPE: ShapeRef = container!("tuple", $($name),+);
         }
     )*};
 }
