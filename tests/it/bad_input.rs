@@ -1,4 +1,4 @@
-//! Bad input gets a clear error and nothing is lost.
+//! Bad input gets a clear error, and no event is lost.
 
 use pubsub::{Channel, Delivery, Error, publish};
 use pubsub_tests::{Email, Sms, TestDatabase, probe};
@@ -48,7 +48,7 @@ async fn an_oversize_payload_is_refused_and_the_transaction_goes_on() {
     transaction.commit().await.unwrap();
     assert_eq!(received.next().await, 5);
 
-    // Just below the limit, compressible or not.
+    // Just below the limit, whether it compresses or not.
     publish(&db.client, &Sms::new("x".repeat(262_144 - 11))).await.unwrap();
     assert_eq!(received.next().await, 262_144 - 11);
     let random: String = std::iter::repeat_with(fastrand::alphanumeric).take(262_144 - 11).collect();
@@ -69,7 +69,7 @@ async fn each_channel_has_its_own_payload_limit() {
 
 #[actix::test]
 async fn nul_and_deep_nesting_are_refused_before_the_database() {
-    // By hand: a second type on one channel does not compile with the derive.
+    // Without the derive, because a second derived type for one channel does not compile.
     #[derive(Serialize, Deserialize)]
     struct Anything(serde_json::Value);
 

@@ -1,4 +1,4 @@
-//! The bell rings for those who sleep, for nobody else, and can be silenced.
+//! The bell rings for sleeping processes and for no others, and can be silenced.
 
 use pubsub::{Delivery, PubSub, SubscribeOptions, publish};
 use pubsub_tests::{BellListener, ChildProcess, Sms, TestDatabase, in_child_process};
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-/// How often a process is killed until it had a waiter row when it died.
+/// The number of attempts to kill a process while it has a waiter row.
 const KILLS: usize = 50;
 
-/// Starts a process and kills it asleep; returns its id.
+/// Starts a process, kills it asleep, and returns its id.
 async fn die_asleep(db: &TestDatabase) -> i64 {
     for _ in 0..KILLS {
         let mut process = ChildProcess::start("bell::child_sleeps", db.url());
@@ -19,7 +19,7 @@ async fn die_asleep(db: &TestDatabase) -> i64 {
         process.signal("KILL");
         process.exited().await;
         let row = db.client.query_opt("select process from pubsub.waiters", &[]).await.unwrap();
-        // None: it was awake after all, to look around once more after its listener had connected.
+        // Without a waiter row it was awake after all: it polls once more after its listener has connected.
         if let Some(row) = row {
             return row.get(0);
         }
@@ -27,7 +27,7 @@ async fn die_asleep(db: &TestDatabase) -> i64 {
     panic!("a process that has nothing to do does not sleep");
 }
 
-/// A process that sleeps, until it is killed.
+/// Sleeps until it is killed.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
 async fn child_sleeps() {
@@ -113,7 +113,7 @@ async fn one_of_many_sleepers_is_rung_and_none_while_one_is_awake() {
     assert_eq!(listener.rung().await, ["sms"], "the lanes of an ordered one are everybody's");
 }
 
-/// A runtime that hears the bell or nothing, with a handler that does one thing at a time and waits for a permit to end.
+/// Starts a runtime, with or without a listener, whose handler takes one event at a time and waits for a permit to finish.
 async fn start_deaf_without_the_bell(
     db: &TestDatabase,
     begun: &UnboundedSender<String>,
@@ -128,7 +128,7 @@ async fn start_deaf_without_the_bell(
             async move {
                 begun.send(sms.msg.clone()).unwrap();
                 may_end.acquire().await.unwrap().forget();
-                // So slow that its dispatcher never claims one ahead.
+                // So slow that its dispatcher never claims an event ahead.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 Ok(())
             }
@@ -147,8 +147,8 @@ async fn a_process_without_room_passes_the_bell_on() {
     for _ in 0..3 {
         processes.push(start_deaf_without_the_bell(&db, &begun, &may_end).await);
     }
-    // Whoever is woken for the first has no room for the second, and whoever publishes that relies on him. Again and again,
-    // for each looks around once by himself after his listener has connected.
+    // The process that is woken for the first event has no room for the second, and the publisher relies on it. Several
+    // rounds, because each process polls once by itself after its listener has connected.
     for round in 0..10 {
         db.until_count("select count(*) from pubsub.waiters where not is_awake", 3).await;
         let mut msgs = ["first", "second", "third"].map(|msg| format!("{msg} of round {round}"));
@@ -179,7 +179,7 @@ async fn the_waiter_row_of_a_dead_process_expires() {
     let longest = "select count(*) from pubsub.waiters where until > clock_timestamp() + '10 seconds'";
     assert_eq!(db.count(longest).await, 0, "it counts for ten seconds at most");
     listener.rung().await;
-    // Nobody takes over from it, and its ten seconds have passed.
+    // No process takes over from it, and its waiter row expires after ten seconds.
     client
         .batch_execute("update pubsub.waiters set until = clock_timestamp() - interval '1 ms'")
         .await
@@ -206,7 +206,7 @@ async fn only_without_the_bell_can_a_publisher_prepare_a_transaction() {
     let mut listener = BellListener::new(db.url()).await;
     let (_pubsub, mut received) = db.receive("one").await;
     let client = &db.client;
-    // Somebody who does not wake up, whatever the runtime does.
+    // A sleeper that does not wake up, whatever the runtime does.
     let register = "select pubsub.register_process('localhost', 1, 'test')";
     let process: i64 = client.query_one(register, &[]).await.unwrap().get(0);
     client.execute("select pubsub.start_waiting(1, $1, '10 minutes')", &[&process]).await.unwrap();
@@ -238,19 +238,19 @@ async fn a_reregistered_process_is_rung_under_its_new_id() {
     let process = start_deaf_without_the_bell(&db, &begun, &Arc::new(Semaphore::new(10))).await;
     db.until_count("select count(*) from pubsub.waiters where not is_awake", 1).await;
     db.client.batch_execute("select pubsub.leave(process) from pubsub.waiters").await.unwrap();
-    // The last by the bell, whatever looking around there was after its listener had connected.
+    // The bell delivers the last one, whatever polling there was after the listener had connected.
     for msg in ["first", "second", "third", "fourth"] {
         db.until_count("select count(*) from pubsub.waiters where not is_awake", 1).await;
         publish(&db.client, &Sms::new(msg)).await.unwrap();
         let next = tokio::time::timeout(Duration::from_secs(30), has_begun.recv()).await;
         assert_eq!(next.expect("it was not woken").unwrap(), msg);
-        // It is awake now.
+        // The process is awake now.
         db.until_count("select count(*) from pubsub.waiters where not is_awake", 0).await;
     }
     assert!(process.drain(Duration::from_secs(10)).await);
 }
 
-/// Listeners, and how long they are listened to: for themselves alone, each would test itself at least twice.
+/// The number of listeners, and how long they are observed. Alone, each would test itself at least twice in that time.
 const LISTENERS: usize = 10;
 const OVERHEARD: Duration = Duration::from_secs(11);
 

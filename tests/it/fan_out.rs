@@ -44,7 +44,7 @@ async fn every_subscription_gets_every_event() {
 async fn two_processes_of_one_subscription_share_its_events() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
-    // Each waits at its first event until the other has one too: neither can take them all.
+    // Each process waits at its first event until the other has one too, so neither can take them all.
     let both = std::sync::Arc::new(tokio::sync::Barrier::new(2));
     let mut processes = Vec::new();
     for who in [1, 2] {
@@ -82,7 +82,7 @@ async fn a_new_subscription_starts_with_events_committed_after_it() {
     pubsub::publish(&first, &Sms::new("before")).await.unwrap();
     assert_eq!(received.next().await, ("old", "before".to_owned()));
 
-    // Mid-publish while the second subscribes: committed after it, so it counts.
+    // This event is published while the second subscribes and commits after that, so it counts.
     let mut other = pubsub_tests::connect(db.url()).await;
     let transaction = other.transaction().await.unwrap();
     pubsub::publish(&transaction, &Sms::new("during")).await.unwrap();

@@ -1,4 +1,4 @@
-//! What a channel says of its key, its order and its retention holds without another word from whoever uses it.
+//! A channel's settings for key, order and retention apply to every publisher and subscriber.
 
 use pubsub::{
     Channel, Delivery, Error, PublishOptions, SubscribeOptions, publish, publish_all, publish_with,
@@ -16,7 +16,7 @@ struct Step {
     n: usize,
 }
 
-/// A note on a customer, if on any.
+/// A note that may be about a customer.
 #[derive(Debug, Serialize, Deserialize, Channel)]
 #[channel("postcard", key = customer.name, retention = "forever")]
 struct Note {
@@ -32,7 +32,7 @@ fn note(name: Option<&str>) -> Note {
     Note { customer: Customer { name: name.map(str::to_owned) } }
 }
 
-/// The keys in the log, in its order.
+/// The keys in the log, in the order of their events.
 async fn keys(db: &TestDatabase) -> Vec<Option<String>> {
     let rows = db.client.query("select key from pubsub.db_events order by id", &[]).await.unwrap();
     rows.iter().map(|row| row.get(0)).collect()

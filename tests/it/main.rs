@@ -1,4 +1,4 @@
-//! The promises, each in a module of its name.
+//! The promises. Each has a module of its name.
 
 #![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion, also in what the tests share")]
 

@@ -1,10 +1,10 @@
-//! `pubsub::migrate`: any number of processes at once, and never a schema that the binary does not know.
+//! `pubsub::migrate` can run in many processes at once, and accepts no schema that the binary does not know.
 
 use pubsub::testing::Database;
 use pubsub::{Delivery, Error, PubSub, migrate};
 use pubsub_tests::{ChildProcess, Sms, connect, in_child_process};
 
-/// A process that migrates.
+/// Migrates the database.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
 async fn child_migrates() {

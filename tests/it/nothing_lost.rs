@@ -1,4 +1,4 @@
-//! NOTIFY is only a bell: nothing is lost whoever does not hear it.
+//! NOTIFY is only a bell: a process that misses it loses no event.
 
 use pubsub::testing::{Mode, Server};
 use pubsub::{Delivery, PubSub};
@@ -48,7 +48,7 @@ async fn events_published_while_the_listener_is_cut_are_handled() {
         expected.insert(msg);
     }
     assert_eq!(received.take(20).await.into_iter().collect::<BTreeSet<_>>(), expected);
-    // And it listens again.
+    // It listens again.
     let listeners = "select count(*) from pg_stat_activity where query ~* 'listen' and datname = current_database() and pid <> pg_backend_pid()";
     db.until_count(listeners, 1).await;
 }
@@ -85,7 +85,7 @@ async fn an_older_transaction_wakes_a_sleeping_subscription() {
     for round in 0..10 {
         let transaction = db.client.transaction().await.unwrap();
         pubsub::publish(&transaction, &Sms::new(format!("long {round}"))).await.unwrap();
-        // Another wakes the subscription, which then goes to sleep again while ours is still open.
+        // Another publisher wakes the subscription, which then goes to sleep again while this transaction is still open.
         let other = connect(db.database.url()).await;
         pubsub::publish(&other, &Sms::new("short")).await.unwrap();
         assert_eq!(received.next().await, "short");
@@ -110,7 +110,7 @@ async fn nothing_is_lost_while_the_server_restarts() {
             };
         }
         server.restart(mode).unwrap();
-        // Until the first publish goes through again.
+        // Until a publish succeeds again.
         let until = Instant::now() + DEADLINE;
         let msg = format!("{round}.after");
         while let Err(error) = pubsub::publish(&pubsub, &Sms::new(&msg)).await {
@@ -128,7 +128,7 @@ async fn nothing_is_lost_while_the_server_restarts() {
     assert!(handled.is_subset(&attempted), "nothing is handled that was not published");
 }
 
-/// The port by which the server knows the one listener on this database.
+/// Selects the port by which the server knows the only listener of this database.
 const LISTENER: &str = "
     select client_port::bigint
       from pg_stat_activity
@@ -146,7 +146,7 @@ async fn a_silent_listener_is_replaced_within_fifteen_seconds() {
     let silent = db.count(LISTENER).await;
     proxy.silence(u16::try_from(silent).unwrap());
     let began = Instant::now();
-    // Nobody is told; polls cover meanwhile.
+    // No end of the connection notices. Polls cover the time until then.
     pubsub::publish(&db.client, &Sms::new("meanwhile")).await.unwrap();
     assert_eq!(received.next().await, "meanwhile");
     while db.count(LISTENER).await == silent {
@@ -155,7 +155,7 @@ async fn a_silent_listener_is_replaced_within_fifteen_seconds() {
     }
 }
 
-/// How long the outage lasts. More for a long run.
+/// The length of the outage. Set the variable for a longer run.
 fn outage() -> Duration {
     let seconds = std::env::var("PUBSUB_OUTAGE_SECONDS").ok();
     Duration::from_secs(
@@ -181,7 +181,7 @@ async fn after_an_outage_the_listener_listens_again() {
         proxy.mend();
         let mended = Instant::now();
         assert_eq!(received.take(published.len()).await.into_iter().collect::<BTreeSet<_>>(), published);
-        // Longest pause between two tries, and some time for them.
+        // The longest pause between two attempts to connect, with some time to spare.
         assert!(mended.elapsed() < Duration::from_secs(25), "it took {:?} to catch up", mended.elapsed());
         while db.count(&format!("select count(*) from ({LISTENER}) l")).await == 0 {
             assert!(mended.elapsed() < Duration::from_secs(25), "nobody listens any more");

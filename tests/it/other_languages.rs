@@ -1,4 +1,4 @@
-//! From any other language: a plain insert publishes, and the SQL functions subscribe.
+//! Other languages publish with a plain insert, and subscribe with the SQL functions.
 
 use pubsub::Delivery;
 use pubsub_tests::{Sms, TestDatabase};
@@ -7,7 +7,7 @@ use pubsub_tests::{Sms, TestDatabase};
 async fn a_plain_insert_from_psql_is_handled() {
     let db = TestDatabase::new().await;
     let (_pubsub, mut received) = db.receive("one").await;
-    // The seed's own line, with the search path that its address sets.
+    // The insert as the demo writes it, with the search path that its URL sets.
     db.client.batch_execute("set search_path = public, pubsub").await.unwrap();
     let seed = r#"INSERT INTO db_events (channel, payload) VALUES ('sms', '{ "msg": "yoloooo!" }')"#;
     db.client.batch_execute(seed).await.unwrap();

@@ -1,7 +1,7 @@
-//! Every hot statement stays cheap whatever lies in the tables, and whatever the planner believes lies there.
+//! Hot statements stay cheap, whatever the tables contain and whatever the planner believes they contain.
 //!
-//! What the server really did is asked of `auto_explain`, which also sees the statements inside our functions. Measured are
-//! rows and pages, never time: both are the same on a slow day.
+//! `auto_explain` reports the plans that the server used, also those of statements inside functions. The tests count rows
+//! and pages and measure no time, because counts are the same on a slow machine.
 
 use pubsub_tests::TestDatabase;
 use serde_json::Value;
@@ -9,23 +9,24 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
-/// What lies in the log, in the mailbox and among the dead letters. A million for a long run.
+/// The number of events in the log, in the mailbox and among the dead letters. Set the variable to a million for a long
+/// run.
 fn rows() -> u32 {
     let rows = std::env::var("PUBSUB_PLAN_ROWS").ok();
     rows.map_or(200_000, |rows| rows.parse().expect("PUBSUB_PLAN_ROWS is a number"))
 }
 
-/// What is claimed at once.
+/// The size of a claim.
 const BATCH: u64 = 100;
 
-/// Rows that one node of a plan may visit, those that it throws away included; and pages that a whole statement may touch: a
-/// claim may park many batches. Both are far below what reading any of the large tables would cost.
+/// The most rows that one node of a plan may visit, including those that it discards, and the most pages that one statement
+/// may touch: a claim may park many batches. Both are far below the cost of reading a large table.
 const MOST_ROWS: u64 = 50 * BATCH;
 const MOST_PAGES: u64 = 300 * BATCH;
-/// The same for a statement that looks for one row.
+/// The most pages that a statement for one row may touch.
 const MOST_PAGES_FOR_ONE: u64 = BATCH;
 
-/// A session that hears how each of its statements was carried out.
+/// A session that receives the plan of each of its statements.
 struct Explained {
     client: Client,
     plans: Arc<Mutex<Vec<Value>>>,
@@ -59,7 +60,7 @@ impl Explained {
         Self { client, plans }
     }
 
-    /// Runs a statement, and sees that nothing in it visited more than it may. Returns its first column.
+    /// Runs a statement, checks that no node visited too many rows, and returns its first column.
     async fn run(&self, when: &str, sql: &str) -> Vec<i64> {
         let sql = format!("select r::bigint from ({sql}) as q (r)");
         self.client.batch_execute("set auto_explain.log_min_duration = 0").await.unwrap();
@@ -91,7 +92,7 @@ fn number(node: &Value, name: &str) -> u64 {
     node[name].as_f64().unwrap_or_default() as u64
 }
 
-/// Tells of each node how many rows it visited. Pairs that a join of two batches compares are not counted.
+/// Reports how many rows each node visited. The pairs that a join of two batches compares are not counted.
 fn inspect(node: &Value, report: &dyn Fn(&Value, u64)) {
     let filtered = ["Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck"];
     let visited: u64 = filtered.iter().map(|name| number(node, name)).sum();
@@ -101,7 +102,8 @@ fn inspect(node: &Value, report: &dyn Fn(&Value, u64)) {
     }
 }
 
-/// Three subscriptions: one with everything, one that has read all, and an ordered one with a key that fails.
+/// Creates three subscriptions: one with every event unread, one that has read everything, and an ordered one with a
+/// failing key.
 const SUBSCRIPTIONS: [&str; 11] = [
     "select pubsub.declare_channel('sms')",
     "select pubsub.declare_channel('email')",
@@ -172,7 +174,7 @@ async fn load(client: &Client) {
     client.batch_execute(&load).await.unwrap();
 }
 
-/// What a process does all day, and what is done about one that dies.
+/// Runs the statements of a process's day, and those that take over from a dead process.
 async fn a_day(session: &Explained, when: &str) {
     let run = async |sql: &str| session.run(when, sql).await;
     run("select pubsub.beat(1)::int").await;
@@ -199,7 +201,7 @@ async fn a_day(session: &Explained, when: &str) {
         for suspect in ["false", "true"] {
             let claim =
                 format!("select token from pubsub.claim_mailbox({subscription}, 1, {BATCH}, {suspect}, 10");
-            // What it knows: any version, none of those that wait, some of them.
+            // The versions that the process knows: all, none of those that wait, some of them.
             for knows in [")", ", 1)", ", 2)"] {
                 for token in run(&format!("{claim}{knows}")).await.iter().take(1) {
                     run(&format!("select pubsub.settle(1, {token})::int")).await;
@@ -228,7 +230,7 @@ async fn a_day(session: &Explained, when: &str) {
 #[actix::test]
 async fn hot_statements_visit_no_more_rows_than_they_return() {
     let db = prepared().await;
-    // A plan that was made for empty tables is kept by this session.
+    // This session keeps a plan that was made for empty tables.
     let session = Explained::connect(db.url()).await;
     a_day(&session, "empty").await;
     load(&db.client).await;
@@ -249,7 +251,7 @@ async fn events_of_a_long_transaction_are_found_by_its_id() {
     slow.batch_execute("select pubsub.publish('sms', '{}') from generate_series(1, 50)").await.unwrap();
     load(&db.client).await;
     let session = Explained::connect(db.url()).await;
-    // The slow one's window is past.
+    // Moves the slow subscription past its window.
     db.client.batch_execute("select pubsub.seek_to_now('sms', 'full')").await.unwrap();
     slow.commit().await.unwrap();
     let found = session.run("with stragglers", &format!("select id from pubsub.claim(1, 1, {BATCH})")).await;

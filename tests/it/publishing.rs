@@ -1,10 +1,10 @@
-//! Publish commits with your data.
+//! An event commits with the caller's data.
 
 use pubsub::{Channel, Delivery, PublishOptions, publish, publish_all, publish_with};
 use pubsub_tests::{Email, Received, Sms, TestDatabase, probe};
 use std::time::Duration;
 
-/// A runtime whose one subscription tells what it was sent.
+/// Starts a runtime whose only subscription sends its deliveries to the test.
 async fn listening(db: &TestDatabase) -> (pubsub::PubSub, Received<Delivery<Sms>>) {
     let (sender, received) = probe();
     let pubsub = db

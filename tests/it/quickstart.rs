@@ -1,4 +1,4 @@
-//! What a newcomer sees first: `cargo run --example quickstart`.
+//! The quickstart runs as the README says: `cargo run --example quickstart`.
 
 use pubsub::testing::Database;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,10 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tokio_postgres::NoTls;
 
-/// Long enough to compile the example, should nobody have done so.
+/// Long enough to compile the example.
 const DEADLINE: Duration = Duration::from_secs(600);
 
-/// The line that the demo this library comes from published with.
+/// The insert of the demo that this library comes from.
 const SEED_INSERT: &str =
     r#"INSERT INTO db_events (channel, payload) VALUES ('sms', '{ "msg": "yoloooo!" }')"#;
 
@@ -83,7 +83,7 @@ struct Quickstart {
 }
 
 impl Quickstart {
-    /// Starts it as the README says. Without a database it starts its own server.
+    /// Starts the example as the README says. Without a database it starts a server of its own.
     fn start(arguments: &[&str], database: Option<&Database>) -> Self {
         let workspace =
             Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is in a workspace");
@@ -118,7 +118,7 @@ impl Quickstart {
         line
     }
 
-    /// The next line that contains `part`.
+    /// Waits for the next line that contains `part`.
     fn line_with(&mut self, part: &str) -> String {
         loop {
             let line = self.next_line();
@@ -128,7 +128,7 @@ impl Quickstart {
         }
     }
 
-    /// Everything until it closes its output.
+    /// Reads everything until the example closes its output.
     fn rest(&mut self) -> String {
         let until = Instant::now() + DEADLINE;
         while let Ok(line) = self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -138,7 +138,7 @@ impl Quickstart {
         self.told.clone()
     }
 
-    /// `cargo run` has become the example: it has its process id.
+    /// Sends SIGTERM. The example has the process id of `cargo run`.
     fn terminate(&self) {
         let kill = ["-c", "kill -s TERM \"$0\"", &self.process.id().to_string()].map(str::to_owned);
         assert!(Command::new("/bin/sh").args(kill).status().expect("a shell runs").success());
@@ -151,7 +151,7 @@ impl Quickstart {
 
 impl Drop for Quickstart {
     fn drop(&mut self) {
-        // Both fail if it has ended, which is what we want.
+        // Both fail if it has exited, which is the goal.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -169,7 +169,7 @@ fn own((before, after): (&str, &str)) -> (String, String) {
     (before.to_owned(), after.to_owned())
 }
 
-/// One HTTP request, its status and its body.
+/// Sends one HTTP request, and returns its status and its body.
 fn post(address: &str, path: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("the shop is open");
     stream.set_read_timeout(Some(DEADLINE)).expect("a limit above zero");

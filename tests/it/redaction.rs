@@ -1,4 +1,4 @@
-//! The values of redacted fields are in no log, in no `Debug`, and in no error text that is stored.
+//! The values of redacted fields appear in no log, in no `Debug` output and in no stored error text.
 
 use pubsub::{Channel, Delivery, Error, PubSub, publish};
 use pubsub_tests::{ChildProcess, TestDatabase, in_child_process};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 const SECRET: &str = "hunter2";
 
-/// A login, with the password that was tried.
+/// A login, with the password that was entered.
 #[derive(Debug, Serialize, Deserialize, Channel)]
 #[channel("login", max_attempts = 1)]
 struct Login {
@@ -15,7 +15,7 @@ struct Login {
     password: String,
 }
 
-/// The same without a word about it: what would be told.
+/// The same without redaction, to show that the values would appear.
 #[derive(Debug, Serialize, Deserialize, Channel)]
 #[channel("open", max_attempts = 1)]
 struct Open {
@@ -27,7 +27,7 @@ fn login() -> Login {
     Login { user: "ada".to_owned(), password: SECRET.to_owned() }
 }
 
-/// Tells what the driver logs.
+/// Reports the log lines of the driver.
 struct Driver<F>(F);
 
 impl<F: Fn(&str) + Send + Sync> log::Log for Driver<F> {
@@ -42,7 +42,7 @@ impl<F: Fn(&str) + Send + Sync> log::Log for Driver<F> {
     fn flush(&self) {}
 }
 
-/// A process that logs all it is told, and whose handlers fail.
+/// Logs everything at every level. Its handlers fail.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
 async fn child_logs_deliveries() {
@@ -69,7 +69,7 @@ async fn child_logs_deliveries() {
     std::future::pending::<()>().await;
 }
 
-/// Payloads of which serde quotes something that is not where it belongs.
+/// Payloads for which serde's error quotes a value of the wrong type.
 const UNREADABLE: [&str; 3] = [
     r#"{"user": {"hunter2": 1}, "password": "hunter2"}"#,
     r#"{"user": "ada", "password": ["hunter2"]}"#,
@@ -90,7 +90,7 @@ async fn redacted_values_are_in_no_log_and_no_stored_error() {
             db.client.execute(sql, &[&channel, &payload]).await.unwrap();
         }
     }
-    // Of each channel three that cannot be decoded; and one login fails, while an open one is done.
+    // On each channel three events cannot be decoded. One login fails, and one open login succeeds.
     let of = |log: &[String], channel: &str, what: &str| {
         log.iter()
             .filter(|line| line.contains(&format!("channel=\"{channel}\"")) && line.contains(what))

@@ -1,4 +1,4 @@
-//! A failing handler is retried with backoff, up to its limit; then the event is a dead letter that can be redriven.
+//! A failing handler is retried with backoff up to its limit. Then the event is a dead letter that can be redriven.
 
 use pubsub::subscription::Reason;
 use pubsub::{Backoff, Delivery, Failure, Handled, SubscribeOptions};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Fails until the attempt is `succeed_at`.
+/// Fails until attempt `succeed_at`.
 fn failing(
     succeed_at: u32,
     sender: pubsub_tests::Sender<u32>,
@@ -61,7 +61,7 @@ async fn retry_times_follow_the_declared_backoff() {
             "attempt {attempt} is due in {due_in} s, not {delay} s"
         );
         assert_eq!(error, "the provider is down");
-        // The future is now.
+        // Makes every delivery due.
         db.client.execute("update pubsub.mailbox set due_at = clock_timestamp()", &[]).await.unwrap();
     }
 }
@@ -98,7 +98,7 @@ async fn attempts_are_counted_before_the_handler_starts() {
         .subscribe_fn("counted", move |sms: Delivery<Sms>| {
             let (sender, url) = (sender.clone(), url.clone());
             async move {
-                // What the database would know of this attempt if the process died here.
+                // The state that the database would have if the process died here.
                 let client = connect(&url).await;
                 let leased = "select count(*) from pubsub.leases where $1 = any (event_ids)";
                 let leased: i64 = client.query_one(leased, &[&sms.event_id().0]).await?.get(0);
@@ -113,7 +113,7 @@ async fn attempts_are_counted_before_the_handler_starts() {
         .await
         .unwrap();
     pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
-    // The first attempt is the lease itself; the later ones stand in the mailbox.
+    // The first attempt is recorded by the lease alone, later ones by the mailbox.
     assert_eq!(received.take(3).await, [(1, 1, None), (2, 1, Some(2)), (3, 1, Some(3))]);
 }
 

@@ -1,4 +1,4 @@
-//! Tables of routes: the runtime that is built from one, and the publisher that is held against one.
+//! Routes build the runtime and limit the publisher.
 
 use actix::{Actor, Context, Handler};
 use pubsub::routing::{Publisher, Unrouted};
@@ -7,7 +7,7 @@ use pubsub_tests::{Email, Sender, Sms, TestDatabase, probe};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Tells what it hears, and under which subscription.
+/// Sends its deliveries to the test, with their subscription.
 struct Teller {
     sender: Sender<(String, String)>,
 }
@@ -34,7 +34,7 @@ impl Handler<Delivery<Email>> for Teller {
     }
 }
 
-/// Has a default, so no factory is needed.
+/// It has a default, so it needs no factory.
 #[derive(Default)]
 struct SilentAudit;
 
@@ -61,7 +61,7 @@ pubsub::routes! {
     }
 }
 
-/// The subscriptions of the database, with the limit of their attempts.
+/// The subscriptions in the database, with their limits of attempts.
 async fn subscriptions(db: &TestDatabase) -> BTreeSet<(String, String, i32)> {
     let rows = db
         .client

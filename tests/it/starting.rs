@@ -1,4 +1,4 @@
-//! What `start` refuses, and how.
+//! `start` refuses invalid settings and names them.
 
 use pubsub::{Delivery, Error, PubSub};
 use pubsub_tests::{Email, Sms, TestDatabase};

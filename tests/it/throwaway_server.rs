@@ -1,4 +1,4 @@
-//! The throwaway server and its databases: what `pubsub::testing` promises.
+//! The promises of `pubsub::testing`: a throwaway server and its databases.
 
 use pubsub::testing::{Database, Error, Mode, Options, Server};
 use pubsub_tests::connect;
@@ -11,17 +11,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-/// For what happens soon after something else, on a machine that may be busy.
+/// The deadline of anything that happens soon, on a machine that may be busy.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// For a server to end after its process. A server nobody stops also ends, but only when it notices, within a minute,
-/// that its directory is gone.
+/// The deadline of a server whose process has ended. A server that nobody stops also ends, but only within a minute, when
+/// it notices that its directory is gone.
 const END_DEADLINE: Duration = Duration::from_secs(10);
 
-/// In the environment of this test binary started as a helper: what it should do.
+/// The environment variable with the task of a helper process.
 const ROLE: &str = "PUBSUB_TEST_ROLE";
 
-/// What a helper writes in front of what it has to tell.
+/// The prefix of a helper's reports.
 const TELL: &str = "helper tells: ";
 
 #[actix::test]
@@ -48,7 +48,7 @@ async fn the_callers_settings_win_and_fsync_is_an_option() {
     assert_eq!(one::<String>(&server.url("postgres"), setting).await, "on on 17 64");
 }
 
-/// Started by root, the server belongs to somebody else; started by anybody else, to them.
+/// A server that root starts runs as another user. A server that another user starts runs as that user.
 #[test]
 fn works_as_root() {
     let server = Server::start().unwrap();
@@ -165,7 +165,7 @@ async fn every_database_is_migrated_isolated_and_dropped() {
     run(one_of_two.url(), "create table mine ()").await;
     assert!(one::<bool>(other.url(), "select to_regclass('mine') is null").await);
 
-    // A connection that is still open does not keep it.
+    // An open connection does not keep the database.
     let _open = connect(one_of_two.url()).await;
     let name = one_of_two.name().to_owned();
     drop(one_of_two);
@@ -258,14 +258,14 @@ async fn a_template_dropped_by_another_version_is_recreated() {
     assert!(one::<bool>(database.url(), "select to_regclass('pubsub.db_events') is not null").await);
 }
 
-/// Not a test: what a helper process does. Without a role, that is nothing.
+/// The code of helper processes. Without a task it does nothing.
 #[actix::test]
 async fn helper() {
     match env::var(ROLE).as_deref() {
         Ok("server") => {
             let server = Server::start().unwrap();
             println!("{TELL}{}", server.pid().unwrap());
-            // Until we are killed.
+            // Parks until the process is killed.
             thread::park();
         }
         Ok("shared") => println!("{TELL}{}", Server::shared().unwrap().pid().unwrap()),
@@ -274,7 +274,7 @@ async fn helper() {
     }
 }
 
-/// This test binary, started again with a role and a temporary directory of its own.
+/// This test binary, started again with a task and a temporary directory of its own.
 struct Helper {
     process: Child,
     output: BufReader<std::process::ChildStdout>,
@@ -305,7 +305,7 @@ impl Helper {
         Self { process, output, temporary }
     }
 
-    /// What the helper tells next.
+    /// Waits for the helper's next report.
     fn listen(&mut self) -> String {
         for line in self.output.by_ref().lines() {
             if let Some((_, told)) = line.expect("the helper writes text").split_once(TELL) {
@@ -330,7 +330,7 @@ impl Helper {
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        // Both fail if it has ended, which is what we want.
+        // Both fail if it has exited, which is the goal.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -338,11 +338,11 @@ impl Drop for Helper {
 
 struct TemporaryDirectory(PathBuf);
 
-/// A directory that everybody may enter, PostgreSQL's account included.
+/// Creates a directory that every user may enter, PostgreSQL's account included.
 fn temporary_directory(purpose: &str) -> TemporaryDirectory {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    // Not in `TMPDIR`, which may be closed to others.
+    // Outside of `TMPDIR`, which may be closed to others.
     let path = PathBuf::from(format!("/tmp/pubsub-test-{}-{count}-{purpose}", std::process::id()));
     fs::create_dir(&path).expect("a temporary directory");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the directory is ours");
@@ -355,10 +355,10 @@ impl Drop for TemporaryDirectory {
     }
 }
 
-/// Whether a process runs. One that has ended and is not yet waited for does not.
+/// Whether a process runs. One that has exited and was not waited for does not.
 fn is_running(pid: u32) -> bool {
     let state = if Path::new("/proc/self/stat").exists() {
-        // `pid (name) state …`, and the name may contain anything.
+        // The format is `pid (name) state …`, and the name may contain anything.
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.rsplit_once(") ").map_or(String::new(), |(_, rest)| rest.to_owned())
     } else {
@@ -369,7 +369,7 @@ fn is_running(pid: u32) -> bool {
     !state.is_empty() && !state.starts_with('Z')
 }
 
-/// The command lines that mention `directory`. Only Linux lets us see them without further tools.
+/// The command lines that mention `directory`. Only Linux shows them without further tools.
 fn processes_in(directory: &Path) -> Vec<String> {
     let commands = fs::read_dir("/proc").into_iter().flatten().flatten();
     let commands = commands.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());

@@ -11,7 +11,7 @@ fn options() -> SubscribeOptions {
     SubscribeOptions::new().timeout(Some(TIMEOUT))
 }
 
-/// Tells when it is dropped.
+/// Reports when it is dropped.
 struct Canary(Sender<&'static str>);
 
 impl Drop for Canary {
@@ -20,7 +20,7 @@ impl Drop for Canary {
     }
 }
 
-/// Works for ever at the first attempt, in one of actix's ways.
+/// Never finishes its first attempt, with one of the kinds of answer.
 struct Slow {
     way: &'static str,
     sender: Sender<&'static str>,
@@ -34,7 +34,7 @@ impl Actor for Slow {
     }
 }
 
-/// Whichever way was asked for.
+/// An answer of any kind.
 enum Answer {
     Future(ResponseFuture<Handled>),
     ActFuture(ResponseActFuture<Slow, Handled>),
@@ -143,7 +143,7 @@ async fn a_handler_that_blocks_past_its_timeout_is_abandoned() {
         .subscribe_fn_with("blocking", options(), move |sms: Delivery<Sms>| {
             sender.send((sms.msg.clone(), sms.attempt()));
             if sms.msg == "block" && sms.attempt() == 1 {
-                // Until the test lets go of the other end.
+                // Until the test drops the other end.
                 blocked.lock().unwrap().recv().unwrap_err();
                 sender.send(("unblocked".into(), 0));
             }
@@ -167,7 +167,7 @@ async fn a_handler_that_blocks_past_its_timeout_is_abandoned() {
     );
     db.until_settled().await;
     assert_eq!(pubsub.handlers()[0].restarts, 1);
-    // The late answer of the old thread changes nothing.
+    // The late answer of the abandoned thread changes nothing.
     drop(unblock);
     assert_eq!(received.next().await, ("unblocked".into(), 0));
     assert!(pubsub.drain(Duration::from_secs(10)).await);
@@ -198,7 +198,7 @@ async fn futures_spawned_by_a_handler_outlive_its_answer() {
     assert_eq!(pubsub.handlers()[0].handled, 1);
 }
 
-/// Keeps time beside its deliveries.
+/// Runs a timer beside its deliveries.
 struct Clock {
     sender: Sender<&'static str>,
 }

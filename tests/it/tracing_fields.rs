@@ -1,10 +1,10 @@
-//! What happens to a delivery is told to `tracing`, with its channel, subscription, event and attempt.
+//! `tracing` events about a delivery have its channel, subscription, event and attempt.
 
 use pubsub::{Delivery, PubSub};
 use pubsub_tests::{ChildProcess, Sms, TestDatabase, in_child_process};
 use std::io::Write;
 
-/// A writer that tells each line to the director.
+/// A writer that reports each line to the parent process.
 #[derive(Clone)]
 struct Teller<F>(F);
 
@@ -19,7 +19,7 @@ impl<F: Fn(&str)> Write for Teller<F> {
     }
 }
 
-/// Tells the director what is logged.
+/// Reports all log lines to the parent process.
 pub(crate) fn log_to(report: impl Fn(&str) + Clone + Send + Sync + 'static) {
     tracing_subscriber::fmt()
         .with_ansi(false)
@@ -29,7 +29,7 @@ pub(crate) fn log_to(report: impl Fn(&str) + Clone + Send + Sync + 'static) {
         .init();
 }
 
-/// A process whose handler fails at first, and whose log is told.
+/// Fails its first delivery and reports its log.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
 async fn child_logs() {
@@ -52,7 +52,7 @@ async fn logs_name_channel_subscription_event_and_attempt() {
     let db = TestDatabase::new().await;
     let child = ChildProcess::start("tracing_fields::child_logs", db.url());
     let mut missing = vec![
-        // The event of a failure, of the retry's success, and the span around the handler's own.
+        // The event of the failure, the event of the successful retry, and the span around the handler's own event.
         ["failed; will be retried", "attempt=1", "error=\"the provider is down\""],
         ["handled", "attempt=2", "DEBUG"],
         ["the handler's own words", "attempt=1", "delivery{"],

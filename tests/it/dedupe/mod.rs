@@ -1,4 +1,4 @@
-//! An event whose dedupe key was published a short while ago is not published again.
+//! An event whose deduplication key was published within the channel's window is not published again.
 
 mod races;
 
@@ -6,7 +6,7 @@ use pubsub::{Channel, Delivery, EventId, PublishOptions, publish, publish_all, p
 use pubsub_tests::{Sms, TestDatabase, probe};
 use serde::{Deserialize, Serialize};
 
-/// A letter, which a customer gets once of each kind.
+/// A letter. A customer gets each kind once.
 #[derive(Debug, Clone, Serialize, Deserialize, Channel)]
 #[channel("letter", key = customer, dedupe = "{customer}:{kind}")]
 pub(crate) struct Letter {
@@ -20,7 +20,7 @@ pub(crate) fn letter(customer: i64, kind: &str) -> Letter {
 
 const EVENTS: &str = "select count(*) from pubsub.db_events";
 
-/// Makes every dedupe key older than it is.
+/// Ages every deduplication key.
 async fn age(db: &TestDatabase, by: &str) {
     let sql = format!("update pubsub.dedupe_keys set published_at = published_at - interval '{by}'");
     db.client.batch_execute(&sql).await.unwrap();
@@ -46,7 +46,7 @@ async fn a_published_dedupe_key_is_not_published_again() {
     assert_eq!(EventId(db.count(sql).await), first);
     assert_eq!(db.count(EVENTS).await, 1);
 
-    // Another key, another channel, and no key at all.
+    // Another key, another channel, and no key.
     let second = publish(&db.client, &letter(1, "farewell")).await.unwrap();
     assert!(second > first);
     publish_with(&db.client, &Sms::new("x"), &said).await.unwrap();
@@ -125,8 +125,8 @@ async fn publish_all_publishes_each_dedupe_key_once_and_in_order() {
         letter(9, "z"),
         letter(3, "before"), // known
         none.clone(),
-        letter(2, "before"), // known, and its window is over
-        letter(9, "z"),      // the same as the first
+        letter(2, "before"), // known, but its window is over
+        letter(9, "z"),      // a repetition of the first
         letter(1, "a"),
         none,
     ];

@@ -1,4 +1,4 @@
-//! Publishers of the same dedupe key at the same time: one publishes, and the others know.
+//! Concurrent publishers of one deduplication key: one publishes, and the others get its event.
 
 use crate::dedupe::{Letter, letter};
 use pubsub::{Error, EventId, publish, publish_all};
@@ -6,8 +6,8 @@ use pubsub_tests::{TestDatabase, connect, until};
 use std::time::Duration;
 use tokio_postgres::Client;
 
-/// A transaction of the first has published a letter, and the second is publishing the same. What both come to, once the
-/// first has committed or not.
+/// Publishes a letter in an open transaction and the same letter concurrently, then commits or rolls back the first.
+/// Returns the results of both.
 async fn race(commits: bool) -> (TestDatabase, EventId, EventId) {
     let mut db = TestDatabase::new().await;
     let _pubsub = db.pubsub().declare::<Letter>().start().await.unwrap();
@@ -52,7 +52,7 @@ async fn duplicates_of_committed_events_do_not_wait() {
     let mut other = connect(db.url()).await;
     let (a, b) = (letter(1, "a"), letter(1, "b"));
     publish_all(&other, [&a, &b]).await.unwrap();
-    // In opposite orders, both uncommitted: locks on the keys would be a deadlock.
+    // In opposite orders, both uncommitted: with locks on the keys this would be a deadlock.
     let (first, second) = (db.client.transaction().await.unwrap(), other.transaction().await.unwrap());
     publish(&first, &a).await.unwrap();
     publish(&second, &b).await.unwrap();
@@ -92,7 +92,7 @@ async fn many_publishers_of_the_same_dedupe_keys_publish_each_once() {
     assert_eq!(db.count(doubled).await, 0);
 }
 
-/// Publishes in a transaction whose snapshot is older than the first's commit.
+/// Publishes in a transaction whose snapshot is older than the first publisher's commit.
 async fn publish_late(db: &mut TestDatabase, other: &Client) -> Error {
     let transaction = db.client.transaction().await.unwrap();
     transaction.batch_execute("set transaction isolation level repeatable read; select 1").await.unwrap();

@@ -1,4 +1,4 @@
-//! Drain finishes what is leased, gives back what has not begun, and leaves nothing behind.
+//! Drain finishes started deliveries, returns the others, and leaves no row behind.
 
 mod sigterm;
 
@@ -14,7 +14,7 @@ async fn drain_finishes_started_deliveries_and_returns_the_others() {
     let (sender, mut received) = probe();
     let finish = Arc::new(Semaphore::new(0));
     let gate = finish.clone();
-    // Answers at once until it has been fed in bulk, then waits: so that something is queued behind it.
+    // The handler answers at once until it has received a full batch. Then it waits, so that deliveries queue behind it.
     let pubsub = db
         .pubsub()
         .subscribe_fn_with("one", SubscribeOptions::new().concurrency(1), move |sms: Delivery<Sms>| {
@@ -39,7 +39,7 @@ async fn drain_finishes_started_deliveries_and_returns_the_others() {
         let pubsub = pubsub.clone();
         actix::spawn(async move { pubsub.drain(Duration::from_secs(30)).await })
     };
-    // Given back at once, while the first is still at work.
+    // They are returned at once, while the first is still running.
     db.until_count("select coalesce(sum(cardinality(event_ids)), 0)::bigint from pubsub.leases", 1).await;
     assert!(!draining.is_finished());
     finish.add_permits(1);
@@ -90,7 +90,7 @@ async fn drain_stops_at_its_deadline_and_the_rest_runs_again() {
     assert_eq!(received.next().await, 2, "the attempt that was cut short counts");
 }
 
-/// Tells of its end.
+/// Reports its end.
 struct Mortal(pubsub_tests::Sender<&'static str>);
 
 impl actix::Actor for Mortal {
@@ -153,7 +153,7 @@ fn drain_reports_false_if_a_handler_is_gone() {
         received.next().await;
         (db, pubsub)
     });
-    // Stopped under its runtime, as actix-web does on a signal.
+    // The system stops before its runtime, as with actix-web on a signal.
     actix::System::current().stop();
     runner.run().unwrap();
     let elsewhere = actix::System::new();

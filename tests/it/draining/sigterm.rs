@@ -1,4 +1,4 @@
-//! Storms of SIGTERM: processes that drain under load, at random times, leave nothing claimed, lose nothing, repeat nothing.
+//! Processes that drain on SIGTERM under load lose nothing, repeat nothing and leave no lease behind.
 
 use pubsub::{Delivery, PubSub, publish_all};
 use pubsub_tests::{ChildProcess, DEADLINE, Sms, TestDatabase, connect, in_child_process};
@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How often. More for a long run.
+/// The number of rounds. Set the variable for a longer run.
 fn rounds() -> u32 {
     let rounds = std::env::var("PUBSUB_STORM_ROUNDS").ok();
     rounds.map_or(20, |rounds| rounds.parse().expect("PUBSUB_STORM_ROUNDS is a number"))
 }
 
-/// Keeps a book of what it handles. On SIGTERM it drains, and ends.
+/// Records every delivery. Drains on SIGTERM, then exits.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
 async fn child_drains_on_sigterm() {
@@ -35,7 +35,7 @@ async fn child_drains_on_sigterm() {
     assert!(pubsub.drain(DEADLINE / 2).await, "all that had begun was finished");
 }
 
-/// Publishes at random until it is over. Returns how many events there were.
+/// Publishes at random until `over` is set. Returns the number of events.
 async fn publish_meanwhile(url: String, over: Arc<AtomicBool>) -> usize {
     let client = connect(&url).await;
     let mut published = 0;
@@ -60,7 +60,7 @@ async fn many_sigterms_lose_repeat_and_leave_nothing() {
     let publishing = actix::spawn(publish_meanwhile(db.url().to_owned(), over.clone()));
 
     let start = || ChildProcess::start("draining::sigterm::child_drains_on_sigterm", db.url());
-    // One works while the other drains.
+    // One process works while the other drains.
     let mut next = start();
     for round in 0..rounds() {
         let mut child = std::mem::replace(&mut next, start());
@@ -86,6 +86,6 @@ async fn many_sigterms_lose_repeat_and_leave_nothing() {
     assert_eq!(db.count("select count(*) from book where attempt <> 1").await, 0, "no attempt was burned");
     assert_eq!(db.count("select count(*) from pubsub.dead_letters").await, 0);
     next.signal("TERM");
-    // It may not have been at work yet, with nobody to hear the signal.
+    // It may not have started to work, in which case it does not catch the signal.
     next.exited().await;
 }

@@ -1,4 +1,4 @@
-//! Events of one key are handled in order by an ordered subscription; a failing key blocks only itself.
+//! An ordered subscription handles the events of one key in order, and a failing key delays only itself.
 
 mod moved;
 
@@ -16,7 +16,7 @@ fn ordered() -> SubscribeOptions {
     SubscribeOptions::new().ordered()
 }
 
-/// Publishes the `n`th event of a key.
+/// Publishes event `n` of a key.
 async fn publish(client: &Client, key: &str, n: usize) {
     let sms = Sms::new(format!("{key}:{n}"));
     publish_with(client, &sms, &PublishOptions::new().key(key)).await.unwrap();
@@ -28,14 +28,14 @@ fn place(sms: &Sms) -> (String, usize) {
     (key.to_owned(), n.parse().expect("a number"))
 }
 
-/// What a handler does with an event.
+/// A step of a handler.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Act {
     Begins,
     Ends,
 }
 
-/// Sees that an event begins only once all earlier ones of its key have ended well; any number of times.
+/// Checks that a delivery starts only after all earlier events of its key have succeeded. A delivery may be repeated.
 #[derive(Debug, Default)]
 struct Checker {
     ended: HashMap<String, usize>,
@@ -51,7 +51,7 @@ impl Checker {
     }
 }
 
-/// A runtime whose handler takes its time, and tells of every beginning and end.
+/// Starts a runtime whose slow handler reports when a delivery starts and when it finishes.
 async fn slow(
     db: &TestDatabase,
     options: SubscribeOptions,
@@ -120,7 +120,7 @@ async fn events_without_a_key_are_handled_concurrently() {
 #[actix::test]
 async fn a_failing_key_delays_only_its_own_later_events() {
     let db = TestDatabase::new().await;
-    // "bad" fails until it is let go.
+    // The key "bad" fails until this is set.
     static LET_GO: AtomicBool = AtomicBool::new(false);
     let options = ordered().max_attempts(1_000);
     let fails = |sms: &Delivery<Sms>| sms.msg == "bad:0" && !LET_GO.load(Ordering::Relaxed);
@@ -177,7 +177,7 @@ async fn a_key_goes_on_after_a_dead_letter() {
     assert_eq!(db.count("select count(*) from pubsub.dead_letters").await, 2);
 }
 
-/// A process that keeps a book of what its handler begins and ends, and fails now and then.
+/// Records when a delivery starts and finishes, and fails now and then.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
 async fn child_records_deliveries_in_order() {
@@ -206,7 +206,7 @@ async fn child_records_deliveries_in_order() {
     assert!(pubsub.drain(DEADLINE / 2).await);
 }
 
-/// How many processes are killed or drained. More for a long run.
+/// The number of processes that are killed or drained. Set the variable for a longer run.
 fn rounds() -> usize {
     let rounds = std::env::var("PUBSUB_ORDER_ROUNDS").ok();
     rounds.map_or(6, |rounds| rounds.parse().expect("PUBSUB_ORDER_ROUNDS is a number"))
@@ -275,7 +275,7 @@ async fn key_order_survives_retries_crashes_drains_and_lane_changes() {
     }
 }
 
-/// How many lanes each process has.
+/// The number of lanes of each process.
 const SHARES: &str = "select coalesce(string_agg(n::text, ',' order by n), '') from (select count(*) as n from pubsub.lanes where process is not null group by process) s";
 
 async fn until_shares(db: &TestDatabase, expected: &str) {
@@ -317,14 +317,14 @@ async fn changing_the_number_of_lanes_loses_and_reorders_nothing() {
     for lanes in [None, Some(8), Some(13), Some(2), None, Some(1)] {
         for n in next..next + 20 {
             for key in ["a", "b", "c"] {
-                // Undeclared before the first start.
+                // The channel is undeclared before the first start.
                 db.client.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
                 publish(&db.client, key, n).await;
             }
         }
         let options = lanes.map_or_else(SubscribeOptions::new, |lanes| ordered().lanes(lanes));
         let (pubsub, mut received) = slow(&db, options, |_| false).await;
-        // What was published before the first subscription is not for it.
+        // Events from before the first subscription are not delivered to it.
         let from = if next == 0 { 20 } else { next };
         if next == 0 {
             for n in 20..40 {

@@ -1,4 +1,4 @@
-//! An ordered subscription that is moved in the log, or with it: every lane of it.
+//! A seek or a restore moves every lane of an ordered subscription.
 
 use pubsub::subscription::Seek;
 use pubsub::testing::Server;
@@ -7,7 +7,7 @@ use pubsub_tests::{DEADLINE, Received, Sms, TestDatabase, dump_and_restore, prob
 use std::collections::BTreeMap;
 use tokio_postgres::Client;
 
-/// Windows that are opened before one is expected to be clean.
+/// The most windows that are opened until one is clean.
 const MOST_WINDOWS: usize = 100;
 
 const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -21,7 +21,7 @@ async fn publish(client: &Client, numbers: std::ops::Range<usize>) {
     }
 }
 
-/// A runtime whose ordered subscription tells of each event its key, its number, and whether it is a replay.
+/// Starts a runtime whose ordered subscription reports the key and number of each event, and whether it is a replay.
 async fn receive(url: &str) -> (PubSub, Received<(String, usize, bool)>) {
     let (sender, received) = probe();
     let handle = move |sms: Delivery<Sms>| {
@@ -34,7 +34,7 @@ async fn receive(url: &str) -> (PubSub, Received<(String, usize, bool)>) {
     (pubsub, received)
 }
 
-/// Hears these numbers of every key, each key's in order.
+/// Receives these numbers of every key, in order for each key.
 async fn hear_in_order(
     received: &mut Received<(String, usize, bool)>,
     numbers: std::ops::Range<usize>,
@@ -68,7 +68,7 @@ async fn a_seek_moves_every_lane_and_replays_keys_in_order() {
     assert!(received.rest().is_empty());
 }
 
-/// Whether a restore of the database as it is would be rebased by itself.
+/// Whether a restore of the database in its current state would be rebased automatically.
 async fn is_exact(client: &Client) -> bool {
     client.query_one("select pubsub.rebase_is_exact()", &[]).await.unwrap().get(0)
 }
@@ -76,8 +76,8 @@ async fn is_exact(client: &Client) -> bool {
 #[actix::test]
 async fn after_a_restore_every_lane_goes_on_where_it_was() {
     let (old, client) = server_with_high_xids().await;
-    // What comes while a window is opened, and is claimed in it, would look unclaimed after the restore, and leave the rebase
-    // to the operator. So until the last window of every lane is a clean one.
+    // An event that arrives while a window is opened and is claimed in it looks unclaimed after the restore, and leaves the
+    // rebase to the operator. So this repeats until the last window of every lane is clean.
     let mut numbers = 0..0;
     while numbers.is_empty() || !is_exact(&client).await {
         numbers = numbers.end..numbers.end + 1;

@@ -1,14 +1,14 @@
-//! A killed process's events run again elsewhere within seconds, by default.
+//! The events of a killed process run again on another process within seconds, at default settings.
 
 use pubsub::{Delivery, PubSub, publish, publish_all};
 use pubsub_tests::{ChildProcess, Sms, TestDatabase, in_child_process, probe};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// The promise: from the kill to the rerun.
+/// The longest time from the kill to the rerun.
 const RERUN_WITHIN: Duration = Duration::from_secs(10);
 
-/// A process that begins every delivery and finishes none.
+/// Starts every delivery and finishes none.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
 async fn child_starts_deliveries_and_never_finishes() {
@@ -24,9 +24,9 @@ async fn child_starts_deliveries_and_never_finishes() {
     std::future::pending::<()>().await;
 }
 
-/// A role that has begun `count` deliveries, and a runtime beside it that takes over.
+/// Starts a child that has started `count` deliveries.
 async fn victim(db: &TestDatabase, count: usize) -> ChildProcess {
-    // Subscribed before anybody publishes.
+    // The subscription exists before the first event.
     let pubsub =
         db.pubsub().subscribe_fn("shared", |_: Delivery<Sms>| async { Ok(()) }).start().await.unwrap();
     assert!(pubsub.drain(Duration::from_secs(10)).await);
@@ -68,7 +68,7 @@ async fn late_answers_of_a_frozen_process_are_refused() {
     assert_eq!(received.take(5).await.len(), 5);
     child.signal("CONT");
     db.until_settled().await;
-    // It notices, and works again under a new name.
+    // The process notices, and works again under a new id.
     db.until_count("select count(*) from pubsub.processes", 2).await;
     publish(&db.client, &Sms::new("one more")).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! A stale worker's answer is refused, so at most one answer counts.
+//! A stale answer is refused, so at most one answer counts.
 
 use pubsub::Delivery;
 use pubsub_tests::{Sms, TestDatabase, probe};
@@ -23,7 +23,7 @@ async fn a_stale_settle_is_refused() {
     };
     assert!(!settled(fresh, token).await, "not the holder");
     client.execute("update pubsub.processes set beat_at = 'epoch' where id = $1", &[&stale]).await.unwrap();
-    // The server may have started only now; then nobody is dead yet.
+    // Just after its start, the server declares no process dead.
     db.until_count("select coalesce(sum(orphans), 0)::bigint from pubsub.reclaim('10 s')", 3).await;
 
     assert!(!settled(stale, token).await, "declared dead");
@@ -52,7 +52,7 @@ async fn events_beyond_the_start_limit_are_not_suspects() {
     let first = client.query(claim, &[&process, &4]).await.unwrap();
     let second = client.query(claim, &[&process, &4]).await.unwrap();
     let id = |of: usize| if of < 4 { first[of].get::<_, i64>(1) } else { second[of - 4].get(1) };
-    // The first two are settled. So of 2, 3 | 4, 5, 6, 7 the first three may have begun, across the leases.
+    // The first two are settled. Of 2, 3 | 4, 5, 6, 7 the first three may have started, across the leases.
     let settle = "select pubsub.settle($1, $2, $3)";
     client.query(settle, &[&process, &first[0].get::<_, i64>(0), &vec![id(0), id(1)]]).await.unwrap();
     db.count("select pubsub.orphan_leases(id, 'crash', 'killed') from pubsub.processes").await;
@@ -99,7 +99,7 @@ async fn a_late_answer_of_a_dead_process_does_not_count() {
     pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     let (attempt, first) = received.next().await;
     assert_eq!(attempt, 1);
-    // As if it had been silent for too long, to another process's eyes.
+    // As if another process had seen it silent for too long.
     db
         .client
         .batch_execute("select pubsub.orphan_leases(id, 'crash', 'silent') from pubsub.processes; delete from pubsub.processes")

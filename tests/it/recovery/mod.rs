@@ -1,4 +1,4 @@
-//! Whoever dies is taken over from within seconds, and whoever lives is left alone: at default settings.
+//! A dead process is replaced within seconds, and a live one is not declared dead, at default settings.
 
 mod crash;
 mod fencing;
@@ -12,21 +12,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
-/// Between two cuts of a session, at most.
+/// The longest time between two cuts of a session.
 const BETWEEN_CUTS: Duration = Duration::from_millis(300);
 
-/// Some events.
+/// Returns `count` numbered events.
 fn numbered(from: usize, count: usize) -> Vec<Sms> {
     (from..from + count).map(|n| Sms::new(n.to_string())).collect()
 }
 
-/// The processes that are registered, by their ids.
+/// The ids of the registered processes.
 async fn processes(db: &TestDatabase) -> Vec<i64> {
     let ids = "select coalesce(array_agg(id order by id), '{}') from pubsub.processes";
     db.client.query_one(ids, &[]).await.unwrap().get(0)
 }
 
-/// A process that begins every delivery and finishes none.
+/// Starts every delivery and finishes none.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
 async fn child_starts_deliveries_and_never_finishes() {
@@ -42,7 +42,7 @@ async fn child_starts_deliveries_and_never_finishes() {
     std::future::pending::<()>().await;
 }
 
-/// Silence is out of the question in this test: what tells of the death is the end of the session.
+/// A silence limit that this test never reaches: only the end of the session reveals the death.
 const SILENCE: Duration = Duration::from_secs(3_600);
 
 #[actix::test]
@@ -62,7 +62,7 @@ async fn a_killed_process_is_noticed_before_its_silence_limit() {
     let mut child = ChildProcess::start("recovery::child_starts_deliveries_and_never_finishes", db.url());
     db.until_count("select count(*) from pubsub.processes", 2).await;
 
-    // Either may claim them: until the role has its share.
+    // Either process may claim them. This repeats until the child has its share.
     let (mut begun, mut published) = (BTreeSet::new(), 0);
     let until = Instant::now() + DEADLINE;
     while begun.len() < 8 {
@@ -83,7 +83,7 @@ async fn a_killed_process_is_noticed_before_its_silence_limit() {
     db.until_count("select count(*) from pubsub.dead_letters", 0).await;
 }
 
-/// A runtime whose handler tells each delivery's attempt, and finishes with a permit.
+/// Starts a runtime whose handler reports each attempt and needs a permit to finish.
 async fn gated(url: &str, sender: Sender<(String, u32)>, gate: Arc<Semaphore>) -> PubSub {
     let handle = move |sms: Delivery<Sms>| {
         let (sender, gate) = (sender.clone(), gate.clone());
@@ -107,7 +107,7 @@ async fn a_process_with_a_flaky_session_keeps_its_leases() {
     let _looker = gated(db.url(), sender, gate.clone()).await;
     let both = processes(&db).await;
 
-    // For several times the grace, soon after each return.
+    // For several grace periods, soon after each reconnection.
     let cutting = Instant::now();
     let (mut cuts, mut last) = (0, 0);
     while cutting.elapsed() < Duration::from_secs(3) || cuts < 10 {
@@ -127,8 +127,8 @@ async fn a_process_with_a_flaky_session_keeps_its_leases() {
     assert_eq!(processes(&db).await, both);
 }
 
-/// Two processes with handlers at work, and a restart of their server that is over before the handlers are. Returns what
-/// ran, once the server is back and everybody has settled.
+/// Restarts the server under two processes with running handlers. The restart is over before the handlers are. Returns the
+/// deliveries that ran, once everything is settled.
 async fn restarted_under(mode: Mode) -> Vec<(String, u32)> {
     let mut server = tokio::task::spawn_blocking(Server::start).await.unwrap().unwrap();
     let database = Database::create_on(&server.url("postgres")).await.unwrap();
@@ -136,7 +136,7 @@ async fn restarted_under(mode: Mode) -> Vec<(String, u32)> {
     let ((sender, mut received), gate) = (probe(), Arc::new(Semaphore::new(0)));
     let _first = gated(db.url(), sender.clone(), gate.clone()).await;
     let _second = gated(db.url(), sender, gate.clone()).await;
-    // As much as two handlers hold.
+    // As many as two handlers hold.
     publish_all(&db.client, &numbered(0, 24)).await.unwrap();
     let mut ran = received.take(24).await;
     let holders = "select count(distinct process) from pubsub.leases";
@@ -146,7 +146,7 @@ async fn restarted_under(mode: Mode) -> Vec<(String, u32)> {
     let server = tokio::task::spawn_blocking(move || server.restart(mode).map(|()| server));
     let _server = server.await.unwrap().unwrap();
     db.client = connect(db.url()).await;
-    // Long enough for each to miss the other.
+    // Long enough for each process to miss the other.
     db.until_count(
         "select count(*) from pubsub.processes where beat_at > pg_postmaster_start_time() + interval '2 s'",
         2,
@@ -177,12 +177,12 @@ async fn a_server_restart_declares_no_live_process_dead() {
 #[actix::test]
 async fn a_server_crash_declares_no_live_process_dead() {
     let ran = restarted_under(Mode::Immediate).await;
-    // A claim that had not reached the disk is repeated, as the first attempt again.
+    // A claim that had not reached the disk is repeated, again as the first attempt.
     assert!(ran.iter().all(|(_, attempt)| *attempt == 1), "{ran:?}");
     assert_eq!(ran.iter().map(|(msg, _)| msg).collect::<BTreeSet<_>>().len(), 25);
 }
 
-/// A process that answers one delivery when its work is done, and another when it learns that it is too late.
+/// Answers one delivery when its work is done, and another when it learns that its lease is lost.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
 async fn child_answers_late() {
@@ -212,7 +212,7 @@ async fn child_answers_late() {
 #[actix::test]
 async fn a_frozen_process_is_replaced_and_learns_of_it() {
     let db = TestDatabase::new().await;
-    // Subscribed before anybody publishes; the survivor comes when the role has both.
+    // The subscription exists before the first event. The second process starts when the child has both events.
     let pubsub =
         db.pubsub().subscribe_fn("shared", |_: Delivery<Sms>| async { Ok(()) }).start().await.unwrap();
     assert!(pubsub.drain(DEADLINE).await);
@@ -234,7 +234,7 @@ async fn a_frozen_process_is_replaced_and_learns_of_it() {
             async move {
                 sender.send((sms.msg.clone(), sms.attempt()));
                 gate.acquire().await?.forget();
-                // A late answer that was taken for this one's would make this refusal count for nothing.
+                // If a late answer counted as this one's, this rejection would have no effect.
                 Err(Failure::reject("by the survivor"))
             }
         })
@@ -248,7 +248,7 @@ async fn a_frozen_process_is_replaced_and_learns_of_it() {
     child.signal("CONT");
     let answered = BTreeSet::from([child.next().await, child.next().await]);
     assert_eq!(answered, BTreeSet::from(["answers works".into(), "answers watches".into()]));
-    // Back under another name, having forgotten what it held under the old one.
+    // The process is back under another id, without what it held under the old one.
     db.until_count("select count(*) from pubsub.processes", 2).await;
     assert!(!processes(&db).await.contains(&frozen));
     assert_eq!(db.count("select count(*) from pubsub.mailbox where token is not null").await, 2);

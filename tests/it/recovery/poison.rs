@@ -1,11 +1,11 @@
-//! Events that kill: their process, or its handler. Each is given up after three times, and nothing else is.
+//! An event that kills its process, or panics its handler, is given up after three times. No other event is.
 
 use pubsub::{Delivery, PubSub, publish_all};
 use pubsub_tests::{ChildProcess, DEADLINE, Sms, TestDatabase, connect, in_child_process, probe};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// How many events there are, and one in how many of them is poison. More, and rarer, for a long run.
+/// The number of events, and one in how many of them is poison. A long run has more events and less poison.
 fn dose() -> (usize, usize) {
     match std::env::var("PUBSUB_POISON_EVENTS") {
         Ok(events) => (events.parse().expect("PUBSUB_POISON_EVENTS is a number"), 1_000),
@@ -13,10 +13,10 @@ fn dose() -> (usize, usize) {
     }
 }
 
-/// Processes that handle them.
+/// The number of processes that handle the events.
 const PROCESSES: usize = 3;
 
-/// A process that a poison kills, and that keeps a book of everything else.
+/// Dies of a poison event, and records every other one.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
 async fn child_dies_of_poison() {
@@ -65,7 +65,7 @@ async fn a_poison_event_kills_three_processes_and_costs_no_other() {
             if tokio::time::timeout(Duration::from_millis(10), child.exited()).await.is_ok() {
                 *child = start();
                 deaths += 1;
-                // Between two deaths, not for all of them.
+                // The deadline is for the time between two deaths.
                 until = Instant::now() + DEADLINE;
             }
         }

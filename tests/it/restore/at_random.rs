@@ -1,4 +1,4 @@
-//! Whatever a log was doing when it was dumped, every subscription goes on where it was.
+//! After a restore every subscription goes on where it was, whatever the log was doing during the dump.
 
 use pubsub::testing::Server;
 use pubsub_tests::{
@@ -10,15 +10,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Row};
 
-/// Subscriptions by hand, and publishers with transactions open, on one server after the other.
+/// SQL subscribers, and publishers with open transactions, on one server after the other.
 struct World {
     client: Client,
     publishers: Vec<(Client, bool)>,
-    /// What each subscription was given that is never moved.
+    /// The events that each subscription without seeks was given.
     given: BTreeMap<&'static str, BTreeSet<i64>>,
 }
 
-/// Those that are never moved, and those that are.
+/// Subscriptions that are never moved, and those that are.
 const STEADY: [&str; 3] = ["steady-1", "steady-2", "steady-3"];
 const MOVED: [&str; 2] = ["moved-1", "moved-2"];
 
@@ -32,7 +32,7 @@ impl World {
         Self { client, publishers, given: BTreeMap::new() }
     }
 
-    /// Something that happens to a log.
+    /// Performs one random action on the log.
     async fn step(&mut self, random: &mut fastrand::Rng) {
         let (publisher, open) = &mut self.publishers[random.usize(..4)];
         match random.u8(..20) {
@@ -52,7 +52,7 @@ impl World {
             }
             _ => {
                 let name = MOVED[random.usize(..2)];
-                // Anywhere, also where the log has not come yet.
+                // The target may also be beyond the end of the log.
                 let to = random.f64() * 1.2;
                 let seek =
                     "select pubsub.seek_to_event('sms', $1, (pubsub.log_sequence() * $2::float8)::bigint)";
@@ -74,7 +74,7 @@ impl World {
         }
     }
 
-    /// What every subscription has still to read.
+    /// Reads the rest of the log for every subscription.
     async fn drain(&self) -> BTreeMap<&'static str, Vec<i64>> {
         let mut read = BTreeMap::new();
         for name in [&STEADY[..], &MOVED].concat() {
@@ -98,21 +98,21 @@ async fn repeated_restores_keep_every_subscriptions_position() {
         SqlSubscriber::register(&client, name).await.unwrap();
     }
     let mut world = World::on(&server.url("postgres")).await;
-    // The second and the third have transaction ids that the one before has had too.
+    // The second and the third server have transaction ids that the one before had too.
     for _ in 0..3 {
         for _ in 0..250 {
             world.step(&mut random).await;
         }
         let fresh = Server::start().unwrap();
         let dump = dump(&server, &fresh);
-        // What was in flight is not in the dump.
+        // The dump contains no open transaction.
         for (publisher, open) in &world.publishers {
             if *open {
                 publisher.batch_execute("rollback").await.unwrap();
             }
         }
         let expected = world.drain().await;
-        // Once to look at, and once to go on with.
+        // One copy to inspect, and one to go on with.
         let [look, go_on] = ["look", "postgres"].map(|database| fresh.url(database));
         connect(&go_on).await.batch_execute("create database look").await.unwrap();
         restore(&dump, &fresh, "look");
@@ -139,7 +139,7 @@ async fn repeated_restores_keep_every_subscriptions_position() {
     }
 }
 
-/// Publishes or claims over and over, until told to stop. What is claimed is written down in the claim's own transaction.
+/// Publishes or claims repeatedly until told to stop. Claimed events are recorded in the claim's own transaction.
 fn load(url: String, subscription: Option<&'static str>, stop: Arc<AtomicBool>) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut client = connect(&url).await;
@@ -200,12 +200,12 @@ async fn a_log_dumped_under_load_is_restored_without_a_gap() {
         assert_eq!(&given | &rest, all, "{name}: each was claimed before or after");
         let twice = (&given & &rest).len();
         assert!(twice == 0 || !exact, "{name}: {twice} come again");
-        // What came while a window was opened: a handful, whatever the size of the log.
+        // The events that arrived while a window was opened: a handful, whatever the size of the log.
         assert!(twice < 100, "{name}: {twice} come again");
     }
 }
 
-/// The ids of the rows of one subscription.
+/// The ids in the rows of one subscription.
 fn ids(rows: &[Row], subscription: i32) -> BTreeSet<i64> {
     let of_it = rows.iter().filter(|row| row.get::<_, i32>(1) == subscription);
     of_it.map(|row| row.get(0)).collect()

@@ -1,5 +1,5 @@
-//! A standby that lagged is promoted, or the server crashes: what was committed last is forgotten, and its numbers are
-//! given again. Nothing that is published afterwards is skipped, and nobody answers for another's lease.
+//! After the promotion of a lagging standby, or a crash of the server, the last commits are lost and their ids are drawn
+//! again. No later event is skipped, and no process answers for the lease of another one.
 
 use pubsub::testing::{Mode, Options, Server};
 use pubsub::{Delivery, PubSub};
@@ -24,7 +24,7 @@ impl Pair {
         Self { primary, standby, client }
     }
 
-    /// Leads to whichever of the two can be written to.
+    /// The URL of the server that accepts writes.
     fn url(&self) -> String {
         let (primary, standby) = (self.primary.port(), self.standby.port());
         format!(
@@ -32,11 +32,11 @@ impl Pair {
         )
     }
 
-    /// Lets the standby hear all that was committed so far, and nothing more.
+    /// Waits until the standby has replayed all commits so far, then cuts it off.
     async fn part(&self) {
         let standby = connect(&self.standby.url("postgres")).await;
         let written = "select pg_current_wal_flush_lsn()::text";
-        // Claims are committed without waiting for the disk.
+        // Claims commit without waiting for the disk.
         self.client.batch_execute("select pg_switch_wal()").await.unwrap();
         let written: String = self.client.query_one(written, &[]).await.unwrap().get(0);
         until(&standby, &format!("select pg_last_wal_replay_lsn() >= '{written}'")).await;
@@ -45,7 +45,7 @@ impl Pair {
         until(&standby, "select not exists (select from pg_stat_wal_receiver where pid is not null)").await;
     }
 
-    /// Kills the primary and promotes the standby. Returns a client on it.
+    /// Kills the primary, promotes the standby, and returns a client of it.
     async fn fail_over(&mut self) -> Client {
         self.primary.stop(Mode::Immediate).unwrap();
         self.standby.promote().unwrap();
@@ -64,7 +64,7 @@ async fn receive(url: &str, subscription: &str, gate: Arc<Semaphore>) -> (PubSub
         }
     };
     let pubsub = PubSub::builder(url)
-        // Nobody is dead for being silent.
+        // No process is declared dead for its silence.
         .heartbeat(Duration::from_millis(200), Duration::from_secs(3600))
         .subscribe_fn(subscription, handler)
         .start()
@@ -118,7 +118,7 @@ async fn a_settlement_lost_in_a_failover_runs_again() {
 
     let client = pair.fail_over().await;
     until(&client, "select sum(cardinality(event_ids)) = 3 or count(*) = 0 from pubsub.leases").await;
-    // The standby knows the leases, not that they were settled; and the process that holds them lives.
+    // The standby knows the leases, but not their settlements; and the process that holds them is alive.
     assert_eq!(received.take_sorted(3).await, ids);
     until(&client, SETTLED).await;
 }
@@ -131,7 +131,7 @@ async fn a_lease_known_only_to_the_server_is_returned() {
     let ids = publish_each(&client, 1).await;
     assert_eq!(received.take(1).await, ids);
     until(&client, SETTLED).await;
-    // As after a failover: the settlement is undone, and the life is another one.
+    // As after a failover: the settlement is undone, and the server is in another incarnation.
     let undone = "insert into pubsub.leases (subscription, lane, process, event_ids, from_mailbox)
                   select s.id, 0, p.id, $1, false from pubsub.subscriptions s, pubsub.processes p";
     client.execute(undone, &[&ids]).await.unwrap();
@@ -152,7 +152,7 @@ async fn a_process_known_only_to_the_dead_primary_registers_again() {
     assert_eq!(received.take_sorted(3).await, lost);
 
     let client = pair.fail_over().await;
-    // Before it is back, others begin.
+    // Other processes register before it is back.
     let other = SqlSubscriber::register(&client, "two").await.unwrap();
     let after = publish_each(&client, 5).await;
     assert_eq!(received.take_sorted(5).await, after);
@@ -186,7 +186,7 @@ async fn no_process_or_subscription_id_is_reused_after_a_failover() {
         other.process
     );
     publish_each(&client, 100).await;
-    // The same process, the same events by their ids, and other leases.
+    // The same process id, the same event ids, and other leases.
     let claim = "select token from pubsub.claim($1, $2, 1)";
     for old in tokens {
         let new: i64 = client.query_one(claim, &[&subscription, &process]).await.unwrap().get(0);
@@ -203,7 +203,7 @@ async fn no_process_or_subscription_id_is_reused_after_a_failover() {
 
 #[actix::test]
 async fn no_token_is_reused_after_a_crash_that_lost_its_claim() {
-    // So that what is committed asynchronously is lost for certain.
+    // So that asynchronous commits are certainly lost.
     let settings = vec![("wal_writer_delay".into(), "10s".into())];
     let mut server = Server::start_with(Options { settings, ..Options::default() }).unwrap();
     let url = server.url("postgres");
@@ -214,7 +214,7 @@ async fn no_token_is_reused_after_a_crash_that_lost_its_claim() {
         let one = SqlSubscriber::register(&client, "one").await.unwrap();
         publish_each(&client, 40).await;
         client.batch_execute("set synchronous_commit = off").await.unwrap();
-        // A sequence writes down where it is at every 32nd number. The crash comes right after that.
+        // A sequence is logged at every 32nd value. The crash comes right after that.
         let logged = "select log_cnt = 32 from pubsub.leases_token_seq";
         loop {
             let token = one.claim(1).await.unwrap()[0].token;

@@ -1,4 +1,4 @@
-//! A database that was restored from a dump goes on where it was: nothing is skipped.
+//! A database that is restored from a dump goes on where it was, and no event is skipped.
 
 mod at_random;
 mod failover;
@@ -29,7 +29,7 @@ async fn a_restored_database_is_rebased_when_the_runtime_starts() {
     assert_eq!(received.take_sorted(5).await, pending);
     let new = pubsub::publish(&pubsub, &Sms::new("new")).await.unwrap();
     assert_eq!(received.next().await, new.0);
-    // And the old ones can still be read again, although their transaction ids mean nothing here.
+    // The old events can still be replayed, although their transaction ids mean nothing here.
     let sought = pubsub.subscription::<Sms>("one").seek(Seek::Beginning).await.unwrap();
     assert_eq!((sought.replayed, sought.skipped), (11, 0));
     assert_eq!(received.take(11).await.len(), 11);
@@ -47,7 +47,7 @@ async fn events_published_before_a_rebase_are_delivered() {
     let client = connect(&fresh.url("postgres")).await;
     let since = publish_each(&client, 5).await;
 
-    // In the eyes of the old cursor they have been read long ago.
+    // The old cursor counts them as read.
     let refused = receive_ids(&fresh.url("postgres")).await.map(drop).unwrap_err();
     assert!(matches!(refused, Error::Moved { .. }), "{refused:?}");
     assert!(
@@ -63,7 +63,7 @@ async fn events_published_before_a_rebase_are_delivered() {
     let (_pubsub, mut received) = receive_ids(&fresh.url("postgres")).await.unwrap();
     assert_eq!(received.take_sorted(10).await, [pending, since].concat());
     assert!(received.rest().is_empty());
-    // Safe to repeat.
+    // A rebase can be repeated.
     assert_eq!(rebase(&fresh.url("postgres")).await.unwrap(), 1);
     publish_each(&client, 1).await;
     received.next().await;
@@ -87,13 +87,13 @@ async fn a_process_that_reconnects_to_a_restored_database_goes_on() {
     assert_eq!(received.take_sorted(100).await, lost);
     old.stop(Mode::Immediate).unwrap();
     fresh.start_again().unwrap();
-    // Beside, and renamed: the process tries to connect all the time.
+    // Restored under another name and then renamed, because the process tries to connect all the time.
     let other = connect(&fresh.url("template1")).await;
     other.batch_execute("create database restored template template0").await.unwrap();
     restore(&dump, &fresh, "restored");
     other.batch_execute("drop database postgres with (force)").await.unwrap();
     other.batch_execute("alter database restored rename to postgres").await.unwrap();
-    // Ids, tokens, process ids and transaction ids have all gone back; the process has not.
+    // Event ids, tokens, process ids and transaction ids are lower than before, while the process still runs.
     let client = connect(&database).await;
     let again = publish_each(&client, 3).await;
     assert!(again.iter().all(|id| lost.contains(id)), "the ids of lost events are given again");
@@ -106,7 +106,7 @@ async fn a_process_that_reconnects_to_a_restored_database_goes_on() {
 
 #[actix::test]
 async fn an_event_of_the_old_cluster_is_no_straggler_of_the_new() {
-    // Both clusters are fresh: most transaction ids of the one have been those of an event of the other.
+    // Both clusters are fresh, so most transaction ids of the new one were those of an event of the old one.
     let old = Server::start().unwrap();
     let client = migrated(&old).await;
     let one = SqlSubscriber::register(&client, "one").await.unwrap();

@@ -1,4 +1,4 @@
-//! From one version of PostgreSQL to a newer one.
+//! Upgrades from one version of PostgreSQL to a newer one lose and repeat nothing.
 
 use pubsub_tests::{
     SqlSubscriber, connect, dump_and_restore, newer_binaries, newer_server, publish_each, receive_ids,
@@ -32,7 +32,7 @@ async fn pg_upgrade_loses_and_repeats_nothing() {
     let by_hand = SqlSubscriber::register(&client, "by-hand").await.unwrap();
     let (pubsub, mut received) = receive_ids(&server.url("postgres")).await.unwrap();
     let mut long = connect(&server.url("postgres")).await;
-    // A window that is open, with a transaction in flight at its boundary.
+    // An open window with a transaction in flight at its boundary.
     let in_flight = long.transaction().await.unwrap();
     let late = publish_each(&in_flight, 1).await;
     let before = publish_each(&client, 10).await;

@@ -1,4 +1,4 @@
-//! The log keeps what somebody may still need, and nothing else for longer than it is told.
+//! The log keeps the events that a subscription may still need, and no others for longer than their retention.
 
 mod partitions;
 mod removal;
@@ -19,8 +19,8 @@ use tokio_postgres::Client;
 /// The end of the first partition.
 const END: i64 = 10_000_000;
 
-/// A stage on a server that the tests of retention have for themselves: a transaction anywhere on a server keeps the
-/// partitions of all its databases from being sealed, and other tests leave theirs open for long.
+/// A database on a server that only the tests of retention use. An open transaction anywhere on a server keeps the
+/// partitions of all its databases from being sealed, and other tests leave transactions open for long.
 async fn db() -> TestDatabase {
     static SERVER: OnceLock<Server> = OnceLock::new();
     let start = || SERVER.get_or_init(|| Server::start().unwrap()).url("postgres");
@@ -29,13 +29,13 @@ async fn db() -> TestDatabase {
     TestDatabase { client: connect(database.url()).await, database }
 }
 
-/// A log that keeps nothing for longer than it must.
+/// A log without retention: it keeps only the events that are still needed.
 pub(crate) struct Trimmed {
     pub(crate) db: TestDatabase,
 }
 
 impl Trimmed {
-    /// With subscription 1, `one` of `sms`, and process 1.
+    /// Creates the log with subscription 1, `one` of `sms`, and process 1.
     pub(crate) async fn new() -> Self {
         let db = db().await;
         db.client
@@ -59,7 +59,7 @@ impl Trimmed {
         connect(self.db.url()).await
     }
 
-    /// Publishes the last events of the partition that ends here, and the first ones after it.
+    /// Publishes the last events of the partition that ends at `end`, and the first ones after it.
     pub(crate) async fn publish_across(&self, end: i64, before: i64, after: i64) {
         self.publish_across_unsealed(end, before, after).await;
         self.until_sealed(end).await;
@@ -82,7 +82,7 @@ impl Trimmed {
         self.count("select count(pubsub.settle(l.process, l.token)) from pubsub.leases l").await;
     }
 
-    /// Waits until the partitions up to here are sealed: those of other tests on the server hold them too.
+    /// Waits until the partitions up to `end` are sealed.
     pub(crate) async fn until_sealed(&self, end: i64) {
         let unsealed =
             format!("select count(*) from pubsub.partitions where end_id <= {end} and sealed_at is null");
@@ -97,14 +97,14 @@ impl Trimmed {
         }
     }
 
-    /// What the janitor does before it removes anything.
+    /// Performs the janitor's steps before a removal.
     pub(crate) async fn tidy(&self) {
         for task in ["ensure_partitions()", "close_partitions()", "advance_idle_cursors()"] {
             self.count(&format!("select pubsub.{task}::bigint")).await;
         }
     }
 
-    /// Removes what can be removed. Returns the first ids of the partitions that are left of those that were opened.
+    /// Removes all removable partitions. Returns the first ids of the opened partitions that are left.
     pub(crate) async fn trim(&self) -> Vec<i64> {
         self.tidy().await;
         let remover = self.connect().await;
@@ -270,7 +270,7 @@ async fn a_running_process_trims_the_log() {
         assert_eq!(received.next().await, (msg.into(), 1));
     }
     assert!(first.drain(DEADLINE).await);
-    // It looks when it starts, and every 15 s.
+    // The janitor runs at the start and every 15 s.
     let _second = start().await.unwrap();
     db.until_count("select min(first_id) from pubsub.partitions", END).await;
     assert_eq!(db.count("select count(*) from pubsub.db_events").await, 1);
@@ -281,7 +281,7 @@ async fn a_running_process_trims_the_log() {
 async fn every_lane_must_have_read_a_partition_before_its_removal() {
     let log = Trimmed::new().await;
     log.count("select pubsub.subscribe('email', 'ordered', lanes => 4)::bigint").await;
-    // One key, so one lane has events, and three have none.
+    // All events have one key, so one lane has events, and three have none.
     let publish = "select count(pubsub.publish('email', '{}', key => 'k')) from generate_series(1, 3)";
     log.count(publish).await;
     log.publish_across(END, 1, 1).await;

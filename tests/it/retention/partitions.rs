@@ -5,7 +5,7 @@ use crate::retention::Trimmed;
 /// The end of the first partition.
 const END: i64 = 10_000_000;
 
-/// As if the partition in use had been opened earlier.
+/// As if the current partition had been opened earlier.
 async fn opened_earlier(log: &Trimmed, interval: &str) {
     let earlier = format!("update pubsub.partitions set opened_at = opened_at - interval '{interval}'");
     log.db.client.batch_execute(&earlier).await.unwrap();
@@ -15,7 +15,7 @@ async fn set_sequence(log: &Trimmed, value: i64) {
     log.count(&format!("select setval('pubsub.db_events_id_seq', {value})")).await;
 }
 
-/// Notes that the partition in use is in use.
+/// Records that the current partition is in use.
 async fn note_opened(log: &Trimmed) {
     log.count("select pubsub.close_partitions()::bigint").await;
 }
@@ -31,7 +31,7 @@ async fn old_events_of_a_quiet_log_are_removed() {
     assert_eq!(log.count("select pubsub.skip_ids()").await, 0);
     opened_earlier(&log, "1 minute").await;
     assert_eq!(log.count("select pubsub.skip_ids()").await, 200_000, "a part at a time");
-    // Whoever publishes meanwhile does not notice.
+    // A concurrent publisher does not notice.
     let among = log.count("select pubsub.publish('sms', '{}')").await;
     assert_eq!(log.count("select pubsub.skip_ids()").await, 99_998);
     assert_eq!(log.count("select pubsub.skip_ids()").await, 0);
@@ -74,13 +74,13 @@ async fn partitions_are_created_ahead_and_sized_by_the_rate() {
     note_opened(&log).await;
     assert_eq!(log.count("select pubsub.ensure_partitions()::bigint").await, 0);
 
-    // A slow log: ten million a month.
+    // A slow log: ten million events a month.
     set_sequence(&log, END).await;
     note_opened(&log).await;
     opened_earlier(&log, "30 days").await;
     assert_eq!(log.count("select pubsub.ensure_partitions()::bigint").await, 1);
     assert_eq!(log.count(last).await, END);
-    // A fast one, twenty million in two hours, where events stay for eight days: 240 million a day.
+    // A fast log: twenty million events in two hours, with a retention of eight days, which is 240 million a day.
     log.count("select count(pubsub.set_retention('sms', '8 days'))").await;
     log.db
         .client
@@ -100,7 +100,7 @@ async fn partitions_are_created_ahead_and_sized_by_the_rate() {
         log.db.client.batch_execute(make).await.unwrap();
     }
     assert_eq!(log.count(last).await, 24 * END, "a day's events, and no more");
-    // What was thrown away was no event.
+    // The discarded partitions contained no event.
     log.db
         .client
         .batch_execute("update pubsub.partitions set skipped = 19000000 where first_id = 10000000")

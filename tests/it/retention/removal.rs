@@ -1,4 +1,4 @@
-//! A partition leaves the log without anybody waiting for it, and whatever comes in between.
+//! A partition is removed without making anybody wait, and an interrupted removal is completed.
 
 use crate::retention::{Trimmed, next_removal};
 use pubsub_tests::{DEADLINE, OwnedDatabase, connect};
@@ -24,7 +24,7 @@ async fn nobody_waits_while_a_reader_holds_a_partition() {
     let waiting =
         "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like 'alter%'";
     log.db.until_count(waiting, 1).await;
-    // Publishing, claiming and settling go on. A lock that is waited for at all would fail them.
+    // Publishing, claiming and settling go on. They would fail if they waited for a lock at all.
     log.db.client.batch_execute("set lock_timeout = '1ms'").await.unwrap();
     log.publish_across(2 * END, 1, 1).await;
     assert_eq!(log.claim(1).await, [2 * END - 1, 2 * END]);

@@ -1,4 +1,4 @@
-//! A subscription that nobody reads is reported by name and age, and is suspended rather than fill the disk.
+//! A subscription that nobody reads is reported with its name and age, then suspended before it fills the disk.
 
 use crate::retention::Trimmed;
 use pubsub::{Delivery, PubSub, SubscribeOptions};
@@ -9,7 +9,7 @@ use std::time::Duration;
 const END: i64 = 10_000_000;
 
 impl Trimmed {
-    /// As if everything so far had happened earlier.
+    /// As if everything so far had happened some days earlier.
     async fn pass(&self, days: u32) {
         let pass = format!(
             "update pubsub.cursors set moved_at = moved_at - interval '{days} days';
@@ -18,7 +18,7 @@ impl Trimmed {
         self.db.client.batch_execute(&pass).await.unwrap();
     }
 
-    /// Who has been unread for more than a day, with the first event and the days.
+    /// The subscriptions that are unread for more than a day, with their first event and the days.
     async fn unread(&self) -> Vec<(String, i64, i64)> {
         let unread = "select name, event_id, extract(day from unread_for)::bigint \
                         from pubsub.unread_subscriptions('1 day') order by name";
@@ -46,11 +46,11 @@ async fn progress_decides_whether_a_subscription_is_unread() {
     );
     log.pass(20).await;
     assert_eq!(log.claim(1).await.len(), 1_000);
-    // Moved now, though it has been behind for weeks; and stuck since then, though its process runs.
+    // It moved just now, though it has been behind for weeks. Afterwards it stops, though its process runs.
     assert_eq!(log.unread().await, [("never_read".into(), 1, 20), ("slow".into(), 1001, 20)]);
     log.claim(2).await;
     assert_eq!(log.unread().await, [("never_read".into(), 1, 20)]);
-    // An event is unread since it was published, however long its subscription had nothing to read before.
+    // An event is unread since its publication, however long its subscription had nothing to read before.
     log.count("select pubsub.publish('sms', '{}')").await;
     assert_eq!(log.unread().await, [("never_read".into(), 1, 20)]);
     assert_eq!(log.suspended().await, ["never_read"]);
@@ -69,7 +69,7 @@ async fn late_events_below_the_position_are_unread() {
     late.batch_execute("commit").await.unwrap();
     log.pass(3).await;
     assert_eq!(log.unread().await, [("one".into(), 1, 3)]);
-    // In a window that was left in the middle, before and after the end of its stragglers.
+    // In a window that is partly read, before and after the end of its stragglers.
     late.batch_execute("begin; select pubsub.publish('sms', '{}'), pubsub.publish('sms', '{}')")
         .await
         .unwrap();
@@ -181,12 +181,12 @@ async fn missed_events_are_counted_over_all_lanes() {
     let refused = log.db.client.query("select * from pubsub.claim(2, 1, 10)", &[]).await.unwrap_err();
     assert_eq!(refused.code().unwrap().code(), "PB007", "also while its lanes are to change: {refused:?}");
     assert_eq!(log.count("select pubsub.resume('sms', 'ordered')").await, 23);
-    // The change of its lanes puts what it has not read into the mailbox.
+    // The change of lanes moves the unread events into the mailbox.
     assert_eq!(log.claim(2).await, [] as [i64; 0]);
     assert_eq!(log.count("select count(*) from pubsub.claim_mailbox(2, 1, 100)").await, 2);
 }
 
-/// A process that only looks after the database, and tells its log.
+/// Only maintains the log, and reports its own log lines.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
 async fn child_maintains_the_log() {
@@ -200,7 +200,7 @@ async fn child_maintains_the_log() {
     std::future::pending::<()>().await;
 }
 
-/// Waits for a line of a role's log with all of these parts.
+/// Waits for a line of a child's log that contains all of these parts.
 pub(crate) async fn until_logged(child: &ChildProcess, parts: &[&str]) -> String {
     loop {
         let line = child.next().await;

@@ -1,9 +1,9 @@
-//! Whoever keeps the database from cleaning up is named.
+//! Transactions that keep the database from cleaning up are named.
 
 use crate::retention::unread::until_logged;
 use pubsub_tests::{ChildProcess, TestDatabase, connect};
 
-/// Pins that are this old, of one application: their kind, state and process.
+/// The old xmin holders of one application: their kind, state and process.
 async fn found(
     db: &TestDatabase,
     older_than: &str,
@@ -63,7 +63,7 @@ async fn publishers_stay_fast_under_an_old_snapshot() {
         db.client.batch_execute(&format!("select pubsub.{begin}")).await.unwrap();
     }
     pin.batch_execute("begin isolation level repeatable read; select 1").await.unwrap();
-    // Each takes the place of the one before, and is over at once.
+    // Each waiter row replaces the one before, and expires at once.
     db.count("select count(pubsub.start_waiting(1, 1, '0')) from generate_series(1, 3000)").await;
     db.count("select pubsub.remove_expired_waiters()").await;
     assert_eq!(db.count("select count(*) from pubsub.waiters").await, 0);

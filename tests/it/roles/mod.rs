@@ -1,4 +1,4 @@
-//! Roles: whoever publishes, subscribes or looks on needs to be granted that, and nothing else.
+//! Publishers, subscribers and observers need a grant for their own work, and no other right.
 
 mod privileges;
 mod shadowing;
@@ -8,10 +8,10 @@ use pubsub_tests::{OwnedDatabase, Sms, probe};
 use std::time::Duration;
 use tokio_postgres::Client;
 
-/// What the database says to somebody without the right.
+/// The SQLSTATE of a missing right.
 const REFUSED: &str = "42501";
 
-/// The SQLSTATE of the error that a statement must fail with.
+/// The SQLSTATE of the error with which a statement must fail.
 async fn error_of(client: &Client, sql: &str) -> String {
     match client.batch_execute(sql).await {
         Ok(()) => panic!("this must fail: {sql}"),

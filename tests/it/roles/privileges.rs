@@ -1,12 +1,12 @@
-//! The privilege matrix: who may do what with every function and relation there is, read from the catalog.
+//! The privilege matrix: the rights of each role on every function and relation, read from the catalog.
 
 use pubsub_tests::OwnedDatabase;
 
-/// Every function, view, table and sequence of the schema. What is not listed here fails the test: decide whom it is for,
-/// and say so in `pubsub.audiences` and here.
+/// Every function, view, table and sequence of the schema. An object that is missing here fails the test: decide which
+/// roles it is for, and add it to `pubsub.audiences` and to this list.
 ///
-/// `owner's` marks the functions that act with their owner's rights; the others act with their caller's, and nobody but
-/// the owner may call those. Partitions of the log are not listed: they must be closed to all.
+/// `owner's` marks the functions that run with their owner's rights. The others run with their caller's rights, and only
+/// the owner may call them. Partitions of the log are not listed: no role may use them directly.
 const MATRIX: &str = "
 function absent_processes            owner's | subscriber: execute | observer: execute
 function advance_idle_cursors        owner's | subscriber: execute
@@ -201,8 +201,8 @@ view observed_subscriptions          | observer: select
 view observed_waiters                | observer: select
 ";
 
-/// One line for each object, with what each of the roles may do. `$1` are the roles, `$2` what they are called. Asked of
-/// the server, role by role, rather than read from the lists of grants: whatever a role has, in whichever way, counts.
+/// One line for each object, with the rights of each role. `$1` are the roles, `$2` their labels. The server is asked role
+/// by role, so that rights from any source count.
 const ACTUAL: &str = "
 with roles as (
     select * from unnest($1::text[], $2::text[]) with ordinality r (role, called, place)
@@ -271,7 +271,7 @@ async fn every_function_and_relation_is_in_the_privilege_matrix() {
     }
     let called = ["stranger", "publisher", "subscriber", "observer"].map(str::to_owned).to_vec();
     let rows = owned.owner.query(ACTUAL, &[&roles, &called]).await.unwrap();
-    // Two overloads of a function would be two lines of one name, and so fail too.
+    // Two overloads of a function would be two lines of one name, and fail too.
     let (partitions, actual): (Vec<String>, Vec<String>) =
         rows.iter().map(|row| row.get::<_, String>(0)).partition(|line| line.starts_with("table db_events_"));
     let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");

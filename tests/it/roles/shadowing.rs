@@ -1,14 +1,14 @@
-//! Functions that act with their owner's rights run nothing of their caller's, whatever he puts in their way.
+//! Functions with their owner's rights run no code of their caller's, whatever names the caller defines.
 
 use pubsub_tests::OwnedDatabase;
 use std::collections::BTreeSet;
 use tokio_postgres::Client;
 
-/// What everything of the attacker's raises when it runs.
+/// The SQLSTATE that all of the attacker's code raises.
 const STRUCK: &str = "EVIL1";
 
-/// A schema that has, for every function and operator whose name occurs in a function of ours, one of the same name and
-/// the same arguments; domains named like types; and relations named like ours and like the catalog's.
+/// A schema that has, for every function and operator whose name occurs in one of our functions, one with the same name and
+/// arguments; domains named like types; and relations named like ours and like the catalog's.
 const SHADOWS: &str = r#"
 create schema evil;
 -- Whoever may not use a schema does not even look into it.
@@ -105,8 +105,8 @@ begin
 end
 $shadow$"#;
 
-/// One call, or more, of every function for others; its name, and the error that it is to end with, if any. They leave
-/// a process with a lease, a mailbox row and a waiter row behind.
+/// At least one call of every function for other roles: its name, its SQL, and the error that it must end with, if any. The
+/// calls leave a process with a lease, a mailbox row and a waiter row behind.
 const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("declare_channel", "pubsub.declare_channel('sms')", None),
     ("declare_channel", "pubsub.declare_channel('S M S')", Some("22023")),
@@ -202,7 +202,7 @@ async fn outcome(attacker: &Client, call: &str) -> Option<String> {
     Some(error.code().map_or_else(|| format!("{error:?}"), |code| code.code().to_owned()))
 }
 
-/// A connection of the attacker's, on which whatever is not qualified is hers.
+/// Opens a connection of the attacker's on which every unqualified name is the attacker's.
 async fn attack(owned: &OwnedDatabase, attacker: &str, set_up: bool) -> Client {
     let client = owned.connect(attacker).await;
     if set_up {
@@ -245,7 +245,7 @@ async fn an_attackers_functions_and_operators_are_never_run() {
         assert_eq!(outcome(&client, &call).await, None, "{call}");
     }
 
-    // The same attack on the same functions, without what protects them.
+    // The same attack on the same functions without their protection.
     let unpin = "do $$
                  declare routine regprocedure;
                  begin
@@ -263,7 +263,7 @@ async fn an_attackers_functions_and_operators_are_never_run() {
             struck.insert((*name).to_owned());
         }
     }
-    // The names in a body that was parsed when it was defined cannot be shadowed; publish has the trigger, which is not.
+    // A body that was parsed when it was defined cannot be shadowed. `publish` fires a trigger, whose body is not parsed.
     let mut vulnerable = owners_functions(&owned, "p.prosqlbody is null").await;
     vulnerable.insert("publish".to_owned());
     assert_eq!(struck, vulnerable);

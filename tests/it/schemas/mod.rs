@@ -1,4 +1,4 @@
-//! Schemas of payloads: what the database says about JSON that does not have one.
+//! JSON Schema validation in the database.
 
 mod shapes;
 mod strict;
@@ -6,7 +6,7 @@ mod strict;
 use pubsub_tests::TestDatabase;
 use serde_json::{Value, json};
 
-/// Where a value does not have a shape: path, what is expected, what is there. `None`: it has.
+/// The first mismatch of a value: its path, the expected type, and the value found there. `None` if the value is valid.
 async fn mismatch(db: &TestDatabase, value: &Value, schema: &Value) -> Option<[String; 3]> {
     let sql = "select pubsub.mismatch($1, $2, $2)";
     let row = db.client.query_one(sql, &[value, schema]).await.unwrap_or_else(|e| panic!("{value}: {e:?}"));

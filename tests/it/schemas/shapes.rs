@@ -1,4 +1,4 @@
-//! The fingerprint of a payload's shape changes with what its JSON looks like, and with nothing else.
+//! The fingerprint of a payload's shape changes with its JSON, and with nothing else.
 
 use pubsub::__private::shape::fingerprint;
 use pubsub::Shape;
@@ -9,7 +9,7 @@ fn of<T: Shape>() -> u64 {
     fingerprint(T::SHAPE)
 }
 
-/// The fingerprints of structs with these attributes and fields.
+/// Returns the fingerprints of structs with these attributes and fields.
 macro_rules! shapes {
     ($($(#[$meta:meta])* { $($fields:tt)* })*) => {
         [$({
@@ -100,7 +100,7 @@ fn other_changes_do_not_change_the_fingerprint() {
     assert_eq!(of::<BTreeMap<String, u8>>(), of::<HashMap<String, u8>>());
 }
 
-/// The fingerprints of enums with these attributes and variants.
+/// Returns the fingerprints of enums with these attributes and variants.
 macro_rules! enums {
     ($($(#[$meta:meta])* { $($variants:tt)* })*) => {
         [$({
@@ -136,7 +136,7 @@ fn an_enums_fingerprint_covers_its_variants_and_their_tagging() {
     assert!(same.iter().all(|fingerprint| *fingerprint == same[0]), "{same:x?}");
 }
 
-/// A payload around some nested type.
+/// Returns the fingerprint of a payload around a nested type.
 macro_rules! around {
     ($($nested:item)*) => {
         [$({
@@ -176,7 +176,7 @@ struct Leaf {
     size: u8,
 }
 
-/// The same, and a leaf of another size.
+/// The same name, with a field of another size.
 mod other {
     use super::{Deserialize, Serialize, Shape};
 

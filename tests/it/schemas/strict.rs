@@ -1,4 +1,4 @@
-//! Strict channels: what is published has the shape that was declared, whoever publishes it. And what others see of it.
+//! A strict channel accepts only payloads that match the declared schema, from any publisher, and exports the schema.
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -51,7 +51,7 @@ struct Address {
     zip: (u8, char),
 }
 
-/// All that serde and schemars know how to write.
+/// Uses every type and attribute of serde and schemars.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Channel)]
 #[channel("everything", strict)]
 struct Everything {
@@ -136,7 +136,7 @@ fn order() -> OrderPaid {
     }
 }
 
-/// The SQLSTATE and the message of what the database refuses.
+/// The SQLSTATE and the message of an error.
 async fn refusal(db: &TestDatabase, sql: &str) -> (String, String) {
     let refused = db.client.batch_execute(sql).await.expect_err("a refusal");
     let refused = refused.as_db_error().expect("from the database");
@@ -204,7 +204,7 @@ async fn publishing_a_wrong_shape_by_sql_is_a_clear_error() {
 
 #[actix::test]
 async fn a_strict_channel_accepts_rust_and_explains_its_refusals() {
-    /// What a binary publishes whose type has been changed without a new version.
+    /// The payload of a binary whose type was changed without a new version.
     #[derive(Serialize, Deserialize)]
     struct Changed {
         id: String,
@@ -301,7 +301,7 @@ fn untagged() -> impl Strategy<Value = Untagged> {
 }
 
 fn everything() -> impl Strategy<Value = Everything> {
-    // JSON has no NaN and no infinity; serde writes null for them, and cannot read it back either.
+    // JSON has no NaN and no infinity: serde writes null for them and cannot read it back.
     let real = (prop::num::f32::NORMAL | prop::num::f32::ZERO, prop::num::f64::NORMAL | prop::num::f64::ZERO);
     let letter = any::<char>().prop_filter("jsonb has no NUL", |letter| *letter != '\0');
     let scalars =
@@ -365,7 +365,7 @@ async fn payloads_written_by_rust_match_the_declared_schema() {
             panic!("{error}\n{}", serde_json::to_string(event).unwrap());
         }
     }
-    // And it is checked at all: each, with one of its fields gone, is refused.
+    // The check does happen: each payload without one of its fields is refused.
     let refused = "select count(*) from pubsub.db_events e cross join pubsub.schemas s
                     where pubsub.mismatch(e.payload - 'tree', s.schema, s.schema) is not null";
     assert_eq!(db.count(refused).await, 300);

@@ -1,4 +1,4 @@
-//! A subscription can be moved in the log: back, to hear past events again, or ahead.
+//! A subscription can be moved in the log: back, to replay events, or ahead.
 
 mod under_load;
 
@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::time::Duration;
 use tokio_postgres::{AsyncMessage, Client};
 
-/// A stage with a subscription `one` that has read and settled ten events, and their ids.
+/// Prepares a subscription `one` that has read and settled ten events, and returns their ids.
 async fn ten_events_on(db: &TestDatabase) -> (SqlSubscriber<'_>, Vec<i64>) {
     let one = SqlSubscriber::register(&db.client, "one").await.unwrap();
     let ids = publish(&db.client, 10).await;
@@ -124,7 +124,7 @@ async fn a_seek_delivers_as_many_events_as_it_counted() {
     assert_eq!(one.drain(4).await.unwrap(), [&ids[4..], &unread].concat());
 
     unread = publish(&db.client, 5).await;
-    // In the middle of a window: two are read, three are not.
+    // In the middle of a window: two events are read, three are not.
     assert_eq!(one.claim(2).await.unwrap().len(), 2);
     let now = "seek_to_now('sms', 'one')";
     assert_eq!(seek(&db.client, now).await, (0, 3));
@@ -147,7 +147,8 @@ async fn a_seek_delivers_as_many_events_as_it_counted() {
 async fn a_seek_to_a_time_misses_no_event_of_that_time() {
     let db = TestDatabase::new().await;
     let one = SqlSubscriber::register(&db.client, "one").await.unwrap();
-    // The clock is read after the id is drawn: a publisher that was held up there has a late time under an early id.
+    // The clock is read after the id is drawn, so a publisher that was delayed in between has a late time under an early
+    // id.
     let seconds = [-300, -90, 7, -10, 1, -2, 0, 3];
     for second in seconds {
         let insert = format!(
@@ -238,7 +239,7 @@ async fn a_lease_from_before_a_seek_can_still_be_settled() {
     let after = one.claim(10).await.unwrap();
     assert_eq!(after.iter().map(|event| event.id).collect::<Vec<_>>(), ids);
     assert!(after[0].token > before[0].token);
-    // Both fail on the same event: it is in the mailbox once, and nothing of it is lost.
+    // Both fail on the same event: it is in the mailbox once, with everything about it.
     assert!(one.fail(before[0].token, ids[1]).await.unwrap());
     assert!(one.fail(after[0].token, ids[1]).await.unwrap());
     let retry = one.claim_mailbox(10).await.unwrap();

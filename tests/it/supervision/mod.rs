@@ -1,4 +1,4 @@
-//! A panicking handler is restarted from its factory with fresh state; the others go on; the event is retried.
+//! A panicking handler is restarted from its factory with fresh state. Other handlers go on, and the event is retried.
 
 mod outside_handle;
 mod own_actors;
@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How a handler answers.
+/// A way to answer.
 trait Manner: Sized + Unpin + 'static {
     type Answer: actix::dev::MessageResponse<Handler<Self>, Delivery<Sms>>;
     fn answer(delivery: Delivery<Sms>, panic: bool) -> Self::Answer;
 }
 
-/// Tells which handler, by its number, has seen what; and panics where its manner says when told to "panic".
+/// Reports its own number and the delivery, and panics in its own way when the message is "panic".
 struct Handler<M> {
     number: u32,
     seen: u32,
@@ -61,7 +61,7 @@ impl Manner for Future {
     }
 }
 
-/// The delivery is gone before the panic: nothing in the future says which it was.
+/// Drops the delivery before it panics, so nothing in the future identifies the delivery.
 struct FutureWithoutDelivery;
 impl Manner for FutureWithoutDelivery {
     type Answer = ResponseFuture<Handled>;
@@ -199,7 +199,7 @@ async fn a_panic_is_recorded_with_its_message_and_place() {
     );
 }
 
-/// `!Send` through and through: an actor lives on one thread.
+/// Uses `!Send` values throughout: an actor lives on one thread.
 #[actix::test]
 async fn a_handler_need_not_be_send() {
     let db = TestDatabase::new().await;
@@ -221,7 +221,7 @@ async fn a_handler_need_not_be_send() {
     assert_eq!(received.next().await, "hello");
 }
 
-/// Its reader panics.
+/// A payload whose deserializer panics.
 #[derive(Debug, Serialize, Channel)]
 #[channel("booby", max_attempts = 2, backoff(initial = "1ms"))]
 struct Booby {
@@ -290,7 +290,7 @@ async fn deliveries_waiting_behind_a_panic_lose_no_attempt() {
 
 #[actix::test]
 async fn renaming_the_rust_type_changes_no_payload() {
-    // By hand: a second type on one channel does not compile with the derive.
+    // Without the derive, because a second derived type for one channel does not compile.
     #[derive(Serialize, Deserialize)]
     struct TextMessage {
         msg: String,

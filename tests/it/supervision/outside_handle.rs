@@ -1,4 +1,4 @@
-//! Whatever else of an actor panics, a fresh one handles the event.
+//! After a panic of an actor outside of `handle`, a fresh actor handles the event.
 
 use actix::prelude::*;
 use pubsub::status::HandlerState;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// What else of an actor can panic.
+/// An actor that panics in one of its other methods or futures.
 struct Troubled {
     number: u32,
     trouble: &'static str,
@@ -80,7 +80,7 @@ impl Handler<Delivery<Sms>> for Troubled {
     }
 }
 
-/// Whatever panics in the first handler, the second one handles the event.
+/// Checks that the second actor handles the event after the first one has panicked.
 async fn recovers_from(trouble: &'static str) {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();

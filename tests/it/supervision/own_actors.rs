@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 const ACTORS: [&str; 5] = ["listener", "dispatcher", "scheduler", "heartbeat", "janitor"];
 
-/// Events per strike.
+/// The number of events for each injected panic.
 const EVENTS: usize = 20;
 
-/// A process of its own, because a strike hits every actor of that name in its process.
+/// Runs in a process of its own, because a panic is injected into every actor of that name in its process.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
 async fn child_panics_in_its_actors() {
@@ -22,7 +22,7 @@ async fn child_panics_in_its_actors() {
         .subscribe_fn("one", move |sms: Delivery<Sms>| {
             let sender = sender.clone();
             async move {
-                // Every third is in the mailbox for a while.
+                // Every third event goes through the mailbox.
                 if sms.attempt() == 1 && sms.msg.ends_with('3') {
                     return Err(Failure::retry_after(Duration::from_millis(20), "not yet"));
                 }
@@ -46,7 +46,7 @@ async fn child_panics_in_its_actors() {
             while !missing.is_empty() {
                 missing.remove(&received.next().await);
             }
-            // An actor that was not restarted is not hit again.
+            // An actor that was not restarted does not panic again.
             let until = Instant::now() + DEADLINE / 2;
             while !injected_panics_have_happened() {
                 assert!(Instant::now() < until, "the {actor} is gone");

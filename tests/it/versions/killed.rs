@@ -1,10 +1,10 @@
-//! Binaries that know different versions of a payload, and are killed: no event is lost or burned.
+//! Killed binaries that know different versions of a payload lose no event and burn no attempt.
 
 use crate::versions::{TOO_NEW, new, new_binary, old, publish_new};
 use pubsub::{Delivery, PubSub, SubscribeOptions, publish};
 use pubsub_tests::{ChildProcess, TestDatabase, in_child_process};
 
-/// An old binary in a process of its own.
+/// An old binary.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
 async fn child_with_an_old_binary() {
@@ -20,7 +20,7 @@ async fn child_with_an_old_binary() {
     std::future::pending::<()>().await;
 }
 
-/// A new binary in a process of its own, which begins every delivery and ends none.
+/// A new binary that starts every delivery and finishes none.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
 async fn child_with_a_new_binary_that_never_finishes() {
@@ -50,7 +50,7 @@ async fn a_killed_new_binarys_events_wait_for_another_new_one() {
     assert_eq!(killed.next().await, "new");
     killed.signal("KILL");
     killed.exited().await;
-    // The old one takes over from the dead, and not what it does not know.
+    // The old binary takes over from the dead one, except for versions that it does not know.
     db.until_count(
         "select count(*) from pubsub.mailbox where token is null and crashes = 1 and needs = 2",
         1,

@@ -1,4 +1,4 @@
-//! Mixed deployments: binaries that know different versions of a payload run side by side, and no event is lost or burned.
+//! Binaries that know different versions of a payload run side by side, lose no event and burn no attempt.
 
 mod killed;
 
@@ -8,8 +8,8 @@ use pubsub::{
 use pubsub_tests::{DEADLINE, Received, SqlSubscriber, TestDatabase, probe};
 use serde::{Deserialize, Serialize};
 
-/// What the old binary knows. Not derived: no two types of one crate may derive the same channel, and these two stand for
-/// two binaries.
+/// The old binary's type. It is not derived, because no two types of one crate may derive the same channel, and these stand
+/// for two binaries.
 pub(crate) mod old {
     use pubsub::{Backoff, Channel};
     use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ pub(crate) mod old {
     }
 }
 
-/// What the new one knows.
+/// The new binary's type.
 pub(crate) mod new {
     use super::old;
     use pubsub::Channel;
@@ -46,7 +46,7 @@ fn ordered() -> SubscribeOptions {
     SubscribeOptions::new().ordered().lanes(4)
 }
 
-/// A runtime of the old binary, and what it hears.
+/// Starts the old binary's runtime, with what it receives.
 async fn old_binary(db: &TestDatabase, options: SubscribeOptions) -> (PubSub, Received<(String, u32)>) {
     let (sender, received) = probe();
     let handle = move |note: Delivery<old::Note>| {
@@ -56,7 +56,7 @@ async fn old_binary(db: &TestDatabase, options: SubscribeOptions) -> (PubSub, Re
     (db.pubsub().subscribe_fn_with("one", options, handle).start().await.unwrap(), received)
 }
 
-/// A runtime of the new binary, and what it hears.
+/// Starts the new binary's runtime, with what it receives.
 pub(crate) async fn new_binary(
     db: &TestDatabase,
     options: SubscribeOptions,
@@ -73,7 +73,7 @@ fn told(msg: &str) -> (String, u32) {
     (msg.to_owned(), 1)
 }
 
-/// How many wait in the mailbox for one who knows their version.
+/// Counts the deliveries in the mailbox whose version nobody running knows.
 pub(crate) const TOO_NEW: &str =
     "select count(*) from pubsub.mailbox where needs = 2 and attempt = 0 and token is null";
 
@@ -208,7 +208,7 @@ async fn a_binary_neither_claims_nor_awaits_unknown_versions() {
     let too_new = format!(r#"[{{"id": {}, "action": "too_new"}}]"#, claimed[0].id);
     let settle = "select pubsub.settle($1, $2, '{}', $3::text::jsonb)";
     db.client.query_one(settle, &[&by_hand.process, &claimed[0].token, &too_new]).await.unwrap();
-    // The other one has failed at one that knows it, and is due as well.
+    // The other event failed at a process that knows its version, and is due too.
     by_hand.fail(claimed[1].token, claimed[1].id).await.unwrap();
 
     let claim = |version: &str| {
@@ -301,7 +301,7 @@ async fn a_key_in_the_old_binarys_lane_goes_on_at_the_new_one() {
     let runners = "select count(*) from pubsub.runners";
     db.until_count(runners, 2).await;
     db.until_count("select count(distinct process) from pubsub.lanes", 2).await;
-    // Keys of every lane, so some are the old one's.
+    // Keys of every lane, so that the old binary has some.
     for key in 0..20 {
         for n in 0..3 {
             let event = new::Note { msg: format!("{key}:{n}") };
