@@ -91,7 +91,7 @@ async fn nul_and_deep_nesting_are_refused_before_the_database() {
     let refused = publish(&transaction, &Anything(deep)).await.unwrap_err();
     assert!(refused.source().unwrap().to_string().contains("deeper than 64 levels"), "{refused:?}");
 
-    publish(&transaction, &Sms::new("the transaction is still of use")).await.unwrap();
+    publish(&transaction, &Sms::new("the transaction is still usable")).await.unwrap();
     transaction.commit().await.unwrap();
     assert_eq!(db.count("select count(*) from pubsub.db_events").await, 1);
 }

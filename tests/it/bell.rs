@@ -51,15 +51,15 @@ async fn publishers_ring_only_for_sleeping_processes() {
         client.batch_execute(&format!("select pubsub.publish('{channel}', '{{}}')")).await.unwrap();
     };
     publish("sms").await;
-    assert_eq!(listener.rung().await, [] as [String; 0], "nobody sleeps");
+    assert_eq!(listener.rung().await, [] as [String; 0], "no process sleeps");
     client.batch_execute("select pubsub.start_waiting(1, 1, '1 minute')").await.unwrap();
     publish("email").await;
-    assert_eq!(listener.rung().await, [] as [String; 0], "nobody sleeps on that channel");
+    assert_eq!(listener.rung().await, [] as [String; 0], "no process sleeps on that channel");
     publish("sms").await;
     assert_eq!(listener.rung().await, ["sms 1"]);
     client.batch_execute("select pubsub.stop_waiting(1, 1)").await.unwrap();
     publish("sms").await;
-    assert_eq!(listener.rung().await, [] as [String; 0], "it is awake");
+    assert_eq!(listener.rung().await, [] as [String; 0], "the sleeper is awake");
 }
 
 #[actix::test]
@@ -78,15 +78,15 @@ async fn one_of_many_sleepers_is_rung_and_none_while_one_is_awake() {
         run(&format!("start_waiting(1, {sleeper}, '1 minute')")).await;
     }
     run("publish('sms', '{}')").await;
-    assert_eq!(listener.rung().await, ["sms 3"], "who fell asleep last");
+    assert_eq!(listener.rung().await, ["sms 3"], "the process that fell asleep last");
     run("stay_awake(1, 3, '1 minute')").await;
     run("publish('sms', '{}')").await;
-    assert_eq!(listener.rung().await, [] as [String; 0], "it will find what is published");
+    assert_eq!(listener.rung().await, [] as [String; 0], "the awake process finds the event");
     run("start_waiting(2, 4, '1 minute')").await;
     run("publish('sms', '{}')").await;
-    assert_eq!(listener.rung().await, ["sms 4"], "of another subscription nobody is awake");
+    assert_eq!(listener.rung().await, ["sms 4"], "no process of the other subscription is awake");
     run("stop_waiting(2, 4)").await;
-    assert_eq!(listener.rung().await, [] as [String; 0], "there is nobody else to read that one");
+    assert_eq!(listener.rung().await, [] as [String; 0], "no other process sleeps on that subscription");
 
     run("stop_waiting(1, 3)").await;
     assert_eq!(listener.rung().await, ["sms 2"], "the bell is passed on");
@@ -95,26 +95,26 @@ async fn one_of_many_sleepers_is_rung_and_none_while_one_is_awake() {
     assert_eq!(listener.rung().await, ["sms 1"], "and by who is gone, too");
     run("start_waiting(1, 2, '1 minute')").await;
     run("publish('sms', '{}')").await;
-    assert_eq!(listener.rung().await, ["sms 1"], "who is gone cannot fall asleep again");
+    assert_eq!(listener.rung().await, ["sms 1"], "a removed process cannot fall asleep again");
     run("start_waiting(1, 5, '1 minute')").await;
     run("stay_awake(1, 2, '1 minute')").await;
     run("publish('sms', '{}')").await;
-    assert_eq!(listener.rung().await, ["sms 5"], "nor be awake");
+    assert_eq!(listener.rung().await, ["sms 5"], "a removed process cannot be awake");
     run("stay_awake(1, 1, '1 minute')").await;
     client.batch_execute("update pubsub.waiters set until = 'epoch' where is_awake").await.unwrap();
     run("publish('sms', '{}')").await;
-    assert_eq!(listener.rung().await, ["sms 5"], "who was awake is dead, or hangs");
+    assert_eq!(listener.rung().await, ["sms 5"], "the awake process is dead or hangs");
 
     run("subscribe('sms', 'one', lanes => 4)").await;
     run("claim(1, 1, 10)").await;
     listener.rung().await;
     run("stay_awake(1, 1, '1 minute')").await;
     run("publish('sms', '{}')").await;
-    assert_eq!(listener.rung().await, ["sms"], "the lanes of an ordered one are everybody's");
+    assert_eq!(listener.rung().await, ["sms"], "every process of an ordered subscription is rung");
 }
 
 /// Starts a runtime, with or without a listener, whose handler takes one event at a time and waits for a permit to finish.
-async fn start_deaf_without_the_bell(
+async fn start_without_bell(
     db: &TestDatabase,
     begun: &UnboundedSender<String>,
     may_end: &Arc<Semaphore>,
@@ -145,7 +145,7 @@ async fn a_process_without_room_passes_the_bell_on() {
     let may_end = Arc::new(Semaphore::new(0));
     let mut processes = Vec::new();
     for _ in 0..3 {
-        processes.push(start_deaf_without_the_bell(&db, &begun, &may_end).await);
+        processes.push(start_without_bell(&db, &begun, &may_end).await);
     }
     // The process that is woken for the first event has no room for the second, and the publisher relies on it. Several
     // rounds, because each process polls once by itself after its listener has connected.
@@ -158,7 +158,7 @@ async fn a_process_without_room_passes_the_bell_on() {
         let mut begun = Vec::new();
         for _ in &msgs {
             let next = tokio::time::timeout(Duration::from_secs(30), has_begun.recv()).await;
-            begun.push(next.unwrap_or_else(|_| panic!("nobody was woken, but for {begun:?}")).unwrap());
+            begun.push(next.unwrap_or_else(|_| panic!("only {begun:?} were woken")).unwrap());
         }
         msgs.sort();
         begun.sort();
@@ -177,7 +177,7 @@ async fn the_waiter_row_of_a_dead_process_expires() {
     die_asleep(&db).await;
     let client = &db.client;
     let longest = "select count(*) from pubsub.waiters where until > clock_timestamp() + '10 seconds'";
-    assert_eq!(db.count(longest).await, 0, "it counts for ten seconds at most");
+    assert_eq!(db.count(longest).await, 0, "a waiter row counts for at most ten seconds");
     listener.rung().await;
     // No process takes over from it, and its waiter row expires after ten seconds.
     client
@@ -185,8 +185,8 @@ async fn the_waiter_row_of_a_dead_process_expires() {
         .await
         .unwrap();
     client.batch_execute("select pubsub.publish('sms', '{\"msg\": \"hello\"}')").await.unwrap();
-    assert_eq!(listener.rung().await, [] as [String; 0], "nobody rings for the dead");
-    assert_eq!(db.count("select pubsub.remove_expired_waiters()").await, 1, "the janitor's work");
+    assert_eq!(listener.rung().await, [] as [String; 0], "a dead process is not rung");
+    assert_eq!(db.count("select pubsub.remove_expired_waiters()").await, 1, "the janitor removes the row");
     assert_eq!(db.count("select count(*) from pubsub.waiters").await, 0);
 }
 
@@ -225,7 +225,7 @@ async fn only_without_the_bell_can_a_publisher_prepare_a_transaction() {
     assert!(received.rest().is_empty(), "nothing is seen before the commit");
     client.batch_execute(&format!("commit prepared '{name}'")).await.unwrap();
     assert_eq!(received.next().await, "polled for");
-    assert_eq!(listener.rung().await, [] as [String; 0], "the poll found it");
+    assert_eq!(listener.rung().await, [] as [String; 0], "the poll found the event");
     client.batch_execute("begin").await.unwrap();
     assert_eq!(db.count("select count(*) where current_setting('pubsub.bell', true) = 'off'").await, 0);
     client.batch_execute("rollback").await.unwrap();
@@ -235,7 +235,7 @@ async fn only_without_the_bell_can_a_publisher_prepare_a_transaction() {
 async fn a_reregistered_process_is_rung_under_its_new_id() {
     let db = TestDatabase::new().await;
     let (begun, mut has_begun) = unbounded_channel();
-    let process = start_deaf_without_the_bell(&db, &begun, &Arc::new(Semaphore::new(10))).await;
+    let process = start_without_bell(&db, &begun, &Arc::new(Semaphore::new(10))).await;
     db.until_count("select count(*) from pubsub.waiters where not is_awake", 1).await;
     db.client.batch_execute("select pubsub.leave(process) from pubsub.waiters").await.unwrap();
     // The bell delivers the last one, whatever polling there was after the listener had connected.
@@ -243,7 +243,7 @@ async fn a_reregistered_process_is_rung_under_its_new_id() {
         db.until_count("select count(*) from pubsub.waiters where not is_awake", 1).await;
         publish(&db.client, &Sms::new(msg)).await.unwrap();
         let next = tokio::time::timeout(Duration::from_secs(30), has_begun.recv()).await;
-        assert_eq!(next.expect("it was not woken").unwrap(), msg);
+        assert_eq!(next.expect("the process was not woken").unwrap(), msg);
         // The process is awake now.
         db.until_count("select count(*) from pubsub.waiters where not is_awake", 0).await;
     }
@@ -252,7 +252,7 @@ async fn a_reregistered_process_is_rung_under_its_new_id() {
 
 /// The number of listeners, and how long they are observed. Alone, each would test itself at least twice in that time.
 const LISTENERS: usize = 10;
-const OVERHEARD: Duration = Duration::from_secs(11);
+const OBSERVED_FOR: Duration = Duration::from_secs(11);
 
 #[actix::test]
 async fn one_of_many_silent_listeners_tests_the_bell() {
@@ -267,7 +267,7 @@ async fn one_of_many_silent_listeners_tests_the_bell() {
     listener.tests().await;
     let began = Instant::now();
     let mut tests = 0;
-    while began.elapsed() < OVERHEARD {
+    while began.elapsed() < OBSERVED_FOR {
         tokio::time::sleep(Duration::from_millis(100)).await;
         tests += listener.tests().await;
     }

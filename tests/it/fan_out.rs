@@ -4,7 +4,7 @@ use pubsub::{Delivery, Handled, publish_all};
 use pubsub_tests::{Sender, Sms, TestDatabase, probe};
 use std::collections::BTreeSet;
 
-fn telling<T: Copy + 'static>(
+fn sending_with<T: Copy + 'static>(
     sender: &Sender<(T, String)>,
     who: T,
 ) -> impl Fn(Delivery<Sms>) -> std::future::Ready<Handled> + Clone + use<T> {
@@ -21,9 +21,9 @@ async fn every_subscription_gets_every_event() {
     let (sender, mut received) = probe();
     let _pubsub = db
         .pubsub()
-        .subscribe_fn("a", telling(&sender, 'a'))
-        .subscribe_fn("b", telling(&sender, 'b'))
-        .subscribe_fn("c", telling(&sender, 'c'))
+        .subscribe_fn("a", sending_with(&sender, 'a'))
+        .subscribe_fn("b", sending_with(&sender, 'b'))
+        .subscribe_fn("c", sending_with(&sender, 'c'))
         .start()
         .await
         .unwrap();
@@ -37,7 +37,7 @@ async fn every_subscription_gets_every_event() {
         assert_eq!(mine, all, "subscription {who}");
     }
     db.until_settled().await;
-    assert_eq!(db.count("select count(*) from pubsub.db_events").await, 100, "at no extra write");
+    assert_eq!(db.count("select count(*) from pubsub.db_events").await, 100, "an event is stored once");
 }
 
 #[actix::test]
@@ -70,7 +70,7 @@ async fn two_processes_of_one_subscription_share_its_events() {
 
     let received = received.take(200).await;
     let distinct: BTreeSet<_> = received.iter().map(|(_, msg)| msg).collect();
-    assert_eq!(distinct.len(), 200, "each event to one of them");
+    assert_eq!(distinct.len(), 200, "each event goes to one of them");
     assert_eq!(received.iter().map(|(who, _)| *who).collect::<BTreeSet<i32>>(), BTreeSet::from([1, 2]));
 }
 
@@ -78,7 +78,7 @@ async fn two_processes_of_one_subscription_share_its_events() {
 async fn a_new_subscription_starts_with_events_committed_after_it() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
-    let first = db.pubsub().subscribe_fn("old", telling(&sender, "old")).start().await.unwrap();
+    let first = db.pubsub().subscribe_fn("old", sending_with(&sender, "old")).start().await.unwrap();
     pubsub::publish(&first, &Sms::new("before")).await.unwrap();
     assert_eq!(received.next().await, ("old", "before".to_owned()));
 
@@ -86,7 +86,7 @@ async fn a_new_subscription_starts_with_events_committed_after_it() {
     let mut other = pubsub_tests::connect(db.url()).await;
     let transaction = other.transaction().await.unwrap();
     pubsub::publish(&transaction, &Sms::new("during")).await.unwrap();
-    let _second = db.pubsub().subscribe_fn("new", telling(&sender, "new")).start().await.unwrap();
+    let _second = db.pubsub().subscribe_fn("new", sending_with(&sender, "new")).start().await.unwrap();
     transaction.commit().await.unwrap();
     pubsub::publish(&first, &Sms::new("after")).await.unwrap();
 
@@ -124,7 +124,7 @@ async fn a_slow_handler_claims_only_events_that_it_can_start_soon() {
     publish_all(&db.client, &events).await.unwrap();
     received.take(4).await;
     let leased = "select coalesce(sum(cardinality(event_ids)), 0)::bigint from pubsub.leases";
-    assert_eq!(db.count(leased).await, 4, "as many as are at work");
+    assert_eq!(db.count(leased).await, 4, "as many as are running");
     gate.add_permits(100);
     received.take(96).await;
     db.until_settled().await;

@@ -26,10 +26,10 @@ async fn an_event_published_while_no_process_runs_is_handled_later() {
     assert!(pubsub.drain(Duration::from_secs(10)).await);
     assert_eq!(db.count("select count(*) from pubsub.processes").await, 0);
 
-    pubsub::publish(&db.client, &Sms::new("nobody is here")).await.unwrap();
+    pubsub::publish(&db.client, &Sms::new("no process runs")).await.unwrap();
 
     let (_pubsub, mut received) = start(db.url()).await;
-    assert_eq!(received.next().await, "nobody is here");
+    assert_eq!(received.next().await, "no process runs");
 }
 
 #[actix::test]
@@ -125,7 +125,7 @@ async fn nothing_is_lost_while_the_server_restarts() {
         handled.insert(received.next().await);
     }
     let attempted = &committed | &unknown;
-    assert!(handled.is_subset(&attempted), "nothing is handled that was not published");
+    assert!(handled.is_subset(&attempted), "only published events are handled");
 }
 
 /// Selects the port by which the server knows the only listener of this database.
@@ -150,7 +150,7 @@ async fn a_silent_listener_is_replaced_within_fifteen_seconds() {
     pubsub::publish(&db.client, &Sms::new("meanwhile")).await.unwrap();
     assert_eq!(received.next().await, "meanwhile");
     while db.count(LISTENER).await == silent {
-        assert!(began.elapsed() < Duration::from_secs(15), "nobody noticed");
+        assert!(began.elapsed() < Duration::from_secs(15), "the events were handled meanwhile");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -184,7 +184,7 @@ async fn after_an_outage_the_listener_listens_again() {
         // The longest pause between two attempts to connect, with some time to spare.
         assert!(mended.elapsed() < Duration::from_secs(25), "it took {:?} to catch up", mended.elapsed());
         while db.count(&format!("select count(*) from ({LISTENER}) l")).await == 0 {
-            assert!(mended.elapsed() < Duration::from_secs(25), "nobody listens any more");
+            assert!(mended.elapsed() < Duration::from_secs(25), "the listener is gone");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

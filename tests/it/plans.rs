@@ -27,12 +27,12 @@ const MOST_PAGES: u64 = 300 * BATCH;
 const MOST_PAGES_FOR_ONE: u64 = BATCH;
 
 /// A session that receives the plan of each of its statements.
-struct Explained {
+struct ExplainedSession {
     client: Client,
     plans: Arc<Mutex<Vec<Value>>>,
 }
 
-impl Explained {
+impl ExplainedSession {
     async fn connect(url: &str) -> Self {
         let (client, mut connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
         let plans = Arc::new(Mutex::new(Vec::new()));
@@ -69,7 +69,7 @@ impl Explained {
             self.client.query(&sql, &[]).await.unwrap_or_else(|error| panic!("{when}: {sql}: {error:?}"));
         self.client.batch_execute("set auto_explain.log_min_duration = -1").await.unwrap();
         let plans = std::mem::take(&mut *self.plans.lock().unwrap());
-        assert!(!plans.is_empty(), "nobody explained {sql}");
+        assert!(!plans.is_empty(), "no plan arrived for {sql}");
         for plan in plans {
             let text = plan["Query Text"].as_str().unwrap_or_default();
             let root = &plan["Plan"];
@@ -175,7 +175,7 @@ async fn load(client: &Client) {
 }
 
 /// Runs the statements of a process's day, and those that take over from a dead process.
-async fn a_day(session: &Explained, when: &str) {
+async fn run_all(session: &ExplainedSession, when: &str) {
     let run = async |sql: &str| session.run(when, sql).await;
     run("select pubsub.beat(1)::int").await;
     run("select pubsub.beat(2)::int").await;
@@ -231,16 +231,16 @@ async fn a_day(session: &Explained, when: &str) {
 async fn hot_statements_visit_no_more_rows_than_they_return() {
     let db = prepared().await;
     // This session keeps a plan that was made for empty tables.
-    let session = Explained::connect(db.url()).await;
-    a_day(&session, "empty").await;
+    let session = ExplainedSession::connect(db.url()).await;
+    run_all(&session, "empty").await;
     load(&db.client).await;
-    a_day(&session, "right after the load, with the plans of the empty tables").await;
-    let fresh = Explained::connect(db.url()).await;
-    a_day(&fresh, "right after the load").await;
+    run_all(&session, "right after the load, with the plans of the empty tables").await;
+    let fresh = ExplainedSession::connect(db.url()).await;
+    run_all(&fresh, "right after the load").await;
     db.client.batch_execute("vacuum analyze").await.unwrap();
-    let fresh = Explained::connect(db.url()).await;
-    a_day(&fresh, "analyzed").await;
-    a_day(&session, "analyzed, with the plans of the empty tables").await;
+    let fresh = ExplainedSession::connect(db.url()).await;
+    run_all(&fresh, "analyzed").await;
+    run_all(&session, "analyzed, with the plans of the empty tables").await;
 }
 
 #[actix::test]
@@ -250,7 +250,7 @@ async fn events_of_a_long_transaction_are_found_by_its_id() {
     let slow = slow.transaction().await.unwrap();
     slow.batch_execute("select pubsub.publish('sms', '{}') from generate_series(1, 50)").await.unwrap();
     load(&db.client).await;
-    let session = Explained::connect(db.url()).await;
+    let session = ExplainedSession::connect(db.url()).await;
     // Moves the slow subscription past its window.
     db.client.batch_execute("select pubsub.seek_to_now('sms', 'full')").await.unwrap();
     slow.commit().await.unwrap();

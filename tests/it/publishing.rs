@@ -5,7 +5,7 @@ use pubsub_tests::{Email, Received, Sms, TestDatabase, probe};
 use std::time::Duration;
 
 /// Starts a runtime whose only subscription sends its deliveries to the test.
-async fn listening(db: &TestDatabase) -> (pubsub::PubSub, Received<Delivery<Sms>>) {
+async fn start(db: &TestDatabase) -> (pubsub::PubSub, Received<Delivery<Sms>>) {
     let (sender, received) = probe();
     let pubsub = db
         .pubsub()
@@ -23,7 +23,7 @@ async fn listening(db: &TestDatabase) -> (pubsub::PubSub, Received<Delivery<Sms>
 #[actix::test]
 async fn publish_commits_and_rolls_back_with_the_caller() {
     let mut db = TestDatabase::new().await;
-    let (pubsub, mut received) = listening(&db).await;
+    let (pubsub, mut received) = start(&db).await;
 
     let transaction = db.client.transaction().await.unwrap();
     publish(&transaction, &Sms::new("rolled back")).await.unwrap();
@@ -37,13 +37,13 @@ async fn publish_commits_and_rolls_back_with_the_caller() {
     assert_eq!(received.next().await.msg, "committed");
     db.until_settled().await;
     assert!(pubsub.drain(Duration::from_secs(10)).await);
-    assert!(received.rest().is_empty(), "what was rolled back was never seen");
+    assert!(received.rest().is_empty(), "the rolled back event was never delivered");
 }
 
 #[actix::test]
 async fn a_savepoint_rollback_discards_only_its_own_events() {
     let mut db = TestDatabase::new().await;
-    let (_pubsub, mut received) = listening(&db).await;
+    let (_pubsub, mut received) = start(&db).await;
 
     let mut transaction = db.client.transaction().await.unwrap();
     publish(&transaction, &Sms::new("before")).await.unwrap();
@@ -60,7 +60,7 @@ async fn a_savepoint_rollback_discards_only_its_own_events() {
 #[actix::test]
 async fn a_deadpool_transaction_can_publish() {
     let db = TestDatabase::new().await;
-    let (_pubsub, mut received) = listening(&db).await;
+    let (_pubsub, mut received) = start(&db).await;
     let manager = deadpool_postgres::Manager::new(db.url().parse().unwrap(), tokio_postgres::NoTls);
     let pool = deadpool_postgres::Pool::builder(manager).build().unwrap();
 
@@ -75,7 +75,7 @@ async fn a_deadpool_transaction_can_publish() {
 #[actix::test]
 async fn a_delivery_carries_the_publishers_options() {
     let db = TestDatabase::new().await;
-    let (_pubsub, mut received) = listening(&db).await;
+    let (_pubsub, mut received) = start(&db).await;
     let options = PublishOptions::new().key("order-17").header("tenant", "a").header("trace", "00-4bf9");
 
     let id = publish_with(&db.client, &Sms::new("hello"), &options).await.unwrap();
@@ -95,7 +95,7 @@ async fn a_delivery_carries_the_publishers_options() {
 #[actix::test]
 async fn many_events_are_published_in_one_transaction() {
     let mut db = TestDatabase::new().await;
-    let (_pubsub, mut received) = listening(&db).await;
+    let (_pubsub, mut received) = start(&db).await;
     let events: Vec<Sms> = (0..2_500).map(|n| Sms::new(n.to_string())).collect();
 
     let transaction = db.client.transaction().await.unwrap();
@@ -109,7 +109,7 @@ async fn many_events_are_published_in_one_transaction() {
 #[actix::test]
 async fn the_runtime_publishes_without_a_transaction() {
     let db = TestDatabase::new().await;
-    let (pubsub, mut received) = listening(&db).await;
+    let (pubsub, mut received) = start(&db).await;
     let id = pubsub::publish(&pubsub, &Sms::new("by itself")).await.unwrap();
     assert_eq!(received.next().await.event_id(), id);
     pubsub::publish(&pubsub, &Email { receiver: "nobody@example.com".into() }).await.unwrap();

@@ -53,7 +53,8 @@ async fn the_demo_runs_twice_in_one_database() {
 async fn the_example_handles_a_plain_insert_and_exits_on_sigterm() {
     let database = Database::empty().await.unwrap();
     let mut quickstart = Quickstart::start(&["--port", "0"], Some(&database));
-    let (_, address) = quickstart.line_with("serving").split_once("http://").map(own).expect("an address");
+    let (_, address) =
+        quickstart.line_with("serving").split_once("http://").map(quoted_url).expect("an address");
     let psql = quickstart.line_with("psql '");
     let url = psql.split('\'').nth(1).expect("a quoted URL").to_owned();
     let insert = quickstart.next_line();
@@ -79,11 +80,11 @@ async fn the_example_handles_a_plain_insert_and_exits_on_sigterm() {
 struct Quickstart {
     process: Child,
     lines: mpsc::Receiver<String>,
-    told: String,
+    output: String,
 }
 
 impl Quickstart {
-    /// Starts the example as the README says. Without a database it starts a server of its own.
+    /// Starts the example as the README says. Without a database it starts a server of its quoted_url.
     fn start(arguments: &[&str], database: Option<&Database>) -> Self {
         let workspace =
             Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is in a workspace");
@@ -107,14 +108,14 @@ impl Quickstart {
         let (sender, lines) = mpsc::channel();
         let output = process.stdout.take().expect("its output is piped");
         thread::spawn(move || forward(output, &sender));
-        Self { process, lines, told: String::new() }
+        Self { process, lines, output: String::new() }
     }
 
     fn next_line(&mut self) -> String {
         let line = self.lines.recv_timeout(DEADLINE);
-        let line = line.unwrap_or_else(|error| panic!("{error}; it has told:\n{}", self.told));
-        self.told.push_str(&line);
-        self.told.push('\n');
+        let line = line.unwrap_or_else(|error| panic!("{error}; its output so far:\n{}", self.output));
+        self.output.push_str(&line);
+        self.output.push('\n');
         line
     }
 
@@ -132,10 +133,10 @@ impl Quickstart {
     fn rest(&mut self) -> String {
         let until = Instant::now() + DEADLINE;
         while let Ok(line) = self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            self.told.push_str(&line);
-            self.told.push('\n');
+            self.output.push_str(&line);
+            self.output.push('\n');
         }
-        self.told.clone()
+        self.output.clone()
     }
 
     /// Sends SIGTERM. The example has the process id of `cargo run`.
@@ -165,7 +166,7 @@ fn forward(output: ChildStdout, lines: &mpsc::Sender<String>) {
     }
 }
 
-fn own((before, after): (&str, &str)) -> (String, String) {
+fn quoted_url((before, after): (&str, &str)) -> (String, String) {
     (before.to_owned(), after.to_owned())
 }
 

@@ -52,11 +52,11 @@ async fn child_logs_deliveries() {
     log::set_max_level(log::LevelFilter::Trace);
     let pubsub = PubSub::builder(url)
         .subscribe_fn("one", |login: Delivery<Login>| async move {
-            tracing::warn!(?login, "the handler's own words");
+            tracing::warn!(?login, "a log line of the handler");
             Err("no such user".into())
         })
         .subscribe_fn("one", |open: Delivery<Open>| async move {
-            tracing::warn!(?open, "the handler's own words");
+            tracing::warn!(?open, "a log line of the handler");
             Ok(())
         })
         .start()
@@ -116,7 +116,10 @@ async fn redacted_values_are_in_no_log_and_no_stored_error() {
         "{}",
         of_channel("login")
     );
-    assert!(of_channel("open").matches(SECRET).count() >= 2, "or this test would notice nothing: {log:?}");
+    assert!(
+        of_channel("open").matches(SECRET).count() >= 2,
+        "otherwise this test would notice nothing: {log:?}"
+    );
 
     let with_secret = |channel: &str| {
         let named = format!("\"{channel}\"");
@@ -136,12 +139,12 @@ async fn redacted_values_are_in_no_log_and_no_stored_error() {
     let said = errors("login").await;
     assert!(!said.contains(SECRET) && said.contains("not readable at line 1 column"), "{said}");
     assert!(said.contains("what serde says is withheld, because `password` is redacted"), "{said}");
-    assert!(said.contains("no such user"), "a handler's words are its own: {said}");
-    assert!(errors("open").await.contains(SECRET), "or this test would notice nothing");
+    assert!(said.contains("no such user"), "a handler's own error is stored: {said}");
+    assert!(errors("open").await.contains(SECRET), "otherwise this test would notice nothing");
 
     let pubsub = db.pubsub().start().await.unwrap();
     let letters = pubsub.subscription::<Login>("one").dead_letters(None, 10).await.unwrap();
-    assert!(letters[0].payload.contains(SECRET), "whoever asks for the payload gets it");
+    assert!(letters[0].payload.contains(SECRET), "the payload itself has the value");
     assert!(!format!("{letters:?}").contains(SECRET), "{letters:?}");
     let letters = pubsub.subscription::<Open>("one").dead_letters(None, 10).await.unwrap();
     assert!(format!("{letters:?}").contains(SECRET), "{letters:?}");
@@ -168,5 +171,5 @@ async fn database_errors_do_not_quote_redacted_fields() {
     }
     let Login { user, password } = login();
     let refused = publish(&db.client, &Open { user, password }).await.unwrap_err();
-    assert!(said(&refused).contains(SECRET), "or this test would notice nothing: {}", said(&refused));
+    assert!(said(&refused).contains(SECRET), "otherwise this test would notice nothing: {}", said(&refused));
 }

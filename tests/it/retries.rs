@@ -127,7 +127,7 @@ async fn an_event_without_attempts_left_is_a_dead_letter() {
     db.until_settled().await;
     assert_eq!(received.rest(), [1, 2, 3, 4], "as many attempts as the channel allows");
     let letters = pubsub.subscription::<Sms>("hopeless").dead_letters(None, 10).await.unwrap();
-    let [letter] = letters.as_slice() else { panic!("one: {letters:?}") };
+    let [letter] = letters.as_slice() else { panic!("one dead letter: {letters:?}") };
     assert_eq!((letter.reason, letter.attempts), (Reason::Exhausted, 4));
     assert_eq!(letter.error.as_deref(), Some("the provider is down"));
     assert_eq!(letter.payload, r#"{"msg": "hello"}"#);
@@ -166,7 +166,7 @@ async fn a_redrive_runs_a_dead_letter_once_with_new_attempts() {
     assert_eq!(received.next().await, (ids[1], 1));
     assert!(
         !pubsub.subscription::<Email>("mailer").redrive_one(ids[1]).await.unwrap(),
-        "it is not dead any more"
+        "it is no longer a dead letter"
     );
     assert_eq!(pubsub.subscription::<Email>("mailer").redrive().await.unwrap(), 2);
     assert_eq!(pubsub.subscription::<Email>("mailer").redrive().await.unwrap(), 0);
@@ -185,7 +185,7 @@ async fn a_rejected_event_is_a_dead_letter_at_once() {
     let db = TestDatabase::new().await;
     let pubsub = db
         .pubsub()
-        .subscribe_fn("picky", |_: Delivery<Sms>| async { Err(Failure::reject("not a number of ours")) })
+        .subscribe_fn("picky", |_: Delivery<Sms>| async { Err(Failure::reject("not one of our numbers")) })
         .start()
         .await
         .unwrap();
@@ -193,7 +193,7 @@ async fn a_rejected_event_is_a_dead_letter_at_once() {
     db.until_count("select count(*) from pubsub.dead_letters", 1).await;
     let row =
         db.client.query_one("select reason, attempt, error from pubsub.dead_letters", &[]).await.unwrap();
-    assert_eq!((row.get(0), row.get(1), row.get(2)), ("rejected", 1, "not a number of ours"));
+    assert_eq!((row.get(0), row.get(1), row.get(2)), ("rejected", 1, "not one of our numbers"));
 }
 
 #[actix::test]

@@ -8,15 +8,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Sends its deliveries to the test, with their subscription.
-struct Teller {
+struct Recorder {
     sender: Sender<(String, String)>,
 }
 
-impl Actor for Teller {
+impl Actor for Recorder {
     type Context = Context<Self>;
 }
 
-impl Handler<Delivery<Sms>> for Teller {
+impl Handler<Delivery<Sms>> for Recorder {
     type Result = Handled;
 
     fn handle(&mut self, sms: Delivery<Sms>, _: &mut Self::Context) -> Handled {
@@ -25,7 +25,7 @@ impl Handler<Delivery<Sms>> for Teller {
     }
 }
 
-impl Handler<Delivery<Email>> for Teller {
+impl Handler<Delivery<Email>> for Recorder {
     type Result = Handled;
 
     fn handle(&mut self, email: Delivery<Email>, _: &mut Self::Context) -> Handled {
@@ -53,11 +53,11 @@ impl Handler<Delivery<Sms>> for SilentAudit {
 pubsub::routes! {
     App {
         Sms => [
-            Teller,
-            Teller as "second" with SubscribeOptions::new().max_attempts(7).concurrency(1),
+            Recorder,
+            Recorder as "second" with SubscribeOptions::new().max_attempts(7).concurrency(1),
             SilentAudit,
         ],
-        Email => Teller,
+        Email => Recorder,
     }
 }
 
@@ -83,7 +83,7 @@ fn set<const N: usize>(items: [(&str, &str, i32); N]) -> BTreeSet<(String, Strin
 async fn each_route_is_a_subscription_named_as_declared() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
-    let handlers = App::all().handler(move || Teller { sender: sender.clone() });
+    let handlers = App::all().handler(move || Recorder { sender: sender.clone() });
     let pubsub = db.pubsub().routes(handlers).start().await.unwrap();
     assert_eq!(
         subscriptions(&db).await,
@@ -103,14 +103,14 @@ async fn each_route_is_a_subscription_named_as_declared() {
 async fn a_publish_only_process_leaves_its_events_for_handlers() {
     let db = TestDatabase::new().await;
     let web = db.pubsub().routes(App::only()).start().await.unwrap();
-    assert_eq!(subscriptions(&db).await.len(), 4, "they exist before anybody runs them");
+    assert_eq!(subscriptions(&db).await.len(), 4, "they exist before any process runs them");
     assert!(web.handlers().is_empty());
     App::publisher().publish(&web, &Sms::new("early")).await.unwrap();
 
     let (sender, mut received) = probe();
-    let handlers = App::only().handler(move || Teller { sender: sender.clone() });
+    let handlers = App::only().handler(move || Recorder { sender: sender.clone() });
     let worker = db.pubsub().routes(handlers).start().await.unwrap();
-    assert_eq!(worker.handlers().len(), 3, "those of `Teller`, and not `SilentAudit`");
+    assert_eq!(worker.handlers().len(), 3, "those of `Recorder`, and not `SilentAudit`");
     let received: BTreeSet<_> = received.take(2).await.into_iter().collect();
     assert_eq!(received, ["teller", "second"].map(|who| (who.to_owned(), "early".to_owned())).into());
 }

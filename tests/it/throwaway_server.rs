@@ -19,10 +19,10 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const END_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The environment variable with the task of a helper process.
-const ROLE: &str = "PUBSUB_TEST_ROLE";
+const TASK: &str = "PUBSUB_TEST_TASK";
 
 /// The prefix of a helper's reports.
-const TELL: &str = "helper tells: ";
+const REPORT: &str = "helper reports: ";
 
 #[actix::test]
 async fn the_url_works_and_the_version_is_right() {
@@ -55,7 +55,7 @@ fn works_as_root() {
     let probe = temporary_directory("owner");
     let we_are = fs::metadata(&probe.0).unwrap().uid();
     let owner = fs::metadata(server.directory()).unwrap().uid();
-    assert_eq!(we_are == 0, owner != we_are, "we are {we_are}, the server is {owner}");
+    assert_eq!(we_are == 0, owner != we_are, "the test is {we_are}, the server is {owner}");
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_dropped_server_leaves_neither_process_nor_directory() {
 #[test]
 fn a_process_killed_by_sigkill_leaves_nothing() {
     let mut helper = Helper::start("server");
-    let pid: u32 = helper.listen().parse().unwrap();
+    let pid: u32 = helper.next_report().parse().unwrap();
     helper.process.kill().unwrap();
     helper.process.wait().unwrap();
     helper.expect_nothing_left(Some(pid));
@@ -81,7 +81,7 @@ fn a_process_killed_by_sigkill_leaves_nothing() {
 #[test]
 fn a_terminated_process_group_leaves_nothing() {
     let mut helper = Helper::start("server");
-    let pid: u32 = helper.listen().parse().unwrap();
+    let pid: u32 = helper.next_report().parse().unwrap();
     let group = helper.process.id().to_string();
     let kill = Command::new("/bin/sh").args(["-c", "kill -s TERM -- \"-$0\"", &group]).status().unwrap();
     assert!(kill.success());
@@ -112,7 +112,7 @@ fn a_process_killed_while_it_starts_a_server_leaves_nothing() {
 #[test]
 fn the_shared_server_ends_with_the_process() {
     let mut helper = Helper::start("shared");
-    let pid: u32 = helper.listen().parse().unwrap();
+    let pid: u32 = helper.next_report().parse().unwrap();
     assert!(helper.process.wait().unwrap().success());
     helper.expect_nothing_left(Some(pid));
 }
@@ -184,7 +184,7 @@ async fn a_panicked_test_keeps_its_database() {
     let name = kept.name().to_owned();
     let test = thread::spawn(move || {
         let _kept = kept;
-        panic!("as a failing test does");
+        panic!("a failing test");
     });
     assert!(test.join().is_err());
     assert!(exists(&other, &name).await);
@@ -217,7 +217,7 @@ async fn several_processes_share_the_server_of_database_url() {
         .map(|_| Helper::start_with("database", &[("DATABASE_URL", &server.url("postgres"))]))
         .collect();
     for helper in &mut helpers {
-        let url = helper.listen();
+        let url = helper.next_report();
         assert!(url.starts_with(&server.url("pubsub_test_")), "{url}");
         assert!(helper.process.wait().unwrap().success());
     }
@@ -261,15 +261,15 @@ async fn a_template_dropped_by_another_version_is_recreated() {
 /// The code of helper processes. Without a task it does nothing.
 #[actix::test]
 async fn helper() {
-    match env::var(ROLE).as_deref() {
+    match env::var(TASK).as_deref() {
         Ok("server") => {
             let server = Server::start().unwrap();
-            println!("{TELL}{}", server.pid().unwrap());
+            println!("{REPORT}{}", server.pid().unwrap());
             // Parks until the process is killed.
             thread::park();
         }
-        Ok("shared") => println!("{TELL}{}", Server::shared().unwrap().pid().unwrap()),
-        Ok("database") => println!("{TELL}{}", Database::create().await.unwrap().url()),
+        Ok("shared") => println!("{REPORT}{}", Server::shared().unwrap().pid().unwrap()),
+        Ok("database") => println!("{REPORT}{}", Database::create().await.unwrap().url()),
         _ => {}
     }
 }
@@ -282,19 +282,19 @@ struct Helper {
 }
 
 impl Helper {
-    fn start(role: &str) -> Self {
-        Self::start_with(role, &[])
+    fn start(task: &str) -> Self {
+        Self::start_with(task, &[])
     }
 
-    fn start_with(role: &str, environment: &[(&str, &str)]) -> Self {
-        let temporary = temporary_directory(role);
+    fn start_with(task: &str, environment: &[(&str, &str)]) -> Self {
+        let temporary = temporary_directory(task);
         // The path of this module inside the test binary.
         let module = module_path!().split_once("::").map_or("", |(_, module)| module);
         let mut process = Command::new(env::current_exe().expect("the path of this test binary"))
             .args(["--exact", &format!("{module}::helper"), "--nocapture"])
             .env_remove("DATABASE_URL")
             .env("TMPDIR", &temporary.0)
-            .env(ROLE, role)
+            .env(TASK, task)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -306,13 +306,13 @@ impl Helper {
     }
 
     /// Waits for the helper's next report.
-    fn listen(&mut self) -> String {
+    fn next_report(&mut self) -> String {
         for line in self.output.by_ref().lines() {
-            if let Some((_, told)) = line.expect("the helper writes text").split_once(TELL) {
+            if let Some((_, told)) = line.expect("the helper writes text").split_once(REPORT) {
                 return told.to_owned();
             }
         }
-        panic!("the helper ended without a word")
+        panic!("the helper ended without a report")
     }
 
     fn expect_nothing_left(&self, pid: Option<u32>) {

@@ -12,9 +12,9 @@ fn options() -> SubscribeOptions {
 }
 
 /// Reports when it is dropped.
-struct Canary(Sender<&'static str>);
+struct ReportOnDrop(Sender<&'static str>);
 
-impl Drop for Canary {
+impl Drop for ReportOnDrop {
     fn drop(&mut self) {
         self.0.send("cancelled");
     }
@@ -64,7 +64,7 @@ impl Handler<Delivery<Sms>> for Slow {
         let sender = self.sender.clone();
         let work = async move {
             if sms.attempt() == 1 && sms.msg == "slow" {
-                let _canary = Canary(sender);
+                let _on_drop = ReportOnDrop(sender);
                 return std::future::pending().await;
             }
             sender.send(if sms.msg == "slow" { "handled" } else { "bystander" });
@@ -163,7 +163,7 @@ async fn a_handler_that_blocks_past_its_timeout_is_abandoned() {
     assert_eq!(
         again,
         expected.map(|(msg, attempt)| (msg.to_owned(), attempt)),
-        "what had not begun lost no attempt"
+        "a delivery that had not started lost no attempt"
     );
     db.until_settled().await;
     assert_eq!(pubsub.handlers()[0].restarts, 1);

@@ -6,9 +6,9 @@ use std::io::Write;
 
 /// A writer that reports each line to the parent process.
 #[derive(Clone)]
-struct Teller<F>(F);
+struct ReportWriter<F>(F);
 
-impl<F: Fn(&str)> Write for Teller<F> {
+impl<F: Fn(&str)> Write for ReportWriter<F> {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
         (self.0)(String::from_utf8_lossy(line).trim_end());
         Ok(line.len())
@@ -25,7 +25,7 @@ pub(crate) fn log_to(report: impl Fn(&str) + Clone + Send + Sync + 'static) {
         .with_ansi(false)
         .without_time()
         .with_max_level(tracing::Level::DEBUG)
-        .with_writer(move || Teller(report.clone()))
+        .with_writer(move || ReportWriter(report.clone()))
         .init();
 }
 
@@ -37,7 +37,7 @@ async fn child_logs() {
     log_to(report);
     let pubsub = PubSub::builder(url)
         .subscribe_fn("flaky", |sms: Delivery<Sms>| async move {
-            tracing::info!("the handler's own words");
+            tracing::info!("a log line of the handler");
             if sms.attempt() == 1 { Err("the provider is down".into()) } else { Ok(()) }
         })
         .start()
@@ -55,8 +55,8 @@ async fn logs_name_channel_subscription_event_and_attempt() {
         // The event of the failure, the event of the successful retry, and the span around the handler's own event.
         ["failed; will be retried", "attempt=1", "error=\"the provider is down\""],
         ["handled", "attempt=2", "DEBUG"],
-        ["the handler's own words", "attempt=1", "delivery{"],
-        ["the handler's own words", "attempt=2", "delivery{"],
+        ["a log line of the handler", "attempt=1", "delivery{"],
+        ["a log line of the handler", "attempt=2", "delivery{"],
     ];
     while !missing.is_empty() {
         let line = child.next().await;

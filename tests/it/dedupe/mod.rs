@@ -77,7 +77,7 @@ async fn a_rollback_frees_the_dedupe_key() {
     assert_eq!(
         publish(&transaction, &letter(1, "welcome")).await.unwrap(),
         kept,
-        "its own key counts at once"
+        "an event's own key counts at once"
     );
     transaction.commit().await.unwrap();
     assert_eq!(db.count(EVENTS).await, 1);
@@ -107,7 +107,7 @@ async fn a_dedupe_key_expires_after_its_channels_window() {
     assert_ne!(third, second);
     set_window("null").await.unwrap();
     age(&db, "10 years").await;
-    assert_eq!(welcome().await, third, "for ever");
+    assert_eq!(welcome().await, third, "forever");
     assert_eq!(set_window("'0'").await.unwrap_err().code().unwrap().code(), "22023");
     assert_eq!(db.count("select count(*) from pubsub.dedupe_keys").await, 1);
 }
@@ -134,7 +134,7 @@ async fn publish_all_publishes_each_dedupe_key_once_and_in_order() {
     let sql = "select string_agg(key, ' ' order by id) from pubsub.db_events where id > 3";
     let published: String = db.client.query_one(sql, &[]).await.unwrap().get(0);
     assert_eq!(published, "9 8 2 1 8");
-    assert_eq!(publish_all(&db.client, &events).await.unwrap(), 2, "those that have no dedupe key");
+    assert_eq!(publish_all(&db.client, &events).await.unwrap(), 2, "the events without a dedupe key");
 
     // More than fit into one statement.
     let many: Vec<_> = (0..2_500).map(|n| letter(n % 1_200, "many")).collect();
@@ -142,7 +142,7 @@ async fn publish_all_publishes_each_dedupe_key_once_and_in_order() {
     let kept = "select count(*)
                   from pubsub.dedupe_keys k
                   join pubsub.db_events e on e.id = k.event_id and e.key || ':many' = k.key";
-    assert_eq!(db.count(kept).await, 1_200, "each key knows its event");
+    assert_eq!(db.count(kept).await, 1_200, "each key has the id of its event");
 }
 
 #[actix::test]
@@ -160,7 +160,7 @@ async fn expired_dedupe_keys_are_deleted_in_batches() {
     let forgotten = "select pubsub.forget_dedupe_keys(10)";
     assert_eq!(db.count(forgotten).await, 10);
     assert_eq!(db.count(forgotten).await, 10);
-    assert_eq!(db.count(forgotten).await, 4, "what is being renewed is not waited for");
+    assert_eq!(db.count(forgotten).await, 4, "the deletion does not wait for a key that is being renewed");
     renewing.commit().await.unwrap();
     assert_eq!(db.count(forgotten).await, 0);
     assert_eq!(db.count("select count(*) from pubsub.dedupe_keys").await, 2);

@@ -43,9 +43,9 @@ async fn drain_finishes_started_deliveries_and_returns_the_others() {
     db.until_count("select coalesce(sum(cardinality(event_ids)), 0)::bigint from pubsub.leases", 1).await;
     assert!(!draining.is_finished());
     finish.add_permits(1);
-    assert!(draining.await.unwrap(), "all that had begun was finished");
+    assert!(draining.await.unwrap(), "every started delivery was finished");
 
-    assert_eq!(received.rest(), Vec::<String>::new(), "nothing began after the drain did");
+    assert_eq!(received.rest(), Vec::<String>::new(), "no delivery started after the drain");
     assert_eq!(db.count("select count(*) from pubsub.leases").await, 0);
     assert_eq!(db.count("select count(*) from pubsub.processes").await, 0);
     assert_eq!(db.count("select count(*) from pubsub.waiters").await, 0);
@@ -73,7 +73,7 @@ async fn drain_stops_at_its_deadline_and_the_rest_runs_again() {
         .unwrap();
     pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     assert_eq!(received.next().await, 1);
-    assert!(!pubsub.drain(Duration::from_millis(50)).await, "it was not finished");
+    assert!(!pubsub.drain(Duration::from_millis(50)).await, "the delivery was not finished");
     assert_eq!(db.count("select count(*) from pubsub.leases").await, 0, "but nothing is left claimed");
     assert!(matches!(pubsub::publish(&pubsub, &Sms::new("late")).await, Err(pubsub::Error::Stopped)));
 
@@ -87,13 +87,13 @@ async fn drain_stops_at_its_deadline_and_the_rest_runs_again() {
         .start()
         .await
         .unwrap();
-    assert_eq!(received.next().await, 2, "the attempt that was cut short counts");
+    assert_eq!(received.next().await, 2, "the interrupted attempt counts");
 }
 
 /// Reports its end.
-struct Mortal(pubsub_tests::Sender<&'static str>);
+struct Reporting(pubsub_tests::Sender<&'static str>);
 
-impl actix::Actor for Mortal {
+impl actix::Actor for Reporting {
     type Context = actix::Context<Self>;
 
     fn stopping(&mut self, _: &mut Self::Context) -> actix::Running {
@@ -106,13 +106,13 @@ impl actix::Actor for Mortal {
     }
 }
 
-impl Drop for Mortal {
+impl Drop for Reporting {
     fn drop(&mut self) {
         self.0.send("dropped");
     }
 }
 
-impl actix::Handler<Delivery<Sms>> for Mortal {
+impl actix::Handler<Delivery<Sms>> for Reporting {
     type Result = pubsub::Handled;
 
     fn handle(&mut self, _: Delivery<Sms>, _: &mut Self::Context) -> pubsub::Handled {
@@ -126,12 +126,12 @@ async fn drain_stops_the_handler_in_an_orderly_way() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let pubsub =
-        db.pubsub().subscribe::<Sms, _>("mortal", move || Mortal(sender.clone())).start().await.unwrap();
+        db.pubsub().subscribe::<Sms, _>("mortal", move || Reporting(sender.clone())).start().await.unwrap();
     pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     assert_eq!(received.next().await, "handled");
     assert!(pubsub.drain(Duration::from_secs(10)).await);
     assert_eq!(received.rest(), ["stopping", "stopped", "dropped"]);
-    assert!(pubsub.drain(Duration::ZERO).await, "again, it is what it was");
+    assert!(pubsub.drain(Duration::ZERO).await, "a second drain returns the same");
 }
 
 #[test]
@@ -213,12 +213,12 @@ async fn rolling_restarts_lose_nothing_and_leave_no_lease() {
             published = true;
         }
         for _ in 0..fastrand::usize(1..300).min(total - seen.len()) {
-            assert!(seen.insert(received.next().await), "without a crash nothing runs twice");
+            assert!(seen.insert(received.next().await), "without a crash no delivery runs twice");
         }
         assert!(pubsub.drain(Duration::from_secs(30)).await);
         assert_eq!(db.count("select count(*) from pubsub.leases").await, 0);
         for msg in received.rest() {
-            assert!(seen.insert(msg), "without a crash nothing runs twice");
+            assert!(seen.insert(msg), "without a crash no delivery runs twice");
         }
         round += 1;
         assert!(round < 2_000);

@@ -32,7 +32,7 @@ async fn child_drains_on_sigterm() {
     let pubsub = PubSub::builder(url).subscribe_fn("shared", handle).start().await.unwrap();
     report(&std::process::id().to_string());
     terminate.recv().await;
-    assert!(pubsub.drain(DEADLINE / 2).await, "all that had begun was finished");
+    assert!(pubsub.drain(DEADLINE / 2).await, "every started delivery was finished");
 }
 
 /// Publishes at random until `over` is set. Returns the number of events.
@@ -82,7 +82,7 @@ async fn many_sigterms_lose_repeat_and_leave_nothing() {
     db.until_count("select count(distinct msg) from book", published).await;
     db.until_settled().await;
 
-    assert_eq!(db.count("select count(*) from book").await, published, "each ran once");
+    assert_eq!(db.count("select count(*) from book").await, published, "each event ran once");
     assert_eq!(db.count("select count(*) from book where attempt <> 1").await, 0, "no attempt was burned");
     assert_eq!(db.count("select count(*) from pubsub.dead_letters").await, 0);
     next.signal("TERM");

@@ -30,7 +30,7 @@ fn place(sms: &Sms) -> (String, usize) {
 
 /// A step of a handler.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Act {
+enum Step {
     Begins,
     Ends,
 }
@@ -42,11 +42,11 @@ struct Checker {
 }
 
 impl Checker {
-    fn see(&mut self, act: Act, key: &str, n: usize) {
+    fn see(&mut self, act: Step, key: &str, n: usize) {
         let ended = self.ended.entry(key.to_owned()).or_default();
         match act {
-            Act::Begins => assert!(n <= *ended, "{key}:{n} begins, and only {ended} have ended"),
-            Act::Ends => *ended = (*ended).max(n + 1),
+            Step::Begins => assert!(n <= *ended, "{key}:{n} begins, and only {ended} have ended"),
+            Step::Ends => *ended = (*ended).max(n + 1),
         }
     }
 }
@@ -56,18 +56,18 @@ async fn slow(
     db: &TestDatabase,
     options: SubscribeOptions,
     fails: fn(&Delivery<Sms>) -> bool,
-) -> (PubSub, Received<(Act, String, usize)>) {
-    let (sender, received): (Sender<(Act, String, usize)>, _) = probe();
+) -> (PubSub, Received<(Step, String, usize)>) {
+    let (sender, received): (Sender<(Step, String, usize)>, _) = probe();
     let handle = move |sms: Delivery<Sms>| {
         let sender = sender.clone();
         async move {
             let (key, n) = place(&sms);
-            sender.send((Act::Begins, key.clone(), n));
+            sender.send((Step::Begins, key.clone(), n));
             tokio::time::sleep(Duration::from_millis(3).mul_f64(fastrand::f64())).await;
             if fails(&sms) {
                 return Err(Failure::retry("not yet"));
             }
-            sender.send((Act::Ends, key, n));
+            sender.send((Step::Ends, key, n));
             Ok(())
         }
     };
@@ -88,12 +88,12 @@ async fn events_of_one_key_are_handled_in_publish_order() {
     for (act, key, n) in received.take(2 * 5 * 30).await {
         checker.see(act, &key, n);
         match act {
-            Act::Begins => assert!(at_work.insert(key), "two of one key at once"),
-            Act::Ends => assert!(at_work.remove(&key)),
+            Step::Begins => assert!(at_work.insert(key), "two events of one key at once"),
+            Step::Ends => assert!(at_work.remove(&key)),
         }
         peak = peak.max(at_work.len());
     }
-    assert!(peak > 1, "keys are handled side by side");
+    assert!(peak > 1, "keys are handled concurrently");
     db.until_settled().await;
 }
 
@@ -121,9 +121,9 @@ async fn events_without_a_key_are_handled_concurrently() {
 async fn a_failing_key_delays_only_its_own_later_events() {
     let db = TestDatabase::new().await;
     // The key "bad" fails until this is set.
-    static LET_GO: AtomicBool = AtomicBool::new(false);
+    static MAY_SUCCEED: AtomicBool = AtomicBool::new(false);
     let options = ordered().max_attempts(1_000);
-    let fails = |sms: &Delivery<Sms>| sms.msg == "bad:0" && !LET_GO.load(Ordering::Relaxed);
+    let fails = |sms: &Delivery<Sms>| sms.msg == "bad:0" && !MAY_SUCCEED.load(Ordering::Relaxed);
     let (_pubsub, mut received) = slow(&db, options, fails).await;
     for n in 0..20 {
         publish(&db.client, "bad", n).await;
@@ -133,7 +133,7 @@ async fn a_failing_key_delays_only_its_own_later_events() {
     while good < 20 {
         let (act, key, n) = received.next().await;
         checker.see(act, &key, n);
-        good += usize::from(key == "good" && act == Act::Ends);
+        good += usize::from(key == "good" && act == Step::Ends);
     }
     let parked = "select count(*) from pubsub.mailbox where due_at = 'infinity'";
     db.until_count(parked, 19).await;
@@ -143,12 +143,12 @@ async fn a_failing_key_delays_only_its_own_later_events() {
         "no attempt was burned"
     );
 
-    LET_GO.store(true, Ordering::Relaxed);
+    MAY_SUCCEED.store(true, Ordering::Relaxed);
     let mut bad = 0;
     while bad < 20 {
         let (act, key, n) = received.next().await;
         checker.see(act, &key, n);
-        bad += usize::from(key == "bad" && act == Act::Ends);
+        bad += usize::from(key == "bad" && act == Step::Ends);
     }
     db.until_settled().await;
 }
@@ -265,7 +265,7 @@ async fn key_order_survives_retries_crashes_drains_and_lane_changes() {
 
     let mut checker = Checker::default();
     for row in db.client.query("select act, key, n from book order by id", &[]).await.unwrap() {
-        let act = if row.get::<_, &str>(0) == "begins" { Act::Begins } else { Act::Ends };
+        let act = if row.get::<_, &str>(0) == "begins" { Step::Begins } else { Step::Ends };
         checker.see(act, row.get(1), row.get::<_, i32>(2) as usize);
     }
     assert_eq!(db.count("select count(*) from pubsub.dead_letters").await, 0);
@@ -338,7 +338,7 @@ async fn changing_the_number_of_lanes_loses_and_reorders_nothing() {
         let acts = received.take(2 * 3 * 20).await;
         for (act, key, n) in acts {
             assert!((from..next).contains(&n));
-            if lanes.is_some() || act == Act::Ends {
+            if lanes.is_some() || act == Step::Ends {
                 checker.see(act, &key, n);
             }
         }

@@ -35,7 +35,7 @@ async fn receive(url: &str) -> (PubSub, Received<(String, usize, bool)>) {
 }
 
 /// Receives these numbers of every key, in order for each key.
-async fn hear_in_order(
+async fn receive_in_order(
     received: &mut Received<(String, usize, bool)>,
     numbers: std::ops::Range<usize>,
     replay: bool,
@@ -55,15 +55,15 @@ async fn a_seek_moves_every_lane_and_replays_keys_in_order() {
     let db = TestDatabase::new().await;
     let (pubsub, mut received) = receive(db.url()).await;
     publish(&db.client, 0..10).await;
-    hear_in_order(&mut received, 0..10, false).await;
+    receive_in_order(&mut received, 0..10, false).await;
     db.until_settled().await;
 
     let counted = pubsub.subscription::<Sms>("ordered").seek_dry_run(Seek::Beginning).await.unwrap();
     assert_eq!((counted.replayed, counted.skipped), (50, 0));
     assert_eq!(pubsub.subscription::<Sms>("ordered").seek(Seek::Beginning).await.unwrap(), counted);
-    hear_in_order(&mut received, 0..10, true).await;
+    receive_in_order(&mut received, 0..10, true).await;
     publish(&db.client, 10..12).await;
-    hear_in_order(&mut received, 10..12, false).await;
+    receive_in_order(&mut received, 10..12, false).await;
     db.until_settled().await;
     assert!(received.rest().is_empty());
 }
@@ -81,10 +81,10 @@ async fn after_a_restore_every_lane_goes_on_where_it_was() {
     let mut numbers = 0..0;
     while numbers.is_empty() || !is_exact(&client).await {
         numbers = numbers.end..numbers.end + 1;
-        assert!(numbers.end < MOST_WINDOWS, "no window is ever clean");
+        assert!(numbers.end < MOST_WINDOWS, "no window is clean");
         let (pubsub, mut received) = receive(&old.url("postgres")).await;
         publish(&client, numbers.clone()).await;
-        hear_in_order(&mut received, numbers.clone(), false).await;
+        receive_in_order(&mut received, numbers.clone(), false).await;
         assert!(pubsub.drain(DEADLINE).await);
     }
     let pending = numbers.end..numbers.end + 4;
@@ -93,7 +93,7 @@ async fn after_a_restore_every_lane_goes_on_where_it_was() {
     dump_and_restore(&old, &fresh);
 
     let (pubsub, mut received) = receive(&fresh.url("postgres")).await;
-    hear_in_order(&mut received, pending.clone(), false).await;
+    receive_in_order(&mut received, pending.clone(), false).await;
     let options = PublishOptions::new().key("a");
     pubsub::publish_with(&pubsub, &Sms::new(pending.end.to_string()), &options).await.unwrap();
     assert_eq!(received.next().await, ("a".to_owned(), pending.end, false));

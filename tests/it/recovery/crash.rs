@@ -54,7 +54,7 @@ async fn a_killed_process_has_its_events_rerun_within_ten_seconds() {
     let took = killed.elapsed();
     assert!(again.iter().all(|(_, attempt)| *attempt == 2), "the lost attempt counts: {again:?}");
     assert_eq!(again.iter().map(|(msg, _)| msg).collect::<BTreeSet<_>>().len(), 10);
-    assert!(took < RERUN_WITHIN, "took {took:?}");
+    assert!(took < RERUN_WITHIN, "the rerun took {took:?}");
     db.until_settled().await;
     db.until_count("select count(*) from pubsub.processes", 1).await;
 }
@@ -70,7 +70,7 @@ async fn late_answers_of_a_frozen_process_are_refused() {
     db.until_settled().await;
     // The process notices, and works again under a new id.
     db.until_count("select count(*) from pubsub.processes", 2).await;
-    publish(&db.client, &Sms::new("one more")).await.unwrap();
+    publish(&db.client, &Sms::new("one more event")).await.unwrap();
 }
 
 #[actix::test]
@@ -95,5 +95,5 @@ async fn a_process_with_a_slow_handler_keeps_its_leases() {
     pubsub::publish(&first, &Sms::new("long")).await.unwrap();
     received.next().await;
     db.until_settled().await;
-    assert!(received.rest().is_empty(), "it ran once");
+    assert!(received.rest().is_empty(), "the event ran once");
 }

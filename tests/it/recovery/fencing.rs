@@ -21,22 +21,22 @@ async fn a_stale_settle_is_refused() {
     let settled = async |process: i64, token: i64| -> bool {
         client.query_one(settle, &[&process, &token]).await.unwrap().get(0)
     };
-    assert!(!settled(fresh, token).await, "not the holder");
+    assert!(!settled(fresh, token).await, "it does not hold the lease");
     client.execute("update pubsub.processes set beat_at = 'epoch' where id = $1", &[&stale]).await.unwrap();
     // Just after its start, the server declares no process dead.
     db.until_count("select coalesce(sum(orphans), 0)::bigint from pubsub.reclaim('10 s')", 3).await;
 
-    assert!(!settled(stale, token).await, "declared dead");
+    assert!(!settled(stale, token).await, "the process was declared dead");
     assert_eq!(db.count("select count(*) from pubsub.mailbox where attempt = 1 and crashes = 1").await, 3);
     let suspect = "select token from pubsub.claim_mailbox(1, $1, 10, suspect => true)";
     let again = client.query(suspect, &[&fresh]).await.unwrap();
-    assert_eq!(again.len(), 1, "suspects come alone");
+    assert_eq!(again.len(), 1, "a suspect is claimed alone");
     let newer: i64 = again[0].get(0);
     assert!(newer > token, "tokens rise");
     assert!(!settled(stale, newer).await);
     assert!(!settled(fresh, token).await);
     assert!(settled(fresh, newer).await);
-    assert!(!settled(fresh, newer).await, "settled once");
+    assert!(!settled(fresh, newer).await, "the event was settled once");
     assert_eq!(db.count("select count(*) from pubsub.mailbox").await, 2);
 }
 
@@ -86,8 +86,8 @@ async fn a_late_answer_of_a_dead_process_does_not_count() {
                         assert!(sms.is_current());
                         finish.acquire().await?.forget();
                         sender.send((0, sms.token()));
-                        assert!(!sms.is_current(), "it knows that it is too late");
-                        return Err(pubsub::Failure::reject("too late: this must not count"));
+                        assert!(!sms.is_current(), "the handler knows that it is too late");
+                        return Err(pubsub::Failure::reject("too late, so this must not count"));
                     }
                     Ok(())
                 }

@@ -66,7 +66,7 @@ async fn a_killed_process_is_noticed_before_its_silence_limit() {
     let (mut begun, mut published) = (BTreeSet::new(), 0);
     let until = Instant::now() + DEADLINE;
     while begun.len() < 8 {
-        assert!(Instant::now() < until, "the role gets no work");
+        assert!(Instant::now() < until, "the child gets no work");
         publish_all(&db.client, &numbered(published, 20)).await.unwrap();
         published += 20;
         while let Ok(msg) = tokio::time::timeout(Duration::from_millis(20), child.next()).await {
@@ -104,7 +104,7 @@ async fn a_process_with_a_flaky_session_keeps_its_leases() {
     pubsub::publish(&first, &Sms::new("long")).await.unwrap();
     assert_eq!(received.next().await, ("long".into(), 1));
     let victim = processes(&db).await[0];
-    let _looker = gated(db.url(), sender, gate.clone()).await;
+    let _second = gated(db.url(), sender, gate.clone()).await;
     let both = processes(&db).await;
 
     // For several grace periods, soon after each reconnection.
@@ -119,11 +119,11 @@ async fn a_process_with_a_flaky_session_keeps_its_leases() {
             cuts += 1;
             tokio::time::sleep(BETWEEN_CUTS.mul_f64(fastrand::f64())).await;
         }
-        assert_eq!(processes(&db).await, both, "after {cuts} cuts somebody was declared dead");
+        assert_eq!(processes(&db).await, both, "a process was declared dead after {cuts} cuts");
     }
     gate.add_permits(100);
     db.until_settled().await;
-    assert_eq!(received.rest(), [], "it ran once");
+    assert_eq!(received.rest(), [], "the event ran once");
     assert_eq!(processes(&db).await, both);
 }
 
@@ -152,7 +152,7 @@ async fn restarted_under(mode: Mode) -> Vec<(String, u32)> {
         2,
     )
     .await;
-    assert_eq!(processes(&db).await, both, "nobody was declared dead");
+    assert_eq!(processes(&db).await, both, "no process was declared dead");
     let crashes = "select (select count(*) from pubsub.mailbox where crashes > 0) \
                         + (select count(*) from pubsub.dead_letters)";
     assert_eq!(db.count(crashes).await, 0);
@@ -162,7 +162,7 @@ async fn restarted_under(mode: Mode) -> Vec<(String, u32)> {
         ran.push(received.next().await);
     }
     db.until_settled().await;
-    assert_eq!(processes(&db).await, both, "nobody was declared dead");
+    assert_eq!(processes(&db).await, both, "no process was declared dead");
     ran.extend(received.rest());
     ran
 }
@@ -171,7 +171,7 @@ async fn restarted_under(mode: Mode) -> Vec<(String, u32)> {
 async fn a_server_restart_declares_no_live_process_dead() {
     let ran = restarted_under(Mode::Fast).await;
     assert!(ran.iter().all(|(_, attempt)| *attempt == 1), "{ran:?}");
-    assert_eq!(ran.len(), 25, "each ran once: {ran:?}");
+    assert_eq!(ran.len(), 25, "each event ran once: {ran:?}");
 }
 
 #[actix::test]
@@ -235,7 +235,7 @@ async fn a_frozen_process_is_replaced_and_learns_of_it() {
                 sender.send((sms.msg.clone(), sms.attempt()));
                 gate.acquire().await?.forget();
                 // If a late answer counted as this one's, this rejection would have no effect.
-                Err(Failure::reject("by the survivor"))
+                Err(Failure::reject("by the surviving process"))
             }
         })
         .start()
@@ -255,5 +255,5 @@ async fn a_frozen_process_is_replaced_and_learns_of_it() {
     gate.add_permits(2);
     db.until_count("select count(*) from pubsub.dead_letters where reason = 'rejected'", 2).await;
     db.until_settled().await;
-    assert_eq!(received.rest(), [], "nothing ran a third time");
+    assert_eq!(received.rest(), [], "no event ran a third time");
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// The number of events, and one in how many of them is poison. A long run has more events and less poison.
-fn dose() -> (usize, usize) {
+fn events_and_poison_rate() -> (usize, usize) {
     match std::env::var("PUBSUB_POISON_EVENTS") {
         Ok(events) => (events.parse().expect("PUBSUB_POISON_EVENTS is a number"), 1_000),
         Err(_) => (300, 100),
@@ -38,7 +38,7 @@ async fn child_dies_of_poison() {
 
 #[actix::test]
 async fn a_poison_event_kills_three_processes_and_costs_no_other() {
-    let (count, one_in) = dose();
+    let (count, one_in) = events_and_poison_rate();
     let db = TestDatabase::new().await;
     db.client.batch_execute("create table book (msg text not null)").await.unwrap();
     let pubsub =
@@ -73,7 +73,7 @@ async fn a_poison_event_kills_three_processes_and_costs_no_other() {
     }
     db.until_settled().await;
 
-    assert!(deaths <= 3 * poisons, "{deaths} deaths of {poisons} poisons");
+    assert!(deaths <= 3 * poisons, "{deaths} deaths from {poisons} poison events");
     assert_eq!(db.count("select count(distinct msg) from book").await as usize, count - poisons);
     assert_eq!(db.count(dead).await as usize, poisons);
     let crashed = format!(

@@ -69,7 +69,7 @@ impl World {
         if STEADY.contains(&name) {
             let given = self.given.entry(name).or_default();
             for event in claimed {
-                assert!(given.insert(event.id), "{name} is given event {} a second time", event.id);
+                assert!(given.insert(event.id), "{name} is given event {} twice", event.id);
             }
         }
     }
@@ -120,7 +120,7 @@ async fn repeated_restores_keep_every_subscriptions_position() {
         let exact = rebase_if_needed(&look).await;
         let found = World::on(&look).await.drain().await;
         if exact {
-            assert_eq!(found, expected, "what the dump had not read");
+            assert_eq!(found, expected, "the events that the dump had not read");
         } else {
             for (name, expected) in &expected {
                 let missing: Vec<_> = expected.iter().filter(|id| !found[name].contains(id)).collect();
@@ -197,11 +197,11 @@ async fn a_log_dumped_under_load_is_restored_without_a_gap() {
         let given =
             ids(&events("select id, subscription from public.given").await.unwrap(), subscriber.subscription);
         let rest: BTreeSet<i64> = subscriber.drain(500).await.unwrap().into_iter().collect();
-        assert_eq!(&given | &rest, all, "{name}: each was claimed before or after");
+        assert_eq!(&given | &rest, all, "{name}: each event was claimed before or after");
         let twice = (&given & &rest).len();
-        assert!(twice == 0 || !exact, "{name}: {twice} come again");
+        assert!(twice == 0 || !exact, "{name}: {twice} events come again");
         // The events that arrived while a window was opened: a handful, whatever the size of the log.
-        assert!(twice < 100, "{name}: {twice} come again");
+        assert!(twice < 100, "{name}: {twice} events come again");
     }
 }
 

@@ -33,7 +33,7 @@ impl Pair {
     }
 
     /// Waits until the standby has replayed all commits so far, then cuts it off.
-    async fn part(&self) {
+    async fn detach_standby(&self) {
         let standby = connect(&self.standby.url("postgres")).await;
         let written = "select pg_current_wal_flush_lsn()::text";
         // Claims commit without waiting for the disk.
@@ -87,7 +87,7 @@ async fn no_event_is_skipped_when_a_promoted_standby_reuses_ids() {
     let before = publish_each(&pair.client, 5).await;
     assert_eq!(received.take_sorted(5).await, before);
     until(&pair.client, SETTLED).await;
-    pair.part().await;
+    pair.detach_standby().await;
     let lost = publish_each(&pair.client, 100).await;
     assert_eq!(received.take_sorted(100).await, lost);
     let snapshot = "select pg_snapshot_xmax(pg_current_snapshot())::text::bigint";
@@ -95,7 +95,7 @@ async fn no_event_is_skipped_when_a_promoted_standby_reuses_ids() {
 
     let client = pair.fail_over().await;
     let after = publish_each(&client, 50).await;
-    assert!(after.iter().any(|id| lost.contains(id)), "ids are given again");
+    assert!(after.iter().any(|id| lost.contains(id)), "ids are reused");
     let back: i64 = client.query_one(snapshot, &[]).await.unwrap().get(0);
     assert!(back < reached, "and so are transaction ids");
     assert_eq!(received.take_sorted(50).await, after);
@@ -112,7 +112,7 @@ async fn a_settlement_lost_in_a_failover_runs_again() {
     let ids = publish_each(&pair.client, 3).await;
     assert_eq!(received.take_sorted(3).await, ids);
     until(&pair.client, "select sum(cardinality(event_ids)) = 3 from pubsub.leases").await;
-    pair.part().await;
+    pair.detach_standby().await;
     gate.add_permits(Semaphore::MAX_PERMITS);
     until(&pair.client, SETTLED).await;
 
@@ -146,7 +146,7 @@ async fn a_lease_known_only_to_the_server_is_returned() {
 async fn a_process_known_only_to_the_dead_primary_registers_again() {
     let mut pair = Pair::start().await;
     SqlSubscriber::register(&pair.client, "one").await.unwrap();
-    pair.part().await;
+    pair.detach_standby().await;
     let (_pubsub, mut received) = receive(&pair.url(), "one", open()).await;
     let lost = publish_each(&pair.client, 3).await;
     assert_eq!(received.take_sorted(3).await, lost);
@@ -164,7 +164,7 @@ async fn a_process_known_only_to_the_dead_primary_registers_again() {
 async fn no_process_or_subscription_id_is_reused_after_a_failover() {
     let mut pair = Pair::start().await;
     let one = SqlSubscriber::register(&pair.client, "one").await.unwrap();
-    pair.part().await;
+    pair.detach_standby().await;
     publish_each(&pair.client, 100).await;
     let (mut tokens, mut processes) = (Vec::new(), vec![one.process]);
     while let Some(event) = one.claim(1).await.unwrap().first() {
@@ -179,7 +179,10 @@ async fn no_process_or_subscription_id_is_reused_after_a_failover() {
 
     let client = pair.fail_over().await;
     let other = SqlSubscriber::register(&client, "other").await.unwrap();
-    assert!(!lost.contains(&other.subscription), "whoever runs a lost one must not get the other's events");
+    assert!(
+        !lost.contains(&other.subscription),
+        "the process of a lost id must not get the events of the new one"
+    );
     assert!(
         processes.iter().all(|&process| process < other.process),
         "{processes:?}, then {}",
@@ -193,7 +196,10 @@ async fn no_process_or_subscription_id_is_reused_after_a_failover() {
         assert!(new > old);
         let settle = "select pubsub.settle($1, $2)";
         let settled: bool = client.query_one(settle, &[&process, &old]).await.unwrap().get(0);
-        assert!(!settled, "an answer to a lost delivery must not count for the one that has its event's id");
+        assert!(
+            !settled,
+            "an answer to a lost delivery must not count for the delivery that reuses its event's id"
+        );
     }
     assert_eq!(
         client.query_one("select count(*) from pubsub.leases", &[]).await.unwrap().get::<_, i64>(0),
@@ -228,7 +234,10 @@ async fn no_token_is_reused_after_a_crash_that_lost_its_claim() {
     }
     let client = connect(&url).await;
     let forgotten = format!("select not exists (select from pubsub.leases where token = {claimed})");
-    assert!(client.query_one(&forgotten, &[]).await.unwrap().get::<_, bool>(0), "else this shows nothing");
+    assert!(
+        client.query_one(&forgotten, &[]).await.unwrap().get::<_, bool>(0),
+        "otherwise this shows nothing"
+    );
 }
 
 #[actix::test]
@@ -250,5 +259,5 @@ async fn a_clean_restart_ends_no_incarnation() {
     let (begun, news): (bool, Option<String>) = (row.get(0), row.get(1));
     assert_eq!((begun, news.as_deref()), (true, Some("the server was restarted after a crash")));
     let again = client.query_one("select news is null from pubsub.recognize()", &[]).await.unwrap();
-    assert!(again.get::<_, bool>(0), "told once");
+    assert!(again.get::<_, bool>(0), "reported once");
 }

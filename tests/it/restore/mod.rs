@@ -54,8 +54,8 @@ async fn events_published_before_a_rebase_are_delivered() {
         refused.to_string().contains("Run pubsub::admin::rebase, or \"select pubsub.rebase()\""),
         "{refused}"
     );
-    let by_hand = SqlSubscriber::register(&client, "one").await.unwrap_err();
-    assert_eq!(by_hand.code().unwrap().code(), "PB005");
+    let subscriber = SqlSubscriber::register(&client, "one").await.unwrap_err();
+    assert_eq!(subscriber.code().unwrap().code(), "PB005");
     let claim = "select * from pubsub.claim(1, 1, 10)";
     assert_eq!(client.batch_execute(claim).await.unwrap_err().code().unwrap().code(), "PB005");
 
@@ -67,7 +67,7 @@ async fn events_published_before_a_rebase_are_delivered() {
     assert_eq!(rebase(&fresh.url("postgres")).await.unwrap(), 1);
     publish_each(&client, 1).await;
     received.next().await;
-    assert!(received.rest().is_empty(), "nothing comes again");
+    assert!(received.rest().is_empty(), "no event comes again");
 }
 
 #[actix::test]
@@ -96,7 +96,7 @@ async fn a_process_that_reconnects_to_a_restored_database_goes_on() {
     // Event ids, tokens, process ids and transaction ids are lower than before, while the process still runs.
     let client = connect(&database).await;
     let again = publish_each(&client, 3).await;
-    assert!(again.iter().all(|id| lost.contains(id)), "the ids of lost events are given again");
+    assert!(again.iter().all(|id| lost.contains(id)), "the ids of lost events are reused");
     rebase_if_needed(&database).await;
     assert_eq!(received.take_sorted(3).await, again);
     let beats =
@@ -160,7 +160,7 @@ async fn a_subscription_past_the_end_of_the_log_gets_new_events() {
     let client = connect(&fresh.url("postgres")).await;
     let restored = SqlSubscriber::register(&client, "one").await.unwrap();
     assert_eq!(restored.drain(10).await.unwrap(), since);
-    assert_eq!(one.drain(10).await.unwrap(), since, "as in the old one");
+    assert_eq!(one.drain(10).await.unwrap(), since, "as in the old database");
 }
 
 #[actix::test]

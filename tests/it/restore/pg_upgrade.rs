@@ -20,7 +20,7 @@ async fn a_dump_restored_into_a_newer_version_goes_on_where_it_was() {
     assert_eq!(
         received.take_sorted(10).await,
         (1..=10).collect::<Vec<_>>(),
-        "the leased ones as well: their process is gone"
+        "also the leased events, whose process is gone"
     );
 }
 
@@ -29,21 +29,21 @@ async fn a_dump_restored_into_a_newer_version_goes_on_where_it_was() {
 async fn pg_upgrade_loses_and_repeats_nothing() {
     let newer = newer_binaries();
     let (mut server, client) = server_with_high_xids().await;
-    let by_hand = SqlSubscriber::register(&client, "by-hand").await.unwrap();
+    let subscriber = SqlSubscriber::register(&client, "two").await.unwrap();
     let (pubsub, mut received) = receive_ids(&server.url("postgres")).await.unwrap();
     let mut long = connect(&server.url("postgres")).await;
     // An open window with a transaction in flight at its boundary.
     let in_flight = long.transaction().await.unwrap();
     let late = publish_each(&in_flight, 1).await;
     let before = publish_each(&client, 10).await;
-    let leased = by_hand.claim(4).await.unwrap();
+    let leased = subscriber.claim(4).await.unwrap();
     in_flight.commit().await.unwrap();
     let expected = [late, before].concat();
     assert_eq!(received.take_sorted(11).await, expected);
     let settled =
-        format!("select not exists (select from pubsub.leases where process <> {})", by_hand.process);
+        format!("select not exists (select from pubsub.leases where process <> {})", subscriber.process);
     until(&client, &settled).await;
-    let process = by_hand.process;
+    let process = subscriber.process;
     let was = server.version().to_owned();
     server.upgrade(&newer).unwrap();
     println!("from {was} to {}", server.version());
@@ -51,15 +51,15 @@ async fn pg_upgrade_loses_and_repeats_nothing() {
     let client = connect(&server.url("postgres")).await;
     let after = publish_each(&client, 3).await;
     assert_eq!(received.take_sorted(3).await, after);
-    assert!(received.rest().is_empty(), "nothing comes again");
+    assert!(received.rest().is_empty(), "no event comes again");
     let settle = "select pubsub.settle($1, $2)";
     let settled: bool = client.query_one(settle, &[&process, &leased[0].token]).await.unwrap().get(0);
-    assert!(settled, "a lease is still one");
-    let by_hand = SqlSubscriber::register(&client, "by-hand").await.unwrap();
-    let mut rest = by_hand.drain(3).await.unwrap();
+    assert!(settled, "the lease still holds");
+    let subscriber = SqlSubscriber::register(&client, "two").await.unwrap();
+    let mut rest = subscriber.drain(3).await.unwrap();
     rest.extend(leased.iter().map(|event| event.id));
     rest.sort_unstable();
-    assert_eq!(rest, [expected, after].concat(), "its window is read on to the end");
+    assert_eq!(rest, [expected, after].concat(), "the window is read to its end");
     let row = client
         .query_one("select floor, system_identifier = pubsub.system_identifier() from pubsub.home", &[]);
     let row = row.await.unwrap();

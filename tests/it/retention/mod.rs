@@ -30,11 +30,11 @@ async fn db() -> TestDatabase {
 }
 
 /// A log without retention: it keeps only the events that are still needed.
-pub(crate) struct Trimmed {
+pub(crate) struct TrimmedLog {
     pub(crate) db: TestDatabase,
 }
 
-impl Trimmed {
+impl TrimmedLog {
     /// Creates the log with subscription 1, `one` of `sms`, and process 1.
     pub(crate) async fn new() -> Self {
         let db = db().await;
@@ -98,7 +98,7 @@ impl Trimmed {
     }
 
     /// Performs the janitor's steps before a removal.
-    pub(crate) async fn tidy(&self) {
+    pub(crate) async fn maintain(&self) {
         for task in ["ensure_partitions()", "close_partitions()", "advance_idle_cursors()"] {
             self.count(&format!("select pubsub.{task}::bigint")).await;
         }
@@ -106,7 +106,7 @@ impl Trimmed {
 
     /// Removes all removable partitions. Returns the first ids of the opened partitions that are left.
     pub(crate) async fn trim(&self) -> Vec<i64> {
-        self.tidy().await;
+        self.maintain().await;
         let remover = self.connect().await;
         while let Some(statement) = next_removal(&remover).await {
             remover.batch_execute(&statement).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
@@ -126,17 +126,17 @@ pub(crate) async fn next_removal(remover: &Client) -> Option<String> {
 
 #[tokio::test]
 async fn a_settled_partition_is_removed_after_its_retention() {
-    let log = Trimmed::new().await;
+    let log = TrimmedLog::new().await;
     log.publish_across(END, 3, 2).await;
-    assert_eq!(log.trim().await, [0, END], "not claimed");
+    assert_eq!(log.trim().await, [0, END], "not yet claimed");
     assert_eq!(log.claim(1).await.len(), 5);
     assert_eq!(log.claim(1).await, [] as [i64; 0]);
     assert_eq!(log.trim().await, [0, END], "leased");
     log.settle_all().await;
     log.count("select count(pubsub.set_retention('sms', '1 day'))").await;
-    assert_eq!(log.trim().await, [0, END], "to be kept for a day");
+    assert_eq!(log.trim().await, [0, END], "kept for a day");
     log.count("select count(pubsub.set_retention('sms', null))").await;
-    assert_eq!(log.trim().await, [0, END], "to be kept for ever");
+    assert_eq!(log.trim().await, [0, END], "kept forever");
     log.count("select count(pubsub.set_retention('sms', '1 day'))").await;
     log.db
         .client
@@ -144,29 +144,29 @@ async fn a_settled_partition_is_removed_after_its_retention() {
         .await
         .unwrap();
     assert_eq!(log.trim().await, [END]);
-    assert_eq!(log.count("select count(*) from pubsub.db_events").await, 2, "the rest is there");
+    assert_eq!(log.count("select count(*) from pubsub.db_events").await, 2, "the other partitions are there");
     assert_eq!(log.count("select count(*) from pg_class where relname = 'db_events_0'").await, 0);
 }
 
 #[tokio::test]
 async fn the_longest_retention_in_a_partition_counts() {
-    let log = Trimmed::new().await;
+    let log = TrimmedLog::new().await;
     log.count("select count(pubsub.set_retention('email', '7 days'))").await;
     log.publish_across(END, 1, 1).await;
     log.claim(1).await;
     log.settle_all().await;
-    assert_eq!(log.trim().await, [END], "there is no e-mail in it");
+    assert_eq!(log.trim().await, [END], "it contains no e-mail");
     log.publish_across(2 * END, 1, 0).await;
     log.db.client.batch_execute("select pubsub.publish('email', '{}')").await.unwrap();
     log.publish_across(3 * END, 1, 1).await;
     log.claim(1).await;
     log.settle_all().await;
-    assert_eq!(log.trim().await, [2 * END, 3 * END], "there is one in the second");
+    assert_eq!(log.trim().await, [2 * END, 3 * END], "the second contains an e-mail");
 }
 
 #[tokio::test]
 async fn an_open_transaction_with_an_event_holds_its_partition() {
-    let log = Trimmed::new().await;
+    let log = TrimmedLog::new().await;
     let late = log.connect().await;
     log.db.client.batch_execute("select setval('pubsub.db_events_id_seq', 9999997)").await.unwrap();
     late.batch_execute("begin; select pubsub.publish('sms', '{}')").await.unwrap();
@@ -187,7 +187,7 @@ async fn an_open_transaction_with_an_event_holds_its_partition() {
 
 #[tokio::test]
 async fn an_idle_subscription_holds_no_partition_and_misses_nothing() {
-    let log = Trimmed::new().await;
+    let log = TrimmedLog::new().await;
     log.count("select pubsub.subscribe('email', 'idle')::bigint").await;
     let late = log.connect().await;
     late.batch_execute("begin; select pubsub.publish('email', '{}')").await.unwrap();
@@ -208,20 +208,20 @@ async fn an_idle_subscription_holds_no_partition_and_misses_nothing() {
     let moves = "select max(seq) from pubsub.cursors where subscription = 2";
     let before = log.count(moves).await;
     late.batch_execute("begin; select pubsub.publish('email', '{}')").await.unwrap();
-    log.tidy().await;
+    log.maintain().await;
     assert_eq!(log.count(moves).await, before + 1);
     let free = "select count(*) from pubsub.partitions p where p.sealed_at is not null and pubsub.removal_blockers(p) = '{}'";
-    assert_eq!(log.count(free).await, 2, "nothing is unread in the first two");
-    log.tidy().await;
+    assert_eq!(log.count(free).await, 2, "the first two contain nothing unread");
+    log.maintain().await;
     assert_eq!(log.count(moves).await, before + 1, "once is enough");
     late.batch_execute("commit").await.unwrap();
-    assert_eq!(log.claim(2).await.len(), 1, "what was in flight at the new boundary comes");
+    assert_eq!(log.claim(2).await.len(), 1, "the events in flight at the new boundary arrive");
     assert_eq!(log.trim().await, [2 * END]);
 }
 
 #[tokio::test]
 async fn a_backlog_does_not_hold_partitions_already_read() {
-    let log = Trimmed::new().await;
+    let log = TrimmedLog::new().await;
     log.publish_across(END, 600, 600).await;
     // One window over both partitions, read up to the middle of the second one.
     assert_eq!(log.claim(1).await.len(), 1_000);
@@ -236,7 +236,7 @@ async fn a_backlog_does_not_hold_partitions_already_read() {
 
 #[tokio::test]
 async fn a_delivery_in_the_mailbox_outlives_its_partition() {
-    let log = Trimmed::new().await;
+    let log = TrimmedLog::new().await;
     log.publish_across(END, 1, 1).await;
     let token = log.count("select min(token) from pubsub.claim(1, 1, 10)").await;
     let settle = format!(
@@ -279,7 +279,7 @@ async fn a_running_process_trims_the_log() {
 
 #[tokio::test]
 async fn every_lane_must_have_read_a_partition_before_its_removal() {
-    let log = Trimmed::new().await;
+    let log = TrimmedLog::new().await;
     log.count("select pubsub.subscribe('email', 'ordered', lanes => 4)::bigint").await;
     // All events have one key, so one lane has events, and three have none.
     let publish = "select count(pubsub.publish('email', '{}', key => 'k')) from generate_series(1, 3)";
@@ -313,7 +313,7 @@ async fn a_partition_closed_before_a_restore_is_read_and_removed() {
     let client = connect(&fresh.url("postgres")).await;
     let free = "select count(*) from pubsub.partitions p where p.sealed_at is not null and pubsub.removal_blockers(p) = '{}'";
     let free = async || client.query_one(free, &[]).await.unwrap().get::<_, i64>(0);
-    assert_eq!(free().await, 0, "the last of it has not been read");
+    assert_eq!(free().await, 0, "its last event has not been read");
     let one = SqlSubscriber::register(&client, "one").await.unwrap();
     assert_eq!(one.drain(10).await.unwrap(), pending);
     client.batch_execute("select pubsub.advance_idle_cursors()").await.unwrap();

@@ -1,35 +1,35 @@
 //! There is always a partition for the next event, and none is in use for too long.
 
-use crate::retention::Trimmed;
+use crate::retention::TrimmedLog;
 
 /// The end of the first partition.
 const END: i64 = 10_000_000;
 
 /// As if the current partition had been opened earlier.
-async fn opened_earlier(log: &Trimmed, interval: &str) {
+async fn set_opened_earlier(log: &TrimmedLog, interval: &str) {
     let earlier = format!("update pubsub.partitions set opened_at = opened_at - interval '{interval}'");
     log.db.client.batch_execute(&earlier).await.unwrap();
 }
 
-async fn set_sequence(log: &Trimmed, value: i64) {
+async fn set_sequence(log: &TrimmedLog, value: i64) {
     log.count(&format!("select setval('pubsub.db_events_id_seq', {value})")).await;
 }
 
 /// Records that the current partition is in use.
-async fn note_opened(log: &Trimmed) {
+async fn record_opened(log: &TrimmedLog) {
     log.count("select pubsub.close_partitions()::bigint").await;
 }
 
 #[tokio::test]
 async fn old_events_of_a_quiet_log_are_removed() {
-    let log = Trimmed::new().await;
+    let log = TrimmedLog::new().await;
     set_sequence(&log, END - 1 - 300_000).await;
     log.count("select pubsub.publish('sms', '{}')").await;
-    note_opened(&log).await;
-    assert_eq!(log.count("select pubsub.skip_ids()").await, 0, "it was only opened");
-    opened_earlier(&log, "59 minutes").await;
+    record_opened(&log).await;
+    assert_eq!(log.count("select pubsub.skip_ids()").await, 0, "it was opened just now");
+    set_opened_earlier(&log, "59 minutes").await;
     assert_eq!(log.count("select pubsub.skip_ids()").await, 0);
-    opened_earlier(&log, "1 minute").await;
+    set_opened_earlier(&log, "1 minute").await;
     assert_eq!(log.count("select pubsub.skip_ids()").await, 200_000, "a part at a time");
     // A concurrent publisher does not notice.
     let among = log.count("select pubsub.publish('sms', '{}')").await;
@@ -42,8 +42,8 @@ async fn old_events_of_a_quiet_log_are_removed() {
     log.until_sealed(END).await;
     assert_eq!(log.trim().await, [END]);
 
-    note_opened(&log).await;
-    opened_earlier(&log, "7 days").await;
+    record_opened(&log).await;
+    set_opened_earlier(&log, "7 days").await;
     log.count("select count(pubsub.set_retention('sms', '8 days'))").await;
     assert_eq!(log.count("select extract(day from pubsub.partition_term())::bigint").await, 1);
     assert_eq!(log.count("select pubsub.skip_ids()").await, 200_000);
@@ -51,33 +51,33 @@ async fn old_events_of_a_quiet_log_are_removed() {
 
 #[tokio::test]
 async fn a_partition_kept_forever_is_not_closed_early() {
-    let log = Trimmed::new().await;
+    let log = TrimmedLog::new().await;
     log.count("select nextval('pubsub.db_events_id_seq')").await;
-    note_opened(&log).await;
-    opened_earlier(&log, "1 year").await;
-    assert_eq!(log.count("select pubsub.skip_ids()").await, 0, "there is nothing in it");
+    record_opened(&log).await;
+    set_opened_earlier(&log, "1 year").await;
+    assert_eq!(log.count("select pubsub.skip_ids()").await, 0, "it contains nothing");
     log.count("select count(pubsub.set_retention('sms', null))").await;
     log.count("select pubsub.publish('sms', '{}')").await;
-    assert_eq!(log.count("select pubsub.skip_ids()").await, 0, "its events are kept for ever");
+    assert_eq!(log.count("select pubsub.skip_ids()").await, 0, "its events are kept forever");
     log.count("select count(pubsub.set_retention('email', null))").await;
-    assert_eq!(log.count("select pubsub.skip_ids()").await, 0, "all events are");
+    assert_eq!(log.count("select pubsub.skip_ids()").await, 0, "all events are kept forever");
     log.count("select count(pubsub.set_retention('sms', '1 hour'))").await;
     assert_eq!(log.count("select pubsub.skip_ids()").await, 200_000);
 }
 
 #[tokio::test]
 async fn partitions_are_created_ahead_and_sized_by_the_rate() {
-    let log = Trimmed::new().await;
+    let log = TrimmedLog::new().await;
     let last = "select end_id - first_id from pubsub.partitions order by first_id desc limit 1";
     let ahead = "select max(end_id) - pubsub.log_sequence() from pubsub.partitions";
     assert_eq!((log.count(last).await, log.count(ahead).await), (END, 4 * END));
-    note_opened(&log).await;
+    record_opened(&log).await;
     assert_eq!(log.count("select pubsub.ensure_partitions()::bigint").await, 0);
 
     // A slow log: ten million events a month.
     set_sequence(&log, END).await;
-    note_opened(&log).await;
-    opened_earlier(&log, "30 days").await;
+    record_opened(&log).await;
+    set_opened_earlier(&log, "30 days").await;
     assert_eq!(log.count("select pubsub.ensure_partitions()::bigint").await, 1);
     assert_eq!(log.count(last).await, END);
     // A fast log: twenty million events in two hours, with a retention of eight days, which is 240 million a day.
@@ -90,7 +90,7 @@ async fn partitions_are_created_ahead_and_sized_by_the_rate() {
         .await
         .unwrap();
     set_sequence(&log, 3 * END).await;
-    assert_eq!(log.count("select pubsub.next_span()").await, 2 * END, "but no more than twice the last");
+    assert_eq!(log.count("select pubsub.next_span()").await, 2 * END, "but at most twice the last");
     assert_eq!(log.count("select pubsub.ensure_partitions()::bigint").await, 1);
     assert_eq!(log.count(last).await, 2 * END);
     assert_eq!(log.count("select pubsub.next_span()").await, 4 * END);
@@ -111,7 +111,7 @@ async fn partitions_are_created_ahead_and_sized_by_the_rate() {
 
 #[tokio::test]
 async fn a_burst_that_outruns_the_janitor_has_thirty_million_ids() {
-    let log = Trimmed::new().await;
+    let log = TrimmedLog::new().await;
     for end in [END, 2 * END] {
         log.publish_across(end, 5, 5).await;
         log.count("select pubsub.ensure_partitions()::bigint").await;
@@ -124,7 +124,7 @@ async fn a_burst_that_outruns_the_janitor_has_thirty_million_ids() {
 
 #[tokio::test]
 async fn creating_partitions_waits_for_locks_only_in_need() {
-    let log = Trimmed::new().await;
+    let log = TrimmedLog::new().await;
     let vacuum = log.connect().await;
     vacuum.batch_execute("begin; lock table pubsub.db_events in share update exclusive mode").await.unwrap();
     set_sequence(&log, END).await;

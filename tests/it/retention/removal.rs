@@ -1,6 +1,6 @@
 //! A partition is removed without making anybody wait, and an interrupted removal is completed.
 
-use crate::retention::{Trimmed, next_removal};
+use crate::retention::{TrimmedLog, next_removal};
 use pubsub_tests::{DEADLINE, OwnedDatabase, connect};
 use std::time::Instant;
 use tokio_postgres::error::SqlState;
@@ -10,11 +10,11 @@ const END: i64 = 10_000_000;
 
 #[tokio::test]
 async fn nobody_waits_while_a_reader_holds_a_partition() {
-    let log = Trimmed::new().await;
+    let log = TrimmedLog::new().await;
     log.publish_across(END, 1, 1).await;
     log.claim(1).await;
     log.settle_all().await;
-    log.tidy().await;
+    log.maintain().await;
     let (reader, remover) = (log.connect().await, log.connect().await);
     reader.batch_execute("begin; select * from pubsub.db_events").await.unwrap();
 
@@ -29,7 +29,7 @@ async fn nobody_waits_while_a_reader_holds_a_partition() {
     log.publish_across(2 * END, 1, 1).await;
     assert_eq!(log.claim(1).await, [2 * END - 1, 2 * END]);
     log.settle_all().await;
-    assert_eq!(log.count("select count(*) from pubsub.db_events").await, 3, "it is out of sight already");
+    assert_eq!(log.count("select count(*) from pubsub.db_events").await, 3, "it is detached already");
     assert_eq!(log.count(waiting).await, 1, "it still waits");
 
     reader.batch_execute("commit").await.unwrap();
@@ -40,11 +40,11 @@ async fn nobody_waits_while_a_reader_holds_a_partition() {
 
 #[tokio::test]
 async fn an_interrupted_removal_is_finished_by_the_next_process() {
-    let log = Trimmed::new().await;
+    let log = TrimmedLog::new().await;
     log.publish_across(END, 1, 1).await;
     log.claim(1).await;
     log.settle_all().await;
-    log.tidy().await;
+    log.maintain().await;
     let reader = log.connect().await;
     reader.batch_execute("begin; select * from pubsub.db_events").await.unwrap();
 
@@ -57,18 +57,18 @@ async fn an_interrupted_removal_is_finished_by_the_next_process() {
         assert_eq!(interrupted.code(), Some(&SqlState::QUERY_CANCELED), "{interrupted:?}");
     }
     let within_a_minute = "select count(*) from pubsub.removal_steps()";
-    assert_eq!(log.count(within_a_minute).await, 0, "the same step is not tried again at once");
+    assert_eq!(log.count(within_a_minute).await, 0, "the same step is not repeated at once");
     reader.batch_execute("commit").await.unwrap();
     assert_eq!(log.trim().await, [END]);
 }
 
 #[tokio::test]
 async fn a_partition_read_by_name_is_dropped_after_its_reader() {
-    let log = Trimmed::new().await;
+    let log = TrimmedLog::new().await;
     log.publish_across(END, 1, 1).await;
     log.claim(1).await;
     log.settle_all().await;
-    log.tidy().await;
+    log.maintain().await;
     let (reader, remover) = (log.connect().await, log.connect().await);
     remover.batch_execute(&next_removal(&remover).await.unwrap()).await.unwrap();
     reader.batch_execute("begin; select * from pubsub.db_events_0").await.unwrap();
@@ -113,14 +113,14 @@ async fn a_subscriber_that_does_not_own_the_log_trims_it() {
 
 #[tokio::test]
 async fn a_seek_back_waits_for_removals_and_holds_the_rest() {
-    let log = Trimmed::new().await;
+    let log = TrimmedLog::new().await;
     for end in [END, 2 * END] {
         log.publish_across(end, 1, 0).await;
     }
     log.count("select pubsub.publish('sms', '{}')").await;
     log.claim(1).await;
     log.settle_all().await;
-    log.tidy().await;
+    log.maintain().await;
     let remover = log.connect().await;
     let detach = next_removal(&remover).await.unwrap();
     let url = log.db.url().to_owned();
@@ -134,7 +134,7 @@ async fn a_seek_back_waits_for_removals_and_holds_the_rest() {
     remover.batch_execute(&detach).await.unwrap();
     drop(remover);
     assert_eq!(seeking.await.unwrap(), 2, "what has left is not promised");
-    assert_eq!(log.trim().await, [END, 2 * END], "the second is to be read again");
+    assert_eq!(log.trim().await, [END, 2 * END], "the second will be read again");
     assert_eq!(log.claim(1).await, [2 * END - 1, 2 * END]);
     log.settle_all().await;
     assert_eq!(log.trim().await, [2 * END]);

@@ -1,6 +1,6 @@
 //! A subscription that nobody reads is reported with its name and age, then suspended before it fills the disk.
 
-use crate::retention::Trimmed;
+use crate::retention::TrimmedLog;
 use pubsub::{Delivery, PubSub, SubscribeOptions};
 use pubsub_tests::{ChildProcess, DEADLINE, Sms, TestDatabase, in_child_process, probe};
 use std::time::Duration;
@@ -8,14 +8,14 @@ use std::time::Duration;
 /// The end of the first partition.
 const END: i64 = 10_000_000;
 
-impl Trimmed {
+impl TrimmedLog {
     /// As if everything so far had happened some days earlier.
-    async fn pass(&self, days: u32) {
-        let pass = format!(
+    async fn age(&self, days: u32) {
+        let age = format!(
             "update pubsub.cursors set moved_at = moved_at - interval '{days} days';
              update pubsub.db_events set published_at = published_at - interval '{days} days'"
         );
-        self.db.client.batch_execute(&pass).await.unwrap();
+        self.db.client.batch_execute(&age).await.unwrap();
     }
 
     /// The subscriptions that are unread for more than a day, with their first event and the days.
@@ -34,7 +34,7 @@ impl Trimmed {
 
 #[tokio::test]
 async fn progress_decides_whether_a_subscription_is_unread() {
-    let log = Trimmed::new().await;
+    let log = TrimmedLog::new().await;
     for name in ["slow", "never_read", "has_read_all"] {
         log.count(&format!("select pubsub.subscribe('sms', '{name}')::bigint")).await;
     }
@@ -44,7 +44,7 @@ async fn progress_decides_whether_a_subscription_is_unread() {
         (log.claim(4).await.len(), log.claim(4).await.len(), log.claim(4).await.len()),
         (1000, 1000, 0)
     );
-    log.pass(20).await;
+    log.age(20).await;
     assert_eq!(log.claim(1).await.len(), 1_000);
     // It moved just now, though it has been behind for weeks. Afterwards it stops, though its process runs.
     assert_eq!(log.unread().await, [("never_read".into(), 1, 20), ("slow".into(), 1001, 20)]);
@@ -55,19 +55,19 @@ async fn progress_decides_whether_a_subscription_is_unread() {
     assert_eq!(log.unread().await, [("never_read".into(), 1, 20)]);
     assert_eq!(log.suspended().await, ["never_read"]);
     assert_eq!(log.suspended().await, [] as [&str; 0], "once");
-    log.pass(2).await;
-    assert_eq!(log.unread().await.len(), 3, "the suspended one is not reported any more");
+    log.age(2).await;
+    assert_eq!(log.unread().await.len(), 3, "the suspended one is no longer reported");
 }
 
 #[tokio::test]
 async fn late_events_below_the_position_are_unread() {
-    let log = Trimmed::new().await;
+    let log = TrimmedLog::new().await;
     let late = log.connect().await;
     late.batch_execute("begin; select pubsub.publish('sms', '{}')").await.unwrap();
     log.count("select pubsub.publish('sms', '{}')").await;
     assert_eq!(log.claim(1).await, [2]);
     late.batch_execute("commit").await.unwrap();
-    log.pass(3).await;
+    log.age(3).await;
     assert_eq!(log.unread().await, [("one".into(), 1, 3)]);
     // In a window that is partly read, before and after the end of its stragglers.
     late.batch_execute("begin; select pubsub.publish('sms', '{}'), pubsub.publish('sms', '{}')")
@@ -81,22 +81,22 @@ async fn late_events_below_the_position_are_unread() {
     for (next, rest) in [(3, 4), (4, 7)] {
         let claimed = log.count("select id from pubsub.claim(1, 1, 1)").await;
         assert_eq!(claimed, next);
-        log.pass(3).await;
+        log.age(3).await;
         assert_eq!(log.unread().await, [("one".into(), rest, 3)]);
     }
     assert_eq!(log.claim(1).await, [7]);
-    log.pass(3).await;
+    log.age(3).await;
     assert_eq!(log.unread().await, []);
 }
 
 #[tokio::test]
 async fn a_suspended_subscription_holds_and_claims_nothing() {
-    let log = Trimmed::new().await;
+    let log = TrimmedLog::new().await;
     log.count("select pubsub.subscribe('sms', 'other')::bigint").await;
     log.publish_across(END, 3, 2).await;
     log.claim(2).await;
     log.settle_all().await;
-    log.pass(15).await;
+    log.age(15).await;
     assert_eq!(log.trim().await, [0, END]);
     assert_eq!(log.suspended().await, ["one"]);
     assert_eq!(log.trim().await, [END]);
@@ -110,21 +110,21 @@ async fn a_suspended_subscription_holds_and_claims_nothing() {
     assert_eq!(refused.hint(), Some("Bring it back with pubsub.resume('sms', 'one')."));
 
     assert_eq!(log.count("select pubsub.resume('sms', 'one')").await, 3);
-    assert_eq!(log.suspended().await, [] as [&str; 0], "it has time again");
+    assert_eq!(log.suspended().await, [] as [&str; 0], "its time starts again");
     assert_eq!(log.claim(1).await, [END, END + 1]);
     assert_eq!(log.count("select pubsub.resume('sms', 'one')").await, 0, "it is not suspended");
     log.settle_all().await;
     log.publish_across(2 * END, 1, 1).await;
     log.claim(2).await;
     log.settle_all().await;
-    assert_eq!(log.trim().await, [END, 2 * END], "it is waited for again");
+    assert_eq!(log.trim().await, [END, 2 * END], "the log waits for it again");
 }
 
 #[tokio::test]
 async fn a_subscription_resumed_in_time_has_missed_nothing() {
-    let log = Trimmed::new().await;
+    let log = TrimmedLog::new().await;
     log.publish_across(END, 3, 2).await;
-    log.pass(15).await;
+    log.age(15).await;
     log.suspended().await;
     assert_eq!(log.count("select pubsub.resume('sms', 'one')").await, 0);
     assert_eq!(log.claim(1).await.len(), 5);
@@ -132,15 +132,15 @@ async fn a_subscription_resumed_in_time_has_missed_nothing() {
 
 #[tokio::test]
 async fn events_of_a_partition_being_removed_count_as_missed() {
-    let log = Trimmed::new().await;
+    let log = TrimmedLog::new().await;
     log.publish_across(END, 3, 2).await;
-    log.pass(15).await;
+    log.age(15).await;
     log.suspended().await;
     let remover = log.connect().await;
     let detach: String = remover.query_one("select pubsub.next_removal()", &[]).await.unwrap().get(0);
     let resume = "set lock_timeout = '10ms'; select pubsub.resume('sms', 'one')";
     let refused = log.db.client.batch_execute(resume).await.unwrap_err();
-    assert_eq!(refused.code().unwrap().code(), "55P03", "it waits until nothing is on its way: {refused:?}");
+    assert_eq!(refused.code().unwrap().code(), "55P03", "it waits for the removal: {refused:?}");
     remover.batch_execute(&detach).await.unwrap();
     drop(remover);
     log.db.until_count("select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())", 0).await;
@@ -152,7 +152,7 @@ async fn events_of_a_partition_being_removed_count_as_missed() {
 
 #[tokio::test]
 async fn invalid_limits_and_retentions_are_refused() {
-    let log = Trimmed::new().await;
+    let log = TrimmedLog::new().await;
     for (call, code) in [
         ("set_retention('sms', '-1 day')", "22023"),
         ("set_retention('smss', '1 day')", "PB001"),
@@ -167,19 +167,19 @@ async fn invalid_limits_and_retentions_are_refused() {
 
 #[tokio::test]
 async fn missed_events_are_counted_over_all_lanes() {
-    let log = Trimmed::new().await;
+    let log = TrimmedLog::new().await;
     log.count("select pubsub.subscribe('sms', 'ordered', lanes => 4)::bigint").await;
     let publish = "select count(pubsub.publish('sms', '{}', key => k::text)) from generate_series(1, 20) k";
     log.count(publish).await;
     log.publish_across(END, 3, 2).await;
     while !log.claim(1).await.is_empty() {}
     log.settle_all().await;
-    log.pass(15).await;
+    log.age(15).await;
     assert_eq!(log.suspended().await, ["ordered"]);
     assert_eq!(log.trim().await, [END]);
     log.db.client.batch_execute("select pubsub.subscribe('sms', 'ordered', lanes => 2)").await.unwrap();
     let refused = log.db.client.query("select * from pubsub.claim(2, 1, 10)", &[]).await.unwrap_err();
-    assert_eq!(refused.code().unwrap().code(), "PB007", "also while its lanes are to change: {refused:?}");
+    assert_eq!(refused.code().unwrap().code(), "PB007", "also while its lanes change: {refused:?}");
     assert_eq!(log.count("select pubsub.resume('sms', 'ordered')").await, 23);
     // The change of lanes moves the unread events into the mailbox.
     assert_eq!(log.claim(2).await, [] as [i64; 0]);
@@ -225,9 +225,9 @@ async fn an_unread_subscription_is_reported_and_then_suspended() {
     };
     assert!(start(3).await.drain(DEADLINE).await);
     db.client.batch_execute("select pubsub.publish('sms', '{\"msg\": \"hello\"}')").await.unwrap();
-    let pass = "update pubsub.cursors set moved_at = moved_at - interval '2 days'; \
+    let age = "update pubsub.cursors set moved_at = moved_at - interval '2 days'; \
                 update pubsub.db_events set published_at = published_at - interval '2 days'";
-    db.client.batch_execute(pass).await.unwrap();
+    db.client.batch_execute(age).await.unwrap();
     let child = ChildProcess::start("retention::unread::child_maintains_the_log", db.url());
     let line = until_logged(&child, &["nobody reads this subscription's events"]).await;
     for part in [
@@ -241,7 +241,7 @@ async fn an_unread_subscription_is_reported_and_then_suspended() {
         assert!(line.contains(part), "{part}: {line}");
     }
     drop(child);
-    db.client.batch_execute(pass).await.unwrap();
+    db.client.batch_execute(age).await.unwrap();
     let child = ChildProcess::start("retention::unread::child_maintains_the_log", db.url());
     let line = until_logged(&child, &["suspended: nobody has read"]).await;
     for part in ["ERROR", "channel=\"sms\"", "subscription=\"read\"", "event=1", "unread_for=3456"] {

@@ -47,7 +47,7 @@ async fn snapshots_writers_and_prepared_transactions_hold_xmin() {
         "it has no snapshot and no transaction id"
     );
     for application in [&gid, &format!("reader {mark}"), &format!("writer {mark}")] {
-        assert_eq!(found(&db, "1 day", application).await, [], "not so old");
+        assert_eq!(found(&db, "1 day", application).await, [], "none is a day old");
     }
     preparer.batch_execute(&format!("rollback prepared '{gid}'")).await.unwrap();
     assert_eq!(found(&db, "0", &gid).await, []);

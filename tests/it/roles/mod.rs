@@ -132,7 +132,11 @@ async fn a_publisher_can_neither_read_nor_forge() {
     ] {
         assert_eq!(error_of(&publisher, sql).await, REFUSED, "{sql}");
     }
-    assert_eq!(error_of(&publisher, "select pubsub.publish('smz', '{}')").await, "PB001", "the checks hold");
+    assert_eq!(
+        error_of(&publisher, "select pubsub.publish('smz', '{}')").await,
+        "PB001",
+        "the checks still apply"
+    );
 }
 
 async fn assert_state_is_visible(observer: &Client, owner: &Client) {

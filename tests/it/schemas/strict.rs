@@ -79,7 +79,7 @@ struct Everything {
     #[serde(skip_serializing_if = "Option::is_none")]
     rare: Option<u8>,
     #[serde(skip)]
-    #[expect(dead_code, reason = "no schema has it")]
+    #[expect(dead_code, reason = "no schema has this key")]
     skipped: u8,
 }
 
@@ -246,10 +246,10 @@ async fn the_newest_version_decides_whether_a_channel_is_strict() {
         .unwrap();
     assert_eq!(strict().await, 1);
     db.client.batch_execute("select pubsub.declare_schema('sms', 1, 'true', false)").await.unwrap();
-    assert_eq!(strict().await, 1, "an older version has no say");
+    assert_eq!(strict().await, 1, "an older version decides nothing");
     db.client.batch_execute("select pubsub.declare_schema('sms', 2, null, false)").await.unwrap();
     assert_eq!(strict().await, 0);
-    assert_eq!(db.count("select count(*) from pubsub.list_schemas()").await, 2, "the shapes stay");
+    assert_eq!(db.count("select count(*) from pubsub.list_schemas()").await, 2, "the schemas stay");
     let (code, _) = refusal(&db, "select pubsub.declare_schema('smss', 1, 'true')").await;
     assert_eq!(code, "PB001");
 }

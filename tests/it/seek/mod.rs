@@ -58,14 +58,14 @@ async fn a_seek_back_replays_events_with_their_headers() {
         assert_eq!(
             (&old.0, &old.1, &old.2, &old.3),
             (&new.0, &new.1, &new.2, &new.3),
-            "the event is the same"
+            "the event is unchanged"
         );
         assert_eq!(new.2.get("trace").map(String::as_str), Some("00-4bf9"));
         assert!(new.4, "and it is a replay");
         assert_eq!(new.5, 1);
     }
     pubsub::publish(&pubsub, &Sms::new("third")).await.unwrap();
-    assert!(!received.next().await.4, "what is new is none");
+    assert!(!received.next().await.4, "a new event is no replay");
 }
 
 #[actix::test]
@@ -84,7 +84,7 @@ async fn a_seek_wakes_sleeping_processes() {
     client.batch_execute("listen pubsub").await.unwrap();
     seek(&db.client, "seek_to_beginning('sms', 'one', dry_run => true)").await;
     db.client.batch_execute("notify pubsub, 'the dry run rang nobody'").await.unwrap();
-    assert_eq!(received.next().await, "the dry run rang nobody");
+    assert_eq!(received.next().await, "the dry run rang no process");
     seek(&db.client, "seek_to_beginning('sms', 'one')").await;
     assert_eq!(received.next().await, "sms");
 }
@@ -111,7 +111,7 @@ async fn a_dry_run_counts_and_changes_nothing() {
         assert_eq!((counted.replayed, counted.skipped), expected, "{to:?}");
     }
     assert_eq!(db.count("select count(*) from pubsub.cursors").await, before);
-    assert_eq!(one.drain(100).await.unwrap(), unread, "as if nothing had been asked");
+    assert_eq!(one.drain(100).await.unwrap(), unread, "the dry run changed nothing");
 }
 
 #[actix::test]
@@ -165,7 +165,7 @@ async fn a_seek_to_a_time_misses_no_event_of_that_time() {
     let future = "seek_to_time('sms', 'one', '2030-01-01')";
     assert_eq!(seek(&db.client, future).await, (0, 0));
     let next = publish(&db.client, 1).await;
-    assert_eq!(one.drain(100).await.unwrap(), next, "what comes later is delivered, whatever its time");
+    assert_eq!(one.drain(100).await.unwrap(), next, "later events are delivered, whatever their time");
 }
 
 #[actix::test]
@@ -196,7 +196,7 @@ async fn an_event_in_flight_during_a_seek_is_delivered_once() {
         received.extend(one.claim(100).await.unwrap());
         let early: Vec<&ClaimedEvent> = received.iter().filter(|event| event.id == early).collect();
         assert_eq!(early.len(), 1, "{to}, {claims_between}: {received:?}");
-        assert!(!early[0].replay, "{to}, {claims_between}: nobody had read it");
+        assert!(!early[0].replay, "{to}, {claims_between}: it was not read before");
         assert!(received.iter().all(|event| event.replay == read.contains(&event.id) || to == "beginning"));
     }
 }
@@ -282,11 +282,7 @@ async fn a_new_subscription_starts_at_the_oldest_or_the_next_event() {
             .unwrap()
     };
     let both = start(SubscribeOptions::new().from_beginning()).await;
-    assert_eq!(
-        received.next().await,
-        ("beginning", false, "old".to_owned()),
-        "it was never read: it is no replay"
-    );
+    assert_eq!(received.next().await, ("beginning", false, "old".to_owned()), "an unread event is no replay");
     pubsub::publish(&pubsub, &Sms::new("new")).await.unwrap();
     let mut two = received.take(2).await;
     two.sort_unstable();
@@ -343,7 +339,7 @@ async fn a_dead_letter_that_failed_again_in_a_replay_can_be_redriven() {
 
     assert_eq!(db.count("select pubsub.redrive('sms', 'one')").await, 2);
     let redriven = one.claim_mailbox(10).await.unwrap();
-    assert_eq!(redriven.iter().map(|event| event.id).collect::<Vec<_>>(), ids, "each once, for both");
+    assert_eq!(redriven.iter().map(|event| event.id).collect::<Vec<_>>(), ids, "each event once, for both");
     assert_eq!(db.count("select count(*) from pubsub.mailbox where attempt = 1").await, 2, "from the start");
     assert_eq!(db.count("select count(*) from pubsub.dead_letters").await, 0);
 }

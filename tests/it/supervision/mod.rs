@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A way to answer.
-trait Manner: Sized + Unpin + 'static {
+trait AnswerKind: Sized + Unpin + 'static {
     type Answer: actix::dev::MessageResponse<Handler<Self>, Delivery<Sms>>;
     fn answer(delivery: Delivery<Sms>, panic: bool) -> Self::Answer;
 }
@@ -24,11 +24,11 @@ struct Handler<M> {
     manner: std::marker::PhantomData<fn() -> M>,
 }
 
-impl<M: Manner> Actor for Handler<M> {
+impl<M: AnswerKind> Actor for Handler<M> {
     type Context = Context<Self>;
 }
 
-impl<M: Manner> actix::Handler<Delivery<Sms>> for Handler<M> {
+impl<M: AnswerKind> actix::Handler<Delivery<Sms>> for Handler<M> {
     type Result = M::Answer;
 
     fn handle(&mut self, sms: Delivery<Sms>, _: &mut Self::Context) -> M::Answer {
@@ -40,7 +40,7 @@ impl<M: Manner> actix::Handler<Delivery<Sms>> for Handler<M> {
 }
 
 struct Sync;
-impl Manner for Sync {
+impl AnswerKind for Sync {
     type Answer = Handled;
     fn answer(_: Delivery<Sms>, panic: bool) -> Handled {
         assert!(!panic, "the handler broke");
@@ -49,7 +49,7 @@ impl Manner for Sync {
 }
 
 struct Future;
-impl Manner for Future {
+impl AnswerKind for Future {
     type Answer = ResponseFuture<Handled>;
     fn answer(sms: Delivery<Sms>, panic: bool) -> Self::Answer {
         Box::pin(async move {
@@ -63,7 +63,7 @@ impl Manner for Future {
 
 /// Drops the delivery before it panics, so nothing in the future identifies the delivery.
 struct FutureWithoutDelivery;
-impl Manner for FutureWithoutDelivery {
+impl AnswerKind for FutureWithoutDelivery {
     type Answer = ResponseFuture<Handled>;
     fn answer(sms: Delivery<Sms>, panic: bool) -> Self::Answer {
         drop(sms);
@@ -76,7 +76,7 @@ impl Manner for FutureWithoutDelivery {
 }
 
 struct ActFuture;
-impl Manner for ActFuture {
+impl AnswerKind for ActFuture {
     type Answer = ResponseActFuture<Handler<Self>, Handled>;
     fn answer(sms: Delivery<Sms>, panic: bool) -> Self::Answer {
         let work = async move {
@@ -93,7 +93,7 @@ impl Manner for ActFuture {
 }
 
 struct Atomic;
-impl Manner for Atomic {
+impl AnswerKind for Atomic {
     type Answer = AtomicResponse<Handler<Self>, Handled>;
     fn answer(sms: Delivery<Sms>, panic: bool) -> Self::Answer {
         AtomicResponse::new(Box::pin(actix::fut::wrap_future::<_, Handler<Self>>(async move {
@@ -109,7 +109,7 @@ async fn actix_rt_yield() {
     tokio::task::yield_now().await;
 }
 
-async fn is_restarted_and_the_event_is_retried<M: Manner>() {
+async fn is_restarted_and_the_event_is_retried<M: AnswerKind>() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let (bystander, mut bystander_received) = probe();
@@ -143,7 +143,7 @@ async fn is_restarted_and_the_event_is_retried<M: Manner>() {
     pubsub::publish(&pubsub, &Sms::new("last")).await.unwrap();
     assert_eq!(received.next().await, (2, 2, "last".into(), 1));
 
-    assert_eq!(bystander_received.take(3).await, ["first", "panic", "last"], "the others go on");
+    assert_eq!(bystander_received.take(3).await, ["first", "panic", "last"], "other handlers go on");
     db.until_settled().await;
     let status = pubsub.handlers().into_iter().find(|status| status.subscription == "panicky").unwrap();
     assert_eq!((status.handled, status.failed, status.restarts), (3, 1, 1));
@@ -224,11 +224,11 @@ async fn a_handler_need_not_be_send() {
 /// A payload whose deserializer panics.
 #[derive(Debug, Serialize, Channel)]
 #[channel("booby", max_attempts = 2, backoff(initial = "1ms"))]
-struct Booby {
+struct Undecodable {
     trap: bool,
 }
 
-impl<'de> Deserialize<'de> for Booby {
+impl<'de> Deserialize<'de> for Undecodable {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Plain {
@@ -246,15 +246,15 @@ async fn a_panic_while_decoding_is_a_failed_attempt() {
     let (sender, mut received) = probe();
     let pubsub = db
         .pubsub()
-        .subscribe_fn("reader", move |booby: Delivery<Booby>| {
+        .subscribe_fn("reader", move |booby: Delivery<Undecodable>| {
             sender.send(booby.trap);
             async { Ok(()) }
         })
         .start()
         .await
         .unwrap();
-    pubsub::publish(&pubsub, &Booby { trap: true }).await.unwrap();
-    pubsub::publish(&pubsub, &Booby { trap: false }).await.unwrap();
+    pubsub::publish(&pubsub, &Undecodable { trap: true }).await.unwrap();
+    pubsub::publish(&pubsub, &Undecodable { trap: false }).await.unwrap();
     assert!(!received.next().await);
     db.until_count("select count(*) from pubsub.dead_letters where error like '%reader broke%'", 1).await;
 }
@@ -270,7 +270,7 @@ async fn deliveries_waiting_behind_a_panic_lose_no_attempt() {
             pubsub::SubscribeOptions::new().concurrency(1),
             move |sms: Delivery<Sms>| {
                 sender.send((sms.msg.clone(), sms.attempt()));
-                assert!(!sms.msg.ends_with('5') || sms.attempt() > 1, "every tenth");
+                assert!(!sms.msg.ends_with('5') || sms.attempt() > 1, "every tenth event panics");
                 async { Ok(()) }
             },
         )

@@ -9,20 +9,20 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// An actor that panics in one of its other methods or futures.
-struct Troubled {
+struct PanickingActor {
     number: u32,
-    trouble: &'static str,
+    place: &'static str,
     sender: Sender<(u32, u32)>,
 }
 
-impl Actor for Troubled {
+impl Actor for PanickingActor {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
         if self.number > 1 {
             return;
         }
-        match self.trouble {
+        match self.place {
             "started" => panic!("in started"),
             "interval" => {
                 context.run_interval(Duration::from_millis(1), |_, _| panic!("in an interval"));
@@ -42,35 +42,35 @@ impl Actor for Troubled {
     }
 
     fn stopping(&mut self, _: &mut Self::Context) -> Running {
-        assert!(self.trouble != "stopping" || self.number > 1, "in stopping");
+        assert!(self.place != "stopping" || self.number > 1, "in stopping");
         Running::Stop
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
-        assert!(self.trouble != "stopped" || self.number > 1, "in stopped");
+        assert!(self.place != "stopped" || self.number > 1, "in stopped");
     }
 }
 
-impl StreamHandler<u8> for Troubled {
+impl StreamHandler<u8> for PanickingActor {
     fn handle(&mut self, item: u8, _: &mut Self::Context) {
         panic!("in a stream's item {item}");
     }
 }
 
-impl Drop for Troubled {
+impl Drop for PanickingActor {
     fn drop(&mut self) {
-        assert!(self.trouble != "drop" || self.number > 1, "in drop");
+        assert!(self.place != "drop" || self.number > 1, "in drop");
     }
 }
 
-impl Handler<Delivery<Sms>> for Troubled {
+impl Handler<Delivery<Sms>> for PanickingActor {
     type Result = Handled;
 
     fn handle(&mut self, sms: Delivery<Sms>, context: &mut Self::Context) -> Handled {
         self.sender.send((self.number, sms.attempt()));
         if self.number == 1 {
-            match self.trouble {
-                "drop" => panic!("so that it is dropped"),
+            match self.place {
+                "drop" => panic!("so that the actor is dropped"),
                 "stopping" | "stopped" => context.stop(),
                 _ => {}
             }
@@ -81,15 +81,15 @@ impl Handler<Delivery<Sms>> for Troubled {
 }
 
 /// Checks that the second actor handles the event after the first one has panicked.
-async fn recovers_from(trouble: &'static str) {
+async fn recovers_from(place: &'static str) {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let built = Arc::new(AtomicU32::new(0));
     let pubsub = db
         .pubsub()
-        .subscribe::<Sms, _>("troubled", move || Troubled {
+        .subscribe::<Sms, _>("troubled", move || PanickingActor {
             number: built.fetch_add(1, Ordering::SeqCst) + 1,
-            trouble,
+            place,
             sender: sender.clone(),
         })
         .start()
@@ -163,7 +163,7 @@ async fn a_factory_that_panics_is_called_again() {
         .subscribe::<Sms, _>("unbuilt", move || {
             let number = built.fetch_add(1, Ordering::SeqCst) + 1;
             assert!(number > 3, "no connection yet");
-            Troubled { number, trouble: "none", sender: sender.clone() }
+            PanickingActor { number, place: "none", sender: sender.clone() }
         })
         .start()
         .await
@@ -183,8 +183,8 @@ async fn a_handler_that_dies_too_often_is_quarantined_and_recovers() {
         .pubsub()
         .subscribe::<Sms, _>("unbuilt", move || {
             let number = built.fetch_add(1, Ordering::SeqCst) + 1;
-            assert!(number > 6, "one death more than are forgiven at once");
-            Troubled { number, trouble: "none", sender: sender.clone() }
+            assert!(number > 6, "one death more than restarts at once");
+            PanickingActor { number, place: "none", sender: sender.clone() }
         })
         .subscribe_fn("bystander", move |sms: Delivery<Sms>| {
             bystander.send(sms.into_payload().msg);
@@ -203,14 +203,15 @@ async fn a_handler_that_dies_too_often_is_quarantined_and_recovers() {
     assert_eq!(bystander_received.next().await, "hello");
     assert_eq!(received.next().await, (7, 1), "it heals by itself, and no attempt was burned");
     assert_eq!(state(&pubsub), HandlerState::Running);
-    assert!(pubsub.handlers()[0].last_panic.as_ref().unwrap().contains("one death more"));
+    assert!(pubsub.handlers()[0].last_panic.as_ref().unwrap().contains("one more death"));
 }
 
 #[actix::test]
 async fn another_process_handles_the_events_of_a_quarantined_handler() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
-    let sick = db.pubsub().subscribe::<Sms, Troubled>("shared", || panic!("never")).start().await.unwrap();
+    let sick =
+        db.pubsub().subscribe::<Sms, PanickingActor>("shared", || panic!("never")).start().await.unwrap();
     let until = std::time::Instant::now() + pubsub_tests::DEADLINE;
     while sick.handlers()[0].state != HandlerState::Quarantined {
         assert!(std::time::Instant::now() < until);
@@ -263,6 +264,6 @@ async fn a_blocked_handler_delays_no_other_and_runs_once() {
     db.until_settled().await;
     assert!(
         received.rest().is_empty(),
-        "nobody took it for dead, although it was silent for ten times the limit"
+        "it was not declared dead, although its handler was silent for ten times the limit"
     );
 }

@@ -15,7 +15,7 @@ const EVENTS: usize = 20;
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
 async fn child_panics_in_its_actors() {
-    let Some((url, say)) = in_child_process() else { return };
+    let Some((url, report)) = in_child_process() else { return };
     let (sender, mut received) = probe();
     let pubsub = PubSub::builder(&url)
         .poll_interval(Duration::from_millis(100))
@@ -52,14 +52,14 @@ async fn child_panics_in_its_actors() {
                 assert!(Instant::now() < until, "the {actor} is gone");
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            say(actor);
+            report(actor);
         }
     }
     let same = "select count(*) from pubsub.processes where id = 1";
     let same: i64 = client.query_one(same, &[]).await.unwrap().get(0);
-    assert_eq!(same, 1, "nobody took it for dead");
+    assert_eq!(same, 1, "it was not declared dead");
     assert!(pubsub.drain(Duration::from_secs(30)).await);
-    say("drained");
+    report("drained");
 }
 
 #[actix::test]

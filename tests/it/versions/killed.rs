@@ -1,6 +1,6 @@
 //! Killed binaries that know different versions of a payload lose no event and burn no attempt.
 
-use crate::versions::{TOO_NEW, new, new_binary, old, publish_new};
+use crate::versions::{UNKNOWN_VERSION, new, new_binary, old, publish_new};
 use pubsub::{Delivery, PubSub, SubscribeOptions, publish};
 use pubsub_tests::{ChildProcess, TestDatabase, in_child_process};
 
@@ -41,10 +41,10 @@ async fn a_killed_new_binarys_events_wait_for_another_new_one() {
     let db = TestDatabase::new().await;
     let old = ChildProcess::start("versions::killed::child_with_an_old_binary", db.url());
     db.until_count("select count(*) from pubsub.processes", 1).await;
-    publish(&db.client, &old::Note("it lives".to_owned())).await.unwrap();
-    assert_eq!(old.next().await, "it lives");
+    publish(&db.client, &old::Note("it is running".to_owned())).await.unwrap();
+    assert_eq!(old.next().await, "it is running");
     publish_new(&db, "new").await;
-    db.until_count(TOO_NEW, 1).await;
+    db.until_count(UNKNOWN_VERSION, 1).await;
     let mut killed =
         ChildProcess::start("versions::killed::child_with_a_new_binary_that_never_finishes", db.url());
     assert_eq!(killed.next().await, "new");

@@ -69,12 +69,12 @@ pub(crate) async fn new_binary(
     (db.pubsub().subscribe_fn_with("one", options, handle).start().await.unwrap(), received)
 }
 
-fn told(msg: &str) -> (String, u32) {
+fn first_attempt(msg: &str) -> (String, u32) {
     (msg.to_owned(), 1)
 }
 
 /// Counts the deliveries in the mailbox whose version nobody running knows.
-pub(crate) const TOO_NEW: &str =
+pub(crate) const UNKNOWN_VERSION: &str =
     "select count(*) from pubsub.mailbox where needs = 2 and attempt = 0 and token is null";
 
 pub(crate) async fn publish_new(db: &TestDatabase, msg: &str) {
@@ -91,7 +91,7 @@ async fn an_event_of_an_older_version_is_read_by_upcast() {
     let (_new, mut received) = new_binary(&db, SubscribeOptions::new()).await;
     publish(&db.client, &old::Note("old".to_owned())).await.unwrap();
     publish_new(&db, "new").await;
-    assert_eq!(received.take_sorted(2).await, [told("new"), told("old, upcast")]);
+    assert_eq!(received.take_sorted(2).await, [first_attempt("new"), first_attempt("old, upcast")]);
     db.until_settled().await;
 }
 
@@ -169,15 +169,15 @@ async fn an_event_of_a_future_version_waits_for_a_newer_binary() {
         publish_new(&db, msg).await;
     }
     publish(&db.client, &old::Note("old".to_owned())).await.unwrap();
-    assert_eq!(received_by_old.next().await, told("old"));
-    db.until_count(TOO_NEW, 2).await;
+    assert_eq!(received_by_old.next().await, first_attempt("old"));
+    db.until_count(UNKNOWN_VERSION, 2).await;
     let observed =
         "select count(*) from pubsub.observed_mailbox where version = 2 and needs = 2 and not leased";
-    assert_eq!(db.count(observed).await, 2, "it is visible");
+    assert_eq!(db.count(observed).await, 2, "the waiting event is visible");
     assert_eq!(db.count("select too_new from pubsub.observed_subscriptions").await, 2);
 
     let (_new, mut received) = new_binary(&db, SubscribeOptions::new()).await;
-    assert_eq!(received.take_sorted(2).await, [told("a"), told("b")]);
+    assert_eq!(received.take_sorted(2).await, [first_attempt("a"), first_attempt("b")]);
     db.until_settled().await;
     assert!(received_by_old.rest().is_empty());
     assert!(old.drain(DEADLINE).await);
@@ -200,26 +200,26 @@ async fn old_and_new_binaries_each_get_the_versions_they_know() {
 #[actix::test]
 async fn a_binary_neither_claims_nor_awaits_unknown_versions() {
     let db = TestDatabase::new().await;
-    let by_hand = SqlSubscriber::register(&db.client, "one").await.unwrap();
+    let subscriber = SqlSubscriber::register(&db.client, "one").await.unwrap();
     let publish =
         "select pubsub.publish('sms', '{}', version => 2), pubsub.publish('sms', '{}', version => 2)";
     db.client.batch_execute(publish).await.unwrap();
-    let claimed = by_hand.claim(2).await.unwrap();
+    let claimed = subscriber.claim(2).await.unwrap();
     let too_new = format!(r#"[{{"id": {}, "action": "too_new"}}]"#, claimed[0].id);
     let settle = "select pubsub.settle($1, $2, '{}', $3::text::jsonb)";
-    db.client.query_one(settle, &[&by_hand.process, &claimed[0].token, &too_new]).await.unwrap();
+    db.client.query_one(settle, &[&subscriber.process, &claimed[0].token, &too_new]).await.unwrap();
     // The other event failed at a process that knows its version, and is due too.
-    by_hand.fail(claimed[1].token, claimed[1].id).await.unwrap();
+    subscriber.fail(claimed[1].token, claimed[1].id).await.unwrap();
 
     let claim = |version: &str| {
-        let process = by_hand.process;
+        let process = subscriber.process;
         format!("select count(*) from pubsub.claim_mailbox(1, {process}, 10, knows => {version})")
     };
     let due =
         |version: i32| format!("select count(*) from pubsub.next_due('{{1}}', knows => '{{{version}}}')");
-    assert_eq!(db.count(&due(1)).await, 1, "the one that nobody has refused");
+    assert_eq!(db.count(&due(1)).await, 1, "the event that no process has refused");
     assert_eq!(db.count(&claim("1")).await, 0);
-    assert_eq!(db.count(&due(1)).await, 0, "now it is refused, too");
+    assert_eq!(db.count(&due(1)).await, 0, "now it is refused too");
     assert_eq!(db.count(&due(2)).await, 1);
     assert_eq!(db.count(&claim("2")).await, 2);
     assert_eq!(db.count("select sum(attempt) from pubsub.mailbox").await, 1 + 2);
@@ -230,10 +230,10 @@ async fn a_subscriber_that_names_no_version_gets_all() {
     let db = TestDatabase::new().await;
     let (_pubsub, _received) = db.receive("one").await;
     db.client.batch_execute("select pubsub.publish('sms', '{}', version => 2)").await.unwrap();
-    db.until_count(TOO_NEW, 1).await;
-    let by_hand = SqlSubscriber::register(&db.client, "one").await.unwrap();
+    db.until_count(UNKNOWN_VERSION, 1).await;
+    let subscriber = SqlSubscriber::register(&db.client, "one").await.unwrap();
     assert_eq!(db.count("select count(*) from pubsub.next_due('{1}')").await, 1);
-    assert_eq!(by_hand.claim_mailbox(10).await.unwrap().len(), 1);
+    assert_eq!(subscriber.claim_mailbox(10).await.unwrap().len(), 1);
 }
 
 #[actix::test]
@@ -241,7 +241,7 @@ async fn a_retry_of_a_future_version_avoids_the_old_binary() {
     let db = TestDatabase::new().await;
     let (_old, mut received_by_old) = old_binary(&db, SubscribeOptions::new()).await;
     publish_new(&db, "new").await;
-    db.until_count(TOO_NEW, 1).await;
+    db.until_count(UNKNOWN_VERSION, 1).await;
     let (sender, mut received) = probe();
     let handle = move |note: Delivery<new::Note>| {
         let attempt = note.attempt();
@@ -283,13 +283,13 @@ async fn key_order_holds_across_versions() {
     publish_keyed(&db, &new::Note { msg: "1".to_owned() }).await;
     publish_keyed(&db, &old::Note("2".to_owned())).await;
     publish_keyed(&db, &new::Note { msg: "3".to_owned() }).await;
-    assert_eq!(received_by_old.next().await, told("0"));
+    assert_eq!(received_by_old.next().await, first_attempt("0"));
     db.until_count("select count(*) from pubsub.mailbox where token is null", 3).await;
     assert!(received_by_old.rest().is_empty(), "2 waits behind 1");
 
     assert!(old.drain(DEADLINE).await);
     let (_new, mut received) = new_binary(&db, ordered()).await;
-    assert_eq!(received.take(3).await, [told("1"), told("2, upcast"), told("3")]);
+    assert_eq!(received.take(3).await, [first_attempt("1"), first_attempt("2, upcast"), first_attempt("3")]);
     db.until_settled().await;
 }
 
@@ -329,9 +329,9 @@ async fn two_shapes_of_one_version_are_reported_with_their_time() {
     };
     let _pubsub = db.pubsub().declare::<new::Note>().start().await.unwrap();
     let fingerprint = new::Note::FINGERPRINT.cast_signed();
-    assert!(!declare(fingerprint).await, "it is the one that was declared");
+    assert!(!declare(fingerprint).await, "it is the declared fingerprint");
     assert!(declare(17).await);
-    assert!(!declare(17).await, "said once");
+    assert!(!declare(17).await, "reported once");
     assert!(declare(fingerprint).await);
 }
 
