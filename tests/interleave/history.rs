@@ -1,9 +1,9 @@
-//! The history of one schedule: what became visible, in the order of the commits, and the invariants over it.
+//! The history of one schedule: the visible effects in the order of the commits, and the invariants over them.
 //!
-//! The invariants are those of a delivery: no committed event is lost; each is settled once, and by nobody whose lease was
-//! taken over; what was not committed is never claimed; recorded attempts are never fewer than starts, nor more than the
-//! limit; tokens rise; a process that was declared dead is told so; of an ordered subscription nothing is claimed before
-//! the earlier events of its key have ended, or the same process holds them.
+//! The invariants are those of a delivery. No committed event is lost, and each is settled once, under a lease that was not
+//! taken over. An uncommitted event is never claimed. Recorded attempts are never fewer than starts, nor more than the
+//! limit. Tokens rise. A process that was declared dead learns of it. In an ordered subscription, an event is claimed only
+//! after the earlier events of its key have ended or while the same process holds them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ pub(crate) struct Lease {
     pub(crate) events: Vec<(i64, i32)>,
 }
 
-/// What a settlement says of all events of a lease.
+/// The outcome that a settlement reports for all events of a lease.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Answer {
     Done,
@@ -28,11 +28,11 @@ pub(crate) enum Answer {
     Rejected,
 }
 
-/// What a step came to. It counts once its transaction commits.
+/// The effect of a step. It counts once its transaction commits.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Effect {
     Nothing,
-    /// The step was refused, as it may be, and its transaction with it.
+    /// The step was refused, which is allowed, and its transaction failed.
     Refused,
     Published(i64),
     Claimed {
@@ -55,33 +55,32 @@ pub(crate) enum Effect {
     /// Processes that were declared dead.
     Reclaimed(Vec<i64>),
     Redriven(i64),
-    /// The subscription was moved back; these events were committed before.
+    /// The subscription was moved back. These events were committed before.
     Sought {
         committed: BTreeSet<i64>,
     },
 }
 
-/// What an invariant says that does not hold.
+/// The description of a broken invariant.
 pub(crate) type Violation = String;
 
 #[derive(Default)]
 pub(crate) struct History {
     is_ordered: bool,
     committed: BTreeSet<i64>,
-    /// Claims of each event that were committed, since it was published or redriven.
+    /// Committed claims of each event, since it was published or redriven.
     starts: BTreeMap<i64, i32>,
     newest_token: BTreeMap<i64, i64>,
     done: BTreeMap<i64, u32>,
     dead_letters: BTreeSet<i64>,
-    /// Events that later ones of their key need not wait for: done, or a dead letter, be it redriven or not.
+    /// Events that later ones of their key need not wait for: done events and dead letters, redriven or not.
     ended: BTreeSet<i64>,
     dead: BTreeSet<i64>,
-    /// What each process has claimed and not settled.
+    /// The leases that each process holds.
     held: BTreeMap<i64, Vec<Lease>>,
-    /// How often the subscription was moved back. From the first time on an event may be under way twice, and be settled
-    /// once more for each.
+    /// The number of seeks. After the first one, an event may be in flight twice, and be settled once more for each seek.
     seeks: u32,
-    /// Events that must be claimed from the log because of that.
+    /// Events that must be claimed from the log because of a seek.
     owed: BTreeSet<i64>,
 }
 
@@ -100,7 +99,7 @@ impl History {
         self.seeks == 0 && lease.events.iter().any(|(event, _)| self.newest_token[event] > lease.token)
     }
 
-    /// What was published, as far as it is committed.
+    /// The committed events.
     pub(crate) fn committed(&self) -> &BTreeSet<i64> {
         &self.committed
     }
@@ -129,7 +128,7 @@ impl History {
                 }
             }
             Effect::Beaten { process, alive, was_dead: true } if alive => {
-                Err(format!("process {process} was declared dead and is not told so"))
+                Err(format!("process {process} was declared dead and does not learn of it"))
             }
             Effect::Beaten { .. } => Ok(()),
             Effect::Reclaimed(processes) => {
@@ -153,7 +152,7 @@ impl History {
         }
         for (event, attempt) in &lease.events {
             if !self.committed.contains(event) {
-                return Err(format!("event {event} was claimed and never committed"));
+                return Err(format!("event {event} was claimed but never committed"));
             }
             if from_log {
                 self.owed.remove(event);
@@ -172,7 +171,7 @@ impl History {
         Ok(())
     }
 
-    /// All events of a schedule are of one key.
+    /// Checks the order. All events of a schedule have one key.
     fn in_order(&self, process: i64, lease: &Lease) -> Result<(), Violation> {
         let held = self.held.get(&process).into_iter().flatten().flat_map(|held| &held.events);
         let mut passed: BTreeSet<i64> = held.map(|(event, _)| *event).collect();
@@ -220,7 +219,8 @@ impl History {
         Ok(())
     }
 
-    /// After everything that was left has been claimed, from the log or not, and settled, and every dead letter redriven before.
+    /// Closes the history after every dead letter was redriven and all remaining events were claimed and settled. A claim
+    /// is marked with whether it was from the log.
     pub(crate) fn close(&mut self, swept: Vec<(Lease, bool)>) -> Result<(), Violation> {
         self.redriven(i64::try_from(self.dead_letters.len()).expect("a few"))?;
         for (lease, from_log) in swept {

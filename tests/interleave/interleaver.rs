@@ -1,4 +1,4 @@
-//! Plays schedules, one after the other, in a database of their own.
+//! Runs schedules one after the other in a database of tsuccessor own.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::scenario::{Scenario, Step};
 use crate::schedule::{Schedule, letters};
 use crate::session::{Participants, SILENCE, Session, Subscription};
 
-/// A step that has not ended after this may be waiting for another: then the server is asked.
+/// A step that takes longer than this may be waiting for another one, so the server is asked.
 const PATIENCE: Duration = Duration::from_millis(1);
 
-/// Claims and settles whatever the sessions have left, after the death of everybody, and says what is still there then.
-/// A procedure, because every claim is a transaction of its own.
+/// Declares all processes dead, claims and settles all that is left, and describes the rows that remain then. It is a
+/// procedure, because every claim is a transaction of its own.
 const SWEEP: &str = "
 create procedure public.sweep(
     channel       text,
@@ -31,7 +31,7 @@ as $$
 declare
     -- Rounds of claims that find something: more than any schedule leaves.
     limit_of_rounds constant integer := 20;
-    heir    bigint;
+    successor    bigint;
     claimed record;
     in_log  boolean;
     was_empty boolean := false;
@@ -40,18 +40,18 @@ begin
     perform pubsub.reclaim('SILENCE');
     perform pubsub.reclaim_strays();
     perform pubsub.redrive(channel, 'one');
-    heir := pubsub.register_process('heir', 0, 'test');
+    successor := pubsub.register_process('successor', 0, 'test');
     commit;
     for round in 1 .. limit_of_rounds loop
         select array_agg(c.token) as tokens, array_agg(c.id) as events, array_agg(c.attempt) as attempt
           into claimed
-          from (select token, id, 1 as attempt from pubsub.claim(subscription, heir, 10)) c;
+          from (select token, id, 1 as attempt from pubsub.claim(subscription, successor, 10)) c;
         commit;
         in_log := claimed.tokens is not null;
         if not in_log then
             select array_agg(c.token) as tokens, array_agg(c.id) as events, array_agg(c.attempt) as attempt
               into claimed
-              from pubsub.claim_mailbox(subscription, heir, 10, suspect => round % 2 = 0) c;
+              from pubsub.claim_mailbox(subscription, successor, 10, suspect => round % 2 = 0) c;
         end if;
         if claimed.tokens is null then
             -- It may have been given lanes, and claimed nothing yet.
@@ -62,7 +62,7 @@ begin
             continue;
         end if;
         was_empty := false;
-        if not pubsub.settle(heir, claimed.tokens[1]) then
+        if not pubsub.settle(successor, claimed.tokens[1]) then
             left_behind := left_behind || ' a lease that its holder cannot settle;';
         end if;
         tokens := tokens || claimed.tokens;
@@ -71,7 +71,7 @@ begin
         log := log || array_fill(in_log, array[cardinality(claimed.tokens)]);
         commit;
     end loop;
-    perform pubsub.leave(heir);
+    perform pubsub.leave(successor);
     select left_behind || coalesce(string_agg(format(' %s in %s;', n, what), ''), '')
       into left_behind
       from (
@@ -93,9 +93,9 @@ $$";
 const REGISTER: &str =
     "select pubsub.register_process('one', 1, 'test'), pubsub.register_process('two', 2, 'test')";
 
-/// Schedules between two of these: the little tables are read in full, dead rows and all.
-const TIDY_EVERY: usize = 100;
-const TIDY: &str =
+/// The number of schedules between two cleanups, because the small tables are read in full, dead rows included.
+const CLEAN_UP_EVERY: usize = 100;
+const CLEAN_UP: &str =
     "vacuum pubsub.processes, pubsub.leases, pubsub.mailbox, pubsub.dead_letters, pubsub.cursors,
     pubsub.subscriptions, pubsub.lanes, pubsub.runners";
 
@@ -119,7 +119,7 @@ impl Interleaver {
                  select pubsub.declare_channel('sms'), pubsub.declare_channel('payments')"
             ))
             .await
-            .expect("the stage");
+            .expect("the interleaver's database");
         let subscription = async |channel, lanes| {
             let subscribe = "select pubsub.subscribe($1, 'one', $2, lanes => $3)";
             let row = database.client.query_one(subscribe, &[&channel, &MAX_ATTEMPTS, &lanes]).await;
@@ -130,7 +130,7 @@ impl Interleaver {
         for _ in 0..3 {
             sessions.push(Session::new(database.url()).await);
         }
-        // A server that has just started declares nobody dead.
+        // Just after its start, the server declares no process dead.
         let started = format!(
             "select (pubsub.sessions_began_at() < clock_timestamp() - interval '{SILENCE}' - interval '1 second')::int::bigint"
         );
@@ -139,16 +139,16 @@ impl Interleaver {
         Self { database, played: 0, sessions, plain, ordered, pids }
     }
 
-    /// The connection with which to break a function.
+    /// The connection with which a function is broken.
     pub(crate) fn admin(&self) -> &tokio_postgres::Client {
         &self.database.client
     }
 
-    /// Plays one schedule of a scenario.
+    /// Runs one schedule of a scenario.
     pub(crate) async fn play(&mut self, scenario: &Scenario, schedule: &Schedule) -> Result<(), Violation> {
         self.played += 1;
-        if self.played.is_multiple_of(TIDY_EVERY) {
-            self.database.client.batch_execute(TIDY).await.map_err(|error| error.to_string())?;
+        if self.played.is_multiple_of(CLEAN_UP_EVERY) {
+            self.database.client.batch_execute(CLEAN_UP).await.map_err(|error| error.to_string())?;
         }
         self.play_and_sweep(scenario, schedule)
             .await
@@ -174,13 +174,13 @@ impl Interleaver {
             self.advance(&mut play).await?;
         }
         if self.sessions.iter().any(Session::is_running) {
-            return Err("sessions wait for each other for ever".to_owned());
+            return Err("sessions wait for each other forever".to_owned());
         }
         let swept = self.sweep(&play.participants).await?;
         play.history.close(swept)
     }
 
-    /// Takes every step that is due, one at a time, until nothing is, or those that have any wait for locks of others.
+    /// Takes every due step, one at a time, until no session has one, or those that have one wait for locks of others.
     async fn advance(&mut self, play: &mut Play) -> Result<(), Violation> {
         loop {
             self.take_ended(play)?;
@@ -196,8 +196,7 @@ impl Interleaver {
         }
     }
 
-    /// Whether everybody whose step is under way waits for somebody else: only then is it known what a step that begins now
-    /// comes after.
+    /// Whether every running step waits for another session. Only then it is known which steps precede the next one.
     async fn is_at_rest(&mut self) -> Result<bool, Violation> {
         let has_ended = self.sessions.iter().any(Session::has_ended);
         let busy = self.sessions.iter_mut().filter(|session| session.is_busy());
@@ -209,8 +208,8 @@ impl Interleaver {
         Ok(!in_time && self.all_wait().await? && !has_ended)
     }
 
-    /// Enters what has ended, in the order of the commits: whoever waited for a lock comes after whoever had it, and
-    /// otherwise as they ended.
+    /// Records the finished steps in the order of the commits: a step that waited for a lock comes after the holder of the
+    /// lock, and others come in the order in which they finished.
     fn take_ended(&mut self, play: &mut Play) -> Result<(), Violation> {
         for waited in [false, true] {
             let ended = self.sessions.iter_mut().filter(|session| session.waits() == waited);
@@ -228,7 +227,7 @@ impl Interleaver {
         Ok(())
     }
 
-    /// Whether every step that is under way waits for a lock of another session of ours.
+    /// Whether every running step waits for a lock of another of our sessions.
     async fn all_wait(&mut self) -> Result<bool, Violation> {
         let busy: Vec<i32> =
             self.sessions.iter().filter(|session| session.is_busy()).map(|session| session.pid).collect();
@@ -265,10 +264,10 @@ impl Interleaver {
     }
 }
 
-/// One schedule, as far as it was played.
+/// One schedule, as far as it was run.
 struct Play {
     participants: Participants,
     history: History,
-    /// Steps of each session whose turn has come.
+    /// The due steps of each session.
     due: [Vec<Step>; 3],
 }

@@ -1,13 +1,14 @@
-//! Every order in which sessions can call the SQL functions, on a real server, with the invariants of a delivery after
+//! Every order in which sessions can call the SQL functions, on a real server, with the invariants of a delivery checked after
 //! each: 34,650 schedules of three sessions with four steps, in eight scenarios.
 //!
-//! A step that has to wait for a lock is left waiting, and the schedule goes on with the others; what its session was to
-//! do next is done when it can be. After the last step everybody dies, and whatever is left is claimed and settled.
+//! A step that waits for a lock stays waiting while the schedule goes on with the other sessions. The next steps of its session
+//! follow when they can. After the last step all processes are declared dead, and everything that is left is claimed and
+//! settled.
 //!
-//! And the interleaver is itself tested: it must find what is wrong with a function in which something was broken.
+//! The interleaver is itself tested: it must detect functions with a broken piece.
 //!
-//! Most schedules differ from another only in the order of neighbours that touch nothing in common. By default some of these
-//! kinds are played. One of each kind, all schedules of all scenarios, or one:
+//! Most schedules differ from another one only in the order of neighbours without common data. By default a part of these
+//! kinds is run. To run one schedule of each kind, all schedules of all scenarios, or a single one:
 //!
 //! ```sh
 //! PUBSUB_INTERLEAVE=distinct cargo test -p pubsub-tests --release --test interleave -- --nocapture
@@ -15,7 +16,7 @@
 //! PUBSUB_INTERLEAVE=AABCBCBCAABC cargo test -p pubsub-tests --test interleave -- --nocapture
 //! ```
 
-#![expect(clippy::print_stdout, reason = "how many schedules were played is half of the result")]
+#![expect(clippy::print_stdout, reason = "the number of schedules is half of the result")]
 
 mod history;
 mod interleaver;
@@ -34,16 +35,16 @@ use mutants::Mutant;
 use scenario::Scenario;
 use schedule::{Schedule, distinct, letters, merges};
 
-/// Stages that play side by side: a schedule spends half of its time waiting for answers.
+/// The number of concurrent interleavers: a schedule spends half of its time waiting for answers.
 const INTERLEAVERS: usize = 4;
 
-/// What a play of many schedules came to.
+/// The outcome of many schedules.
 struct Outcome {
     played: usize,
     violation: Option<Violation>,
 }
 
-/// Plays schedules of a scenario until one violates an invariant.
+/// Runs schedules of a scenario until one violates an invariant.
 fn play(scenario: &'static Scenario, schedules: Vec<Schedule>, mutant: Option<&'static Mutant>) -> Outcome {
     let (schedules, next, failed) =
         (Arc::new(schedules), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
@@ -76,7 +77,7 @@ fn play(scenario: &'static Scenario, schedules: Vec<Schedule>, mutant: Option<&'
         .collect();
     let violations = interleavers
         .into_iter()
-        .filter_map(|interleaver| interleaver.join().expect("a interleaver does not panic"));
+        .filter_map(|interleaver| interleaver.join().expect("an interleaver does not panic"));
     let outcome = Outcome {
         violation: violations.reduce(|first, _| first),
         played: next.load(Ordering::Relaxed).min(schedules.len()),

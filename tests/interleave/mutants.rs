@@ -1,16 +1,16 @@
-//! Functions with something broken: what the interleaver must find.
+//! Broken functions, which the interleaver must detect.
 
 use crate::scenario::{CURSOR, DEAD_LETTERS, MAILBOX, ORDER, SEEK, SETTLEMENT, Scenario, TAKEOVER};
 
-/// A piece of a function's text, and what it is replaced by.
+/// A function with a piece of its text replaced.
 pub(crate) struct Mutant {
     pub(crate) name: &'static str,
     pub(crate) function: &'static str,
     pub(crate) piece: &'static str,
     pub(crate) replacement: &'static str,
-    /// What the violation says.
+    /// A part of the violation.
     pub(crate) seen_as: &'static str,
-    /// Whose schedules show it.
+    /// The scenario whose schedules show it.
     pub(crate) shown_by: &'static Scenario,
 }
 
@@ -32,7 +32,7 @@ pub(crate) const ALL: [Mutant; 9] = [
         shown_by: &SETTLEMENT,
     },
     Mutant {
-        name: "a settlement does not look for its lease",
+        name: "a settlement does not check its lease",
         function: "pubsub.settle(bigint, bigint, bigint[], jsonb)",
         piece: "    if not found then\n        return false;\n    end if;",
         replacement: "",
@@ -56,7 +56,7 @@ pub(crate) const ALL: [Mutant; 9] = [
         shown_by: &MAILBOX,
     },
     Mutant {
-        name: "a redrive keeps what it has put back",
+        name: "a redrive keeps the dead letters that it returns",
         function: "pubsub.redrive(text, text, bigint, integer)",
         piece: "delete from pubsub.dead_letters d\n         where d.subscription = of_subscription\n           and d.event_id = any (array(select c.event_id from chosen c))\n        returning d.*",
         replacement: "select d.* from pubsub.dead_letters d join chosen c using (event_id)\n         where d.subscription = of_subscription",
@@ -64,7 +64,7 @@ pub(crate) const ALL: [Mutant; 9] = [
         shown_by: &DEAD_LETTERS,
     },
     Mutant {
-        name: "a redrive does not expect that a seek has brought its event back",
+        name: "a redrive does not expect that a seek has replayed its event",
         function: "pubsub.redrive(text, text, bigint, integer)",
         piece: "on conflict on constraint mailbox_pkey do update\n           set attempt = 0,\n               panics = 0,\n               crashes = 0,\n               due_at = least(m.due_at, excluded.due_at)\n         where m.token is null",
         replacement: "",
@@ -72,7 +72,7 @@ pub(crate) const ALL: [Mutant; 9] = [
         shown_by: &SEEK,
     },
     Mutant {
-        name: "a claim does not look whether another process holds events of its lane",
+        name: "a claim does not check whether another process holds events of its lane",
         function: "pubsub.enter_lane(integer, integer, bigint)",
         piece: "and l.process <> enter_lane.process",
         replacement: "and false",
@@ -80,7 +80,7 @@ pub(crate) const ALL: [Mutant; 9] = [
         shown_by: &ORDER,
     },
     Mutant {
-        name: "a claim does not park what comes behind a failed event of its key",
+        name: "a claim does not park the events behind a failed event of their key",
         function: "pubsub.park_ahead(text, integer, pubsub.cursors, bigint, integer, pg_snapshot, bigint, bigint)",
         piece: "where pubsub.first_of_key(place.subscription, e.key) is not null",
         replacement: "where false",

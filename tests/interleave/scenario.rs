@@ -1,18 +1,18 @@
-//! What the sessions do: the scenarios, and the steps they are made of.
+//! The scenarios: the steps of each session.
 
 use Step::{
     Beat, Claim, ClaimMailbox, ClaimSuspect, Commit, Leave, Open, Publish, Reclaim, Redrive, Reject, Retry,
     Rollback, Seek, Settle, SettleNamed, Silence, Strays,
 };
 
-/// One of the two processes of a schedule. It is no session: several may act in its name.
+/// One of the two processes of a schedule. Several sessions may act in its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Process {
     One,
     Two,
 }
 
-/// One step of a session: a function called, as a transaction of its own unless one is open.
+/// One step of a session: a function call, in a transaction of its own unless one is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Begins a transaction, takes the step, and leaves the transaction open.
@@ -22,23 +22,23 @@ pub(crate) enum Step {
     Publish,
     /// Claims from the log.
     Claim(Process),
-    /// Claims from the mailbox, suspects apart.
+    /// Claims from the mailbox, without suspects.
     ClaimMailbox(Process),
     /// Claims a suspect.
     ClaimSuspect(Process),
-    /// Acknowledges the process's oldest lease; nothing, if it holds none.
+    /// Settles the process's oldest lease as done. Does nothing if it holds none.
     Settle(Process),
-    /// The same, with each of its events named.
+    /// The same, with each event named.
     SettleNamed(Process),
-    /// Says that they failed.
+    /// Settles it as failed.
     Retry(Process),
-    /// Says that no attempt can succeed.
+    /// Settles it as rejected.
     Reject(Process),
     Beat(Process),
-    /// The process has been silent for too long.
+    /// Makes the process silent for too long.
     Silence(Process),
     Reclaim,
-    /// The janitor's part in taking over.
+    /// The janitor's part of taking over.
     Strays,
     Redrive,
     /// Moves the subscription back to the first event of the schedule.
@@ -46,8 +46,8 @@ pub(crate) enum Step {
     Leave(Process),
 }
 
-/// What a step reads and writes, as sets of bits: two steps that meet in nothing can be swapped. Rather too much than too
-/// little.
+/// The sets of data that a step reads and writes, as bits. Two steps without common data can be swapped. The sets are
+/// rather too large than too small.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Touch {
     writes: u32,
@@ -58,7 +58,7 @@ impl Touch {
     const LOG: u32 = 1;
     const MAILBOX: u32 = 2;
     const DEAD_LETTERS: u32 = 4;
-    /// Who runs an ordered subscription, and who has which lane.
+    /// The processes that run an ordered subscription, and their lanes.
     const LANES: u32 = 128;
 
     /// The process's row.
@@ -92,7 +92,7 @@ impl Touch {
         };
         if is_ordered {
             match step {
-                // Of an ordered subscription it may get lanes, looks for what others have leased of them, and parks.
+                // In an ordered subscription, it may get lanes, reads the leases of others in them, and parks.
                 Claim(_) | ClaimMailbox(_) | ClaimSuspect(_) => {
                     writes |= Self::LANES | Self::MAILBOX;
                     reads |= everybody(Self::leases);
@@ -104,7 +104,7 @@ impl Touch {
         Self { writes, reads }
     }
 
-    /// What each step of a script touches. The end of a transaction touches all that its steps have.
+    /// The data that each step of a script touches. The end of a transaction touches the data of all its steps.
     pub(crate) fn of_script(script: &[Step], is_ordered: bool) -> Vec<Self> {
         let mut open: Option<Self> = None;
         let touch = |step: &Step| {
@@ -123,7 +123,7 @@ impl Touch {
         Self { writes: self.writes | other.writes, reads: self.reads | other.reads }
     }
 
-    /// Whether one of them writes what the other touches.
+    /// Whether one step writes data that the other touches.
     pub(crate) fn meets(self, other: Self) -> bool {
         self.writes & (other.writes | other.reads) != 0 || self.reads & other.writes != 0
     }
@@ -134,16 +134,16 @@ const TWO: Process = Process::Two;
 
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
-    /// Of its distinct schedules every one of this number is played, unless all are asked for.
+    /// One in this many of the distinct schedules is run, unless all are requested.
     pub(crate) every: usize,
-    /// Of an ordered subscription, all events of one key.
+    /// Whether the subscription is ordered. All events have one key.
     pub(crate) is_ordered: bool,
-    /// Taken one after the other, before the sessions begin.
+    /// Steps that are taken one after the other before the sessions begin.
     pub(crate) prologue: &'static [Step],
     pub(crate) sessions: [&'static [Step]; 3],
 }
 
-/// A process is taken over from while it claims, beats and settles, and while others publish and claim.
+/// A process is taken over while it claims, beats and settles, and while others publish and claim.
 pub(crate) const TAKEOVER: Scenario = Scenario {
     name: "takeover",
     every: 3,
@@ -156,7 +156,7 @@ pub(crate) const TAKEOVER: Scenario = Scenario {
     ],
 };
 
-/// A settlement is under way while its process is taken over from.
+/// A settlement is in progress while its process is taken over.
 pub(crate) const SETTLEMENT: Scenario = Scenario {
     name: "settlement",
     every: 3,
@@ -169,7 +169,7 @@ pub(crate) const SETTLEMENT: Scenario = Scenario {
     ],
 };
 
-/// Claims, some of them lost, over transactions in flight.
+/// Claims over transactions in flight. Some claims are rolled back.
 pub(crate) const CURSOR: Scenario = Scenario {
     name: "cursor",
     every: 6,
@@ -182,7 +182,7 @@ pub(crate) const CURSOR: Scenario = Scenario {
     ],
 };
 
-/// A dead letter is redriven twice at once, and handled, while a process is taken over from.
+/// A dead letter is redriven twice at once, and handled, while a process is taken over.
 pub(crate) const DEAD_LETTERS: Scenario = Scenario {
     name: "dead letters",
     every: 39,
@@ -195,7 +195,7 @@ pub(crate) const DEAD_LETTERS: Scenario = Scenario {
     ],
 };
 
-/// Two processes share a mailbox; one leaves, or dies.
+/// Two processes share a mailbox, and one of them leaves or dies.
 pub(crate) const MAILBOX: Scenario = Scenario {
     name: "mailbox",
     every: 69,
@@ -221,7 +221,7 @@ pub(crate) const SEEK: Scenario = Scenario {
     ],
 };
 
-/// An event fails, and later ones of its key are published and claimed, while its lane moves to a process that joins.
+/// An event fails while later ones of its key are published and claimed, and its lane moves to a process that joins.
 pub(crate) const ORDER: Scenario = Scenario {
     name: "order",
     every: 39,
@@ -234,9 +234,9 @@ pub(crate) const ORDER: Scenario = Scenario {
     ],
 };
 
-/// A process that holds several events of a key is taken over from.
-pub(crate) const HEIRS: Scenario = Scenario {
-    name: "heirs",
+/// A process that holds several events of a key is taken over.
+pub(crate) const SUCCESSION: Scenario = Scenario {
+    name: "succession",
     every: 11,
     is_ordered: true,
     prologue: &[Publish, Publish, Claim(ONE)],
@@ -248,4 +248,4 @@ pub(crate) const HEIRS: Scenario = Scenario {
 };
 
 pub(crate) const ALL: [&Scenario; 8] =
-    [&TAKEOVER, &SETTLEMENT, &CURSOR, &DEAD_LETTERS, &MAILBOX, &SEEK, &ORDER, &HEIRS];
+    [&TAKEOVER, &SETTLEMENT, &CURSOR, &DEAD_LETTERS, &MAILBOX, &SEEK, &ORDER, &SUCCESSION];

@@ -1,11 +1,11 @@
-//! Schedules: in which order the steps of some sessions are taken.
+//! Schedules: the order in which the steps of several sessions are taken.
 
 use crate::scenario::{Scenario, Touch};
 
-/// For each turn, the number of the session whose next step it is.
+/// For each turn, the number of the session that takes its next step.
 pub(crate) type Schedule = Vec<u8>;
 
-/// All ways to merge sessions of so many steps each, in a fixed order.
+/// All ways to merge sessions with these numbers of steps, in a fixed order.
 pub(crate) fn merges(steps: &[usize]) -> Vec<Schedule> {
     let mut found = Vec::new();
     extend(&mut steps.to_vec(), &mut Vec::new(), &mut found);
@@ -27,8 +27,8 @@ fn extend(left: &mut [usize], begun: &mut Schedule, found: &mut Vec<Schedule>) {
     }
 }
 
-/// Of the merges of a scenario's sessions, those that differ: of schedules that become each other by swapping neighbours
-/// which touch nothing in common, the first in alphabetical order.
+/// The distinct merges of a scenario's sessions. Schedules that differ only by swaps of neighbours without common data are
+/// of one kind, and the first of each kind in alphabetical order is kept.
 pub(crate) fn distinct(scenario: &Scenario) -> Vec<Schedule> {
     let touched = scenario.sessions.map(|script| Touch::of_script(script, scenario.is_ordered));
     let mut merges = merges(&touched.each_ref().map(Vec::len));
@@ -56,7 +56,7 @@ fn is_first_of_its_kind(schedule: &Schedule, touched: &[Vec<Touch>]) -> bool {
     true
 }
 
-/// A schedule as people read it: `AABCAB..`
+/// A schedule in its readable form: `AABCAB..`
 pub(crate) fn letters(schedule: &Schedule) -> String {
     schedule.iter().map(|session| char::from(b'A' + session)).collect()
 }
@@ -72,7 +72,7 @@ fn merges_are_complete_and_distinct() {
 
 #[test]
 fn there_is_one_distinct_schedule_of_each_kind() {
-    // Counted by another program, by bringing each of the 34,650 into a normal form.
+    // Counted by another program, which brings each of the 34,650 into a normal form.
     let counts = crate::scenario::ALL.map(|scenario| distinct(scenario).len());
     assert_eq!(counts, [4_679, 3_896, 8_400, 12_870, 21_780, 1_310, 21_450, 5_300]);
 }

@@ -1,4 +1,4 @@
-//! One session: takes steps, one at a time, on a connection of its own.
+//! One session, which takes steps one at a time on a connection of its own.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,20 +11,21 @@ use tokio_postgres::{Client, Row, Statement};
 use crate::history::{Answer, Effect, History, Lease, Violation};
 use crate::scenario::{Process, Step};
 
-/// A silence that no process of a schedule reaches by itself, and that the server has outlived before the first one.
+/// A silence limit that no process of a schedule reaches by itself, and that is shorter than the server's uptime at the
+/// first one.
 pub(crate) const SILENCE: &str = "5 seconds";
 
-/// What a process is told when it was declared dead, and then until its transaction ends.
+/// The SQLSTATEs for a process that was declared dead, and for the rest of its transaction.
 const REFUSALS: [&str; 2] = ["PB006", "25P02"];
 
-/// What a schedule is about: a channel with one subscription.
+/// A channel with one subscription.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subscription {
     pub(crate) channel: &'static str,
     pub(crate) subscription: i32,
 }
 
-/// Whom a schedule is about.
+/// The subscription and the processes of a schedule.
 #[derive(Clone, Debug)]
 pub(crate) struct Participants {
     pub(crate) subscription: Subscription,
@@ -41,23 +42,23 @@ impl Participants {
 pub(crate) struct Session {
     pub(crate) pid: i32,
     connection: Arc<Connection>,
-    /// What the open transaction, if there is one, has come to so far.
+    /// The effects of the open transaction, if there is one.
     pending: Option<Vec<Effect>>,
     running: Option<Running>,
 }
 
-/// What a step came to, and as the how manieth of all.
+/// The number of a step among all finished steps, and its effect.
 type Ended = (u64, Result<Effect, Violation>);
 
-/// Steps that have ended, of all stages.
+/// The number of finished steps of all interleavers.
 static ENDED: AtomicU64 = AtomicU64::new(0);
 
-/// A step that was begun.
+/// A running step.
 struct Running {
     step: Step,
     task: JoinHandle<Ended>,
     ended: Option<Ended>,
-    /// It waits for a lock, or did when somebody last looked.
+    /// Whether it waited for a lock at the last check.
     waits: bool,
 }
 
@@ -73,12 +74,12 @@ impl Session {
         self.running.is_some()
     }
 
-    /// Whether a step is under way.
+    /// Whether a step is running.
     pub(crate) fn is_busy(&self) -> bool {
         self.running.as_ref().is_some_and(|running| running.ended.is_none())
     }
 
-    /// Whether the step that was begun last waits for a lock, or did.
+    /// Whether the last step waits for a lock, or did.
     pub(crate) fn waits(&self) -> bool {
         self.running.as_ref().is_some_and(|running| running.waits)
     }
@@ -89,7 +90,7 @@ impl Session {
         }
     }
 
-    /// Begins a step; [`Session::finished`] tells how it ended.
+    /// Starts a step. [`Session::take_ended`] returns its effects.
     pub(crate) fn begin(&mut self, step: Step, participants: &Participants, history: &History) {
         let (opens, inner) = match step {
             Step::Open(inner) => (true, *inner),
@@ -104,7 +105,7 @@ impl Session {
         self.running = Some(Running { step, task, ended: None, waits: false });
     }
 
-    /// Waits for the end of the step that is under way.
+    /// Waits for the end of the running step.
     pub(crate) async fn end(&mut self) {
         if let Some(running) = &mut self.running
             && running.ended.is_none()
@@ -113,12 +114,12 @@ impl Session {
         }
     }
 
-    /// Whether a step has ended and was not taken.
+    /// Whether a finished step was not taken yet.
     pub(crate) fn has_ended(&self) -> bool {
         self.is_running() && !self.is_busy()
     }
 
-    /// If the step that was begun has ended: as the how manieth of all, and what has become visible with it.
+    /// Takes the last step if it has finished: its number among all finished steps, and the effects that are now visible.
     pub(crate) fn take_ended(&mut self) -> Option<(u64, Result<Vec<Effect>, Violation>)> {
         if !self.has_ended() {
             return None;
@@ -135,7 +136,7 @@ impl Session {
                 self.pending = Some(vec![effect]);
                 Vec::new()
             }
-            // The commit of a transaction in which something was refused is a rollback.
+            // The commit of a transaction with a refused step is a rollback.
             (Step::Commit, Some(pending)) if !pending.contains(&Effect::Refused) => pending,
             (Step::Commit | Step::Rollback, _) => Vec::new(),
             (_, Some(mut pending)) => {
@@ -148,11 +149,11 @@ impl Session {
     }
 }
 
-/// Losing a commit is no concern here.
+/// A lost commit does not matter here.
 const SETTINGS: &str =
     "set synchronous_commit = off; set deadlock_timeout = '20ms'; set statement_timeout = '30s'";
 
-/// A step with all that it needs to know, as it is known when it begins.
+/// A step with its arguments at the time when it starts.
 enum Call {
     Plain(&'static str),
     Nothing,
@@ -222,15 +223,15 @@ struct Connection {
     leave: Statement,
 }
 
-/// Which of the prepared claims.
+/// The indices of the prepared claims.
 const FROM_LOG: usize = 0;
 const FROM_MAILBOX: usize = 1;
 const OF_SUSPECTS: usize = 2;
 
-/// All events are of one key, which belongs to the lane that moves when a second process joins.
+/// All events have one key, which belongs to the lane that moves when a second process joins.
 const PUBLISH: &str = "select pubsub.publish($1, '{}', key => 'alice')";
 
-/// How a lease is settled whose events all ended as `$4` says.
+/// Settles a lease whose events all have the outcome `$4`.
 const SETTLE: &str = "
     select pubsub.settle(
                $1,
@@ -273,13 +274,14 @@ impl Connection {
             }
             Ok(())
         };
-        // Sent together, begin first.
+        // Sent together, with `begin` first.
         let (begun, made) = tokio::join!(begin, self.make(call));
         let error: tokio_postgres::Error = match begun.and(made) {
             Ok(effect) => return Ok(effect),
             Err(error) => error,
         };
-        // The server tells of an error before it releases the locks of the transaction; of the next statement, after.
+        // The server reports an error before it releases the transaction's locks, and answers the next statement after
+        // that.
         self.client.batch_execute("").await.map_err(|error| error.to_string())?;
         match error.as_db_error() {
             Some(refused) if REFUSALS.contains(&refused.code().code()) => Ok(Effect::Refused),
@@ -338,7 +340,7 @@ impl Connection {
     }
 }
 
-/// The batch of a claim; `None` if there was nothing.
+/// The batch of a claim. `None` if it is empty.
 fn lease(rows: &[Row]) -> Option<Lease> {
     let token = rows.first()?.get(0);
     Some(Lease { token, events: rows.iter().map(|row| (row.get(1), row.get(2))).collect() })

@@ -1,21 +1,21 @@
-//! Ears on the topic of the bell.
+//! Records the notifications of the bell.
 
 use crate::deadline::DEADLINE;
 use std::future::poll_fn;
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
-/// A topic of our own: what is notified arrives in the order of the commits, so whatever was rung before our own
-/// notification has arrived when that does.
+/// Our own topic. Notifications arrive in the order of the commits, so when our own arrives, all earlier bells have
+/// arrived.
 const PROBE: &str = "bell_probe";
 
-/// What a listener notifies to test whether it hears.
+/// The payload of a listener's test notification.
 const TEST: &str = "?";
 
-/// The bells of the first processes are heard, too.
+/// The processes whose own bells are recorded too.
 const PROCESSES: std::ops::RangeInclusive<i64> = 1..=8;
 
-/// A connection that listens for the bell.
+/// A connection that records bells.
 #[derive(Debug)]
 pub struct BellListener {
     client: Client,
@@ -38,14 +38,14 @@ impl BellListener {
             }
         });
         let topics = PROCESSES.map(|process| format!("listen pubsub_{process};")).collect::<String>();
-        client.batch_execute(&format!("{topics} listen pubsub; listen {PROBE}")).await.expect("ears");
+        client.batch_execute(&format!("{topics} listen pubsub; listen {PROBE}")).await.expect("it listens");
         Self { client, received }
     }
 
-    /// The bells rung since the last call, by transactions that have committed: payloads, and after them the process for
-    /// which they were rung, if it was one. Listeners that test themselves are left out.
+    /// The bells since the last call from committed transactions: the payload, followed by the process if the bell was for
+    /// one. Tests of listeners are left out.
     pub async fn rung(&mut self) -> Vec<String> {
-        let bells = self.heard_by_now().await.into_iter().filter(|(_, payload)| payload != TEST);
+        let bells = self.received_by_now().await.into_iter().filter(|(_, payload)| payload != TEST);
         bells
             .map(|(topic, payload)| match topic.strip_prefix("pubsub_") {
                 Some(process) => format!("{payload} {process}"),
@@ -54,20 +54,20 @@ impl BellListener {
             .collect()
     }
 
-    /// How many listeners have tested themselves since the last call to this or [`BellListener::rung`].
+    /// The number of tests by listeners since the last call of this method or of [`BellListener::rung`].
     pub async fn tests(&mut self) -> usize {
-        self.heard_by_now().await.iter().filter(|(_, payload)| payload == TEST).count()
+        self.received_by_now().await.iter().filter(|(_, payload)| payload == TEST).count()
     }
 
-    /// Topics and payloads.
-    async fn heard_by_now(&mut self) -> Vec<(String, String)> {
+    /// The topics and payloads that have arrived.
+    async fn received_by_now(&mut self) -> Vec<(String, String)> {
         self.client.batch_execute(&format!("notify {PROBE}")).await.expect("a probe");
         let mut received = Vec::new();
         loop {
             let (topic, payload) = tokio::time::timeout(DEADLINE, self.received.recv())
                 .await
-                .expect("the probe comes back in time")
-                .expect("the connection lives");
+                .expect("the probe arrives in time")
+                .expect("the connection is open");
             if topic == PROBE {
                 return received;
             }

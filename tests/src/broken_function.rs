@@ -1,9 +1,9 @@
-//! Functions with something broken, for tests of the tests.
+//! Functions with a broken piece, for tests that must fail.
 
 use tokio_postgres::Client;
 
-/// Replaces pieces of a function's text in the database of this client. Fails if a piece is not there (any more): a
-/// variant that breaks nothing would prove nothing.
+/// Replaces pieces of a function's text in this client's database. Fails if a piece is missing, because a variant that
+/// breaks nothing would prove nothing.
 pub async fn break_function(client: &Client, function: &str, pieces: &[(&str, &str)]) -> Result<(), String> {
     let describe = |error: tokio_postgres::Error| format!("{function}: {error:?}");
     let sound = "select pg_get_functiondef($1::text::regprocedure)";

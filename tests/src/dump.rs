@@ -1,4 +1,4 @@
-//! Moving a database: dump and restore, and where a second version of PostgreSQL is.
+//! Dumps and restores databases, and finds a second version of PostgreSQL.
 
 use crate::{Received, Sms, connect, probe};
 use pubsub::testing::{Options, Server};
@@ -10,16 +10,16 @@ use tokio_postgres::Client;
 /// The environment variable with the directory of a newer PostgreSQL's binaries.
 const NEWER: &str = "PUBSUB_POSTGRES_NEWER_BIN";
 
-/// The binaries of a PostgreSQL that is newer than the one the tests use otherwise.
+/// The binaries of a PostgreSQL that is newer than the default one.
 ///
 /// # Panics
-/// If nobody said where it is: the test that needs it has not been run then.
+/// If the environment variable is not set. The test has not been run then.
 pub fn newer_binaries() -> PathBuf {
     let directory = std::env::var_os(NEWER);
     PathBuf::from(directory.unwrap_or_else(|| panic!("NOT RUN: {NEWER} does not name a newer PostgreSQL")))
 }
 
-/// A server of that version.
+/// Starts a server of that version.
 ///
 /// # Panics
 /// If it does not start.
@@ -28,7 +28,7 @@ pub fn newer_server() -> Server {
     Server::start_with(options).expect("a newer server")
 }
 
-/// Dumps the database `postgres` of one server and restores it into another, with the newer one's tools.
+/// Dumps the database `postgres` of one server and restores it into another one, with the newer server's tools.
 ///
 /// # Panics
 /// If a tool fails.
@@ -74,7 +74,7 @@ pub fn restore_section(dump: &[u8], to: &Server, database: &str, section: Option
     assert!(restored.status.success(), "pg_restore: {}", String::from_utf8_lossy(&restored.stderr));
 }
 
-/// Installs the schema and channel `sms` in a server's database `postgres`. Returns a client on it.
+/// Installs the schema and channel `sms` in a server's database `postgres`. Returns a client of it.
 ///
 /// # Panics
 /// If that fails.
@@ -86,7 +86,7 @@ pub async fn migrated(server: &Server) -> Client {
     client
 }
 
-/// A server with the schema, whose transaction ids are far above those of a fresh one.
+/// Starts a server with the schema, whose transaction ids are far above those of a fresh one.
 ///
 /// # Panics
 /// If that fails.
@@ -94,7 +94,7 @@ pub async fn server_with_high_xids() -> (Server, Client) {
     let server = Server::start().expect("a server");
     let client = migrated(&server).await;
     let spend = "do $$ begin for n in 1 .. 20000 loop perform pg_current_xact_id(); commit; end loop; end $$";
-    client.batch_execute(spend).await.expect("time passes");
+    client.batch_execute(spend).await.expect("transaction ids can be spent");
     (server, client)
 }
 
@@ -110,7 +110,7 @@ pub async fn publish_each(executor: impl pubsub::Executor + Copy, count: usize) 
     ids
 }
 
-/// Starts a runtime whose subscription `one` tells which events it is given, and is done.
+/// Starts a runtime whose subscription `one` accepts every event and sends its id to the test.
 ///
 /// # Errors
 /// Those of `start`.
@@ -124,7 +124,7 @@ pub async fn receive_ids(url: &str) -> Result<(PubSub, Received<i64>), Error> {
     Ok((pubsub, received))
 }
 
-/// Rebases a restored database, unless that has been done. Whether it needed no word for it.
+/// Rebases a restored database, unless that has been done. Returns whether it was rebased automatically.
 ///
 /// # Panics
 /// If that fails.

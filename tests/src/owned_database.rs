@@ -1,24 +1,24 @@
-//! A database as a cautious administrator sets it up: a plain role owns it, and others have what they were granted.
+//! A database as a cautious administrator sets it up: a plain role owns it, and other roles have only their grants.
 
 use crate::connect;
 use pubsub::testing::{Database, Server};
 use tokio_postgres::Client;
 
-/// A database whose schema a plain role has migrated, on the throwaway server: roles belong to the whole server, and end
-/// with it.
+/// A database whose schema was migrated by a plain role. It is on the throwaway server, because roles belong to the whole
+/// server and end with it.
 #[derive(Debug)]
 pub struct OwnedDatabase {
     database: Database,
-    /// Tells the roles of this database from those of others.
+    /// Distinguishes the roles of this database from those of others.
     suffix: String,
-    /// A connection of the owner's.
+    /// The owner's connection.
     pub owner: Client,
-    /// A connection of the superuser's.
+    /// The superuser's connection.
     pub admin: Client,
 }
 
 impl OwnedDatabase {
-    /// A fresh database, migrated by a role that may create in it, and nothing else.
+    /// Creates a database, and migrates it as a role that may only create in it.
     pub async fn new() -> Self {
         let server = tokio::task::spawn_blocking(Server::shared).await.expect("a thread").expect("a server");
         let database = Database::empty_on(&server.url("postgres")).await.expect("a database for the test");
@@ -33,12 +33,12 @@ impl OwnedDatabase {
         Self { database, suffix, owner, admin }
     }
 
-    /// A role that may log in; returns its name.
+    /// Creates a role that may log in, and returns its name.
     pub async fn role(&self, what: &str) -> String {
         create_role(&self.admin, what, &self.suffix).await
     }
 
-    /// A role with the rights of these audiences.
+    /// Creates a role with the rights of these audiences.
     pub async fn role_for(&self, what: &str, audiences: &[&str]) -> String {
         let role = self.role(what).await;
         for audience in audiences {
@@ -53,7 +53,7 @@ impl OwnedDatabase {
         url_as(&self.database, role)
     }
 
-    /// A connection of a role's.
+    /// Connects as a role.
     pub async fn connect(&self, role: &str) -> Client {
         connect(&self.url(role)).await
     }

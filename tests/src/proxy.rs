@@ -1,4 +1,5 @@
-//! A TCP proxy between the runtime and the server: to reset connections, to be out for a while, or to let one fall silent.
+//! A TCP proxy between the runtime and the server that resets connections, stays down for a while, or silences a
+//! connection.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -11,19 +12,19 @@ use tokio::task::JoinHandle;
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    /// By the port that the server knows the connection by: what silences it.
+    /// The notification that silences each connection, by the port that the server sees.
     links: Arc<Mutex<HashMap<u16, Arc<Notify>>>>,
-    /// Whether connections stand.
+    /// Whether connections are open.
     up: watch::Sender<bool>,
     accepting: JoinHandle<()>,
 }
 
 impl Proxy {
-    /// Starts in front of the server of a database URL.
+    /// Starts a proxy in front of the server of a database URL.
     pub async fn start(database_url: &str) -> Self {
         let config: tokio_postgres::Config = database_url.parse().expect("a database URL");
         let tokio_postgres::config::Host::Tcp(host) = &config.get_hosts()[0] else {
-            panic!("the proxy stands before TCP: {database_url}");
+            panic!("the proxy needs a TCP address: {database_url}");
         };
         let upstream = format!("{host}:{}", config.get_ports()[0]);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -54,14 +55,14 @@ impl Proxy {
         format!("postgres://postgres@{}/{database}", self.address)
     }
 
-    /// Lets a connection fall silent: nothing is forwarded any more, and neither end is told. `port` is what the server
-    /// knows it by (`pg_stat_activity.client_port`).
+    /// Silences a connection: nothing is forwarded any more, and neither end notices. `port` is the port that the server
+    /// sees (`pg_stat_activity.client_port`).
     pub fn silence(&self, port: u16) {
         let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         links.get(&port).expect("a connection through the proxy").notify_one();
     }
 
-    /// Resets every connection, and every new one until [`mend`](Self::mend).
+    /// Resets every connection, also new ones, until [`mend`](Self::mend).
     pub fn cut(&self) {
         self.up.send_replace(false);
     }
@@ -72,7 +73,8 @@ impl Proxy {
     }
 }
 
-/// Forwards both ways until one end closes; cut, it resets both; silenced, it holds both open and forwards nothing.
+/// Forwards in both directions until one end closes. When cut, it resets both ends; when silenced, it keeps both open and
+/// forwards nothing.
 async fn forward(
     mut client: TcpStream,
     mut server: TcpStream,
@@ -80,7 +82,7 @@ async fn forward(
     mut is_up: watch::Receiver<bool>,
 ) {
     tokio::select! {
-        // An error is the end of the connection, which is what the other end is told by its own.
+        // An error is the end of the connection, and the other end gets its own.
         ended = tokio::io::copy_bidirectional(&mut client, &mut server) => return drop(ended),
         _ = is_up.wait_for(|up| !up) => {
             reset(&client);
@@ -91,9 +93,9 @@ async fn forward(
     std::future::pending::<()>().await;
 }
 
-/// Makes the coming close a reset (RST) rather than an orderly end (FIN).
+/// Makes the next close a reset (RST) rather than an orderly end (FIN).
 fn reset(stream: &TcpStream) {
-    stream.set_zero_linger().expect("the socket lives");
+    stream.set_zero_linger().expect("the socket is open");
 }
 
 impl Drop for Proxy {

@@ -1,4 +1,4 @@
-//! A subscriber by hand: the SQL functions, without a runtime.
+//! A subscriber that uses the SQL functions, without a runtime.
 
 use tokio_postgres::{Client, Error};
 
@@ -9,11 +9,11 @@ pub struct ClaimedEvent {
     pub token: i64,
     /// The event.
     pub id: i64,
-    /// Whether it was read before.
+    /// Whether the subscription had read the event before.
     pub replay: bool,
 }
 
-/// A process, and one subscription to channel `sms`.
+/// A process with one subscription to channel `sms`.
 #[derive(Debug)]
 pub struct SqlSubscriber<'a> {
     client: &'a Client,
@@ -24,10 +24,10 @@ pub struct SqlSubscriber<'a> {
 }
 
 impl<'a> SqlSubscriber<'a> {
-    /// Registers a process for a subscription, which is made if it does not exist.
+    /// Registers a process for a subscription, which is created if it does not exist.
     ///
     /// # Errors
-    /// The database's own.
+    /// Those of the database.
     pub async fn register(client: &'a Client, subscription: &str) -> Result<Self, Error> {
         client.batch_execute("select pubsub.declare_channel('sms')").await?;
         let subscription =
@@ -37,19 +37,19 @@ impl<'a> SqlSubscriber<'a> {
         Ok(Self { client, subscription, process })
     }
 
-    /// The log's next events.
+    /// Claims the next events of the log.
     ///
     /// # Errors
-    /// The database's own.
+    /// Those of the database.
     pub async fn claim(&self, batch: i32) -> Result<Vec<ClaimedEvent>, Error> {
         let sql = "select token, id, replay from pubsub.claim($1, $2, $3)";
         self.claimed(sql, batch).await
     }
 
-    /// The mailbox's due deliveries.
+    /// Claims the due deliveries of the mailbox.
     ///
     /// # Errors
-    /// The database's own.
+    /// Those of the database.
     pub async fn claim_mailbox(&self, batch: i32) -> Result<Vec<ClaimedEvent>, Error> {
         let sql = "select token, id, replay from pubsub.claim_mailbox($1, $2, $3)";
         self.claimed(sql, batch).await
@@ -65,29 +65,29 @@ impl<'a> SqlSubscriber<'a> {
         Ok(rows.iter().map(claimed).collect())
     }
 
-    /// Settles all of a lease as done. False: it is not ours.
+    /// Settles all events of a lease as done. Returns false if the process does not hold the lease.
     ///
     /// # Errors
-    /// The database's own.
+    /// Those of the database.
     pub async fn settle(&self, token: i64) -> Result<bool, Error> {
         let row = self.client.query_one("select pubsub.settle($1, $2)", &[&self.process, &token]).await?;
         Ok(row.get(0))
     }
 
-    /// Settles an event of a lease as failed, due again at once, and the rest as done.
+    /// Settles one event of a lease as failed, due again at once, and the others as done.
     ///
     /// # Errors
-    /// The database's own.
+    /// Those of the database.
     pub async fn fail(&self, token: i64, id: i64) -> Result<bool, Error> {
         let failed = format!(r#"[{{"id": {id}, "action": "retry", "error": "no"}}]"#);
         let sql = "select pubsub.settle($1, $2, null, $3::text::jsonb)";
         Ok(self.client.query_one(sql, &[&self.process, &token, &failed]).await?.get(0))
     }
 
-    /// Reads the log to its end, in batches, and settles all of it. Returns the events in their order.
+    /// Reads the log to its end in batches, settles everything, and returns the events in order.
     ///
     /// # Errors
-    /// The database's own.
+    /// Those of the database.
     pub async fn drain(&self, batch: i32) -> Result<Vec<i64>, Error> {
         let mut ids = Vec::new();
         loop {

@@ -1,4 +1,4 @@
-//! The bell: scripted schedules, and random sleeping and publishing.
+//! The bell under scripted schedules, and under random sleeping and publishing.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use tokio_postgres::Client;
 
 use crate::database::{Database, Result};
 use crate::holes::break_function;
-use crate::sleeper::{Look, Protocol, Sleeper, Waking};
+use crate::sleeper::{Poll, Protocol, Sleeper, Waking};
 
-/// Channels with their numbers of publishers and sleepers: the busier, the more the publishers' locks overlap; the
-/// quieter, the longer a lost wake-up stays lost.
+/// Channels with their numbers of publishers and sleepers. On a busy channel the locks of publishers overlap more; on a
+/// quiet one a lost wake-up stays lost for longer.
 const CHANNELS: [(&str, usize, usize); 8] = [
     ("first", 1, 1),
     ("second", 1, 3),
@@ -27,31 +27,31 @@ const CHANNELS: [(&str, usize, usize); 8] = [
 ];
 /// The channel of the schedules.
 const SCHEDULED: &str = CHANNELS[0].0;
-/// A sleep without a bell ends after this. Short, so that a lost wake-up is found before the next publisher rings.
+/// The longest sleep without a bell. It is short, so that a lost wake-up is found before the next publisher rings.
 const SLEEP_LIMIT: Duration = Duration::from_millis(40);
 
-/// What can be wrong with a bell.
+/// A bell, and the ways in which it can be broken.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum BellVariant {
     Sound,
-    /// Sleepers look only once.
-    NaiveSleeper,
-    /// Sleepers are still said to be awake.
-    Sleepwalker,
+    /// Sleepers poll only once.
+    SinglePoll,
+    /// Sleepers are still marked as awake.
+    MarkedAwake,
     /// Publishers do not hold the publishing lock, so a channel always seems quiet.
-    WithoutLock,
-    /// Publishers of every isolation level believe what they see of the waiters.
+    NoLock,
+    /// Publishers of every isolation level trust their snapshot of the waiters.
     OldSnapshot,
-    /// Sleepers write their waiter row, and leave the channel's row as it is.
-    UntoldChannel,
+    /// Sleepers write their waiter row, but do not update the channel's row.
+    ChannelNotUpdated,
 }
 
 impl BellVariant {
     async fn install(self, client: &Client) -> Result<()> {
         let after_publish = "pubsub.after_publish()";
         match self {
-            Self::Sound | Self::NaiveSleeper | Self::Sleepwalker => Ok(()),
-            Self::WithoutLock => {
+            Self::Sound | Self::SinglePoll | Self::MarkedAwake => Ok(()),
+            Self::NoLock => {
                 let lock = "pg_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(published.channel))";
                 break_function(client, after_publish, &[(lock, "null")]).await
             }
@@ -60,12 +60,12 @@ impl BellVariant {
                 break_function(client, after_publish, &[(strict, "false")]).await?;
                 break_function(client, "pubsub.ring(text)", &[(strict, "false")]).await
             }
-            Self::UntoldChannel => Ok(client
+            Self::ChannelNotUpdated => Ok(client
                 .batch_execute(
-                    "create function public.leave_alone() returns trigger language plpgsql
+                    "create function public.ignore_update() returns trigger language plpgsql
                      as $$ begin return null; end $$;
-                     create trigger leave_alone before update of asleep_until on pubsub.channels
-                     for each row execute function public.leave_alone()",
+                     create trigger ignore_update before update of asleep_until on pubsub.channels
+                     for each row execute function public.ignore_update()",
                 )
                 .await?),
         }
@@ -73,14 +73,14 @@ impl BellVariant {
 
     fn protocol(self) -> Protocol {
         match self {
-            Self::NaiveSleeper => Protocol::Naive,
-            Self::Sleepwalker => Protocol::Sleepwalking,
+            Self::SinglePoll => Protocol::SinglePoll,
+            Self::MarkedAwake => Protocol::MarkedAwake,
             _ => Protocol::Exact,
         }
     }
 }
 
-/// A database whose bell is of this variant.
+/// Creates a database with this bell.
 pub(crate) async fn set_up(variant: BellVariant) -> Result<Database> {
     let database = Database::create().await?;
     let admin = database.connect().await?;
@@ -91,41 +91,41 @@ pub(crate) async fn set_up(variant: BellVariant) -> Result<Database> {
     Ok(database)
 }
 
-/// A publisher inserts before the sleeper's waiter row, so without ringing, and commits after the sleeper's look. How the
-/// sleeper comes to know of the event.
+/// A publisher inserts before the sleeper's waiter row, so it does not ring, and commits after the sleeper's poll. Returns
+/// how the sleeper learns of the event.
 pub(crate) async fn play_insert_before_waiter(variant: BellVariant) -> Result<Waking> {
     let database = set_up(variant).await?;
     let publisher = database.connect().await?;
     let mut sleeper = Sleeper::new(&database, variant.protocol(), SCHEDULED, "sleeper").await?;
     publisher.batch_execute(&format!("begin; {}", insert(SCHEDULED))).await?;
     sleeper.start_waiting().await?;
-    let look = sleeper.look().await?;
+    let poll = sleeper.poll().await?;
     publisher.batch_execute("commit").await?;
-    match look {
-        Look::Found => Err("found an event that is not committed".into()),
-        Look::Quiet => sleeper.sleep(Duration::ZERO).await,
-        // Not asleep yet: the next look finds the event, which is as good as the bell.
-        Look::Publishing => {
-            Ok(if sleeper.look().await? == Look::Found { Waking::Rung } else { Waking::Lost })
+    match poll {
+        Poll::Found => Err("found an event that is not committed".into()),
+        Poll::Quiet => sleeper.sleep(Duration::ZERO).await,
+        // It does not sleep yet: the next poll finds the event, which is as good as the bell.
+        Poll::Publishing => {
+            Ok(if sleeper.poll().await? == Poll::Found { Waking::Rung } else { Waking::Lost })
         }
     }
 }
 
-/// A publisher inserts while the sleeper sleeps. How the sleeper wakes.
+/// A publisher inserts while the sleeper sleeps. Returns how the sleeper wakes.
 pub(crate) async fn play_insert_after_waiter(variant: BellVariant) -> Result<Waking> {
     let database = set_up(variant).await?;
     let publisher = database.connect().await?;
     let mut sleeper = Sleeper::new(&database, variant.protocol(), SCHEDULED, "sleeper").await?;
     sleeper.start_waiting().await?;
-    if sleeper.look().await? != Look::Quiet {
+    if sleeper.poll().await? != Poll::Quiet {
         return Err("nobody has published yet".into());
     }
     publisher.batch_execute(&insert(SCHEDULED)).await?;
     sleeper.sleep(Duration::ZERO).await
 }
 
-/// Falls asleep for shorter and longer than the one before, and returns how many waiter rows count for longer than their
-/// channel says.
+/// Several processes fall asleep one after the other, for shorter and longer times. Returns the number of waiter rows that
+/// outlast their channel's time.
 pub(crate) async fn play_one_sleeper_after_the_other() -> Result<i64> {
     let database = set_up(BellVariant::Sound).await?;
     let client = database.connect().await?;
@@ -149,14 +149,14 @@ pub(crate) async fn play_one_sleeper_after_the_other() -> Result<i64> {
     Ok(outlasting)
 }
 
-/// A publisher takes its snapshot before the sleeper's waiter row, and inserts after it. How the sleeper wakes.
+/// A publisher takes its snapshot before the sleeper's waiter row, and inserts after it. Returns how the sleeper wakes.
 pub(crate) async fn play_snapshot_before_waiter(variant: BellVariant) -> Result<Waking> {
     let database = set_up(variant).await?;
     let publisher = database.connect().await?;
     let mut sleeper = Sleeper::new(&database, variant.protocol(), SCHEDULED, "sleeper").await?;
     publisher.batch_execute("begin isolation level repeatable read; select from pubsub.channels").await?;
     sleeper.start_waiting().await?;
-    if sleeper.look().await? != Look::Quiet {
+    if sleeper.poll().await? != Poll::Quiet {
         return Err("nobody has published yet".into());
     }
     publisher.batch_execute(&format!("{}; commit", insert(SCHEDULED))).await?;
@@ -167,9 +167,9 @@ pub(crate) async fn play_snapshot_before_waiter(variant: BellVariant) -> Result<
 #[derive(Clone, Copy)]
 pub(crate) struct BellLoad {
     pub(crate) seed: u64,
-    /// It lasts at least this long…
+    /// The least duration of the run.
     pub(crate) duration: Duration,
-    /// …and until there were this many sleeps, unless a wake-up is lost before.
+    /// The least number of sleeps, unless a wake-up is lost before.
     pub(crate) sleeps: u64,
 }
 
@@ -183,7 +183,7 @@ struct Counts {
     postponed: AtomicU64,
 }
 
-/// What became of the sleeps of a run.
+/// The outcome of a run.
 pub(crate) struct BellReport {
     published: u64,
     pub(crate) sleeps: u64,
@@ -210,14 +210,14 @@ impl fmt::Display for BellReport {
     }
 }
 
-/// State shared by the tasks of a run.
-struct Night {
+/// The state that the tasks of a run share.
+struct Run {
     load: BellLoad,
     started: Instant,
     counts: Counts,
 }
 
-impl Night {
+impl Run {
     fn is_over(&self) -> bool {
         let slept_enough = self.counts.sleeps.load(Ordering::Relaxed) >= self.load.sleeps;
         self.counts.lost.load(Ordering::Relaxed) > 0
@@ -227,7 +227,7 @@ impl Night {
 
 pub(crate) async fn run(variant: BellVariant, load: BellLoad) -> Result<BellReport> {
     let database = set_up(variant).await?;
-    let night = Arc::new(Night { load, started: Instant::now(), counts: Counts::default() });
+    let run_state = Arc::new(Run { load, started: Instant::now(), counts: Counts::default() });
     let mut tasks = JoinSet::new();
     let mut stream = load.seed.wrapping_mul(100);
     for (channel, publishers, sleepers) in CHANNELS {
@@ -235,12 +235,17 @@ pub(crate) async fn run(variant: BellVariant, load: BellLoad) -> Result<BellRepo
             let sleeper =
                 Sleeper::new(&database, variant.protocol(), channel, &format!("sleeper-{number}")).await?;
             stream += 1;
-            tasks.spawn(sleep_and_wake(sleeper, Rng::with_seed(stream), Arc::clone(&night)));
+            tasks.spawn(sleep_and_wake(sleeper, Rng::with_seed(stream), Arc::clone(&run_state)));
         }
         for _ in 0..publishers {
             let client = database.connect().await?;
             stream += 1;
-            tasks.spawn(publish_now_and_then(client, channel, Rng::with_seed(stream), Arc::clone(&night)));
+            tasks.spawn(publish_now_and_then(
+                client,
+                channel,
+                Rng::with_seed(stream),
+                Arc::clone(&run_state),
+            ));
         }
     }
     while let Some(finished) = tasks.join_next().await {
@@ -248,24 +253,29 @@ pub(crate) async fn run(variant: BellVariant, load: BellLoad) -> Result<BellRepo
     }
     let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
     Ok(BellReport {
-        published: read(&night.counts.published),
-        sleeps: read(&night.counts.sleeps),
-        rung: read(&night.counts.rung),
-        idle: read(&night.counts.idle),
-        lost: read(&night.counts.lost),
-        postponed: read(&night.counts.postponed),
-        lasted: night.started.elapsed(),
+        published: read(&run_state.counts.published),
+        sleeps: read(&run_state.counts.sleeps),
+        rung: read(&run_state.counts.rung),
+        idle: read(&run_state.counts.idle),
+        lost: read(&run_state.counts.lost),
+        postponed: read(&run_state.counts.postponed),
+        lasted: run_state.started.elapsed(),
     })
 }
 
-async fn publish_now_and_then(client: Client, channel: &str, mut rng: Rng, night: Arc<Night>) -> Result<()> {
+async fn publish_now_and_then(
+    client: Client,
+    channel: &str,
+    mut rng: Rng,
+    run_state: Arc<Run>,
+) -> Result<()> {
     let insert = insert(channel);
-    while !night.is_over() {
+    while !run_state.is_over() {
         tokio::time::sleep(Duration::from_millis(rng.u64(0..150))).await;
         match rng.u32(..3) {
             0 => client.batch_execute(&insert).await?,
             kind => {
-                // Snapshot, insert and commit at three moments; or all with the one old snapshot.
+                // Snapshot, insert and commit at three moments, or all with one old snapshot.
                 let level = if kind == 1 { "read committed" } else { "repeatable read" };
                 client
                     .batch_execute(&format!("begin isolation level {level}; select from pubsub.channels"))
@@ -276,32 +286,32 @@ async fn publish_now_and_then(client: Client, channel: &str, mut rng: Rng, night
                 client.batch_execute("commit").await?;
             }
         }
-        night.counts.published.fetch_add(1, Ordering::Relaxed);
+        run_state.counts.published.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
 }
 
-async fn sleep_and_wake(mut sleeper: Sleeper, mut rng: Rng, night: Arc<Night>) -> Result<()> {
-    let counts = &night.counts;
-    while !night.is_over() {
-        // Nobody rings for who is awake: whatever comes meanwhile is found by the look.
+async fn sleep_and_wake(mut sleeper: Sleeper, mut rng: Rng, run_state: Arc<Run>) -> Result<()> {
+    let counts = &run_state.counts;
+    while !run_state.is_over() {
+        // Nobody rings for an awake process: the poll finds the events that arrive meanwhile.
         if rng.bool() {
             sleeper.stay_awake().await?;
         }
         while sleeper.claim().await? {}
-        // A handler at work.
+        // A running handler.
         tokio::time::sleep(Duration::from_millis(rng.u64(0..25))).await;
         sleeper.start_waiting().await?;
-        let look = loop {
-            match sleeper.look().await? {
-                Look::Publishing => {
+        let poll = loop {
+            match sleeper.poll().await? {
+                Poll::Publishing => {
                     counts.postponed.fetch_add(1, Ordering::Relaxed);
                     tokio::time::sleep(Duration::from_millis(3)).await;
                 }
-                look => break look,
+                poll => break poll,
             }
         };
-        if look == Look::Quiet {
+        if poll == Poll::Quiet {
             let count = match sleeper.sleep(SLEEP_LIMIT).await? {
                 Waking::Rung => &counts.rung,
                 Waking::Idle => &counts.idle,

@@ -1,4 +1,4 @@
-//! What was delivered, held against what was committed.
+//! Compares the delivered events with the committed ones.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -9,14 +9,14 @@ use tokio_postgres::Client;
 use crate::database::Result;
 use crate::subscriptions::{Consumers, OBSERVED, Subscription};
 
-/// An event as a consumer got it.
+/// An event as a consumer received it.
 pub(crate) struct Delivery {
     pub(crate) id: i64,
-    /// Its key, and the how-manieth event of that key it is.
+    /// The event's key, and its number among the events of that key.
     pub(crate) keyed: Option<(String, i64)>,
 }
 
-/// Every delivery of committed claims, per subscription, in the order of recording.
+/// All deliveries of committed claims by subscription, in the order of recording.
 #[derive(Default)]
 pub(crate) struct Ledger(Mutex<HashMap<i32, Vec<Delivery>>>);
 
@@ -26,7 +26,8 @@ impl Ledger {
         ledger.entry(subscription).or_default().extend(deliveries);
     }
 
-    /// One report per subscription. Only meaningful once everything committed has been claimed.
+    /// Returns one report for each subscription. The report is meaningful only after every committed event has been
+    /// claimed.
     pub(crate) async fn check(&self, client: &Client, subscriptions: &[Subscription]) -> Result<Vec<Report>> {
         let committed: HashSet<i64> = client
             .query("select id from pubsub.db_events where channel = $1", &[&OBSERVED])
@@ -45,7 +46,7 @@ impl Ledger {
     }
 }
 
-/// What one subscription got.
+/// The outcome of one subscription.
 pub(crate) struct Report {
     subscription: &'static str,
     committed: usize,
@@ -56,7 +57,7 @@ pub(crate) struct Report {
     doubled: usize,
     /// Delivered and not committed.
     foreign: usize,
-    /// Deliveries that are not the successor of the last one of their key. Unknown where consumers compete.
+    /// Deliveries that do not follow the last one of their key. Unknown where consumers compete.
     disordered: Option<usize>,
 }
 
@@ -105,7 +106,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// The counter of each key starts at 1 and rises by 1 with every committed event: any other step is an error.
+/// Counts the deliveries out of order. The counter of each key starts at 1 and rises by 1 with every committed event.
 fn disordered(deliveries: &[Delivery]) -> usize {
     let mut last: HashMap<&str, i64> = HashMap::new();
     deliveries

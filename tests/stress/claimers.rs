@@ -1,4 +1,4 @@
-//! Claimers: consumers that compete, hold their claims open, lose them, publish inside them, and settle in parts.
+//! Consumers that compete, hold their claims open, lose them, publish inside them, and settle in parts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::database::Result;
 use crate::load::{Load, Progress, Publishing};
 use crate::subscriptions::{Consumers, OBSERVED, Subscription};
 
-/// The claim as every consumer of this test runs it.
+/// The claim of every consumer of these tests.
 pub(crate) const CLAIM: &str =
     "select token, id, key, (payload ->> 'n')::bigint from pubsub.claim($1, $2, $3)";
 
@@ -21,7 +21,7 @@ pub(crate) struct Claim {
     pub(crate) deliveries: Vec<Delivery>,
 }
 
-/// Runs [`CLAIM`]; `None` if there is nothing to read now.
+/// Runs [`CLAIM`]. `None` if there is nothing to read now.
 pub(crate) async fn claim(
     client: &Client,
     statement: &Statement,
@@ -48,7 +48,7 @@ pub(crate) struct Claimer {
     backlogs: bool,
     progress: Arc<Progress>,
     ledger: Arc<Ledger>,
-    /// Held by those that publish inside their claims, until they stop doing so.
+    /// Held by consumers that publish inside their claims, until they stop publishing.
     publishing: Option<Publishing>,
 }
 
@@ -82,7 +82,7 @@ impl Claimer {
             if self.progress.is_enough() {
                 self.publishing = None;
             }
-            // Read before the claim: only then does an empty one mean that there is nothing left.
+            // Read before the claim, so that an empty claim means that nothing is left.
             let all_published = self.progress.is_all_published();
             let outcome = self.claim_in_transaction(all_published).await?;
             self.progress.count_claim(matches!(outcome, Outcome::RolledBack));

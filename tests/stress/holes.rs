@@ -1,7 +1,7 @@
-//! The known holes of a log that is read by a cursor, and the broken claims that fall into them.
+//! The known holes of a log that is read by a cursor, and broken claims that fall into them.
 //!
-//! A broken claim is ours with one piece of its text replaced, in that test's own database: the test of the sound one
-//! would look the same if it could not fail.
+//! A broken claim is the real one with a piece of its text replaced, in the test's own database. A test that could not fail
+//! would look the same as a test that passes.
 
 use tokio_postgres::Client;
 
@@ -15,9 +15,9 @@ const CLAIM: &str = "pubsub.claim(integer, bigint, integer, integer, boolean)";
 pub(crate) enum Hole {
     /// A transaction in flight above the snapshot's xmax: xmax is the latest *finished* transaction id plus one.
     AboveXmax,
-    /// One that started after the fence was drawn, if the sequence is read only then.
+    /// A transaction that started after the fence was drawn, if the sequence is read only then.
     AboveFence,
-    /// What the claim's own transaction publishes after the claim.
+    /// Events that the claim's own transaction publishes after the claim.
     OwnTransaction,
     /// A transaction that took its id first and the key's lock second.
     TransactionOrder,
@@ -32,7 +32,7 @@ impl Hole {
     /// Replaces `pubsub.claim` by one that falls into this hole.
     pub(crate) async fn reopen(self, client: &Client) -> Result<()> {
         match self {
-            // Stragglers are looked for below the lower boundary's xmax only.
+            // Stragglers are searched below the lower boundary's xmax only.
             Self::AboveXmax => {
                 let boundary = "position.read_snapshot, position.read_fence";
                 break_function(client, CLAIM, &[(boundary, "position.read_snapshot, 0")]).await
@@ -49,7 +49,7 @@ impl Hole {
             Self::OwnTransaction => {
                 break_function(client, CLAIM, &[("pubsub.own_snapshot()", "pg_current_snapshot()")]).await
             }
-            // The batch is handed out by transaction id, as in designs that sort by (xid, id).
+            // The batch is ordered by transaction id, as in designs that sort by (xid, id).
             Self::TransactionOrder => {
                 let order = "e.id <> all (parked))\n             order by e.id";
                 let broken = "e.id <> all (parked)) order by e.xid, e.id";
@@ -73,7 +73,7 @@ pub(crate) async fn break_function(client: &Client, function: &str, pieces: &[(&
     Ok(pubsub_tests::break_function(client, function, pieces).await?)
 }
 
-/// The first thing everybody writes: everything after the highest id seen so far.
+/// The naive claim: every event after the highest id seen so far.
 const HIGHEST_ID_CLAIM: &str = "
 create table public.highest_ids (subscription integer primary key, id bigint not null);
 insert into public.highest_ids select s.id, 0 from pubsub.subscriptions s;

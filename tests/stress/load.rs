@@ -1,20 +1,20 @@
-//! How much load, of which kind, and how far it has come.
+//! The kinds and the amount of load, and the progress of a run.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// What one transaction of a publisher is like.
+/// A kind of a publisher's transaction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Transaction {
-    /// One insert of a few events, no transaction block.
+    /// One insert of a few events without a transaction block.
     Autocommit,
-    /// An event whose id is drawn and whose commit is a moment away.
+    /// An event whose id is drawn some time before its commit.
     Held,
     /// Transaction id first, then a wait, then the key's row lock: ids, transaction ids and commits in three orders.
     Keyed,
-    /// Under dedupe keys that others are publishing at the same moment.
+    /// With deduplication keys that others publish at the same moment.
     Once,
     /// Savepoints, some of them rolled back.
     Savepoints,
@@ -32,17 +32,17 @@ pub(crate) enum Transaction {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
     pub(crate) seed: u64,
-    /// It lasts at least this long…
+    /// The least duration of the run.
     pub(crate) duration: Duration,
-    /// …and until this many events are committed on the observed channel.
+    /// The least number of events committed on the observed channel.
     pub(crate) events: usize,
     /// The kinds of transaction with their weights.
     pub(crate) mix: &'static [(Transaction, u32)],
-    /// Whether the consumer that is alone pauses now and then, so that a backlog builds up before it.
+    /// Whether the single consumer pauses now and then, so that a backlog builds up.
     pub(crate) backlogs: bool,
 }
 
-/// Everything that publishers do.
+/// All kinds of transactions.
 pub(crate) const BROAD: &[(Transaction, u32)] = &[
     (Transaction::Autocommit, 32),
     (Transaction::Held, 6),
@@ -55,11 +55,11 @@ pub(crate) const BROAD: &[(Transaction, u32)] = &[
     (Transaction::Large, 2),
 ];
 
-/// Only what the known holes lie in wait for: many small transactions in flight while windows open and close.
+/// Many small transactions in flight while windows open and close, which the known holes need.
 pub(crate) const ADVERSARIAL: &[(Transaction, u32)] =
     &[(Transaction::Autocommit, 40), (Transaction::Held, 20), (Transaction::Keyed, 40)];
 
-/// How far a run has come; shared by its publishers and claimers.
+/// The progress of a run, shared by its publishers and claimers.
 pub(crate) struct Progress {
     load: Load,
     started: Instant,
@@ -83,7 +83,7 @@ impl Progress {
         })
     }
 
-    /// A publisher's transaction has ended, with this many events committed on the observed channel.
+    /// Counts a publisher's transaction that committed this many events on the observed channel.
     pub(crate) fn count_transaction(&self, events: usize) {
         self.events.fetch_add(events, Ordering::Relaxed);
         self.transactions.fetch_add(1, Ordering::Relaxed);
@@ -100,20 +100,20 @@ impl Progress {
             && self.events.load(Ordering::Relaxed) >= self.load.events
     }
 
-    /// Whether a large transaction would not run away from the claimers: until there are as many events as there must be,
-    /// and after that at a pace they can follow, however long the run.
+    /// Whether claimers can keep up with a large transaction: until the least number of events is reached, and after that
+    /// at a pace that they can follow.
     pub(crate) fn has_room_for_large(&self) -> bool {
         const EVENTS_PER_SECOND: f64 = 3_000.0;
         let paced = EVENTS_PER_SECOND * self.started.elapsed().as_secs_f64();
         self.events.load(Ordering::Relaxed) < self.load.events.max(paced as usize)
     }
 
-    /// Whether nobody publishes any more: what is committed now is all there will be.
+    /// Whether all publishers have stopped, so that no more events will be committed.
     pub(crate) fn is_all_published(&self) -> bool {
         self.publishing.load(Ordering::SeqCst) == 0
     }
 
-    /// The caller will publish until it drops this. To be held before the first claimer starts.
+    /// Counts the caller as a publisher until the returned value is dropped. Call it before the first claimer starts.
     pub(crate) fn publishing(self: &Arc<Self>) -> Publishing {
         self.publishing.fetch_add(1, Ordering::SeqCst);
         Publishing(Arc::clone(self))
@@ -134,7 +134,7 @@ impl fmt::Display for Progress {
     }
 }
 
-/// Counts as one that may still publish.
+/// Counts as one publisher.
 pub(crate) struct Publishing(Arc<Progress>);
 
 impl Drop for Publishing {

@@ -1,17 +1,17 @@
 //! The log loses no event, doubles none, and keeps the order of every key; the bell wakes every sleeper.
 //!
-//! Each of these promises is tested twice: by scripted schedules, which lead into a known hole every time, and under a
-//! random load of every kind of transaction. And each of these tests is itself tested: with one piece of the SQL broken,
-//! in that test's own database, it must fail.
+//! Each promise is tested twice: by scripted schedules, which always lead into a known hole, and under a random load of every
+//! kind of transaction. Each of these tests is itself tested: it must fail with one piece of the SQL broken in its own
+//! database.
 //!
-//! Short by default. To run longer, to choose the random load, and to see the figures:
+//! The runs are short by default. To run longer, to choose the random load, and to see the figures:
 //!
 //! ```sh
 //! PUBSUB_STRESS_SECONDS=300 PUBSUB_STRESS_SEED=7 cargo test -p pubsub-tests --test stress -- --nocapture
 //! ```
 //!
-//! `PUBSUB_STRESS_SECONDS` is how long each of the two random loads lasts, and `PUBSUB_STRESS_SEED` what they are drawn
-//! from; without it every run draws another one, and prints it. How the sessions interleave is not in the seed's power.
+//! `PUBSUB_STRESS_SECONDS` is the duration of each of the two random loads. `PUBSUB_STRESS_SEED` seeds them; without it every
+//! run draws a seed and prints it. The seed does not determine how the sessions interleave.
 
 #![expect(clippy::print_stdout, reason = "the figures of a run are half of its result")]
 
@@ -21,7 +21,7 @@ mod claimers;
 mod database;
 mod holes;
 mod load;
-mod pinned;
+mod long_transaction;
 mod publishers;
 mod reader;
 mod schedules;
@@ -37,26 +37,26 @@ use bell::{BellLoad, BellVariant};
 use database::Result;
 use holes::Hole;
 use load::{ADVERSARIAL, BROAD, Load};
-use pinned::Blocker;
+use long_transaction::Blocker;
 use sleeper::Waking;
 use test_log::TestLog;
 use trimming::Trimming;
 
-/// What the random load must at least get through.
+/// The least work of a random load.
 const EVENTS: usize = 100_000;
 const SLEEPS: u64 = 2_000;
-/// A hole that the random load has not fallen into after this many rounds counts as not caught.
+/// A hole that the random load does not show in this many rounds counts as not caught.
 const ROUNDS: u64 = 40;
 const ROUND: Duration = Duration::from_millis(300);
 const SHORT_RUN: Duration = Duration::from_secs(3);
-/// With a transaction that stays open.
-const PINNED: Duration = Duration::from_secs(10);
-/// How many more pages a claim and a settlement may visit at its end: over ten minutes most of the indexes that they descend
-/// grow a level.
+/// The duration of a run with a transaction that stays open.
+const LONG_TRANSACTION: Duration = Duration::from_secs(10);
+/// By how much the pages of a claim and a settlement may grow to the end of the run: over ten minutes most of the indexes
+/// that they descend grow a level.
 const MOST_GROWTH: f64 = 1.5;
-/// With a reader of an old partition there for half of it.
+/// The duration of a run with a reader of an old partition, which is there for half of it.
 const READING: Duration = Duration::from_secs(6);
-/// Past this, on top of twice the chosen duration, a test hangs rather than works.
+/// Added to twice the chosen duration. A test that takes longer hangs.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 fn setting(name: &str) -> Option<u64> {
@@ -133,7 +133,7 @@ async fn claiming_after_the_highest_id_loses_events() -> Result<()> {
     is_caught(Hole::LateCommit).await
 }
 
-/// With this hole open, both its schedule and the random load must show it.
+/// Checks that both the schedule and the random load show this hole.
 async fn is_caught(hole: Hole) -> Result<()> {
     within_deadline(async {
         let report = {
@@ -190,19 +190,19 @@ async fn a_waiter_row_expires_when_its_channel_says() -> Result<()> {
 
 #[tokio::test]
 async fn a_sleeper_marked_as_awake_is_not_woken() -> Result<()> {
-    loses_a_wake_up(BellVariant::Sleepwalker).await
+    loses_a_wake_up(BellVariant::MarkedAwake).await
 }
 
 #[tokio::test]
 async fn a_sleeper_that_polls_only_once_is_not_woken() -> Result<()> {
-    let broken = BellVariant::NaiveSleeper;
+    let broken = BellVariant::SinglePoll;
     assert_eq!(within_deadline(bell::play_insert_before_waiter(broken)).await?, Waking::Lost);
     loses_a_wake_up(broken).await
 }
 
 #[tokio::test]
 async fn without_the_publishing_lock_a_sleeper_is_not_woken() -> Result<()> {
-    let broken = BellVariant::WithoutLock;
+    let broken = BellVariant::NoLock;
     assert_eq!(within_deadline(bell::play_insert_before_waiter(broken)).await?, Waking::Lost);
     loses_a_wake_up(broken).await
 }
@@ -216,12 +216,12 @@ async fn a_publisher_with_an_old_snapshot_does_not_ring() -> Result<()> {
 
 #[tokio::test]
 async fn a_sleeper_without_its_channel_is_not_woken() -> Result<()> {
-    let broken = BellVariant::UntoldChannel;
+    let broken = BellVariant::ChannelNotUpdated;
     assert_eq!(within_deadline(bell::play_insert_after_waiter(broken)).await?, Waking::Lost);
     loses_a_wake_up(broken).await
 }
 
-/// The random load must show what is wrong with this bell.
+/// Checks that the random load shows the fault of this bell.
 async fn loses_a_wake_up(broken: BellVariant) -> Result<()> {
     let load = BellLoad { seed: seed(), duration: Duration::from_secs(20), sleeps: SLEEPS };
     let report = within_deadline(bell::run(broken, load)).await?;
@@ -232,18 +232,18 @@ async fn loses_a_wake_up(broken: BellVariant) -> Result<()> {
 
 #[actix::test]
 async fn an_idle_snapshot_slows_no_claim_and_bloats_no_table() -> Result<()> {
-    is_unimpressed_by(Blocker::IdleSnapshot).await
+    is_unaffected_by(Blocker::IdleSnapshot).await
 }
 
 #[actix::test]
 async fn a_long_write_slows_no_claim_and_bloats_no_table() -> Result<()> {
-    is_unimpressed_by(Blocker::LongWrite).await
+    is_unaffected_by(Blocker::LongWrite).await
 }
 
-/// How long claims take is printed, and no reason to fail: it depends on what else the machine does. How many pages they
-/// visit does not.
-async fn is_unimpressed_by(blocker: Blocker) -> Result<()> {
-    let report = within_deadline(pinned::run(blocker, PINNED.max(duration()))).await?;
+/// Checks the pages that claims visit. The time that they take is printed but not checked, because it depends on the
+/// machine.
+async fn is_unaffected_by(blocker: Blocker) -> Result<()> {
+    let report = within_deadline(long_transaction::run(blocker, LONG_TRANSACTION.max(duration()))).await?;
     println!("{blocker:?}: {report}");
     assert_eq!(report.missing(), (0, 0), "events did not arrive: {report}");
     assert_eq!(report.bloated(), [] as [&str; 0], "{report}");
@@ -251,7 +251,8 @@ async fn is_unimpressed_by(blocker: Blocker) -> Result<()> {
     Ok(())
 }
 
-/// Partitions that must at least have left the log, and how long a broken variant has to lose something.
+/// The least number of partitions that must have left the log, and the number of rounds that a broken variant has to lose
+/// something.
 const REMOVED: i64 = 10;
 const TRIMMING_ROUNDS: u64 = 20;
 
@@ -290,7 +291,7 @@ async fn takes_events_along(broken: Trimming) -> Result<()> {
     .await
 }
 
-/// How much longer publishes take is printed, and no reason to fail: it depends on what else the machine does.
+/// The time of publishes is printed but not checked, because it depends on the machine.
 #[tokio::test]
 async fn a_reader_delays_its_partition_and_no_publisher() -> Result<()> {
     let report = within_deadline(reader::run(READING.max(duration()))).await?;

@@ -1,4 +1,4 @@
-//! Publishers: every kind of transaction in which events can be published, committed and rolled back.
+//! Every kind of transaction in which events can be published, committed and rolled back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,12 +20,12 @@ pub(crate) struct Publisher {
     mix: &'static [(Transaction, u32)],
     progress: Arc<Progress>,
     _publishing: Publishing,
-    /// Unique in the cluster, as the ids of prepared transactions must be.
+    /// The ids of prepared transactions must be unique in the cluster.
     prepared_prefix: String,
     prepared: u64,
 }
 
-/// An insert, and how many of its events are on the observed channel.
+/// An insert, and the number of its events on the observed channel.
 struct Insert {
     sql: String,
     observed: usize,
@@ -59,7 +59,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// One transaction; returns how many events it committed on the observed channel.
+    /// Runs one transaction. Returns the number of events that it committed on the observed channel.
     async fn publish(&mut self) -> Result<usize> {
         match self.next_transaction() {
             Transaction::Autocommit => self.autocommit().await,
@@ -123,7 +123,7 @@ impl Publisher {
     }
 
     async fn once(&mut self) -> Result<usize> {
-        // The same for all publishers for three milliseconds, so most are published by several at once.
+        // The same for all publishers for three milliseconds, so that several publish most keys at once.
         let moment = "(extract(epoch from clock_timestamp()) * 300)::bigint";
         let publish = if self.rng.bool() {
             format!("pubsub.publish_once('{OBSERVED}', '{{}}', {moment}::text)")
@@ -222,7 +222,7 @@ impl Publisher {
         Ok(most.observed + rest.observed)
     }
 
-    /// `count` events without a key, one in five of them on the other channel.
+    /// Inserts `count` events without a key, one in five of them on the other channel.
     fn insert(&mut self, count: usize) -> Insert {
         let offset = self.rng.usize(0..5);
         Insert {
@@ -235,7 +235,7 @@ impl Publisher {
         }
     }
 
-    /// Seconds to wait inside a transaction: none, or up to 30 ms.
+    /// The seconds to wait inside a transaction: none, or up to 30 ms.
     fn short_wait(&mut self) -> f64 {
         if self.rng.bool() { 0.0 } else { self.rng.f64() * 0.03 }
     }

@@ -1,4 +1,4 @@
-//! A reader that holds an old partition, while its removal is tried again and again, beside publishers at a steady rate.
+//! A reader holds an old partition while its removal is tried repeatedly, beside publishers at a steady rate.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use crate::database::{Database, Result};
 /// Events per second, over this many connections.
 const RATE: u32 = 2_000;
 const PUBLISHERS: u32 = 8;
-/// How often it is quiet, and how often a reader is there: in turns, so that both see the same machine.
+/// The number of rounds. Quiet and reading take turns, so that both see the same machine.
 const ROUNDS: u32 = 3;
-/// How often the removal is tried, and how long it waits.
+/// The interval between two attempts at the removal, and the time limit of each.
 const TRY_EVERY: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_millis(900);
 
@@ -23,7 +23,7 @@ const QUIET: u8 = 0;
 const READER: u8 = 1;
 const BETWEEN: u8 = 2;
 
-/// How long publishes took, in milliseconds.
+/// The durations of publishes, in milliseconds.
 struct Times {
     count: usize,
     p50: f64,
@@ -50,11 +50,11 @@ impl fmt::Display for Times {
     }
 }
 
-/// What a run came to.
+/// The outcome of a run.
 pub(crate) struct Report {
     quiet: Times,
     reader: Times,
-    /// How often the removal of a partition was tried in vain, and how many are gone in the end.
+    /// The number of failed attempts to remove a partition, and the number of partitions that are gone in the end.
     pub(crate) held_up: u32,
     pub(crate) removed: i64,
 }
@@ -98,7 +98,7 @@ pub(crate) async fn run(duration: Duration) -> Result<Report> {
         phase.store(BETWEEN, Ordering::Relaxed);
         let left = remove(&database, PATIENCE * 10).await?;
         if let Some(left) = left {
-            return Err(format!("nobody reads it, and it does not go: {left}").into());
+            return Err(format!("the partition has no reader, but cannot be removed: {left}").into());
         }
     }
     over.store(true, Ordering::Relaxed);
@@ -111,7 +111,7 @@ pub(crate) async fn run(duration: Duration) -> Result<Report> {
     Ok(Report { quiet: Times::of(&times, QUIET), reader: Times::of(&times, READER), held_up, removed })
 }
 
-/// Ends the `nth` partition, and waits until it may go.
+/// Ends the `nth` partition, and waits until it can be removed.
 async fn close_partition(admin: &Client, nth: i64) -> Result<()> {
     let skip = format!("select setval('pubsub.db_events_id_seq', {nth} * 10000000)");
     admin.batch_execute(&format!("{skip}; select pubsub.ensure_partitions()")).await?;
@@ -124,7 +124,7 @@ async fn close_partition(admin: &Client, nth: i64) -> Result<()> {
     }
 }
 
-/// Reads the old partition for this long, while its removal is tried. Returns how often that was in vain.
+/// Reads the old partition for this long, while its removal is tried. Returns the number of failed attempts.
 async fn hold(database: &Database, turn: Duration) -> Result<u32> {
     let (until, reader) = (Instant::now() + turn, database.connect().await?);
     reader.batch_execute("begin; select count(*) from pubsub.db_events").await?;
@@ -139,7 +139,7 @@ async fn hold(database: &Database, turn: Duration) -> Result<u32> {
     Ok(held_up)
 }
 
-/// Removes what can be removed. Returns the statement that somebody was in the way of.
+/// Removes all removable partitions. Returns the statement that was blocked, if any.
 async fn remove(database: &Database, patience: Duration) -> Result<Option<String>> {
     let remover = database.connect().await?;
     remover.batch_execute(&format!("set statement_timeout = {}", patience.as_millis())).await?;
@@ -157,7 +157,7 @@ async fn remove(database: &Database, patience: Duration) -> Result<Option<String
     Ok(None)
 }
 
-/// Publishes its part of the rate, and measures.
+/// Publishes its part of the rate, and measures each publish.
 async fn publish(client: Client, over: Arc<AtomicBool>, phase: Arc<AtomicU8>) -> Result<Vec<(u8, Duration)>> {
     let statement =
         client.prepare("insert into pubsub.db_events (channel, payload) values ('observed', '{}')").await?;

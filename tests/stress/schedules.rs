@@ -1,4 +1,4 @@
-//! Scripted schedules: for each known hole, the interleaving of sessions that leads into it every time.
+//! Scripted schedules: for each known hole, the interleaving of sessions that always leads into it.
 
 use tokio_postgres::{Client, Statement};
 
@@ -9,10 +9,10 @@ use crate::holes::Hole;
 use crate::subscriptions::{OBSERVED, Subscription};
 use crate::test_log::TestLog;
 
-/// Larger than everything that a schedule publishes at a time.
+/// More than a schedule publishes at a time.
 const BATCH: i32 = 100;
 
-/// The schedules use one subscription only: the one that sees the order.
+/// The schedules use only the subscription whose consumer sees the order.
 fn subscription(log: &TestLog) -> Subscription {
     log.subscriptions[0]
 }
@@ -40,15 +40,15 @@ async fn above_xmax(log: &TestLog) -> Result<()> {
     .await
 }
 
-/// The same, and the transaction starts while the claim waits for the lock: after the claim's fence was drawn.
+/// The same with a transaction that starts while the claim waits for the lock, after the claim's fence was drawn.
 async fn above_fence(log: &TestLog) -> Result<()> {
     let consumer = Consumer::new(log).await?;
     until_above_xmax(&consumer, async |late| consumer.claim_after(publish(late)).await).await
 }
 
-/// Has a transaction publish and a window close over it, until the transaction was above the snapshot's xmax a few times.
+/// Publishes in a transaction and closes a window over it, until the transaction was above the snapshot's xmax a few times.
 ///
-/// Any other session of the cluster can spoil that: when a transaction that started later finishes first, xmax moves on.
+/// Any other session of the cluster can prevent that: when a transaction that started later finishes first, xmax moves on.
 async fn until_above_xmax(
     consumer: &Consumer<'_>,
     publish_and_claim: impl AsyncFn(&Client) -> Result<()>,
@@ -58,7 +58,7 @@ async fn until_above_xmax(
     let late = consumer.log.database.connect().await?;
     let mut above = 0;
     for _ in 0..ATTEMPTS {
-        // Something to claim, or the window's boundary would not be kept.
+        // Without an event to claim, the window's boundary would not be kept.
         publish(&consumer.log.admin).await?;
         late.batch_execute("begin").await?;
         publish_and_claim(&late).await?;
@@ -72,8 +72,8 @@ async fn until_above_xmax(
     Err(format!("the transaction was above xmax only {above} times in {ATTEMPTS} attempts").into())
 }
 
-/// A claim waits for the lock while a later transaction finishes, so that its own transaction lies below the snapshot's
-/// xmax; then it publishes.
+/// A claim waits for the lock while a later transaction finishes, so that its own transaction is below the snapshot's xmax.
+/// Then it publishes.
 async fn own_transaction(log: &TestLog) -> Result<()> {
     let consumer = Consumer::new(log).await?;
     let later = log.database.connect().await?;
@@ -85,7 +85,7 @@ async fn own_transaction(log: &TestLog) -> Result<()> {
     consumer.claim().await
 }
 
-/// The transaction with the lower id publishes second; both in one window.
+/// The transaction with the lower id publishes second, and both are in one window.
 async fn transaction_order(log: &TestLog) -> Result<()> {
     let consumer = Consumer::new(log).await?;
     let older = log.database.connect().await?;
@@ -96,7 +96,7 @@ async fn transaction_order(log: &TestLog) -> Result<()> {
     consumer.claim().await
 }
 
-/// The event with the lower id commits second; a claim lies between.
+/// The event with the lower id commits second, with a claim in between.
 async fn late_commit(log: &TestLog) -> Result<()> {
     let consumer = Consumer::new(log).await?;
     let late = log.database.connect().await?;
@@ -113,7 +113,7 @@ async fn publish(client: &Client) -> Result<()> {
     Ok(client.batch_execute(&insert).await?)
 }
 
-/// The `n`th event of the schedule's key.
+/// Publishes event `n` of the schedule's key.
 async fn publish_counted(client: &Client, n: i64) -> Result<()> {
     let insert = format!(
         "insert into pubsub.db_events (channel, key, payload)
@@ -122,7 +122,7 @@ async fn publish_counted(client: &Client, n: i64) -> Result<()> {
     Ok(client.batch_execute(&insert).await?)
 }
 
-/// The consumer of a schedule: records what it claims.
+/// The consumer of a schedule, which records its claims.
 struct Consumer<'a> {
     log: &'a TestLog,
     client: Client,
@@ -145,8 +145,8 @@ impl<'a> Consumer<'a> {
         Ok(())
     }
 
-    /// Claims, and has `meanwhile` happen after the claim has drawn its transaction id and before it takes its snapshot:
-    /// while it waits for the lock.
+    /// Claims, and runs `meanwhile` while the claim waits for the lock: after it has drawn its transaction id and before it
+    /// takes its snapshot.
     async fn claim_after(&self, meanwhile: impl Future<Output = Result<()>>) -> Result<()> {
         let holder = self.log.database.connect().await?;
         let lock = format!("(hashtext('pubsub.claiming'), {})", subscription(self.log).id);
@@ -176,7 +176,7 @@ impl<'a> Consumer<'a> {
     }
 }
 
-/// Whether another session waits for an advisory lock of ours.
+/// Whether another session waits for our advisory lock.
 async fn is_awaited(holder: &Client) -> Result<bool> {
     let row = holder
         .query_one(

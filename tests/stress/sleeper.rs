@@ -1,4 +1,4 @@
-//! A subscriber that goes to sleep, and finds out whether it slept too long.
+//! A subscriber that goes to sleep, and detects that it slept too long.
 
 use std::time::Duration;
 
@@ -10,46 +10,47 @@ use crate::claimers::{CLAIM, claim};
 use crate::database::{Database, Result};
 
 const BELL: &str = "pubsub";
-/// Notifications are delivered in the order of their commits: when our own comes back, every earlier one has come.
+/// Notifications arrive in the order of their commits: when our own arrives, every earlier one has arrived.
 const PROBE: &str = "stress_probe";
 
-/// How to go to sleep.
+/// A protocol for going to sleep.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Protocol {
-    /// Waiter row; then look until nobody is publishing.
+    /// Writes the waiter row, then polls until nobody is publishing.
     Exact,
-    /// Waiter row; then look once. Broken: who publishes at this moment has not seen the row, and commits later.
-    Naive,
-    /// As `Exact`, but still said to be awake. Broken: nobody rings.
-    Sleepwalking,
+    /// Writes the waiter row, then polls once. This is broken: a publisher at this moment has not seen the row, and commits
+    /// later.
+    SinglePoll,
+    /// As `Exact`, but still marked as awake. This is broken: nobody rings.
+    MarkedAwake,
 }
 
-/// What a look after the waiter row showed.
+/// The result of a poll after the waiter row.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Look {
-    /// There are events: no sleep.
+pub(crate) enum Poll {
+    /// There are events, so it does not sleep.
     Found,
-    /// Nothing, but somebody is publishing: look again.
+    /// There is nothing, but somebody is publishing: poll again.
     Publishing,
-    /// Nothing, and whoever publishes from now on will ring.
+    /// There is nothing, and publishers will ring from now on.
     Quiet,
 }
 
-/// How a sleep ended.
+/// The end of a sleep.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Waking {
     /// By the bell.
     Rung,
     /// By the time limit, and there was nothing to do.
     Idle,
-    /// By the time limit, and there were committed events for which nobody rang.
+    /// By the time limit, though there were committed events for which nobody rang.
     Lost,
 }
 
 pub(crate) struct Sleeper {
     client: Client,
     statement: Statement,
-    // Kept open: its notifications arrive below.
+    // Kept open, so that its notifications arrive.
     _listener: Client,
     notifications: UnboundedReceiver<Notification>,
     protocol: Protocol,
@@ -88,7 +89,7 @@ impl Sleeper {
         })
     }
 
-    /// Claims once; whether there was something.
+    /// Claims once. Returns whether there was an event.
     pub(crate) async fn claim(&self) -> Result<bool> {
         let claimed = claim(&self.client, &self.statement, self.subscription, self.process, 500).await?;
         Ok(claimed.is_some())
@@ -97,7 +98,7 @@ impl Sleeper {
     pub(crate) async fn start_waiting(&self) -> Result<()> {
         let start = "select pubsub.start_waiting($1, $2, '1 minute')";
         self.client.execute(start, &[&self.subscription, &self.process]).await?;
-        if self.protocol == Protocol::Sleepwalking {
+        if self.protocol == Protocol::MarkedAwake {
             let awake = "insert into pubsub.waiters values ($1, $2, true, clock_timestamp() + '1 minute')";
             self.client.execute(awake, &[&self.subscription, &self.process]).await?;
         }
@@ -110,28 +111,28 @@ impl Sleeper {
         Ok(())
     }
 
-    pub(crate) async fn look(&mut self) -> Result<Look> {
-        // Forgotten before the claim, not after: a bell that rings from here on is about events it may not find.
+    pub(crate) async fn poll(&mut self) -> Result<Poll> {
+        // Discarded before the claim, not after it: a later bell may be about events that the claim does not find.
         while self.notifications.try_recv().is_ok() {}
         let quiet = match self.protocol {
-            Protocol::Exact | Protocol::Sleepwalking => self
+            Protocol::Exact | Protocol::MarkedAwake => self
                 .client
                 .query_one("select pubsub.channel_is_quiet($1)", &[&self.subscription])
                 .await?
                 .get(0),
-            Protocol::Naive => true,
+            Protocol::SinglePoll => true,
         };
         Ok(match (self.claim().await?, quiet) {
-            (true, _) => Look::Found,
-            (false, false) => Look::Publishing,
-            (false, true) => Look::Quiet,
+            (true, _) => Poll::Found,
+            (false, false) => Poll::Publishing,
+            (false, true) => Poll::Quiet,
         })
     }
 
     /// Sleeps until the bell rings, or until the time limit.
     pub(crate) async fn sleep(&mut self, limit: Duration) -> Result<Waking> {
-        match timeout(limit, self.hear_bell_before(None)).await {
-            Ok(heard) => heard.map(|_| Waking::Rung),
+        match timeout(limit, self.bell_before(None)).await {
+            Ok(bell) => bell.map(|_| Waking::Rung),
             Err(_) if self.claim().await? => {
                 Ok(if self.has_rung().await? { Waking::Rung } else { Waking::Lost })
             }
@@ -146,15 +147,15 @@ impl Sleeper {
         Ok(())
     }
 
-    /// Whether the bell has rung up to now. Exact, not a matter of patience.
+    /// Whether the bell has rung up to now. The answer is exact and does not depend on a time limit.
     async fn has_rung(&mut self) -> Result<bool> {
         let own = self.subscription.to_string();
         self.client.execute("select pg_notify($1, $2)", &[&PROBE, &own]).await?;
-        self.hear_bell_before(Some(&own)).await
+        self.bell_before(Some(&own)).await
     }
 
-    /// Waits for the bell of our channel, true, or for this probe, false.
-    async fn hear_bell_before(&mut self, probe: Option<&str>) -> Result<bool> {
+    /// Waits for the bell of our channel (true) or for this probe (false).
+    async fn bell_before(&mut self, probe: Option<&str>) -> Result<bool> {
         while let Some(notification) = self.notifications.recv().await {
             match notification.channel() {
                 PROBE if Some(notification.payload()) == probe => return Ok(false),

@@ -1,16 +1,16 @@
 //! The channels, keys and subscriptions of the log under test.
 
-/// The channel that is subscribed to.
+/// The channel with subscriptions.
 pub(crate) const OBSERVED: &str = "observed";
 /// A channel whose events lie between those of the observed one.
 pub(crate) const OTHER: &str = "other";
-/// Keys are the numbers from 1 to this.
+/// The keys are the numbers from 1 to this.
 pub(crate) const KEYS: i32 = 8;
 
 /// The consumers of a subscription.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Consumers {
-    /// One consumer, which sees the order of every key.
+    /// One consumer, which can check the order of every key.
     Single,
     /// Several, one claim at a time.
     Competing,

@@ -1,5 +1,4 @@
-//! What every test of the log starts from: two channels, three subscriptions, counters per key; and a run of random load
-//! over them.
+//! The log under test: two channels, three subscriptions and counters per key, and runs of random load over them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use crate::subscriptions::{Consumers, KEYS, OBSERVED, OTHER, Subscription};
 
 const PUBLISHERS: usize = 10;
 
-/// What a run of random load came to.
+/// The outcome of a run of random load.
 pub(crate) struct Run {
     effort: String,
     pub(crate) reports: Vec<Report>,
@@ -62,14 +61,14 @@ impl TestLog {
         Ok(Self { database, admin, process: process.get(0), subscriptions, ledger: Arc::default() })
     }
 
-    /// Puts the log under load until there is enough of it and everything is claimed, and checks all deliveries so far.
+    /// Loads the log until the load is reached and everything is claimed, and checks all deliveries so far.
     pub(crate) async fn run(&self, load: Load) -> Result<Run> {
         let consumers = self.subscriptions.iter().map(|subscription| subscription.consumers).sum::<usize>();
         let mut clients = Vec::new();
         for _ in 0..PUBLISHERS + consumers {
             clients.push(self.database.connect().await?);
         }
-        // The clock starts when everybody is connected.
+        // The clock starts after everybody has connected.
         let progress = Progress::start(load);
         let mut publishers = Vec::new();
         for (number, client) in clients.drain(..PUBLISHERS).enumerate() {
@@ -97,7 +96,7 @@ impl TestLog {
         Ok(Run { effort, reports: self.ledger.check(&self.admin, &self.subscriptions).await? })
     }
 
-    /// What is left behind when everything was claimed and settled: leases, mailbox, dead letters.
+    /// The numbers of leases, mailbox rows and dead letters that are left.
     pub(crate) async fn leftovers(&self) -> Result<(i64, i64, i64)> {
         let row = self
             .admin

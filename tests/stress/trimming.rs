@@ -1,5 +1,6 @@
-//! Retention under load: partitions of a few hundred ids, removed as soon as they may be, while events are published late
-//! and rolled back, batches are held, deliveries fail and come again. Nothing may leave before everybody has had it.
+//! Retention under load: partitions of a few hundred ids are removed as soon as possible, while events are published late
+//! and rolled back, batches are held, and deliveries fail and are retried. No partition leaves before every subscription
+//! has its events.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -16,10 +17,10 @@ use crate::holes::break_function;
 
 const PUBLISHERS: u64 = 6;
 
-/// The subscriptions, the number of their lanes, and who claims from each.
+/// The subscriptions, the number of their lanes, and the number of their claimers.
 const SUBSCRIPTIONS: [(&str, i32, usize); 3] = [("alone", 0, 1), ("competing", 0, 3), ("ordered", 4, 2)];
 
-/// A log whose partitions are small, and which keeps nothing for longer than it must.
+/// A log with small partitions and no retention.
 const SMALL_PARTITIONS: &str = "
     create or replace function pubsub.next_span() returns bigint language sql return 250;
     select pubsub.declare_channel('observed'), pubsub.declare_channel('other'), pubsub.declare_channel('quiet');
@@ -29,14 +30,13 @@ const SMALL_PARTITIONS: &str = "
     select pubsub.ensure_partitions(10000);
     create table public.published (id bigint primary key);";
 
-/// What holds a partition, and is not asked in a broken variant.
+/// The checks before a removal, and variants without one of them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Trimming {
     Sound,
-    /// A subscription is past what lies below its position, and nobody waits for the transactions in flight: late commits
-    /// are forgotten.
+    /// The position of a subscription decides alone, without the transactions in flight: late commits are lost.
     ByPosition,
-    /// Leases are not asked: what fails cannot come again.
+    /// Leases are not checked: a failed event cannot be retried.
     WithoutLeases,
 }
 
@@ -61,11 +61,11 @@ impl Trimming {
     }
 }
 
-/// What a run came to.
+/// The outcome of a run.
 pub(crate) struct Report {
     pub(crate) published: usize,
     pub(crate) removed: i64,
-    /// Events that never came, by subscription.
+    /// Events that were never delivered, by subscription.
     pub(crate) lost: Vec<(&'static str, usize)>,
 }
 
@@ -81,11 +81,11 @@ impl fmt::Display for Report {
     }
 }
 
-/// How far the load has come.
+/// The progress of the load.
 #[derive(Default)]
 struct Progress {
     over: AtomicBool,
-    /// Consumers at work.
+    /// The number of running consumers.
     consuming: AtomicUsize,
 }
 
@@ -106,7 +106,7 @@ pub(crate) async fn run(trimming: Trimming, seed: u64, duration: Duration) -> Re
                 client: database.connect().await?,
                 rng: Rng::with_seed(seed.wrapping_mul(31).wrapping_add((10 * of + nth) as u64)),
                 subscription,
-                // Of an ordered subscription, each process claims from its own lanes.
+                // Each process claims from its own lanes of an ordered subscription.
                 process: if lanes > 0 { 1 + nth as i64 } else { 1 },
                 progress: Arc::clone(&progress),
                 done: HashSet::new(),
@@ -119,7 +119,7 @@ pub(crate) async fn run(trimming: Trimming, seed: u64, duration: Duration) -> Re
         let rng = Rng::with_seed(seed.wrapping_add(number));
         publishers.spawn(publish(database.connect().await?, rng, Arc::clone(&progress)));
     }
-    let tidier = tokio::spawn(tidy(database.connect().await?, Arc::clone(&progress)));
+    let tidier = tokio::spawn(maintain(database.connect().await?, Arc::clone(&progress)));
     let trimmer = tokio::spawn(trim(database.connect().await?, Arc::clone(&progress)));
 
     tokio::time::sleep(duration).await;
@@ -140,7 +140,8 @@ pub(crate) async fn run(trimming: Trimming, seed: u64, duration: Duration) -> Re
     Ok(Report { published: published.len(), removed, lost })
 }
 
-/// Publishes, sometimes late, sometimes in vain, and writes down in the same transaction what it has published.
+/// Publishes, sometimes late and sometimes in a transaction that rolls back, and records the events in the same
+/// transaction.
 async fn publish(client: Client, mut rng: Rng, progress: Arc<Progress>) -> Result<()> {
     let insert = client
         .prepare(
@@ -154,7 +155,7 @@ async fn publish(client: Client, mut rng: Rng, progress: Arc<Progress>) -> Resul
         )
         .await?;
     while !progress.over.load(Ordering::Relaxed) {
-        // No more than the consumers can take.
+        // No faster than the consumers can follow.
         tokio::time::sleep(Duration::from_millis(rng.u64(0..40))).await;
         client.batch_execute("begin").await?;
         client.execute(&insert, &[&rng.i32(1..20)]).await?;
@@ -166,8 +167,8 @@ async fn publish(client: Client, mut rng: Rng, progress: Arc<Progress>) -> Resul
     Ok(())
 }
 
-/// What the janitor does before it removes anything.
-async fn tidy(client: Client, progress: Arc<Progress>) -> Result<()> {
+/// Performs the janitor's steps before a removal.
+async fn maintain(client: Client, progress: Arc<Progress>) -> Result<()> {
     while progress.consuming.load(Ordering::Relaxed) > 0 {
         for task in ["ensure_partitions(10000)", "close_partitions()", "advance_idle_cursors()"] {
             client.query_one(&format!("select pubsub.{task}"), &[]).await?;
@@ -177,7 +178,7 @@ async fn tidy(client: Client, progress: Arc<Progress>) -> Result<()> {
     Ok(())
 }
 
-/// Removes what can be removed. Returns how many partitions are gone.
+/// Removes all removable partitions. Returns the number of removed ones.
 async fn trim(client: Client, progress: Arc<Progress>) -> Result<i64> {
     client.batch_execute("set statement_timeout = '2s'").await?;
     let mut removed = 0;
@@ -187,7 +188,7 @@ async fn trim(client: Client, progress: Arc<Progress>) -> Result<i64> {
         {
             match client.batch_execute(&statement).await {
                 Ok(()) => removed += i64::from(statement.starts_with("select")),
-                // A transaction was in the way.
+                // A transaction blocked it.
                 Err(error) if ["57014", "55P03"].contains(&error.code().map_or("", |code| code.code())) => {
                     break;
                 }
@@ -210,7 +211,7 @@ struct Consumer {
 
 impl Consumer {
     async fn run(mut self) -> Result<HashSet<i64>> {
-        // Since when nothing has come, after everything was published.
+        // The time since which nothing has arrived, after everything was published.
         let mut quiet = None;
         loop {
             let over = self.progress.over.load(Ordering::Relaxed);
@@ -230,7 +231,7 @@ impl Consumer {
         Ok(self.done)
     }
 
-    /// Claims, waits, and settles; some fail, and are to come again.
+    /// Claims, waits, and settles. Some events fail and must be retried.
     async fn take(&mut self, claim: &str, batch: i32) -> Result<bool> {
         let rows = self.client.query(claim, &[&self.subscription, &self.process, &batch]).await?;
         if self.rng.u8(..4) == 0 {

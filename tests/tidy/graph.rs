@@ -1,5 +1,5 @@
-//! Arrows between files: which file uses items that another one defines. Imports are followed through re-exports to the
-//! definition, and there may be neither a circle of files nor an arrow from a lower layer to a higher one.
+//! Arrows between files: one file uses items that another one defines. Imports are followed through re-exports to the
+//! definition. There may be neither a circle of files nor an arrow from a lower layer to a higher one.
 
 use crate::modules::{Crate, Path};
 use crate::rules::Finding;
@@ -23,10 +23,10 @@ enum Place {
     Item(Path),
 }
 
-/// Re-exports are followed so far. A longer chain is a mistake.
+/// The longest chain of re-exports that is followed. A longer one is a mistake.
 const DEPTH: usize = 16;
 
-/// The arrows inside of the crate whose root is the file with this index.
+/// The arrows in the crate whose root is the file with this index.
 pub(crate) fn arrows(files: &[File], root: usize) -> Vec<Arrow> {
     let read = Crate::read(files, root);
     let mut arrows = BTreeMap::new();

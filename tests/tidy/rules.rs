@@ -72,7 +72,7 @@ pub(crate) fn places(file: &File) -> Vec<Found> {
         let misplaced = named.filter(|(_, allowed)| !allowed.iter().any(|place| path.starts_with(place)));
         misplaced.map(|(name, _)| (line, format!("`{name}` is not named here"))).collect::<Vec<_>>()
     };
-    // A delivery is an actix message; it knows no more of actix than that.
+    // A delivery is an actix message and uses nothing else of actix.
     let message =
         |(_, code): &(usize, &str)| path != "model/delivery.rs" || code.trim() != "use actix::Message;";
     let strict = |(line, code): (usize, &str)| {

@@ -1,4 +1,4 @@
-//! The files of the project, and what of their text is code.
+//! The files of the project, with their code and comments.
 
 use std::fs;
 use std::path::Path;
@@ -32,13 +32,13 @@ impl File {
         self.path.strip_prefix("pubsub/src/").filter(|_| self.is(".rs"))
     }
 
-    /// The lines of code that are not unit tests, from 1. By the house's habit, unit tests end their file.
+    /// The lines of code without unit tests, from 1. Unit tests are at the end of their file.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
         (1..).zip(self.code.lines().take_while(|line| line.trim() != "#[cfg(test)]"))
     }
 }
 
-/// Reads the sources and documents under `directory`. Links are left out: what they point at is read where it is.
+/// Reads the sources and documents under `directory`. Links are skipped, because their target is read in its own place.
 pub(crate) fn collect(root: &Path, directory: &Path, files: &mut Vec<File>) {
     let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     for entry in entries {

@@ -1,4 +1,4 @@
-//! Rules about the project as a whole: how much there is of something, and whether the tests that documents name exist.
+//! Rules about the project as a whole: totals, and tests that documents name.
 
 use crate::functions::sql_functions;
 use crate::rules::Finding;

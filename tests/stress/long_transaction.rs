@@ -1,5 +1,5 @@
-//! A transaction that stays open, while events are published and claimed at a steady rate: a claim and its settlement visit no
-//! more pages than before, and no small table grows by more than what was written to it.
+//! A transaction stays open while events are published and claimed at a steady rate. A claim and its settlement visit no
+//! more pages than before, and no small table grows by more than the rows that were written to it.
 
 use std::fmt;
 use std::ops::Range;
@@ -17,16 +17,16 @@ use crate::database::{Database, Result};
 /// Events per second, over this many connections.
 const RATE: u32 = 2_000;
 const PUBLISHERS: u32 = 4;
-/// Published by the transaction that stays open.
+/// The number of events that the open transaction publishes.
 const LATE: u64 = 500;
-/// How long a consumer of its own waits between two claims.
+/// The pause of a consumer between two claims.
 const PAUSE: Duration = Duration::from_millis(2);
-/// How many of its claims lie between two that are looked at.
-const LOOK_EVERY: usize = 20;
+/// How many of its claims are between two that are explained.
+const EXPLAIN_EVERY: usize = 20;
 
-/// What a table may take up: a ground, and bytes for each row version that was written to it, index entries included. A
+/// The allowed size of a table: a base, and bytes for each row version that was written to it, index entries included. A
 /// lease is as long as its batch, so events count too.
-const GROUND: i64 = 256 * 1024;
+const BASE: i64 = 256 * 1024;
 const BOUNDS: &[(&str, i64, i64)] = &[
     ("cursors", 300, 0),
     ("leases", 300, 16),
@@ -39,10 +39,10 @@ const BOUNDS: &[(&str, i64, i64)] = &[
     ("partitions", 0, 0),
 ];
 
-/// What stays open.
+/// The transaction that stays open.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Blocker {
-    /// A snapshot, and nothing else.
+    /// A snapshot only.
     IdleSnapshot,
     /// A transaction that has published, and commits at the end.
     LongWrite,
@@ -62,37 +62,37 @@ struct Table {
     bound: i64,
 }
 
-/// What a run came to.
+/// The outcome of a run.
 pub(crate) struct Report {
     published: u64,
     handled: u64,
     claimed: u64,
-    /// When each claim was, and how many milliseconds it took.
+    /// The time of each claim, and its milliseconds.
     claims: Vec<(Duration, f64)>,
-    /// When a claim and a settlement were looked at, and how many pages they visited.
+    /// The time of each explained claim and settlement, and the pages that they visited.
     pages: Vec<(Duration, f64)>,
     pinned_at: Duration,
     tables: Vec<Table>,
 }
 
 impl Report {
-    /// Events that did not arrive at the runtime, and at the consumer that is timed.
+    /// Events that did not arrive at the runtime, and at the timed consumer.
     pub(crate) fn missing(&self) -> (u64, u64) {
         (self.published - self.handled, self.published - self.claimed)
     }
 
-    /// Tables that are larger than they may be.
+    /// Tables that are larger than allowed.
     pub(crate) fn bloated(&self) -> Vec<&'static str> {
         self.tables.iter().filter(|table| table.bytes > table.bound).map(|table| table.name).collect()
     }
 
-    /// How many pages a claim and a settlement visit at the end, compared to how many before.
+    /// The pages of a claim and a settlement at the end, relative to those before.
     pub(crate) fn growth(&self) -> f64 {
         let (before, at_the_end) = self.before_and_at_the_end(&self.pages);
         at_the_end / before
     }
 
-    /// The medians of the time before the transaction began, and of as much time at the end.
+    /// The medians before the transaction began, and over the same time at the end.
     fn before_and_at_the_end(&self, figures: &[(Duration, f64)]) -> (f64, f64) {
         let end = self.end();
         let at_the_end = end.saturating_sub(self.pinned_at)..end;
@@ -141,7 +141,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Loads the log for `duration` with the blocker open, after a tenth of it without.
+/// Loads the log for `duration`. The blocker is open for all but the first tenth of it.
 pub(crate) async fn run(blocker: Blocker, duration: Duration) -> Result<Report> {
     let database = Database::create().await?;
     let admin = database.connect().await?;
@@ -164,7 +164,7 @@ pub(crate) async fn run(blocker: Blocker, duration: Duration) -> Result<Report> 
     for _ in 0..PUBLISHERS {
         publishers.spawn(publish(database.connect().await?, Arc::clone(&over), Arc::clone(&published)));
     }
-    let timer = Timed { client: database.connect().await?, subscription: timed, process, started };
+    let timer = TimedConsumer { client: database.connect().await?, subscription: timed, process, started };
     let all = Arc::new(AtomicU64::new(u64::MAX));
     let timer = tokio::spawn(timer.run(Arc::clone(&all)));
 
@@ -194,7 +194,7 @@ pub(crate) async fn run(blocker: Blocker, duration: Duration) -> Result<Report> 
     blocking.batch_execute("commit").await?;
     let published = published.load(Ordering::Relaxed);
     all.store(published, Ordering::Relaxed);
-    let Seen { claimed, claims, pages } = timer.await??;
+    let Figures { claimed, claims, pages } = timer.await??;
     while handled.load(Ordering::Relaxed) < published {
         tokio::time::sleep(PAUSE).await;
     }
@@ -203,7 +203,7 @@ pub(crate) async fn run(blocker: Blocker, duration: Duration) -> Result<Report> 
     Ok(Report { published, handled, claimed, claims, pages, pinned_at, tables })
 }
 
-/// Publishes its part of the rate, one event at a time. Behind schedule it hurries.
+/// Publishes its part of the rate, one event at a time, and catches up when it is late.
 async fn publish(client: Client, over: Arc<AtomicBool>, published: Arc<AtomicU64>) -> Result<()> {
     let statement = client
         .prepare("insert into pubsub.db_events (channel, payload) values ('load', '{\"n\": 1}')")
@@ -218,37 +218,37 @@ async fn publish(client: Client, over: Arc<AtomicBool>, published: Arc<AtomicU64
 }
 
 /// A consumer that measures how long its claims take.
-struct Timed {
+struct TimedConsumer {
     client: Client,
     subscription: i32,
     process: i64,
     started: Instant,
 }
 
-/// What it has seen.
+/// The events and figures of a consumer.
 #[derive(Default)]
-struct Seen {
+struct Figures {
     claimed: u64,
     claims: Vec<(Duration, f64)>,
     pages: Vec<(Duration, f64)>,
 }
 
-impl Timed {
-    /// Claims until it has as many events as there are.
-    async fn run(self, all: Arc<AtomicU64>) -> Result<Seen> {
+impl TimedConsumer {
+    /// Claims until it has all events.
+    async fn run(self, all: Arc<AtomicU64>) -> Result<Figures> {
         let claim = self.client.prepare("select token from pubsub.claim($1, $2, 100)").await?;
         let settle = self.client.prepare("select pubsub.settle($1, $2)").await?;
         let beat = self.client.prepare("select pubsub.beat($1, false)").await?;
-        let (mut seen, mut beat_at) = (Seen::default(), Instant::now());
-        while seen.claimed < all.load(Ordering::Relaxed) {
+        let (mut figures, mut beat_at) = (Figures::default(), Instant::now());
+        while figures.claimed < all.load(Ordering::Relaxed) {
             let begun = Instant::now();
             let events = self.client.query(&claim, &[&self.subscription, &self.process]).await?;
             if let Some(event) = events.first() {
-                seen.claims.push((begun - self.started, begun.elapsed().as_secs_f64() * 1e3));
-                seen.claimed += events.len() as u64;
+                figures.claims.push((begun - self.started, begun.elapsed().as_secs_f64() * 1e3));
+                figures.claimed += events.len() as u64;
                 self.client.query_one(&settle, &[&self.process, &event.get::<_, i64>(0)]).await?;
-                if seen.claims.len().is_multiple_of(LOOK_EVERY) {
-                    self.look(&mut seen).await?;
+                if figures.claims.len().is_multiple_of(EXPLAIN_EVERY) {
+                    self.explain_both(&mut figures).await?;
                 }
             }
             if beat_at.elapsed() > Duration::from_secs(1) {
@@ -257,11 +257,11 @@ impl Timed {
             }
             tokio::time::sleep(PAUSE).await;
         }
-        Ok(seen)
+        Ok(figures)
     }
 
-    /// Looks at what a claim of one event does, and at what the settlement of another does.
-    async fn look(&self, seen: &mut Seen) -> Result<()> {
+    /// Explains a claim of one event and the settlement of another.
+    async fn explain_both(&self, figures: &mut Figures) -> Result<()> {
         let (subscription, process) = (self.subscription, self.process);
         let claim = format!("pubsub.claim({subscription}, {process}, 1)");
         let (claimed, pages_of_claim) = self.explain(&format!("select from {claim}")).await?;
@@ -272,19 +272,19 @@ impl Timed {
         if let Some(event) = event {
             let settle = format!("select pubsub.settle({process}, {})", event.get::<_, i64>(0));
             let (_, pages_of_settlement) = self.explain(&settle).await?;
-            seen.claimed += 1;
+            figures.claimed += 1;
             if claimed > 0.0 {
-                seen.pages.push((self.started.elapsed(), pages_of_claim + pages_of_settlement));
+                figures.pages.push((self.started.elapsed(), pages_of_claim + pages_of_settlement));
             }
         }
         if claimed > 0.0 {
-            seen.claimed += 1;
+            figures.claimed += 1;
             self.client.query_one(newest, &[&self.process]).await?;
         }
         Ok(())
     }
 
-    /// How many rows a statement returns, and how many pages it visits.
+    /// Returns the rows that a statement returns and the pages that it visits.
     async fn explain(&self, sql: &str) -> Result<(f64, f64)> {
         let explain = format!("explain (analyze, buffers, timing off, format json) {sql}");
         let plan: serde_json::Value = self.client.query_one(&explain, &[]).await?.get(0);
@@ -293,9 +293,9 @@ impl Timed {
     }
 }
 
-/// The small tables, with what was written to them so far.
+/// The small tables, with the rows written to them so far.
 async fn tables(admin: &Client) -> Result<Vec<Table>> {
-    // What was counted is visible a moment later.
+    // The statistics become visible a moment later.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let events: i64 = admin.query_one("select pubsub.log_sequence()", &[]).await?.get(0);
     let mut tables = Vec::new();
@@ -304,8 +304,8 @@ async fn tables(admin: &Client) -> Result<Vec<Table>> {
                      where schemaname = 'pubsub' and relname = $1";
         let row = admin.query_one(size, &[&name]).await?;
         let (bytes, rows_written) = (row.get(0), row.get::<_, i64>(1));
-        // Every event is leased twice, once per subscription.
-        let bound = GROUND + rows_written * per_row + 2 * events * per_event;
+        // Every event is leased twice, once for each subscription.
+        let bound = BASE + rows_written * per_row + 2 * events * per_event;
         tables.push(Table { name, bytes, rows_written, bound });
     }
     Ok(tables)
