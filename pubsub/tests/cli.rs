@@ -1,4 +1,4 @@
-//! The program `pubsub`, run as a person runs it.
+//! The program `pubsub` on its command line.
 
 use pubsub::testing::Database;
 use std::process::{Command, Output};

@@ -1,9 +1,9 @@
-//! The account that runs PostgreSQL when we are root, because PostgreSQL refuses to be.
+//! The account that runs PostgreSQL for root, because PostgreSQL refuses to run as root.
 
 use super::Error;
 use std::fs;
 
-/// In this order. `_postgres` is Apple's.
+/// The accounts, in order of preference. `_postgres` is Apple's.
 const NAMES: [&str; 3] = ["postgres", "_postgres", "nobody"];
 
 const PASSWD: &str = "/etc/passwd";
@@ -17,7 +17,7 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Who has to run PostgreSQL: nobody in particular (`None`), unless we are root.
+    /// The account that must run PostgreSQL. `None` unless this process runs as root.
     pub(super) fn for_postgres() -> Result<Option<Self>, Error> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);

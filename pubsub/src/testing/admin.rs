@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, NoTls};
 
-/// How long a server may take for one of our statements. Creating a database may wait 5 s for the users of its template.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest time for a statement. Creating a database may wait 5 s for the users of its template.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A connection for maintenance.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ impl Admin {
         let (client, connection) =
             in_time("connect to the server", tokio_postgres::connect(url, NoTls)).await?;
         let connection = tokio::spawn(async {
-            // An error also reaches whoever waits for an answer.
+            // The caller that waits for an answer gets the error too.
             let _ = connection.await;
         });
         Ok(Self { client, connection })
@@ -31,17 +31,17 @@ impl Admin {
         in_time(action, self.client.batch_execute(sql)).await
     }
 
-    /// The rows of a query with one column of text.
+    /// Returns the rows of a query with one text column.
     pub(super) async fn texts(&self, action: &str, sql: &str) -> Result<Vec<String>, Error> {
         let rows = in_time(action, self.client.query(sql, &[])).await?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
-    /// Says goodbye to the server; dropping the value would leave that to the runtime.
+    /// Closes the connection and waits for its end, instead of leaving that to the runtime.
     pub(super) async fn close(self) {
         let Self { client, connection } = self;
         drop(client);
-        // It ends because its client is gone; if it panicked, nothing is left to close.
+        // The task ends because its client is gone. If it panicked, nothing is left to close.
         let _ = connection.await;
     }
 }
@@ -50,9 +50,9 @@ async fn in_time<T>(
     action: &str,
     work: impl Future<Output = Result<T, tokio_postgres::Error>>,
 ) -> Result<T, Error> {
-    match tokio::time::timeout(PATIENCE, work).await {
+    match tokio::time::timeout(LIMIT, work).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(source)) => Err(Error::Database { action: action.to_owned(), source }),
-        Err(_) => Err(Error::Silent { action: action.to_owned(), waited: PATIENCE }),
+        Err(_) => Err(Error::NoAnswer { action: action.to_owned(), waited: LIMIT }),
     }
 }

@@ -1,4 +1,4 @@
-//! Where PostgreSQL is installed on this machine.
+//! Finds the PostgreSQL that is installed on this machine.
 
 use super::Error;
 use std::cmp::Reverse;
@@ -10,10 +10,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A directory with the binaries, for whoever wants one version and no other.
+/// The environment variable with the only directory to use.
 const CHOSEN: &str = "PUBSUB_POSTGRES_BIN";
 
-/// Where each version has a directory of its own: parent, what its name starts with, where the binaries are in it.
+/// Directories with one subdirectory for each version: the parent, the prefix of the names, and the place of the binaries.
 const VERSIONED: [(&str, &str, &str); 5] = [
     ("/usr/lib/postgresql", "", "bin"),          // Debian, Ubuntu
     ("/usr", "pgsql-", "bin"),                   // Red Hat, from postgresql.org
@@ -39,9 +39,9 @@ impl Binaries {
         .run()
     }
 
-    /// Those in `directory`.
+    /// The binaries in `directory`.
     pub(super) fn in_directory(directory: &Path) -> Result<Self, Error> {
-        Self::at(directory).ok_or_else(|| Error::NotThere(directory.to_owned()))
+        Self::at(directory).ok_or_else(|| Error::NoBinaries(directory.to_owned()))
     }
 
     pub(super) fn directory(&self) -> &Path {
@@ -57,7 +57,7 @@ impl Binaries {
         let program = self.program("postgres");
         let action = format!("ask `{}` for its version", program.display());
         let output = Command::new(program).arg("--version").output().map_err(Error::system(action))?;
-        // `postgres (PostgreSQL) 18.1 (Debian 18.1-1)`
+        // The output is `postgres (PostgreSQL) 18.1 (Debian 18.1-1)`.
         Ok(String::from_utf8_lossy(&output.stdout).split_whitespace().nth(2).unwrap_or_default().to_owned())
     }
 
@@ -65,14 +65,14 @@ impl Binaries {
         if !has_both(directory) {
             return None;
         }
-        // On `PATH` there are often only links to the programs; next to their target there is also `psql`.
+        // `PATH` often has only links to the programs. The directory of their target also has `psql`.
         let target = fs::canonicalize(directory.join("postgres")).ok();
         let home = target.as_deref().and_then(Path::parent).filter(|home| has_both(home));
         Some(Self { directory: home.unwrap_or(directory).to_owned() })
     }
 }
 
-/// What the search depends on.
+/// The inputs of the search.
 struct Search<'a> {
     chosen: Option<PathBuf>,
     path: OsString,
@@ -82,7 +82,7 @@ struct Search<'a> {
 impl Search<'_> {
     fn run(&self) -> Result<Binaries, Error> {
         if let Some(chosen) = &self.chosen {
-            // Never another version instead: whoever sets it means it.
+            // No other version replaces a chosen one.
             return Binaries::in_directory(chosen);
         }
         env::split_paths(&self.path)
@@ -92,7 +92,7 @@ impl Search<'_> {
             .ok_or(Error::NotFound)
     }
 
-    /// The directory that the first `pg_config` on `PATH` names, if there is one that works.
+    /// The directory that the first `pg_config` on `PATH` prints.
     fn pg_config(&self) -> Option<PathBuf> {
         let mut candidates = env::split_paths(&self.path).map(|directory| directory.join("pg_config"));
         let output = Command::new(candidates.find(|path| is_program(path))?).arg("--bindir").output().ok()?;
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(search.run().unwrap().directory(), chosen);
 
         let search = Search { chosen: Some("/nonexistent".into()), path, versioned: &[] };
-        assert!(matches!(search.run(), Err(Error::NotThere(path)) if path == Path::new("/nonexistent")));
+        assert!(matches!(search.run(), Err(Error::NoBinaries(path)) if path == Path::new("/nonexistent")));
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! The files of one server, and PostgreSQL's programs run on them by the right user.
+//! The files of one server, and PostgreSQL's programs that work on them as the right user.
 
 use super::account::Account;
 use super::binaries::Binaries;
 use super::directory::Directory;
-use super::process::{self, Patience};
+use super::process::{self, WaitLimit};
 use super::{Error, Options};
 use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
@@ -12,24 +12,24 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 use std::{env, fs, io};
 
-/// Creating the files takes well under a second; this is for a machine on its knees.
-const CREATE: Patience = Patience { limit: Duration::from_secs(60), interval: Duration::from_millis(5) };
+/// Creating the files takes well under a second. The limit is for an overloaded machine.
+const CREATE: WaitLimit = WaitLimit { limit: Duration::from_secs(60), interval: Duration::from_millis(5) };
 
 /// An upgrade starts both servers several times.
-const UPGRADE: Patience = Patience { limit: Duration::from_secs(180), interval: Duration::from_millis(20) };
+const UPGRADE: WaitLimit = WaitLimit { limit: Duration::from_secs(180), interval: Duration::from_millis(20) };
 
 /// Starting includes recovery after [`Mode::Immediate`](super::Mode::Immediate).
-const START: Patience = Patience { limit: Duration::from_secs(60), interval: Duration::from_millis(5) };
+const START: WaitLimit = WaitLimit { limit: Duration::from_secs(60), interval: Duration::from_millis(5) };
 
-/// What the log says when another process has the port.
+/// A part of the log when another process uses the port.
 const PORT_TAKEN: &str = "could not bind";
 
-/// The line of `postmaster.pid` with the server's state, counted from 0, and what it says when clients may connect: to a
-/// server of its own, or to a standby.
+/// The line of `postmaster.pid` with the server's state, counted from 0, and its contents when clients may connect to a
+/// primary or to a standby.
 const STATE_LINE: usize = 7;
 const READY: [&str; 2] = ["ready", "standby"];
 
-/// What PostgreSQL calls a cluster: the files of one server.
+/// A cluster in PostgreSQL's sense: the files of one server.
 #[derive(Debug)]
 pub(super) struct Cluster {
     directory: Directory,
@@ -45,7 +45,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Copies the files of the server that runs on `port`: those of its standby.
+    /// Copies the files of the server that runs on `port`, for its standby.
     pub(super) fn copy(binaries: Binaries, port: u16) -> Result<Self, Error> {
         let cluster = Self::prepare(binaries)?;
         let mut command = cluster.command("pg_basebackup");
@@ -61,7 +61,7 @@ impl Cluster {
     /// Upgrades the files of a server that has been stopped with [`Mode::Fast`](super::Mode::Fast).
     pub(super) fn upgrade(binaries: Binaries, old: &Self) -> Result<Self, Error> {
         let cluster = Self::prepare(binaries)?;
-        // Both must agree, and until version 18 there were none unless asked for.
+        // Both must agree on checksums, which are the default since version 18.
         let none = "--no-data-checksums";
         let checksums = if cluster.knows(none)? && !old.knows(none)? { &[none][..] } else { &[] };
         cluster.initialize(checksums)?;
@@ -82,7 +82,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Makes a standby a server of its own.
+    /// Promotes a standby.
     pub(super) fn promote(&self) -> Result<(), Error> {
         let mut command = self.command("pg_ctl");
         command.args(["promote", "--wait", "--pgdata"]).arg(self.directory.data());
@@ -107,7 +107,7 @@ impl Cluster {
             .args(["--no-sync", "--no-instructions", "--pgdata"])
             .arg(self.directory.data())
             .args(arguments)
-            // Otherwise `initdb` compares every time zone there is with the system's.
+            // Otherwise `initdb` compares the system's time zone with every known one.
             .env("TZ", "UTC");
         self.run(command, "initdb", CREATE)
     }
@@ -119,14 +119,14 @@ impl Cluster {
     }
 
     /// Runs a program to its end.
-    fn run(&self, command: Command, program: &'static str, patience: Patience) -> Result<(), Error> {
+    fn run(&self, command: Command, program: &'static str, limit: WaitLimit) -> Result<(), Error> {
         let (mut child, log) = self.spawn(command, program)?;
-        match process::wait(&mut child, patience) {
+        match process::wait(&mut child, limit) {
             Ok(Some(status)) if status.success() => {
                 self.directory.watchdog().ended();
                 Ok(())
             }
-            status => Err(self.gave_up(program, child, status, patience.limit, log)),
+            status => Err(self.failure(program, child, status, limit.limit, log)),
         }
     }
 
@@ -143,7 +143,7 @@ impl Cluster {
             command.arg("-c").arg(format!("{name}={value}"));
         }
         let (mut child, log) = self.spawn(command, "postgres")?;
-        // What `pg_ctl --wait` does. To connect would say less: on TCP, who answers may be someone else's server.
+        // As `pg_ctl --wait` does. A TCP connection would prove less, because another server may answer it.
         let outcome = START.poll(|| match child.try_wait()? {
             Some(status) => Ok(Some(Some(status))),
             None if is_ready(&state, child.id()) => Ok(Some(None)),
@@ -151,7 +151,7 @@ impl Cluster {
         });
         match outcome {
             Ok(Some(None)) => Ok(child),
-            outcome => Err(self.gave_up("postgres", child, outcome.map(Option::flatten), START.limit, log)),
+            outcome => Err(self.failure("postgres", child, outcome.map(Option::flatten), START.limit, log)),
         }
     }
 
@@ -165,7 +165,7 @@ impl Cluster {
 
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.binaries.program(program));
-        // `PGDATA`, `PGPORT` and their like are about another server.
+        // `PGDATA`, `PGPORT` and similar variables are for another server.
         for (name, _) in env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG")) {
             command.env_remove(name);
         }
@@ -194,8 +194,8 @@ impl Cluster {
         }
     }
 
-    /// Makes sure that a child which failed or took too long is gone, and says what was wrong with it.
-    fn gave_up(
+    /// Kills a child that failed or took too long, and returns the error.
+    fn failure(
         &self,
         program: &'static str,
         mut child: Child,
@@ -210,7 +210,7 @@ impl Cluster {
         let log = self.directory.log_after(log);
         match outcome {
             Ok(Some(status)) => Error::Failed { program, status, log },
-            Ok(None) => Error::Late { program, waited, log },
+            Ok(None) => Error::TimedOut { program, waited, log },
             Err(source) => Error::System { action: format!("wait for `{program}`"), source },
         }
     }
@@ -223,10 +223,10 @@ impl Error {
     }
 }
 
-/// Whether `postmaster.pid` says that the server with process id `pid` is ready. A killed server leaves its own behind.
+/// Whether `postmaster.pid` says that the server with process id `pid` is ready. A killed server leaves its file behind.
 fn is_ready(state: &Path, pid: u32) -> bool {
     let Ok(state) = fs::read_to_string(state) else { return false };
-    // Until the server has written all of it, it is not ready.
+    // A file that is not complete yet says that the server is not ready.
     let mut lines = state.lines().map(str::trim);
     lines.next() == Some(pid.to_string().as_str())
         && lines.nth(STATE_LINE - 1).is_some_and(|state| READY.contains(&state))

@@ -1,4 +1,4 @@
-//! A database of its own for every test.
+//! A database for one test.
 
 use super::admin::Admin;
 use super::url::{server_url, with_database};
@@ -7,17 +7,17 @@ use std::time::Duration;
 use std::{io, thread};
 use tokio_postgres::error::SqlState;
 
-/// How often a copy is tried. The server itself waits 5 s for the last connection to the template to go.
+/// The number of attempts to copy. In each, the server waits 5 s for the last connection to the template to end.
 const COPY_ATTEMPTS: usize = 6;
 
-/// How long dropping a database may hold up the end of a test.
+/// The longest time that a drop may delay the end of a test.
 const DROP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A database for one test, dropped with this value.
 ///
-/// When the test has panicked it is kept instead, and its URL printed, so that you can look at it.
+/// After a panic of the test it is kept for inspection, and its URL is printed.
 ///
-/// All functions need a Tokio runtime with I/O and time enabled, which that of actix is.
+/// All functions need a Tokio runtime with I/O and time enabled, such as that of actix.
 ///
 /// # Examples
 /// ```no_run
@@ -37,15 +37,15 @@ pub struct Database {
 }
 
 impl Database {
-    /// Creates a database with our schema, on the server that [`server_url`] names.
+    /// Creates a database with the schema of this crate, on the server of [`server_url`].
     ///
     /// # Errors
-    /// When there is no server, or it does not let us create databases.
+    /// When there is no server, or it refuses to create databases.
     pub async fn create() -> Result<Self, Error> {
         Self::create_on(&server_url().await?).await
     }
 
-    /// Creates a database without a schema, on the server that [`server_url`] names.
+    /// Creates an empty database, on the server of [`server_url`].
     ///
     /// # Errors
     /// As [`Database::create`].
@@ -53,7 +53,7 @@ impl Database {
         Self::empty_on(&server_url().await?).await
     }
 
-    /// Creates a database with our schema on the server with this URL, such as [`Server::url`](super::Server::url).
+    /// Creates a database with the schema of this crate, on the server with this URL, such as [`Server::url`](super::Server::url).
     ///
     /// # Errors
     /// As [`Database::create`].
@@ -63,7 +63,7 @@ impl Database {
             attempts += 1;
             let template = template::prepare(server).await?;
             match Self::copy(server, &template).await {
-                Err(error) if attempts < COPY_ATTEMPTS && may_pass(&error) => {
+                Err(error) if attempts < COPY_ATTEMPTS && is_transient(&error) => {
                     tracing::debug!(%error, template, "copying the template database again");
                     template::forget(server).await;
                 }
@@ -72,21 +72,21 @@ impl Database {
         }
     }
 
-    /// Creates a database without a schema on the server with this URL.
+    /// Creates an empty database, on the server with this URL.
     ///
     /// # Errors
     /// As [`Database::create`].
     pub async fn empty_on(server: &str) -> Result<Self, Error> {
-        // Not template1: somebody may be connected to it, or have put something into it.
+        // `template1` may have connections or contents of its own.
         Self::copy(server, "template0").await
     }
 
-    /// The URL to connect to it.
+    /// The database's URL.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Its name on the server.
+    /// The database's name.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -102,7 +102,7 @@ impl Database {
 
     async fn drop_now(server: &str, name: &str) -> Result<(), Error> {
         let admin = Admin::connect(server).await?;
-        // By force: the test's own connections may still be open, and their runtime waits for us.
+        // With force, because the test's own connections may be open, and their runtime waits for this.
         let sql = format!("drop database if exists {name} with (force)");
         let dropped = admin.run("drop the database", &sql).await;
         admin.close().await;
@@ -114,14 +114,14 @@ impl Drop for Database {
     fn drop(&mut self) {
         if thread::panicking() {
             eprintln!(
-                "the test's database is kept: {} (a server started by this process ends with it; set DATABASE_URL to \
-                 another to look at the database afterwards)",
+                "the test's database is kept: {} (a server of this process ends with it; to inspect the database later, set \
+                 DATABASE_URL to another server)",
                 self.url
             );
             return;
         }
         let (server, name) = (self.server.clone(), self.name.clone());
-        // On a thread of its own, for here there is no waiting inside the runtime that may be running.
+        // On a thread of its own, because a running runtime cannot be blocked here.
         let dropped = thread::Builder::new().name("pubsub-testing-drop".to_owned()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
@@ -133,7 +133,7 @@ impl Drop for Database {
         });
         let outcome = dropped.map(thread::JoinHandle::join);
         if let Err(error) | Ok(Ok(Err(error))) = outcome {
-            // No failure of the test: its server may have been stopped on purpose.
+            // The test does not fail, because its server may have been stopped on purpose.
             tracing::debug!(
                 error = &error as &dyn std::error::Error,
                 name = self.name,
@@ -144,8 +144,8 @@ impl Drop for Database {
 }
 
 async fn copy(admin: &Admin, name: &str, template: &str) -> Result<(), Error> {
-    // Since PostgreSQL 15 a copy goes through the log, to spare a busy server two checkpoints. Where nothing waits for
-    // the disk a checkpoint is cheap, and copying the files takes a third of the time.
+    // Since PostgreSQL 15 a copy is written to the log, which saves a busy server two checkpoints. Without fsync a
+    // checkpoint is cheap, and copying the files takes a third of the time.
     let strategy = "select case \
                              when current_setting('fsync')::bool \
                              or current_setting('server_version_num')::int < 150000 then '' \
@@ -155,7 +155,7 @@ async fn copy(admin: &Admin, name: &str, template: &str) -> Result<(), Error> {
     admin.run("create a database", &format!("create database {name} template {template} {strategy}")).await
 }
 
-/// Whether a copy may succeed when tried again: somebody is connected to the template, or has dropped it.
-fn may_pass(error: &Error) -> bool {
+/// Whether another attempt to copy may succeed: the template has a connection, or was dropped.
+fn is_transient(error: &Error) -> bool {
     error.code().is_some_and(|code| [SqlState::OBJECT_IN_USE, SqlState::UNDEFINED_DATABASE].contains(code))
 }

@@ -1,4 +1,4 @@
-//! The directory of one throwaway server: data, log, socket. It goes when its value or our process does.
+//! The directory of one throwaway server, with data, log and socket. It is deleted with its value or its process.
 
 use super::Error;
 use super::account::Account;
@@ -9,13 +9,13 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-/// Where to look for a place when the system's temporary directory is closed to PostgreSQL's account.
+/// The directories to try when PostgreSQL's account cannot enter the system's temporary directory.
 const ALTERNATIVES: [&str; 2] = ["/tmp", "/var/tmp"];
 
-/// How much of the end of the log an error carries.
+/// The length of the end of the log in an error.
 const LOG_TAIL_BYTES: u64 = 4096;
 
-/// A temporary directory under the eyes of a watchdog.
+/// A temporary directory with a watchdog.
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
@@ -23,14 +23,14 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Creates a directory which `account` owns, or else we.
+    /// Creates a directory that `account` owns, or this process's user.
     pub(super) fn create(account: Option<&Account>) -> Result<Self, Error> {
         let name = format!("pubsub-postgres-{:016x}", fastrand::u64(..));
         let path = parent(account)?.join(name);
-        // The watchdog comes first: there is no moment at which the directory exists and nobody would delete it.
+        // The watchdog starts first, so that the directory never exists without it.
         let watchdog = Watchdog::start(&path)?;
         if let Err(source) = DirBuilder::new().mode(0o700).create(&path) {
-            watchdog.hands_off();
+            watchdog.keep_directory();
             return Err(Error::System {
                 action: format!("create the directory `{}`", path.display()),
                 source,
@@ -56,7 +56,7 @@ impl Directory {
         &self.watchdog
     }
 
-    /// Opens the log to append to it, and says how long it is already.
+    /// Opens the log to append to it, and returns its current length.
     pub(super) fn open_log(&self) -> Result<(File, u64), Error> {
         let open = || {
             let log = File::options().create(true).append(true).open(self.log())?;
@@ -66,7 +66,7 @@ impl Directory {
         open().map_err(Error::system(format!("open the log `{}`", self.log().display())))
     }
 
-    /// The end of what was written to the log after its first `start` bytes.
+    /// The end of the log, without its first `start` bytes.
     pub(super) fn log_after(&self, start: u64) -> String {
         let read = || -> io::Result<String> {
             let mut log = File::open(self.log())?;
@@ -104,7 +104,7 @@ fn parent(account: Option<&Account>) -> Result<PathBuf, Error> {
     }
 }
 
-/// Whether everybody may enter `path` and all directories above.
+/// Whether every user may enter `path` and all directories above it.
 fn open_to_all(path: &Path) -> bool {
     let Ok(path) = fs::canonicalize(path) else { return false };
     path.ancestors()

@@ -1,13 +1,13 @@
-//! Why there is no throwaway server or database.
+//! The errors of throwaway servers and databases.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Why a throwaway server or database could not be had.
+/// An error while creating a throwaway server or database.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// This machine has no PostgreSQL server, or none where we look.
+    /// No PostgreSQL server was found on this machine.
     #[error(
         "no PostgreSQL server found (looked in PUBSUB_POSTGRES_BIN, PATH, pg_config, /usr/lib/postgresql, Homebrew, \
          Postgres.app): install one with `apt-get install postgresql` (Debian, Ubuntu) or `brew install \
@@ -18,71 +18,71 @@ pub enum Error {
 
     /// The environment variable `PUBSUB_POSTGRES_BIN`, or the caller, names a directory without the server's binaries.
     #[error("`{}` does not contain `initdb` and `postgres` (is it in PUBSUB_POSTGRES_BIN?)", .0.display())]
-    NotThere(PathBuf),
+    NoBinaries(PathBuf),
 
-    /// We are root, PostgreSQL refuses to be, and there is nobody else to run it as.
+    /// This process runs as root, PostgreSQL refuses to, and no other account was found.
     #[error(
         "PostgreSQL refuses to run as root, and /etc/passwd names neither `postgres` nor `nobody` to run it as"
     )]
     NoAccount,
 
-    /// No temporary directory lets the account that runs PostgreSQL in.
-    #[error("`{account}`, which runs PostgreSQL because we are root, cannot enter any of {}", list(.tried))]
+    /// The account that runs PostgreSQL cannot enter a temporary directory.
+    #[error("`{account}`, which runs PostgreSQL for root, cannot enter any of {}", list(.tried))]
     Unreachable {
         /// The account's name.
         account: String,
-        /// The directories that were considered.
+        /// The directories that were tried.
         tried: Vec<PathBuf>,
     },
 
     /// The operating system refused something.
     #[error("could not {action}")]
     System {
-        /// What we tried.
+        /// The action that failed.
         action: String,
-        /// What it said.
+        /// The operating system's error.
         #[source]
         source: std::io::Error,
     },
 
-    /// A program of PostgreSQL ended although it should not have.
+    /// A program of PostgreSQL failed.
     #[error("`{program}` failed ({status}); the end of its log:\n{log}")]
     Failed {
         /// `postgres` or one of its tools.
         program: &'static str,
-        /// How it ended.
+        /// Its exit status.
         status: std::process::ExitStatus,
-        /// The last lines it wrote.
+        /// The end of its log.
         log: String,
     },
 
     /// A program of PostgreSQL took too long.
-    #[error("`{program}` was not done after {waited:?}; the end of its log:\n{log}")]
-    Late {
+    #[error("`{program}` did not finish within {waited:?}; the end of its log:\n{log}")]
+    TimedOut {
         /// `postgres` or one of its tools.
         program: &'static str,
-        /// How long we waited.
+        /// The time limit.
         waited: Duration,
-        /// The last lines it wrote.
+        /// The end of its log.
         log: String,
     },
 
     /// A running server refused something.
     #[error("could not {action}")]
     Database {
-        /// What we tried.
+        /// The action that failed.
         action: String,
-        /// What it said.
+        /// The server's error.
         #[source]
         source: tokio_postgres::Error,
     },
 
     /// A running server did not answer in time.
     #[error("could not {action} within {waited:?}")]
-    Silent {
-        /// What we tried.
+    NoAnswer {
+        /// The action that failed.
         action: String,
-        /// How long we waited.
+        /// The time limit.
         waited: Duration,
     },
 

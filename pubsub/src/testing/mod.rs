@@ -1,7 +1,7 @@
 //! A throwaway PostgreSQL server, and a database of its own for every test.
 //!
-//! For tests and examples, this project's and yours. Never for data that matters: everything here is deleted when the
-//! process ends, and [`Server`] lets in every user of this machine without a password.
+//! It is for the tests and examples of this crate and of its users, and never for data that matters: everything is deleted when
+//! the process ends, and [`Server`] accepts every user of this machine without a password.
 //!
 //! ```no_run
 //! use pubsub::testing::Database;
@@ -11,31 +11,30 @@
 //! let (client, connection) = tokio_postgres::connect(database.url(), tokio_postgres::NoTls).await?;
 //! # drop((client, connection));
 //! # Ok(())
-//! # } // dropped here, or kept for you to look at when the test panicked
+//! # } // dropped here, or kept for inspection after a panic
 //! ```
 //!
-//! [`Database::create`] uses the server named by the environment variable `DATABASE_URL`, whose role must be allowed
-//! to create databases. Without it, it starts one server for the whole process from the PostgreSQL binaries of this
-//! machine ([`Server::shared`]); nothing is downloaded. A test which stops or restarts the server starts its own with
-//! [`Server::start`]. A runner with one process per test, such as `cargo nextest`, should set `DATABASE_URL`: it saves
-//! a server per test.
+//! [`Database::create`] uses the server in the environment variable `DATABASE_URL`, whose role must be allowed to create
+//! databases. Without the variable it starts one server for the whole process from the PostgreSQL binaries of this machine
+//! ([`Server::shared`]). Nothing is downloaded. A test that stops or restarts its server starts one of its own with
+//! [`Server::start`]. A test runner with one process per test, such as `cargo nextest`, should set `DATABASE_URL` to save a server
+//! per test.
 //!
 //! # Speed
-//! A server starts in about a second. A database is a copy of some 300 small files, so its cost is the file system's:
-//! from 20 ms to 100 ms on a slow disk. `TMPDIR=/dev/shm` puts the server into memory, if there is enough of it.
+//! A server starts in about a second. A database is a copy of some 300 small files and takes from 20 ms to 100 ms, depending on
+//! the file system. `TMPDIR=/dev/shm` puts the server into memory.
 //!
 //! # No orphans
-//! A server stops, and its directory goes, when its value is dropped, and also when the process dies, whatever the
-//! reason: a `sh` of a few lines waits for the end of a pipe that only our process holds, then stops the server and
-//! deletes the directory.
+//! A server stops and its directory is deleted when its value is dropped, and also when the process dies for any reason: a small
+//! `sh` waits for the end of a pipe that only this process holds, then stops the server and deletes the directory.
 //!
-//! # Why not an existing crate
-//! `pgtemp` needs `sudo` when it runs as root, looks for the binaries only on `PATH`, panics when they are missing, and
-//! a killed process leaves its server and directory behind. `postgresql_embedded` downloads or bundles a server rather
-//! than use the installed one, cannot run as root, and its daemon survives a killed process too.
+//! # Alternatives
+//! `pgtemp` needs `sudo` when it runs as root, searches the binaries only on `PATH`, panics without them, and leaves its server and
+//! directory behind when the process is killed. `postgresql_embedded` downloads or bundles a server instead of using the installed
+//! one, cannot run as root, and its daemon also survives a killed process.
 //!
 //! # Platforms
-//! Unix: Linux and macOS.
+//! Linux and macOS.
 
 mod account;
 mod admin;
@@ -58,13 +57,13 @@ pub use options::{Mode, Options};
 pub use server::Server;
 pub use url::server_url;
 
-/// Makes one of pubsub's own actors in this process panic: `listener`, `dispatcher`, `scheduler`, `heartbeat` or
-/// `janitor`. It is restarted; for tests that want to see it.
+/// Makes one of the runtime's own actors in this process panic: `listener`, `dispatcher`, `scheduler`, `heartbeat` or
+/// `janitor`. The runtime restarts it.
 pub fn inject_panic(actor: &str) {
     crate::panics::inject_panic(actor);
 }
 
-/// Whether every [`inject_panic`] has hit its actor.
+/// Whether every panic of [`inject_panic`] has happened.
 pub fn injected_panics_have_happened() -> bool {
     crate::panics::all_injected_panics_happened()
 }

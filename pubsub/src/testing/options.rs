@@ -1,8 +1,8 @@
-//! What a throwaway server can be told.
+//! The options of a throwaway server.
 
 use std::path::PathBuf;
 
-/// How a throwaway server runs.
+/// The options of a throwaway server.
 ///
 /// # Examples
 /// ```
@@ -14,19 +14,19 @@ use std::path::PathBuf;
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Write to the disk as a production server does; off by default, because only a crash of the whole machine could
-    /// tell the difference. Turn it on to measure.
+    /// Writes to the disk as a production server does. Off by default, because only a crash of the machine makes a
+    /// difference. Turn it on to measure.
     pub fsync: bool,
 
-    /// The directory with the binaries of the server's version; those of this machine unless given.
+    /// The directory with the server's binaries. Default: the PostgreSQL of this machine.
     pub bin_dir: Option<PathBuf>,
 
-    /// Settings as in `postgresql.conf`. They win over ours.
+    /// Settings as in `postgresql.conf`. They take precedence over the defaults of this module.
     pub settings: Vec<(String, String)>,
 }
 
 impl Options {
-    /// All settings, ours first: of two with one name, `postgres` takes the later.
+    /// All settings, the defaults first: `postgres` uses the last of two with one name.
     pub(super) fn all(&self) -> Vec<(String, String)> {
         // Not `synchronous_commit`: a commit must survive `Mode::Immediate`.
         let durable = if self.fsync { "on" } else { "off" };
@@ -42,12 +42,12 @@ impl Options {
     }
 }
 
-/// How a server is stopped.
+/// A way to stop a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Roll back what is open, close all connections, write everything down.
+    /// Rolls back open transactions, closes all connections and writes a checkpoint.
     Fast,
 
-    /// Drop everything at once, as in a crash: the next start recovers from the log.
+    /// Drops everything at once, as in a crash. The next start recovers from the log.
     Immediate,
 }

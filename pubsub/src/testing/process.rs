@@ -1,4 +1,4 @@
-//! Waiting for a child process, with an end.
+//! Waits for a child process with a time limit.
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::io;
@@ -6,15 +6,15 @@ use std::process::{Child, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long to wait for something, and how often to look.
+/// A time limit, and the interval between two checks.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(super) struct WaitLimit {
     pub(super) limit: Duration,
     pub(super) interval: Duration,
 }
 
-impl Patience {
-    /// Looks until there is something to see, or `None` when the time is up.
+impl WaitLimit {
+    /// Checks until there is a value. Returns `None` after the time limit.
     pub(super) fn poll<T, E>(self, mut look: impl FnMut() -> Result<Option<T>, E>) -> Result<Option<T>, E> {
         let start = Instant::now();
         loop {
@@ -27,26 +27,26 @@ impl Patience {
     }
 }
 
-/// Waits until `child` has ended, or returns `None` when the time is up.
-pub(super) fn wait(child: &mut Child, patience: Patience) -> io::Result<Option<ExitStatus>> {
-    patience.poll(|| child.try_wait())
+/// Waits until `child` has exited. Returns `None` after the time limit.
+pub(super) fn wait(child: &mut Child, limit: WaitLimit) -> io::Result<Option<ExitStatus>> {
+    limit.poll(|| child.try_wait())
 }
 
 /// Kills `child` and everything in the process group that it leads, and waits for it.
 pub(super) fn kill_group(child: &mut Child) {
-    // Neither can fail in a way that matters: either it has ended, or SIGKILL ends it.
+    // Both errors are harmless: the child has exited, or SIGKILL ends it.
     let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
     let _ = child.wait();
 }
 
-/// Sends `signal`, waits for the end, and kills `child` when the time is up.
-pub(super) fn stop(child: &mut Child, signal: Signal, patience: Patience) -> io::Result<()> {
-    // An ended child may have been waited for already, and then its id may be someone else's.
+/// Sends `signal`, waits for the exit, and kills `child` after the time limit.
+pub(super) fn stop(child: &mut Child, signal: Signal, limit: WaitLimit) -> io::Result<()> {
+    // A child that was waited for may have lost its id to another process.
     if child.try_wait()?.is_some() {
         return Ok(());
     }
     kill_process(Pid::from_child(child), signal)?;
-    if wait(child, patience)?.is_none() {
+    if wait(child, limit)?.is_none() {
         child.kill()?;
         child.wait()?;
     }

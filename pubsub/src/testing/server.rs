@@ -1,8 +1,8 @@
-//! The throwaway server itself.
+//! The throwaway server.
 
 use super::binaries::Binaries;
 use super::cluster::Cluster;
-use super::process::{self, Patience};
+use super::process::{self, WaitLimit};
 use super::{Error, Mode, Options};
 use rustix::process::Signal;
 use std::io;
@@ -13,25 +13,25 @@ use std::process::Child;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Stopping includes a last checkpoint. Then comes SIGKILL.
-const STOP: Patience = Patience { limit: Duration::from_secs(15), interval: Duration::from_millis(2) };
+/// Stopping includes a last checkpoint. SIGKILL follows the limit.
+const STOP: WaitLimit = WaitLimit { limit: Duration::from_secs(15), interval: Duration::from_millis(2) };
 
-/// Below the ports that Linux and macOS give to outgoing connections: in that range a client which reconnects during a
-/// restart can be given our port, even connect to itself, and then the server cannot have it back.
+/// The range is below the ports that Linux and macOS give to outgoing connections. In that range a client that reconnects
+/// during a restart can get the server's port, even connect to itself, and then the server cannot listen on it again.
 const PORTS: Range<u16> = 20_000..30_000;
 
-/// How many ports are tried. Another process may take one between our look and the server's start.
+/// The number of ports to try. Another process may take one between the check and the server's start.
 const PORT_ATTEMPTS: usize = 20;
 
 static SHARED: Mutex<Option<&'static Server>> = Mutex::new(None);
 
 /// A PostgreSQL server that is stopped and deleted when this value is dropped, or when the process ends in any way.
 ///
-/// It listens on a port of 127.0.0.1 and on a Unix socket in its [directory](Server::directory). Everyone on this
-/// machine can connect, as its superuser `postgres`.
+/// The server listens on a port of 127.0.0.1 and on a Unix socket in its [directory](Server::directory). Every user of this
+/// machine can connect as the superuser `postgres`.
 ///
-/// All functions block the calling thread: starting takes about a second, stopping less than a tenth of one. That is
-/// fine in a test. Elsewhere in async code, call them inside `spawn_blocking`.
+/// All functions block the calling thread: starting takes about a second, and stopping less than a tenth of one. A test may
+/// block; other async code calls them inside `spawn_blocking`.
 ///
 /// # Examples
 /// ```no_run
@@ -53,16 +53,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server as tests like it: fast, and with nothing to lose in a crash of the machine.
+    /// Starts a server with settings for tests: it is fast, and not safe against a crash of the machine.
     ///
     /// # Errors
-    /// When this machine has no PostgreSQL ([`Error::NotFound`] says what to do), or it does not start; the error then
-    /// carries the end of its log.
+    /// When this machine has no PostgreSQL, in which case [`Error::NotFound`] says how to install one, or when the server does not
+    /// start, in which case the error contains the end of its log.
     pub fn start() -> Result<Self, Error> {
         Self::start_with(Options::default())
     }
 
-    /// Starts a server with your settings.
+    /// Starts a server with these options.
     ///
     /// # Errors
     /// As [`Server::start`].
@@ -80,7 +80,7 @@ impl Server {
         Ok(Self { process: Some(process), cluster, options, version, port })
     }
 
-    /// Starts a standby: a copy of this server that follows it asynchronously, and answers questions.
+    /// Starts a standby: a copy of this server that follows it asynchronously and answers queries.
     ///
     /// # Errors
     /// As [`Server::start`], or when this server does not run.
@@ -89,18 +89,19 @@ impl Server {
         Self::start_on(cluster, self.options.clone())
     }
 
-    /// Makes a standby a server of its own.
+    /// Promotes a standby to a primary.
     ///
     /// # Errors
-    /// When it is none.
+    /// When this server is no standby.
     pub fn promote(&self) -> Result<(), Error> {
         self.cluster.promote()
     }
 
-    /// Stops the server, upgrades its data with `pg_upgrade` to the version in `bin_dir`, and starts that on the same port.
+    /// Stops the server, upgrades its data with `pg_upgrade` to the version in `bin_dir`, and starts that version on the
+    /// same port.
     ///
     /// # Errors
-    /// When the upgrade fails. Then the server is stopped, and its data are as they were.
+    /// When the upgrade fails. Then the server is stopped, and its data are unchanged.
     pub fn upgrade(&mut self, bin_dir: &Path) -> Result<(), Error> {
         self.stop(Mode::Fast)?;
         let cluster = Cluster::upgrade(Binaries::in_directory(bin_dir)?, &self.cluster)?;
@@ -109,25 +110,25 @@ impl Server {
         self.start_again()
     }
 
-    /// The server that this process's tests share, started by the first call. It ends with the process.
+    /// Returns the server that this process's tests share. The first call starts it, and it ends with the process.
     ///
-    /// It cannot be stopped or restarted, since others use it: start your own for that.
+    /// It cannot be stopped or restarted, because other tests use it. Start your own server for that.
     ///
     /// # Errors
     /// As [`Server::start`]. The next call tries again.
     pub fn shared() -> Result<&'static Self, Error> {
-        // Whoever panicked with the lock left `None`, or a server that works.
+        // After a panic with the lock the value is still `None` or a server that works.
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = *shared {
             return Ok(server);
         }
-        // Values that are never dropped are what the watchdog is for.
+        // The watchdog stops servers that are never dropped.
         let server: &'static Self = Box::leak(Box::new(Self::start()?));
         *shared = Some(server);
         Ok(server)
     }
 
-    /// The URL of a database on this server, which has `postgres` from the start.
+    /// The URL of a database on this server. The database `postgres` exists from the start.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@{}:{}/{database}", Ipv4Addr::LOCALHOST, self.port)
     }
@@ -147,12 +148,12 @@ impl Server {
         &self.version
     }
 
-    /// Where this server's programs are, and most often also `psql` and `pg_dump`.
+    /// The directory of this server's programs, most often including `psql` and `pg_dump`.
     pub fn bin_dir(&self) -> &Path {
         self.cluster.binaries().directory()
     }
 
-    /// The server's own directory: the Unix socket is in it, the file `log`, and `data`.
+    /// The server's own directory, which contains the Unix socket, the file `log`, and `data`.
     pub fn directory(&self) -> &Path {
         self.cluster.directory().path()
     }
@@ -160,7 +161,7 @@ impl Server {
     /// Stops the server and starts it again with the same data on the same port.
     ///
     /// # Errors
-    /// When it does not start. The data are still there, for another [`Server::start_again`].
+    /// When it does not start. The data are kept, so [`Server::start_again`] can be called.
     pub fn restart(&mut self, mode: Mode) -> Result<(), Error> {
         self.stop(mode)?;
         self.start_again()
@@ -171,7 +172,7 @@ impl Server {
     /// A server that does not stop in time is killed.
     ///
     /// # Errors
-    /// When the operating system does not let us.
+    /// When the operating system refuses it.
     pub fn stop(&mut self, mode: Mode) -> Result<(), Error> {
         let Some(process) = &mut self.process else { return Ok(()) };
         let signal = match mode {
@@ -199,7 +200,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Nothing is worth a checkpoint: the data go next.
+        // The data are deleted next, so no checkpoint is needed.
         if let Err(error) = self.stop(Mode::Immediate) {
             tracing::warn!(%error, "the throwaway PostgreSQL server is left to its watchdog");
         }
@@ -211,7 +212,7 @@ fn start_on_free_port(cluster: &Cluster, options: &Options) -> Result<(Child, u1
     loop {
         attempts += 1;
         let port = fastrand::u16(PORTS);
-        // Listening for a moment finds out sooner than the server does.
+        // Listening for a moment finds a taken port sooner than the server does.
         let listened = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(drop);
         let started = match listened {
             Ok(()) => cluster.start(options, port),

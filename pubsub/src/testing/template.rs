@@ -1,6 +1,6 @@
-//! The migrated database that all others are copied from: copying takes a fraction of migrating.
+//! The migrated database from which all others are copied, because copying takes a fraction of the time of migrating.
 //!
-//! One per server and per set of migrations. Test processes that share a server share it too.
+//! There is one for each server and set of migrations, shared by all test processes on that server.
 
 use super::admin::Admin;
 use super::url::with_database;
@@ -9,16 +9,16 @@ use std::collections::BTreeSet;
 use tokio::sync::Mutex;
 use tokio_postgres::error::SqlState;
 
-/// What the names of templates start with.
+/// The prefix of the names of templates.
 const PREFIX: &str = "pubsub_template_";
 
-/// The advisory lock held while the template is made ("pubsub.t" in ASCII; the migrations have their own).
+/// The advisory lock that is held while the template is created ("pubsub.t" in ASCII). The migrations have their own.
 const LOCK: i64 = 0x7075_6273_7562_2e74;
 
-/// Servers, by URL, whose template this process has seen to.
+/// The servers, by URL, whose template this process has prepared.
 static READY: Mutex<BTreeSet<String>> = Mutex::const_new(BTreeSet::new());
 
-/// Makes sure that the server has an up-to-date template, and returns its name.
+/// Makes sure that the server has a current template, and returns its name.
 pub(super) async fn prepare(server: &str) -> Result<String, Error> {
     let name = name();
     let mut ready = READY.lock().await;
@@ -32,7 +32,7 @@ pub(super) async fn prepare(server: &str) -> Result<String, Error> {
     Ok(name)
 }
 
-/// After the template was found missing: the next [`prepare`] looks again.
+/// Makes the next [`prepare`] check again, after the template was found missing.
 pub(super) async fn forget(server: &str) {
     READY.lock().await.remove(server);
 }
@@ -43,13 +43,13 @@ async fn prepare_locked(admin: &Admin, server: &str, name: &str) -> Result<(), E
         drop_others(admin, name).await?;
     }
     leftovers::sweep(admin).await?;
-    // Also if it exists: its maker may have been killed between two migrations.
+    // Also for an existing template, whose creator may have been killed between two migrations.
     crate::migrate(&with_database(server, name)).await.map_err(Error::Migrate)
 }
 
-/// Whether it was not there before.
+/// Creates the database. Returns whether it did not exist.
 async fn create(admin: &Admin, name: &str) -> Result<bool, Error> {
-    // From template0, because nobody can be connected to it.
+    // `template0` never has a connection.
     match admin
         .run("create the template database", &format!("create database {name} template template0"))
         .await
@@ -59,7 +59,7 @@ async fn create(admin: &Admin, name: &str) -> Result<bool, Error> {
     }
 }
 
-/// Drops the templates of other versions. A process that still uses one makes it again.
+/// Drops the templates of other versions. A process that still uses one creates it again.
 async fn drop_others(admin: &Admin, name: &str) -> Result<(), Error> {
     let sql = format!(
         "select datname::text \
@@ -68,7 +68,7 @@ async fn drop_others(admin: &Admin, name: &str) -> Result<(), Error> {
             and datname <> '{name}'"
     );
     for other in admin.texts("look for old template databases", &sql).await? {
-        // Without force: somebody may be migrating it.
+        // Without force, because another process may be migrating it.
         if let Err(error) =
             admin.run("drop an old template database", &format!("drop database {other}")).await
         {
@@ -78,7 +78,7 @@ async fn drop_others(admin: &Admin, name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// One name per set of migrations, so that the template of edited ones is never taken for the new one.
+/// Returns one name for each set of migrations, so that a template of other migrations is never used.
 fn name() -> String {
     format!("{PREFIX}{}", crate::store::migrate::fingerprint())
 }

@@ -1,12 +1,12 @@
-//! Which server the databases are on, and the URLs of its databases.
+//! The server of the databases, and the URLs of its databases.
 
 use super::{Error, Server};
 use std::env;
 
-/// Names the server to use instead of starting one.
+/// The environment variable with the server to use instead of starting one.
 const VARIABLE: &str = "DATABASE_URL";
 
-/// The URL of the server for this process's tests: the environment variable `DATABASE_URL`, or else
+/// Returns the URL of the server for this process's tests: the environment variable `DATABASE_URL`, or else
 /// [`Server::shared`].
 ///
 /// # Errors
@@ -25,10 +25,11 @@ async fn choose(given: Option<String>) -> Result<String, Error> {
     }
 }
 
-/// `url` with another database. Both of PostgreSQL's notations are understood: `postgres://…` and `host=… dbname=…`.
+/// Returns `url` with another database. `url` may have either of PostgreSQL's notations: `postgres://…` or `host=…
+/// dbname=…`.
 pub(super) fn with_database(url: &str, database: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
-        // Of two values for one name, the later counts.
+        // The last value of a name counts.
         return format!("{url} dbname={database}");
     };
     let (rest, parameters) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));

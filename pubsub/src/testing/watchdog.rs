@@ -1,38 +1,38 @@
-//! Stops the server and deletes its directory when our process is gone, even by SIGKILL.
+//! Stops the server and deletes its directory when this process ends, even by SIGKILL.
 //!
-//! A shell reads a pipe whose only writing end is ours, so the end of the pipe is the end of us. Neither a parent-death
-//! signal (Linux only, and tied to a thread) nor a destructor or an `atexit` (not run by SIGKILL) would do.
+//! A shell reads a pipe whose only writing end is in this process, so the end of the pipe is the end of the process. A
+//! parent-death signal works only on Linux and is tied to a thread; destructors and `atexit` do not run after SIGKILL.
 
 use super::Error;
-use super::process::{self, Patience};
+use super::process::{self, WaitLimit};
 use std::io::{self, PipeWriter, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// What the shell runs. Its waits are bounded: 10 s for the server to stop, 10 s for the directory to go.
+/// The shell's script. Its waits are bounded: 10 s until the server has stopped, 10 s until the directory is gone.
 const SCRIPT: &str = include_str!("watchdog.sh");
 
-/// How long we wait for the shell to end after us. Longer than both of its own waits together.
-const PATIENCE: Patience = Patience { limit: Duration::from_secs(25), interval: Duration::from_millis(2) };
+/// The longest wait for the shell's exit. It is longer than both waits of the script together.
+const LIMIT: WaitLimit = WaitLimit { limit: Duration::from_secs(25), interval: Duration::from_millis(2) };
 
-/// The largest line a child writes: its process id and a newline.
+/// The longest line of a child: its process id and a newline.
 const LINE: usize = 16;
 
-/// The watching shell, and our end of its pipe.
+/// The watching shell, and the writing end of its pipe.
 #[derive(Debug)]
 pub(super) struct Watchdog {
     shell: Child,
-    /// Taken only when we are dropped.
+    /// Taken only in `drop`.
     pipe: Option<PipeWriter>,
 }
 
 impl Watchdog {
-    /// Watches over `directory`, which need not exist yet.
+    /// Watches `directory`, which need not exist yet.
     pub(super) fn start(directory: &Path) -> Result<Self, Error> {
         let start = || {
-            // Both ends close on exec, so no child of ours keeps the pipe open.
+            // Both ends close on exec, so no child process keeps the pipe open.
             let (reader, writer) = io::pipe()?;
             let shell = Command::new("/bin/sh")
                 .args(["-c", SCRIPT, "pubsub-testing-watchdog"])
@@ -41,7 +41,7 @@ impl Watchdog {
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .current_dir("/")
-                // Its own group: Ctrl-C in the terminal ends us and not the shell.
+                // Its own group, so that Ctrl-C in the terminal ends this process and not the shell.
                 .process_group(0)
                 .spawn()?;
             Ok(Self { shell, pipe: Some(writer) })
@@ -49,10 +49,10 @@ impl Watchdog {
         start().map_err(Error::system("start the watchdog `/bin/sh`"))
     }
 
-    /// Starts `command` in a process group of its own, which the shell kills if we die.
+    /// Starts `command` in a process group of its own, which the shell kills if this process dies.
     ///
-    /// The child itself tells the shell its process id, before it becomes `command`: were it us, we could be killed
-    /// between starting the child and telling.
+    /// The child reports its process id to the shell before it executes `command`. If this process did, it could be killed
+    /// between the start of the child and the report.
     pub(super) fn spawn(&self, command: &mut Command) -> io::Result<Child> {
         let Some(pipe) = &self.pipe else { return Err(io::ErrorKind::BrokenPipe.into()) };
         let mut pipe = pipe.try_clone()?;
@@ -70,21 +70,21 @@ impl Watchdog {
         command.spawn()
     }
 
-    /// Tells the shell that the last spawned process has ended and been waited for, so its id may be someone else's.
+    /// Tells the shell that the last spawned process has exited and was waited for, so its id may be reused.
     pub(super) fn ended(&self) {
         self.tell("ended\n");
     }
 
-    /// Tells the shell that the directory is not ours to delete.
-    pub(super) fn hands_off(&self) {
-        self.tell("hands off\n");
+    /// Tells the shell to keep the directory.
+    pub(super) fn keep_directory(&self) {
+        self.tell("keep\n");
     }
 
     fn tell(&self, line: &str) {
         if let Some(mut pipe) = self.pipe.as_ref()
             && let Err(error) = pipe.write_all(line.as_bytes())
         {
-            // Somebody killed the shell. Nothing watches any more, and nothing depends on it while we live.
+            // The shell was killed. Nothing watches any more, but this process does not depend on the shell while it runs.
             tracing::warn!(%error, "the watchdog of the throwaway PostgreSQL server is gone");
         }
     }
@@ -93,9 +93,9 @@ impl Watchdog {
 impl Drop for Watchdog {
     fn drop(&mut self) {
         drop(self.pipe.take());
-        match process::wait(&mut self.shell, PATIENCE) {
+        match process::wait(&mut self.shell, LIMIT) {
             Ok(Some(_)) => {}
-            Ok(None) => tracing::warn!(limit = ?PATIENCE.limit, "the watchdog did not end"),
+            Ok(None) => tracing::warn!(limit = ?LIMIT.limit, "the watchdog did not end"),
             Err(error) => tracing::warn!(%error, "could not wait for the watchdog"),
         }
     }

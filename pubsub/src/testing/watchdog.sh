@@ -1,5 +1,5 @@
-# Reads what our process says until it is gone, then stops the server and deletes the directory $1.
-# Says a number: a process group is running.  `ended`: it has ended.  `hands off`: leave the directory alone.
+# Reads the messages of our process until it is gone, then stops the server and deletes the directory $1.
+# The messages are a number (this process group is running), `ended` (it has exited) and `keep` (keep the directory).
 trap '' HUP INT QUIT TERM
 PATH=/usr/bin:/bin
 directory=$1
@@ -8,14 +8,13 @@ group=
 while read -r line; do
     case $line in
     ended) group= ;;
-    'hands off') exit ;;
+    keep) exit ;;
     *) group=$line ;;
     esac
 done
 
-# SIGQUIT is the immediate shutdown. The server removes postmaster.pid as its last act; `initdb` has none, and can be
-# killed at once. An orphan may stay a zombie for ever where process 1 does not wait for it, so that its process group
-# exists says little.
+# SIGQUIT is the immediate shutdown. The server removes postmaster.pid last; `initdb` has none, and can be killed at once.
+# The existence of the process group says little: an orphan may stay a zombie forever if process 1 does not wait for it.
 if [ -n "$group" ]; then
     kill -s QUIT -- "-$group"
     tries=200
@@ -26,7 +25,7 @@ if [ -n "$group" ]; then
     kill -s KILL -- "-$group"
 fi
 
-# More than once: a dying process may still create files.
+# Several attempts, because a dying process may still create files.
 tries=200
 while [ "$tries" -gt 0 ] && [ -e "$directory" ]; do
     tries=$((tries - 1))
