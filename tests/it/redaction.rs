@@ -76,10 +76,8 @@ const UNREADABLE: [&str; 3] = [
     r#""hunter2""#,
 ];
 
-#[actix::test]
-async fn redacted_values_are_in_no_log_and_no_stored_error() {
-    let db = TestDatabase::new().await;
-    let child = ChildProcess::start("redaction::child_logs_deliveries", db.url());
+/// Publishes the unreadable payloads, and returns the child's log once all its deliveries have ended.
+async fn log_of_deliveries(db: &TestDatabase, child: &ChildProcess) -> Vec<String> {
     let mut log = vec![child.next().await];
     while !log.last().unwrap().contains("ready") {
         log.push(child.next().await);
@@ -102,6 +100,14 @@ async fn redacted_values_are_in_no_log_and_no_stored_error() {
     {
         log.push(child.next().await);
     }
+    log
+}
+
+#[actix::test]
+async fn redacted_values_are_in_no_log_and_no_stored_error() {
+    let db = TestDatabase::new().await;
+    let child = ChildProcess::start("redaction::child_logs_deliveries", db.url());
+    let log = log_of_deliveries(&db, &child).await;
     let of_channel = |channel: &str| {
         let named = format!("channel=\"{channel}\"");
         log.iter()
