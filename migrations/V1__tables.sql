@@ -315,31 +315,28 @@ create table pubsub.replays (
     constraint replays_pkey primary key (subscription, lane)
 );
 
--- Two rows, written by pubsub.bear_witness. Their system column xmin is what counts.
-create table pubsub.witness (
-    n smallint not null,
-    constraint witness_pkey primary key (n)
-);
-
--- Where the log was when somebody last looked: one row.
---   floor              ids up to this were published before the log was moved here, and their transaction ids say nothing
---   system_identifier  of the cluster; null if this role may not ask
---   timeline           of its write-ahead log; null if this role may not ask
-create table pubsub.home (
-    floor             bigint not null default 0,
+-- The cluster that the log belongs to: two rows with the same content, written by pubsub.write_identity. Their system column
+-- xmin shows whether the log was moved (migrations/functions/restore.sql).
+--   floor              ids up to this were published before the log was moved here: their transaction ids mean nothing here
+--   system_identifier  the cluster's; null if this role may not ask
+--   timeline           the timeline of its write-ahead log; null if this role may not ask
+create table pubsub.log_identity (
+    marker            smallint not null,
+    floor             bigint not null,
     system_identifier bigint,
     timeline          integer,
-    noted_at          timestamptz not null default clock_timestamp()
+    noted_at          timestamptz not null default clock_timestamp(),
+    constraint log_identity_pkey primary key (marker),
+    constraint log_identity_marker_check check (marker in (1, 2))
 );
 
--- What pg_restore, and the script of pg_dump, fill last of all: before that, the log is not complete.
-create materialized view pubsub.arrival as select true as complete;
+-- pg_restore, and the script of pg_dump, fill materialized views last of all. Until then the log is not complete.
+create materialized view pubsub.restore_marker as select true as complete;
 
--- The life that the server is in: one row, or none when it has just begun.
---   life  the tokens of this life are above it
-create unlogged table pubsub.lives (
-    life              bigint not null,
-    system_identifier bigint
+-- The server's incarnation: one row, or none when it has just begun.
+--   incarnation  the tokens of this incarnation are above it
+create unlogged table pubsub.incarnations (
+    incarnation bigint not null
 );
 
 -- The dedupe keys that were published lately.

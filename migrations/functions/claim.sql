@@ -107,7 +107,7 @@ begin
            s.lanes,
            s.lanes_wanted,
            s.suspended_at,
-           (select h.floor from pubsub.home h) as floor,
+           (select i.floor from pubsub.log_identity i where i.marker = 1) as floor,
            (
                select p.id
                  from pubsub.processes p
@@ -148,7 +148,7 @@ begin
     end if;
     -- After the sequence is read: it may draw the transaction id.
     if reader.registered is distinct from process
-        or current_setting('pubsub.home', true) is distinct from 'pubsub.witness'::regclass::oid::text
+        or current_setting('pubsub.recognized', true) is distinct from 'pubsub.log_identity'::regclass::oid::text
     then
         perform pubsub.require_registered(process);
     end if;
@@ -197,7 +197,7 @@ begin
                         errcode = 'PB005',
                         message = format('transaction ids went backwards since subscription %s last read', claim.subscription),
                         detail = 'The database was probably restored into another cluster; reading on would skip events.',
-                        hint = 'Run pubsub::rebase, or "select pubsub.rebase()".';
+                        hint = 'Run pubsub::admin::rebase, or "select pubsub.rebase()".';
                 end if;
                 position.window_stragglers := pubsub.finished_stragglers(
                     position.read_snapshot, position.read_fence, position.window_snapshot

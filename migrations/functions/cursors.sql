@@ -32,11 +32,6 @@ create or replace function pubsub.none_visible() returns pg_snapshot
 language sql immutable parallel safe
 return '3:3:'::pg_snapshot;
 
--- The fence that goes with it: no transaction was in flight.
-create or replace function pubsub.origin_fence() returns bigint
-language sql immutable parallel safe
-return 3;
-
 -- Writes a cursor's next position: an open window of all that is visible in `boundary` from event `first` on, or no window
 -- at all if `first` is null; and after it, whatever is not visible in `boundary`, whatever its id.
 --   sequence, fence, boundary, log_end  the log's sequence, a transaction id, a snapshot and the sequence again, taken in
@@ -64,7 +59,7 @@ begin
             window_snapshot, window_sequence, window_fence, window_end, window_position
         )
         values (
-            subscription, lane, seq, pubsub.none_visible(), first - 1, pubsub.origin_fence(),
+            subscription, lane, seq, pubsub.none_visible(), first - 1, pg_snapshot_xmax(pubsub.none_visible())::text::bigint,
             boundary, sequence, fence, log_end, first - 1
         );
     end if;
@@ -90,6 +85,11 @@ begin
     end if;
 end
 $$;
+
+-- The snapshot in which everything is visible.
+create or replace function pubsub.all_visible() returns pg_snapshot
+language sql immutable parallel safe
+return '9223372036854775807:9223372036854775807:'::pg_snapshot;
 
 -- Whether a lane may have something to read: a look without a lock, a transaction id or a write, with which most claims of
 -- an idle subscription end.
@@ -167,5 +167,5 @@ create or replace function pubsub.log_floor() returns bigint
 language sql stable
 set search_path = pg_catalog, pg_temp
 begin atomic
-    select coalesce(max(h.floor), 0) from pubsub.home h;
+    select coalesce(max(i.floor), 0) from pubsub.log_identity i;
 end;

@@ -246,7 +246,7 @@ declare
     position        pubsub.cursors;
 begin
     -- What has not been read can only be told where the log is at home.
-    perform pubsub.require_home();
+    perform pubsub.require_recognized();
     -- Claims from lane 0 hold that lane's lock, all others the lock of the lanes.
     if not pg_try_advisory_xact_lock(hashtext('pubsub.lanes'), subscription)
         or not pg_try_advisory_xact_lock(hashtext('pubsub.claiming'), subscription)

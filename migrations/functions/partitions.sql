@@ -117,7 +117,7 @@ begin
         return 0;
     end if;
     sequence := pubsub.log_sequence();
-    perform pubsub.require_home();
+    perform pubsub.require_recognized();
     update pubsub.partitions p set opened_at = clock_timestamp() where p.opened_at is null and p.first_id <= sequence;
     update pubsub.partitions p set fence = pg_current_xact_id() where p.fence is null and p.end_id <= sequence + 1;
     update pubsub.partitions p
@@ -203,7 +203,7 @@ declare
     advanced integer := 0;
 begin
     perform pubsub.require_first_in_transaction('pubsub.advance_idle_cursors');
-    perform pubsub.require_home();
+    perform pubsub.require_recognized();
     for held in
         select distinct c.subscription, c.lane
           from pubsub.positions() c

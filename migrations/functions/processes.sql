@@ -28,9 +28,9 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    -- The first line of pubsub.require_home, to spare each claim the call.
-    if current_setting('pubsub.home', true) is distinct from 'pubsub.witness'::regclass::oid::text then
-        perform pubsub.require_home();
+    -- The first line of pubsub.require_recognized, to spare each claim the call.
+    if current_setting('pubsub.recognized', true) is distinct from 'pubsub.log_identity'::regclass::oid::text then
+        perform pubsub.require_recognized();
     end if;
     if not pubsub.is_registered(process) then
         raise exception using

@@ -92,7 +92,7 @@ declare
     next_one record;
     is_owner boolean;
 begin
-    perform pubsub.require_home();
+    perform pubsub.require_recognized();
     select * into next_one from pubsub.removal_steps(pause) limit 1;
     if next_one.step = 'detach' then
         if not pg_try_advisory_lock(hashtext('pubsub.maintenance'), 2) then

@@ -32,8 +32,8 @@ pub(crate) struct Heartbeat {
 pub(crate) struct Registered {
     pub(crate) host: String,
     pub(crate) process: ProcessId,
-    /// The life that the server was in.
-    pub(crate) life: i64,
+    /// The server's incarnation when it was last recognized.
+    pub(crate) incarnation: i64,
 }
 
 /// Who is told of what.
@@ -133,12 +133,12 @@ impl Heartbeat {
         }));
     }
 
-    /// Tells of it if the server is not in the life any more in which they last heard of it.
-    fn compare(&mut self, Recognized { life, news }: Recognized) {
+    /// Tells the dispatchers when the server has begun a new incarnation since they were last told.
+    fn compare(&mut self, Recognized { incarnation, news }: Recognized) {
         if let Some(news) = news {
             tracing::warn!(news, "the database is not where it was");
         }
-        if std::mem::replace(&mut self.registered.life, life) != life {
+        if std::mem::replace(&mut self.registered.incarnation, incarnation) != incarnation {
             for recipient in &self.recipients.incarnation_ended {
                 recipient.do_send(IncarnationEnded);
             }

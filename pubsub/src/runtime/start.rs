@@ -35,7 +35,7 @@ pub(super) async fn start(setup: Setup) -> Result<PubSub, Error> {
     }
     let target = Target::parse(&database_url)?;
     target.check_schema(config.deadline).await?;
-    let Recognized { life, news } = target.recognize().await?;
+    let Recognized { incarnation, news } = target.recognize().await?;
     if let Some(news) = news {
         tracing::warn!(news, "the database is not where it was");
     }
@@ -47,7 +47,7 @@ pub(super) async fn start(setup: Setup) -> Result<PubSub, Error> {
     let hosted = subscribe(&store, subscriptions).await?;
     let host = host_name();
     let process = ProcessId::new(store.register_process(&host).await?);
-    let registered = Registered { host, process: process.clone(), life };
+    let registered = Registered { host, process: process.clone(), incarnation };
     tracing::info!(process = process.get(), subscriptions = hosted.len(), "the pubsub runtime starts");
 
     let wiring = Wiring { target, config, store: store.clone(), registered };

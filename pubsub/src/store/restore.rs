@@ -1,4 +1,4 @@
-//! Where the log lives: what a restore, an upgrade or a failover has done to it (`migrations/functions/restore.sql`).
+//! What a restore, an upgrade or a failover has done to the log (`migrations/functions/restore.sql`).
 
 use super::Target;
 use super::pulse::Pulse;
@@ -6,36 +6,36 @@ use crate::error::{Error, from_database};
 use std::time::Duration;
 use tokio_postgres::{Client, Row};
 
-const RECOGNIZE: &str = "select r.life, r.news from pubsub.recognize() r";
+const RECOGNIZE: &str = "select r.incarnation, r.news from pubsub.recognize() r";
 
 const REBASE: &str = "select pubsub.rebase()";
 
-/// Rebasing looks through what no subscription has read yet.
+/// Longest time for a rebase: it reads all that subscriptions have not read yet.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// What the server says of itself.
+/// The state in which the server was recognized.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Recognized {
-    /// The life that it is in. When another has begun, what was committed at the end of the last one may be gone.
-    pub(crate) life: i64,
-    /// What has happened to it, if this process is the first to see it.
+    /// The server's incarnation. When a new one has begun, the last commits of the one before may be lost.
+    pub(crate) incarnation: i64,
+    /// What has happened to the server, if this process is the first to see it.
     pub(crate) news: Option<String>,
 }
 
 /// Sets the subscriptions right after the database was restored from a dump into another cluster.
 ///
-/// Such a database is refused with [`Error::Moved`] by [`Builder::start`](crate::Builder::start), and by the claims of
-/// processes that run, unless the library can tell by itself where each subscription was. Afterwards every event is
-/// delivered that had not been claimed when the dump was made, and all that was published since. A few that had been claimed
-/// shortly before may be delivered again. Publishers wait while it runs.
+/// [`Builder::start`](crate::Builder::start), and the claims of running processes, refuse such a database with
+/// [`Error::Moved`], unless the library can tell by itself where each subscription was. After a rebase, every event is
+/// delivered that had not been claimed when the dump was made, and every event that was published since. A few that were
+/// claimed shortly before the dump may be delivered again. Publishers wait while it runs.
 ///
-/// Returns how many positions were set. Only the schema's owner may do it.
+/// Returns how many positions were set. Only the schema's owner may call it.
 ///
 /// # Errors
-/// The database's own: a publisher whose transaction stays open keeps it from beginning, and after 10 s it gives up.
+/// The database's own errors. It gives up after 10 s if a publisher's transaction stays open that long.
 ///
 /// # Cancel safety
-/// Dropping the future ends the connection; whether the database was rebased is unknown. It is safe to repeat.
+/// Dropping the future ends the connection, and leaves unknown whether the database was rebased. A second call is safe.
 pub async fn rebase(database_url: &str) -> Result<u64, Error> {
     const DOING: &str = "rebase";
     let target = Target::parse(database_url)?;
@@ -46,7 +46,7 @@ pub async fn rebase(database_url: &str) -> Result<u64, Error> {
 }
 
 impl Target {
-    /// Looks where the log lives, and rebases it if that is exact.
+    /// Recognizes the log, and rebases it if that is exact.
     pub(crate) async fn recognize(&self) -> Result<Recognized, Error> {
         self.alone(DOING, async |client| {
             client.query_one(RECOGNIZE, &[]).await.and_then(|row| recognized(&row))
@@ -54,7 +54,7 @@ impl Target {
         .await
     }
 
-    /// Does one thing on a connection of its own.
+    /// Runs `work` on a connection of its own.
     pub(super) async fn alone<T>(
         &self,
         doing: &'static str,
@@ -75,7 +75,7 @@ impl Target {
 }
 
 impl Pulse {
-    /// Looks where the log lives, and rebases it if that is exact.
+    /// Recognizes the log, and rebases it if that is exact.
     pub(crate) async fn recognize(&self) -> Result<Recognized, Error> {
         self.ask(DOING, RECOGNIZE, &[], recognized).await
     }
@@ -84,5 +84,5 @@ impl Pulse {
 const DOING: &str = "recognize the database";
 
 fn recognized(row: &Row) -> Result<Recognized, tokio_postgres::Error> {
-    Ok(Recognized { life: row.try_get(0)?, news: row.try_get(1)? })
+    Ok(Recognized { incarnation: row.try_get(0)?, news: row.try_get(1)? })
 }

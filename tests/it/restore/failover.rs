@@ -101,7 +101,7 @@ async fn no_event_is_skipped_when_a_promoted_standby_reuses_ids() {
     assert_eq!(received.take_sorted(50).await, after);
     until(&client, SETTLED).await;
     assert!(received.rest().is_empty());
-    until(&client, "select timeline = 2 from pubsub.home").await;
+    until(&client, "select timeline = 2 from pubsub.log_identity where marker = 1").await;
 }
 
 #[actix::test]
@@ -135,7 +135,7 @@ async fn a_lease_known_only_to_the_server_is_returned() {
     let undone = "insert into pubsub.leases (subscription, lane, process, event_ids, from_mailbox)
                   select s.id, 0, p.id, $1, false from pubsub.subscriptions s, pubsub.processes p";
     client.execute(undone, &[&ids]).await.unwrap();
-    client.batch_execute("delete from pubsub.lives").await.unwrap();
+    client.batch_execute("delete from pubsub.incarnations").await.unwrap();
     let cut = "select pg_terminate_backend(session_pid) from pubsub.processes";
     client.batch_execute(cut).await.unwrap();
     assert_eq!(received.take(1).await, ids);
@@ -245,17 +245,17 @@ async fn a_clean_restart_ends_no_incarnation() {
     let mut server = Server::start().unwrap();
     let url = server.url("postgres");
     migrated(&server).await;
-    let life = "select life, news is null from pubsub.recognize()";
+    let recognize = "select incarnation, news is null from pubsub.recognize()";
     let client = connect(&url).await;
-    let row = client.query_one(life, &[]).await.unwrap();
+    let row = client.query_one(recognize, &[]).await.unwrap();
     assert_eq!((row.get::<_, i64>(0), row.get::<_, bool>(1)), (0, true));
     server.restart(Mode::Fast).unwrap();
     let client = connect(&url).await;
-    let row = client.query_one(life, &[]).await.unwrap();
+    let row = client.query_one(recognize, &[]).await.unwrap();
     assert_eq!((row.get::<_, i64>(0), row.get::<_, bool>(1)), (0, true));
     server.restart(Mode::Immediate).unwrap();
     let client = connect(&url).await;
-    let row = client.query_one("select life > 0, news from pubsub.recognize()", &[]).await.unwrap();
+    let row = client.query_one("select incarnation > 0, news from pubsub.recognize()", &[]).await.unwrap();
     let (begun, news): (bool, Option<String>) = (row.get(0), row.get(1));
     assert_eq!((begun, news.as_deref()), (true, Some("the server was restarted after a crash")));
     let again = client.query_one("select news is null from pubsub.recognize()", &[]).await.unwrap();

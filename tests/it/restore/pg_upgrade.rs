@@ -61,8 +61,13 @@ async fn pg_upgrade_loses_and_repeats_nothing() {
     rest.sort_unstable();
     assert_eq!(rest, [expected, after].concat(), "the window is read to its end");
     let row = client
-        .query_one("select floor, system_identifier = pubsub.system_identifier() from pubsub.home", &[]);
-    let row = row.await.unwrap();
+        .query_one(
+            "select i.floor, i.system_identifier = (pubsub.cluster()).system_identifier
+               from pubsub.log_identity i where i.marker = 1",
+            &[],
+        )
+        .await
+        .unwrap();
     assert_eq!((row.get::<_, i64>(0), row.get::<_, bool>(1)), (0, true), "noted, and not rebased");
     assert!(pubsub.drain(Duration::from_secs(10)).await);
 }
