@@ -172,11 +172,11 @@ begin
     perform pubsub.require_first_in_transaction('pubsub.subscribe of a new subscription');
     perform pubsub.require_declared(subscribe.channel);
     if from_beginning then
-        perform pubsub.keep_partitions();
+        perform pg_advisory_xact_lock_shared(hashtext('pubsub.maintenance'), 2);
     end if;
     -- The order is the proof: sequence, then transaction id, then snapshot.
     sequence := pubsub.log_sequence();
-    perform pubsub.require_home();
+    perform pubsub.require_recognized();
     fence := pg_current_xact_id()::text::bigint;
     insert into pubsub.subscriptions as s (channel, name, max_attempts, max_panics, lanes)
     values (

@@ -159,8 +159,8 @@ as $$
 declare
     resumed pubsub.subscriptions;
 begin
-    -- Or a claim might still see what has begun to leave.
-    perform pubsub.keep_partitions();
+    -- No partition leaves the log meanwhile: a claim might still see one that has begun to leave.
+    perform pg_advisory_xact_lock_shared(hashtext('pubsub.maintenance'), 2);
     select * into resumed
       from pubsub.subscriptions s
      where s.channel = resume.channel and s.name = resume.subscription

@@ -1,12 +1,12 @@
 -- Moving a subscription in the log: back, to read past events again, or ahead.
 --
--- A seek writes the subscription's next position, under the lock of its claims. Like a claim it reads the sequence, draws
--- a transaction id and takes a snapshot, and what it writes is a window of what that snapshot shows from the given event
--- on, and the snapshot as the boundary behind it. So of all that was committed before the seek, exactly the events from
--- the position on are delivered; and whatever commits later is delivered too, whatever its id or time.
+-- A seek writes the subscription's next position, under the lock of its claims. Like a claim, it reads the sequence, draws a
+-- transaction id and takes a snapshot. It writes a window of the events that this snapshot shows from the target on, with the
+-- snapshot as the boundary behind it. So of all that was committed before the seek, exactly the events from the target on are
+-- delivered. Whatever commits later is delivered too, whatever its id or time.
 --
--- Leases go on and are settled as before, and the mailbox and the dead letters stay as they are: an event that is there
--- and also ahead of the new position is delivered for both.
+-- Leases are settled as before, and the mailbox and the dead letters stay as they are. An event that is in one of them and
+-- also ahead of the new position is delivered for both.
 
 -- Whether a subscription had read past an event when it was last moved back.
 create or replace function pubsub.is_replay(subscription integer, lane integer, xid xid8, id bigint) returns boolean
@@ -23,12 +23,6 @@ begin
 end
 $$;
 
--- How far behind the first of a channel's events since a given time there may be one of an earlier time: publishers draw
--- the id first and look at the clock second, and clocks are set.
-create or replace function pubsub.clock_slack() returns interval
-language sql immutable parallel safe
-return interval '1 minute';
-
 -- The first event of a channel that was published at `since` or later, or null. Reads the log from its end backwards, so
 -- that it costs what it finds.
 create or replace function pubsub.first_event_since(channel text, since timestamptz) returns bigint
@@ -38,12 +32,14 @@ set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
+    -- Times do not rise with the ids: publishers draw the id before they read the clock, and clocks are set.
+    slack constant interval := '1 minute';
     older bigint;
 begin
     select d.id into older
       from pubsub.db_events d
      where d.channel = first_event_since.channel
-       and d.published_at < first_event_since.since - pubsub.clock_slack()
+       and d.published_at < first_event_since.since - slack
      order by d.channel desc, d.id desc
      limit 1;
     return (
@@ -58,194 +54,118 @@ begin
 end
 $$;
 
--- Until the end of the transaction, no partition leaves the log; waits while one does. For who is to read again what
--- everybody has read.
-create or replace function pubsub.keep_partitions() returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    perform pg_advisory_xact_lock_shared(hashtext('pubsub.maintenance'), 2);
-end
-$$;
-
--- How many events of a lane would be read again, and how many would not be read, if it were moved to event `first`; null is
+-- How many events of a lane would be read again, and how many would not be read, if it were moved to event `first`. Null is
 -- the end of the log.
-create or replace function pubsub.count_seek(of_subscription pubsub.subscriptions, place pubsub.cursors, first bigint)
+create or replace function pubsub.count_seek(reader pubsub.subscriptions, c pubsub.cursors, first bigint)
 returns table (replayed bigint, skipped bigint)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
-    floor    constant bigint := pubsub.log_floor();
-    behind   record;
-    ahead    record;
+    floor constant bigint := pubsub.log_floor();
+    mark  record;
 begin
-    select * into behind from pubsub.passed(place);
-    select * into ahead from pubsub.unread(place, pg_current_snapshot(), floor);
+    select * into mark from pubsub.passed(c);
     select count(*) into replayed
       from pubsub.db_events d
-     where d.channel = of_subscription.channel
+     where d.channel = reader.channel
        and d.id >= count_seek.first
-       and pubsub.lane_of(d.key, d.id, of_subscription.lanes) = place.lane
-       and pubsub.is_behind(d.xid, d.id, behind.snapshot, behind.until, floor);
+       and pubsub.lane_of(d.key, d.id, reader.lanes) = c.lane
+       and pubsub.is_behind(d.xid, d.id, mark.snapshot, mark.until, floor);
     select count(*) into skipped
-      from pubsub.db_events d
-     where d.channel = of_subscription.channel
-       and d.id > ahead.above
-       and pubsub.lane_of(d.key, d.id, of_subscription.lanes) = place.lane
-       and (count_seek.first is null or d.id < count_seek.first)
-       and not pubsub.is_behind(d.xid, d.id, behind.snapshot, behind.until, floor);
-    select skipped + count(*) into skipped
-      from unnest(ahead.stragglers) straggler
-      join pubsub.db_events d on d.xid = straggler
-     where d.channel = of_subscription.channel
-       and d.id > ahead.below
-       and d.id <= ahead.above
-       and pubsub.lane_of(d.key, d.id, of_subscription.lanes) = place.lane
-       and (count_seek.first is null or d.id < count_seek.first);
+      from pubsub.unread_events(c, reader.channel, reader.lanes, pubsub.all_visible(), floor) u
+     where count_seek.first is null
+        or u.id < count_seek.first;
     return next;
 end
 $$;
 
--- Moves a subscription to event `first`, or to the first event since a time, or, if both are null, to the end of the log.
--- Returns how many events it will read again, and how many it will not read. `dry_run` only counts.
+-- Moves a subscription. Returns how many events it will read again, and how many it will not read. `dry_run` only counts.
+-- Exactly one of these is the target:
+--   target  'beginning', the oldest event that the log has; or 'now', the end of the log
+--   event   this event: it and all after it are delivered
+--   since   the first event that was published then or later, by the database's clock
 --
--- Must come first in a READ COMMITTED transaction (PB003), unless it is a dry run. What is published and claimed while it
--- runs may be delivered twice.
-create or replace function pubsub.seek(channel text, subscription text, first bigint, since timestamptz, dry_run boolean)
-returns table (replayed bigint, skipped bigint)
+-- Must come first in a READ COMMITTED transaction (PB003), unless it is a dry run. Events that are published and claimed while
+-- it runs may be delivered twice.
+create or replace function pubsub.seek(
+    channel      text,
+    subscription text,
+    target       text default null,
+    event        bigint default null,
+    since        timestamptz default null,
+    dry_run      boolean default false
+) returns table (replayed bigint, skipped bigint)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
-    of_subscription pubsub.subscriptions;
-    target   bigint := first;
+    reader   pubsub.subscriptions;
+    first    bigint;
     sequence bigint;
     fence    bigint;
     boundary pg_snapshot;
     log_end  bigint;
     position pubsub.cursors;
-    counted  record;
 begin
-    select * into of_subscription
-      from pubsub.subscriptions s
-     where s.channel = seek.channel and s.name = seek.subscription;
-    if not found then
-        perform pubsub.refuse_unsubscribed(seek.channel, seek.subscription);
+    if num_nonnulls(target, event, since) <> 1 or target not in ('beginning', 'now') then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = 'a seek needs one target: ''beginning'', ''now'', an event, or a time';
     end if;
     if not dry_run then
-        -- The order is the proof, as in pubsub.claim; and all of it before the log is searched, so that whatever the
-        -- search could not see comes later.
         perform pubsub.require_first_in_transaction('pubsub.seek');
-        perform pubsub.keep_partitions();
+        -- No partition leaves the log while a subscription goes back to it.
+        perform pg_advisory_xact_lock_shared(hashtext('pubsub.maintenance'), 2);
+        -- The order is the proof, as in pubsub.claim. All of it comes before the search, so that events which the search does
+        -- not see come later.
         sequence := pubsub.log_sequence();
-        perform pubsub.require_home();
+        perform pubsub.require_recognized();
         fence := pg_current_xact_id()::text::bigint;
         boundary := pubsub.own_snapshot();
         log_end := pubsub.log_sequence();
-        perform pg_advisory_xact_lock_shared(hashtext('pubsub.lanes'), of_subscription.id);
-        select * into of_subscription from pubsub.subscriptions s where s.id = of_subscription.id;
+        perform pg_advisory_xact_lock_shared(hashtext('pubsub.lanes'), s.id)
+           from pubsub.subscriptions s
+          where s.channel = seek.channel and s.name = seek.subscription;
     end if;
-    if since is not null then
-        target := pubsub.first_event_since(channel, since);
+    select * into reader from pubsub.subscriptions s where s.channel = seek.channel and s.name = seek.subscription;
+    if not found then
+        perform pubsub.refuse_unsubscribed(seek.channel, seek.subscription);
     end if;
-    replayed := 0;
-    skipped := 0;
-    for position in
-        select c.* from pubsub.positions(of_subscription.id) c order by c.lane
-    loop
-        select * into counted from pubsub.count_seek(of_subscription, position, target);
-        replayed := replayed + counted.replayed;
-        skipped := skipped + counted.skipped;
-    end loop;
+    first := case
+        when target = 'beginning' then 1
+        when event is not null then greatest(event, 1)
+        when since is not null then pubsub.first_event_since(channel, since)
+    end;
+    select coalesce(sum(n.replayed), 0), coalesce(sum(n.skipped), 0) into replayed, skipped
+      from pubsub.positions(reader.id) c
+     cross join lateral pubsub.count_seek(reader, c, first) n;
+    return next;
     if dry_run then
-        return next;
         return;
     end if;
     -- Apart from the counting, which may take long: nobody claims from a lane while its lock is held.
     for position in
-        select c.* from pubsub.positions(of_subscription.id) c order by c.lane
+        select c.* from pubsub.positions(reader.id) c order by c.lane
     loop
-        perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + position.lane, of_subscription.id);
+        perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + position.lane, reader.id);
         select * into position
           from pubsub.cursors c
-         where c.subscription = of_subscription.id and c.lane = position.lane
+         where c.subscription = reader.id and c.lane = position.lane
          order by c.subscription desc, c.lane desc, c.seq desc
          limit 1;
-        -- One that is moved again while it still reads a window of an earlier seek keeps the farther mark.
+        -- A lane that still reads the window of an earlier seek keeps the farther mark.
         insert into pubsub.replays as r (subscription, lane, snapshot, until)
-        select of_subscription.id, position.lane, p.snapshot, p.until from pubsub.passed(position) p
+        select reader.id, position.lane, p.snapshot, p.until from pubsub.passed(position) p
         on conflict on constraint replays_pkey do update
            set snapshot = excluded.snapshot,
                until = excluded.until
          where pg_snapshot_xmax(position.read_snapshot) > pg_snapshot_xmax(pubsub.none_visible())
             or r.until < excluded.until;
-        perform pubsub.place_cursor(
-            of_subscription.id, position.lane, position.seq + 1, target, sequence, fence, boundary, log_end
-        );
+        perform pubsub.place_cursor(reader.id, position.lane, position.seq + 1, first, sequence, fence, boundary, log_end);
     end loop;
     perform pg_notify('pubsub', channel);
-    return next;
-end
-$$;
-
--- Raises unless a seek was told where to.
-create or replace function pubsub.require_target(what text, given boolean) returns void
-language plpgsql immutable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    if not given then
-        raise exception using errcode = 'invalid_parameter_value', message = format('%s needs to know where to', what);
-    end if;
-end
-$$;
-
--- Moves a subscription to an event: that one and all after it are delivered, again or for the first time.
-create or replace function pubsub.seek_to_event(channel text, subscription text, event bigint, dry_run boolean default false)
-returns table (replayed bigint, skipped bigint)
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    perform pubsub.require_target('pubsub.seek_to_event', event is not null);
-    return query select * from pubsub.seek(channel, subscription, greatest(event, 1), null, dry_run);
-end
-$$;
-
--- Moves a subscription to the first event that was published at `since` or later, by the database's clock.
-create or replace function pubsub.seek_to_time(channel text, subscription text, since timestamptz, dry_run boolean default false)
-returns table (replayed bigint, skipped bigint)
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    perform pubsub.require_target('pubsub.seek_to_time', since is not null);
-    return query select * from pubsub.seek(channel, subscription, null, since, dry_run);
-end
-$$;
-
--- Moves a subscription to the oldest event that the log still has.
-create or replace function pubsub.seek_to_beginning(channel text, subscription text, dry_run boolean default false)
-returns table (replayed bigint, skipped bigint)
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    return query select * from pubsub.seek(channel, subscription, 1, null, dry_run);
-end
-$$;
-
--- Moves a subscription to the end of the log: what it has not read yet is not delivered.
-create or replace function pubsub.seek_to_now(channel text, subscription text, dry_run boolean default false)
-returns table (replayed bigint, skipped bigint)
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    return query select * from pubsub.seek(channel, subscription, null, null, dry_run);
 end
 $$;

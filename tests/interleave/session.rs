@@ -261,7 +261,7 @@ impl Connection {
             reclaim: prepare(&format!("select process from pubsub.reclaim('{SILENCE}')")).await,
             strays: prepare("select pubsub.reclaim_strays()").await,
             redrive: prepare("select pubsub.redrive($1, 'one')").await,
-            seek: prepare("select pubsub.seek_to_event($1, 'one', $2)").await,
+            seek: prepare("select pubsub.seek($1, 'one', event => $2)").await,
             leave: prepare("select pubsub.leave($1)").await,
             client,
         }

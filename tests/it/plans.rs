@@ -252,7 +252,7 @@ async fn events_of_a_long_transaction_are_found_by_its_id() {
     load(&db.client).await;
     let session = ExplainedSession::connect(db.url()).await;
     // Moves the slow subscription past its window.
-    db.client.batch_execute("select pubsub.seek_to_now('sms', 'full')").await.unwrap();
+    db.client.batch_execute("select pubsub.seek('sms', 'full', 'now')").await.unwrap();
     slow.commit().await.unwrap();
     let found = session.run("with stragglers", &format!("select id from pubsub.claim(1, 1, {BATCH})")).await;
     assert_eq!(found.len(), 50);

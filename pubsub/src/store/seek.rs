@@ -6,21 +6,16 @@ use crate::model::seek::{Seek, SeekReport};
 use std::time::Duration;
 use tokio_postgres::Row;
 
-const TO_EVENT: &str = "select s.replayed, s.skipped from pubsub.seek_to_event($1, $2, $4, dry_run => $3) s";
+const SEEK: &str = "
+    select s.replayed, s.skipped
+      from pubsub.seek($1, $2, target => $3, event => $4, since => $5, dry_run => $6) s";
 
-const TO_TIME: &str = "select s.replayed, s.skipped from pubsub.seek_to_time($1, $2, $4, dry_run => $3) s";
-
-const TO_BEGINNING: &str =
-    "select s.replayed, s.skipped from pubsub.seek_to_beginning($1, $2, dry_run => $3) s";
-
-const TO_NOW: &str = "select s.replayed, s.skipped from pubsub.seek_to_now($1, $2, dry_run => $3) s";
-
-/// Counting takes as long as the log is long: more than any other statement may.
+/// A seek counts the events that it passes, which takes longer than any other statement may.
 const DEADLINE: Duration = Duration::from_secs(300);
-const PATIENCE: &str = "set statement_timeout = '300s'";
+const STATEMENT_TIMEOUT: &str = "set statement_timeout = '300s'";
 
 impl Store {
-    /// Moves a subscription, or only counts what that would mean.
+    /// Moves a subscription, or only counts the events that a move would replay and skip.
     pub(crate) async fn seek(
         &self,
         channel: &str,
@@ -28,25 +23,23 @@ impl Store {
         to: Seek,
         dry_run: bool,
     ) -> Result<SeekReport, Error> {
-        match to {
-            Seek::Beginning => self.search(TO_BEGINNING, &[&channel, &subscription, &dry_run]).await,
-            Seek::Now => self.search(TO_NOW, &[&channel, &subscription, &dry_run]).await,
-            Seek::Event(id) => self.search(TO_EVENT, &[&channel, &subscription, &dry_run, &id.0]).await,
-            Seek::Time(time) => self.search(TO_TIME, &[&channel, &subscription, &dry_run, &time]).await,
-        }
-    }
-
-    async fn search(&self, sql: &str, parameters: Parameters<'_>) -> Result<SeekReport, Error> {
         const DOING: &str = "seek";
         let failed = |source| from_database(DOING, source);
-        let searching = async {
-            // Never given back: no other statement shall have this patience.
+        let (target, event, since) = match to {
+            Seek::Beginning => (Some("beginning"), None, None),
+            Seek::Now => (Some("now"), None, None),
+            Seek::Event(id) => (None, Some(id.0), None),
+            Seek::Time(time) => (None, None, Some(time)),
+        };
+        let seeking = async {
+            // The session is never given back: no other statement may take this long.
             let session = self.session(DOING).await?;
-            session.batch_execute(PATIENCE).await.map_err(failed)?;
-            let rows = run(&session, sql, parameters).await.map_err(failed)?;
+            session.batch_execute(STATEMENT_TIMEOUT).await.map_err(failed)?;
+            let parameters: Parameters<'_> = &[&channel, &subscription, &target, &event, &since, &dry_run];
+            let rows = run(&session, SEEK, parameters).await.map_err(failed)?;
             seek_report(&rows[0]).map_err(|source| Error::Database { doing: DOING, source })
         };
-        tokio::time::timeout(DEADLINE, searching)
+        tokio::time::timeout(DEADLINE, seeking)
             .await
             .unwrap_or(Err(Error::Timeout { doing: DOING, after: DEADLINE }))
     }

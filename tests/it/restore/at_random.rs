@@ -55,7 +55,7 @@ impl World {
                 // The target may also be beyond the end of the log.
                 let to = random.f64() * 1.2;
                 let seek =
-                    "select pubsub.seek_to_event('sms', $1, (pubsub.log_sequence() * $2::float8)::bigint)";
+                    "select pubsub.seek('sms', $1, event => (pubsub.log_sequence() * $2::float8)::bigint)";
                 self.client.execute(seek, &[&name, &to]).await.unwrap();
             }
         }

@@ -153,7 +153,7 @@ async fn a_subscription_past_the_end_of_the_log_gets_new_events() {
     let (old, client) = server_with_high_xids().await;
     let one = SqlSubscriber::register(&client, "one").await.unwrap();
     publish_each(&client, 5).await;
-    client.batch_execute("select pubsub.seek_to_event('sms', 'one', 1000)").await.unwrap();
+    client.batch_execute("select pubsub.seek('sms', 'one', event => 1000)").await.unwrap();
     let since = publish_each(&client, 3).await;
     let fresh = Server::start().unwrap();
     dump_and_restore(&old, &fresh);

@@ -89,7 +89,7 @@ async fn a_subscriber_that_does_not_own_the_log_trims_it() {
     }
     reader.batch_execute("select setval('pubsub.db_events_id_seq', 9999998)").await.unwrap();
     run("publish('sms', '{}'), pubsub.publish('sms', '{}')").await;
-    run("seek_to_now('sms', 'one')").await;
+    run("seek('sms', 'one', 'now')").await;
     let until = Instant::now() + DEADLINE;
     let next = loop {
         assert!(Instant::now() < until, "it is not sealed");
@@ -125,7 +125,7 @@ async fn a_seek_back_waits_for_removals_and_holds_the_rest() {
     let detach = next_removal(&remover).await.unwrap();
     let url = log.db.url().to_owned();
     let seeking = tokio::spawn(async move {
-        let seek = "select replayed from pubsub.seek_to_beginning('sms', 'one')";
+        let seek = "select replayed from pubsub.seek('sms', 'one', 'beginning')";
         connect(&url).await.query_one(seek, &[]).await.unwrap().get::<_, i64>(0)
     });
     let waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted \

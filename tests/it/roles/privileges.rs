@@ -15,15 +15,14 @@ function all_visible
 function another_is_awake
 function any_version
 function apply_audiences
-function bear_witness
 function beat                        owner's | subscriber: execute
-function begin_life
+function begin_incarnation
 function change_lanes
 function channel_is_quiet            owner's | subscriber: execute
 function claim                       owner's | subscriber: execute
 function claim_mailbox               owner's | subscriber: execute
-function clock_slack
 function close_partitions            owner's | subscriber: execute
+function cluster
 function count_missed
 function count_processes             owner's | subscriber: execute | observer: execute
 function count_seek
@@ -47,7 +46,6 @@ function first_event_since
 function first_of_key
 function first_unread
 function forget_dedupe_keys          owner's | subscriber: execute
-function forget_fences
 function grant_audience
 function grant_observer
 function grant_publisher
@@ -57,19 +55,15 @@ function has_events
 function in_window
 function in_words
 function is_behind
-function is_complete
 function is_ready
 function is_registered
 function is_replay
 function is_unread
-function keep_partitions
 function kind_of
-function known_life
 function lag                         owner's | subscriber: execute | observer: execute
 function lane_of
 function lanes_of
 function lanes_to_take
-function leap
 function leave                       owner's | subscriber: execute
 function leave_watch
 function leaving_partitions
@@ -77,6 +71,7 @@ function list_dead_letters           owner's | subscriber: execute
 function list_schemas                owner's | publisher: execute | subscriber: execute | observer: execute
 function log_floor
 function log_sequence
+function log_state
 function mismatch
 function mismatch_of_any
 function mismatch_of_array
@@ -89,7 +84,6 @@ function next_removal                owner's | subscriber: execute
 function next_span
 function none_visible
 function open_lanes
-function origin_fence
 function orphan_leases
 function own_snapshot
 function park
@@ -125,21 +119,16 @@ function remove_expired_waiters      owner's | subscriber: execute
 function require_batch
 function require_declared
 function require_first_in_transaction
-function require_home
 function require_one_owner
+function require_recognized
 function require_registered
 function require_shape
-function require_target
 function resume                      owner's | subscriber: execute
 function return_unknown              owner's | subscriber: execute
 function revoke_rights
 function ring
 function ripe_lanes
-function seek
-function seek_to_beginning           owner's | subscriber: execute
-function seek_to_event               owner's | subscriber: execute
-function seek_to_now                 owner's | subscriber: execute
-function seek_to_time                owner's | subscriber: execute
+function seek                        owner's | subscriber: execute
 function sessions_began_at
 function set_dedupe_window           owner's | subscriber: execute
 function set_retention               owner's | subscriber: execute
@@ -154,23 +143,20 @@ function stop_running_all
 function stop_waiting                owner's | subscriber: execute
 function subscribe                   owner's | subscriber: execute
 function suspend_unread              owner's | subscriber: execute
-function system_identifier
 function take_lanes
-function timeline
 function unpark
 function unread
 function unread_events
 function unread_subscriptions        owner's | subscriber: execute | observer: execute
-function was_moved
 function window_events
 function with_article
+function write_identity
 function xmin_holders                owner's | subscriber: execute | observer: execute
 sequence channels_id_seq
 sequence db_events_id_seq            | publisher: usage
 sequence leases_token_seq
 sequence processes_id_seq
 sequence subscriptions_id_seq
-table arrival
 table audiences
 table channel_versions
 table channels
@@ -178,20 +164,20 @@ table cursors
 table db_events                      | publisher: insert (channel, fingerprint, headers, key, payload, version), select (id)
 table dead_letters
 table dedupe_keys
-table home
+table incarnations
 table lanes
 table leases
-table lives
+table log_identity
 table mailbox
 table partitions
 table processes
 table replays
+table restore_marker
 table runners
 table schema_history                 | subscriber: select | observer: select
 table schemas
 table subscriptions
 table waiters
-table witness
 view observed_dead_letters           | observer: select
 view observed_lanes                  | observer: select
 view observed_leases                 | observer: select

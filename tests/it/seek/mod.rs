@@ -82,10 +82,10 @@ async fn a_seek_wakes_sleeping_processes() {
         }
     });
     client.batch_execute("listen pubsub").await.unwrap();
-    seek(&db.client, "seek_to_beginning('sms', 'one', dry_run => true)").await;
-    db.client.batch_execute("notify pubsub, 'the dry run rang nobody'").await.unwrap();
+    seek(&db.client, "seek('sms', 'one', 'beginning', dry_run => true)").await;
+    db.client.batch_execute("notify pubsub, 'the dry run rang no process'").await.unwrap();
     assert_eq!(received.next().await, "the dry run rang no process");
-    seek(&db.client, "seek_to_beginning('sms', 'one')").await;
+    seek(&db.client, "seek('sms', 'one', 'beginning')").await;
     assert_eq!(received.next().await, "sms");
 }
 
@@ -120,26 +120,26 @@ async fn a_seek_delivers_as_many_events_as_it_counted() {
     let (one, ids) = ten_events_on(&db).await;
     let mut unread = publish(&db.client, 5).await;
 
-    assert_eq!(seek(&db.client, &format!("seek_to_event('sms', 'one', {})", ids[4])).await, (6, 0));
+    assert_eq!(seek(&db.client, &format!("seek('sms', 'one', event => {})", ids[4])).await, (6, 0));
     assert_eq!(one.drain(4).await.unwrap(), [&ids[4..], &unread].concat());
 
     unread = publish(&db.client, 5).await;
     // In the middle of a window: two events are read, three are not.
     assert_eq!(one.claim(2).await.unwrap().len(), 2);
-    let now = "seek_to_now('sms', 'one')";
+    let now = "seek('sms', 'one', 'now')";
     assert_eq!(seek(&db.client, now).await, (0, 3));
     assert!(one.drain(4).await.unwrap().is_empty());
 
     let later = publish(&db.client, 2).await;
-    let back = format!("seek_to_event('sms', 'one', {})", unread[3]);
+    let back = format!("seek('sms', 'one', event => {})", unread[3]);
     assert_eq!(seek(&db.client, &back).await, (2, 0));
     assert_eq!(one.drain(4).await.unwrap(), [&unread[3..], &later].concat());
 
-    assert_eq!(seek(&db.client, "seek_to_beginning('sms', 'one')").await, (22, 0));
+    assert_eq!(seek(&db.client, "seek('sms', 'one', 'beginning')").await, (22, 0));
     let head = one.claim(3).await.unwrap();
     assert_eq!(head.iter().map(|event| event.id).collect::<Vec<_>>(), ids[..3]);
     // Ahead again, out of the window of the last seek.
-    assert_eq!(seek(&db.client, &format!("seek_to_event('sms', 'one', {})", later[0])).await, (0, 17));
+    assert_eq!(seek(&db.client, &format!("seek('sms', 'one', event => {})", later[0])).await, (0, 17));
     assert_eq!(one.drain(4).await.unwrap(), later);
 }
 
@@ -159,10 +159,10 @@ async fn a_seek_to_a_time_misses_no_event_of_that_time() {
     }
     let all = one.drain(100).await.unwrap();
     assert_eq!(all.len(), seconds.len());
-    let noon = "seek_to_time('sms', 'one', '2026-01-01 12:00Z')";
+    let noon = "seek('sms', 'one', since => '2026-01-01 12:00Z')";
     assert_eq!(seek(&db.client, noon).await, (6, 0));
     assert_eq!(one.drain(100).await.unwrap(), all[2..], "from the first event of that time on");
-    let future = "seek_to_time('sms', 'one', '2030-01-01')";
+    let future = "seek('sms', 'one', since => '2030-01-01')";
     assert_eq!(seek(&db.client, future).await, (0, 0));
     let next = publish(&db.client, 1).await;
     assert_eq!(one.drain(100).await.unwrap(), next, "later events are delivered, whatever their time");
@@ -182,8 +182,8 @@ async fn an_event_in_flight_during_a_seek_is_delivered_once() {
         let read = publish(&other, 3).await;
         one.drain(100).await.unwrap();
         let call = match to {
-            "event" => format!("seek_to_event('sms', 'one', {})", read[1]),
-            to => format!("seek_to_{to}('sms', 'one')"),
+            "event" => format!("seek('sms', 'one', event => {})", read[1]),
+            to => format!("seek('sms', 'one', '{to}')"),
         };
         seek(&other, &call).await;
         let mut received = Vec::new();
@@ -208,7 +208,7 @@ async fn a_retried_replay_is_still_marked_as_a_replay() {
     let ids = publish(&db.client, 3).await;
     let claimed = one.claim(10).await.unwrap();
     assert!(one.fail(claimed[0].token, ids[0]).await.unwrap());
-    seek(&db.client, &format!("seek_to_event('sms', 'one', {})", ids[1])).await;
+    seek(&db.client, &format!("seek('sms', 'one', event => {})", ids[1])).await;
 
     let retry = one.claim_mailbox(10).await.unwrap();
     assert_eq!((retry[0].id, retry[0].replay), (ids[0], false), "it stayed in the mailbox");
@@ -235,7 +235,7 @@ async fn a_lease_from_before_a_seek_can_still_be_settled() {
     let one = SqlSubscriber::register(&db.client, "one").await.unwrap();
     let ids = publish(&db.client, 3).await;
     let before = one.claim(10).await.unwrap();
-    seek(&db.client, "seek_to_beginning('sms', 'one')").await;
+    seek(&db.client, "seek('sms', 'one', 'beginning')").await;
     let after = one.claim(10).await.unwrap();
     assert_eq!(after.iter().map(|event| event.id).collect::<Vec<_>>(), ids);
     assert!(after[0].token > before[0].token);
@@ -252,9 +252,9 @@ async fn a_lease_from_before_a_seek_can_still_be_settled() {
 async fn two_seeks_back_still_tell_replays_from_new_events() {
     let db = TestDatabase::new().await;
     let (one, ids) = ten_events_on(&db).await;
-    seek(&db.client, "seek_to_beginning('sms', 'one')").await;
+    seek(&db.client, "seek('sms', 'one', 'beginning')").await;
     assert_eq!(one.claim(2).await.unwrap().len(), 2);
-    seek(&db.client, "seek_to_beginning('sms', 'one')").await;
+    seek(&db.client, "seek('sms', 'one', 'beginning')").await;
     let again = one.claim(100).await.unwrap();
     assert_eq!(again.iter().map(|event| event.id).collect::<Vec<_>>(), ids);
     assert!(again.iter().all(|event| event.replay));
@@ -308,16 +308,19 @@ async fn an_impossible_seek_is_refused() {
         "{unknown:?}"
     );
     for (sql, code) in [
-        ("select pubsub.seek_to_event('sms', 'one', null)", "22023"),
-        ("select pubsub.seek_to_time('sms', 'one', null)", "22023"),
-        ("begin; select pubsub.publish('sms', '{}'); select pubsub.seek_to_now('sms', 'one')", "PB003"),
-        ("rollback; begin isolation level repeatable read; select pubsub.seek_to_now('sms', 'one')", "PB003"),
+        ("select pubsub.seek('sms', 'one', event => null)", "22023"),
+        ("select pubsub.seek('sms', 'one', since => null)", "22023"),
+        ("select pubsub.seek('sms', 'one')", "22023"),
+        ("select pubsub.seek('sms', 'one', 'end')", "22023"),
+        ("select pubsub.seek('sms', 'one', 'now', event => 1)", "22023"),
+        ("begin; select pubsub.publish('sms', '{}'); select pubsub.seek('sms', 'one', 'now')", "PB003"),
+        ("rollback; begin isolation level repeatable read; select pubsub.seek('sms', 'one', 'now')", "PB003"),
     ] {
         let refused = db.client.batch_execute(sql).await.unwrap_err();
         assert_eq!(refused.code().unwrap().code(), code, "{sql}");
     }
     db.client.batch_execute("rollback").await.unwrap();
-    let below = format!("seek_to_event('sms', 'one', {})", ids[0] - 1_000_000);
+    let below = format!("seek('sms', 'one', event => {})", ids[0] - 1_000_000);
     assert_eq!(seek(&db.client, &below).await, (10, 0), "below the beginning is the beginning");
 }
 
@@ -333,7 +336,7 @@ async fn a_dead_letter_that_failed_again_in_a_replay_can_be_redriven() {
     };
     reject(&one.claim(1).await.unwrap()[0]).await;
     reject(&one.claim(1).await.unwrap()[0]).await;
-    seek(&db.client, "seek_to_beginning('sms', 'one')").await;
+    seek(&db.client, "seek('sms', 'one', 'beginning')").await;
     let again = one.claim(1).await.unwrap();
     assert!(one.fail(again[0].token, ids[0]).await.unwrap());
 

@@ -59,7 +59,7 @@ async fn seek(client: &mut Client, known: &BTreeSet<i64>) -> Seek {
     let position = known.iter().copied().nth(fastrand::usize(..known.len())).unwrap();
     // The seek holds its lock to the end of its transaction, so later claims have higher tokens.
     let transaction = client.transaction().await.unwrap();
-    let call = format!("select pubsub.seek_to_event('sms', 'one', {position})");
+    let call = format!("select pubsub.seek('sms', 'one', event => {position})");
     transaction.batch_execute(&call).await.unwrap();
     let sql = "select pg_sequence_last_value('pubsub.leases_token_seq')";
     let last_token = transaction.query_one(sql, &[]).await.unwrap().get(0);
