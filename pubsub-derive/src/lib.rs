@@ -17,6 +17,7 @@ mod check;
 mod derive;
 mod duration;
 mod errors;
+mod limits;
 mod lock_file;
 mod name;
 mod read;

@@ -1,23 +1,23 @@
-//! How a runtime behaves. Defaults live here and nowhere else.
+//! The timings and limits of a runtime, and their defaults.
 
 use std::time::Duration;
 
 /// Timings and limits of one runtime.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
-    /// How often a sleeping subscription looks by itself, should the bell have been lost.
+    /// Time between two polls of a sleeping subscription, which cover a lost notification.
     pub(crate) poll_interval: Duration,
-    /// How often the process tells the database that it lives.
-    pub(crate) heartbeat: Duration,
-    /// How long a process may be silent before its leases become orphans.
+    /// Time between two heartbeats of the process.
+    pub(crate) heartbeat_interval: Duration,
+    /// Time without a heartbeat after which other processes take over a process's leases.
     pub(crate) silence_limit: Duration,
-    /// From which age on events that lie unread are reported.
-    pub(crate) unread_after: Duration,
-    /// From which age on transactions are reported.
-    pub(crate) transaction_after: Duration,
-    /// Connections for claiming, settling and publishing. One more beats, one more listens.
+    /// Age of unread events from which on they are reported.
+    pub(crate) report_unread_after: Duration,
+    /// Age of open transactions from which on they are reported.
+    pub(crate) report_transactions_after: Duration,
+    /// Connections for claiming, settling and publishing. The heartbeat and the listener have one more each.
     pub(crate) connections: usize,
-    /// Longest wait for any answer of the database.
+    /// Longest wait for an answer of the database.
     pub(crate) deadline: Duration,
 }
 
@@ -25,21 +25,21 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             poll_interval: Duration::from_secs(1),
-            heartbeat: Duration::from_secs(1),
+            heartbeat_interval: Duration::from_secs(1),
             silence_limit: Duration::from_secs(6),
-            unread_after: Duration::from_secs(3_600),
-            transaction_after: Duration::from_secs(300),
+            report_unread_after: Duration::from_secs(3_600),
+            report_transactions_after: Duration::from_secs(300),
             connections: 4,
             deadline: Duration::from_secs(10),
         }
     }
 }
 
-/// Lanes of an ordered subscription, unless it says otherwise.
+/// Lanes of an ordered subscription, unless set.
 pub(crate) const DEFAULT_LANES: u32 = 8;
 
-/// Most lanes of a subscription, as the database checks too.
+/// Most lanes of a subscription. The database has the same limit.
 pub(crate) const MAX_LANES: u32 = 64;
 
-/// Deliveries that a handler works on at once, unless its subscription says otherwise.
+/// Deliveries that a handler works on at once, unless set.
 pub(crate) const DEFAULT_CONCURRENCY: usize = 16;

@@ -130,6 +130,20 @@ pub enum Error {
         name: String,
     },
 
+    /// A setting has a value that it cannot have. [`Builder::start`](crate::Builder::start) checks all settings before it does
+    /// anything else.
+    #[error("{place}: `{setting}` must be {allowed}, not {value}")]
+    InvalidSetting {
+        /// Where the setting was made: the runtime, a channel, or a subscription.
+        place: String,
+        /// The setting, by the name of the method or the attribute that sets it.
+        setting: &'static str,
+        /// The value.
+        value: String,
+        /// The values that it may have. Completes "must be ..".
+        allowed: String,
+    },
+
     /// `start` was called outside an actix system.
     #[error("no actix system runs on this thread: start inside `#[actix::main]` or `#[actix_web::main]`")]
     NoActixSystem,

@@ -154,7 +154,7 @@ async fn the_builders_retention_wins_over_the_channels() {
     let retentions = || async { db.client.query_one(retentions, &[]).await.unwrap().get::<_, String>(0) };
     let _first = db.pubsub().declare::<Step>().declare::<Note>().start().await.unwrap();
     assert_eq!(retentions().await, "postcard forever, step 720:00:00");
-    let day = Some(Duration::from_secs(86_400));
+    let day = pubsub::Retention::For(Duration::from_secs(86_400));
     let _second = db.pubsub().retention::<Step>(day).declare::<Step>().start().await.unwrap();
     assert_eq!(retentions().await, "postcard forever, step 24:00:00");
 }

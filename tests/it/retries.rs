@@ -38,7 +38,8 @@ async fn retry_times_follow_the_declared_backoff() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
     let hour = Duration::from_secs(3_600);
-    let options = SubscribeOptions::new().backoff(Backoff::new(hour, 2.0, 3 * hour, 0.0)).max_attempts(9);
+    let options =
+        SubscribeOptions::new().backoff(Backoff::exponential(hour).max(3 * hour).jitter(0.0)).max_attempts(9);
     let pubsub = db.pubsub().subscribe_fn_with("slow", options, failing(9, sender)).start().await.unwrap();
     pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
     for (attempt, hours) in [(1, 1.0), (2, 2.0), (3, 3.0), (4, 3.0)] {
@@ -69,7 +70,10 @@ async fn retry_times_follow_the_declared_backoff() {
 #[actix::test]
 async fn jitter_changes_the_delay_by_at_most_its_share() {
     let db = TestDatabase::new().await;
-    let backoff = Backoff::new(Duration::from_secs(1_000), 1.0, Duration::from_secs(1_000), 0.5);
+    let backoff = Backoff::exponential(Duration::from_secs(1_000))
+        .factor(1.0)
+        .max(Duration::from_secs(1_000))
+        .jitter(0.5);
     let pubsub = db
         .pubsub()
         .subscribe_fn_with("jitter", SubscribeOptions::new().backoff(backoff), |_: Delivery<Sms>| async {

@@ -1,8 +1,9 @@
 //! `start` refuses invalid settings and names them.
 
-use pubsub::{Delivery, Error, PubSub};
+use pubsub::{Backoff, Builder, Channel, Delivery, Error, PubSub, Retention, SubscribeOptions};
 use pubsub_tests::{Email, Sms, TestDatabase};
 use std::error::Error as _;
+use std::time::Duration;
 
 async fn ok(_: Delivery<Sms>) -> pubsub::Handled {
     Ok(())
@@ -68,5 +69,187 @@ async fn a_channels_doc_comment_is_its_description_in_the_catalog() {
     let _pubsub = db.pubsub().declare::<Sms>().start().await.unwrap();
     let sql = "select description from pubsub.channels where name = 'sms'";
     let description: String = db.client.query_one(sql, &[]).await.unwrap().get(0);
-    assert_eq!(description, "A text message: the seed's first channel.");
+    assert_eq!(description, "A text message.");
+}
+
+/// Defines a channel by hand, whose settings no derive has checked.
+macro_rules! channel {
+    ($name:ident, $($setting:item)*) => {
+        #[derive(serde::Serialize, serde::Deserialize)]
+        struct $name;
+
+        impl Channel for $name {
+            const NAME: &'static str = "by-hand";
+            $($setting)*
+        }
+    };
+}
+
+channel!(NeverAttempted, const MAX_ATTEMPTS: u32 = 0;);
+channel!(VersionZero, const VERSION: u32 = 0;);
+channel!(Shrinking, const BACKOFF: Backoff = Backoff::exponential(SECOND).factor(0.5););
+channel!(KeptTooLong, const RETENTION: Retention = Retention::For(Duration::MAX););
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+
+#[actix::test]
+async fn values_that_cannot_be_are_refused_by_start() {
+    let runtime = |set: fn(Builder) -> Builder| set(PubSub::builder("postgres://nobody@127.0.0.1:1/nothing"));
+    let options = |set: fn(SubscribeOptions) -> SubscribeOptions| {
+        runtime(|builder| builder).subscribe_fn_with("one", set(SubscribeOptions::new()), ok)
+    };
+    let backoff = |backoff: Backoff| {
+        runtime(|builder| builder).subscribe_fn_with("one", SubscribeOptions::new().backoff(backoff), ok)
+    };
+    let initial = Backoff::exponential;
+    let refused = [
+        (
+            runtime(|b| b.poll_interval(Duration::ZERO)),
+            "the runtime: `poll_interval` must be from 1ms to 1d, not 0s",
+        ),
+        (
+            runtime(|b| b.poll_interval(DAY + SECOND)),
+            "the runtime: `poll_interval` must be from 1ms to 1d, not 86401s",
+        ),
+        (
+            runtime(|b| b.heartbeat_interval(SECOND / 1_000)),
+            "the runtime: `heartbeat_interval` must be from 10ms to 1h, not 1ms",
+        ),
+        (
+            runtime(|b| b.heartbeat_interval(Duration::MAX)),
+            "the runtime: `heartbeat_interval` must be from 10ms to 1h, not 18446744073709552000s",
+        ),
+        (
+            runtime(|b| b.silence_limit(SECOND)),
+            "the runtime: `silence_limit` must be at least twice the heartbeat's interval, which is 1s, not 1s",
+        ),
+        (
+            runtime(|b| b.silence_limit(36_501 * DAY)),
+            "the runtime: `silence_limit` must be at most 36500d, not 36501d",
+        ),
+        (
+            runtime(|b| b.report_unread_after(36_501 * DAY)),
+            "the runtime: `report_unread_after` must be at most 36500d, not 36501d",
+        ),
+        (
+            runtime(|b| b.report_transactions_after(36_501 * DAY)),
+            "the runtime: `report_transactions_after` must be at most 36500d, not 36501d",
+        ),
+        (
+            runtime(|b| b.connections(0)),
+            "the runtime: `connections` must be a whole number from 1 to 10000, not 0",
+        ),
+        (
+            runtime(|b| b.connections(10_001)),
+            "the runtime: `connections` must be a whole number from 1 to 10000, not 10001",
+        ),
+        (
+            runtime(|b| b.retention::<Sms>(Retention::For(36_501 * DAY))),
+            "channel `sms`: `retention` must be at most 36500d, not 36501d",
+        ),
+        (
+            runtime(|b| b.declare::<KeptTooLong>()),
+            "channel `by-hand`: `retention` must be at most 36500d, not 18446744073709552000s",
+        ),
+        (
+            runtime(|b| b.declare::<VersionZero>()),
+            "channel `by-hand`: `version` must be a whole number from 1 to 4294967295, not 0",
+        ),
+        (
+            options(|o| o.max_attempts(0)),
+            "subscription `one` of channel `sms`: `max_attempts` must be a whole number from 1 to 4294967295, not 0",
+        ),
+        (
+            runtime(|b| b.subscribe_fn("one", |_: Delivery<NeverAttempted>| async { Ok(()) })),
+            "subscription `one` of channel `by-hand`: `max_attempts` must be a whole number from 1 to 4294967295, not 0",
+        ),
+        (
+            options(|o| o.max_panics(0)),
+            "subscription `one` of channel `sms`: `max_panics` must be a whole number from 1 to 4294967295, not 0",
+        ),
+        (
+            options(|o| o.timeout(Duration::ZERO)),
+            "subscription `one` of channel `sms`: `timeout` must be longer than 0s and at most 24h, not 0s",
+        ),
+        (
+            options(|o| o.timeout(DAY + SECOND)),
+            "subscription `one` of channel `sms`: `timeout` must be longer than 0s and at most 24h, not 86401s",
+        ),
+        (
+            options(|o| o.concurrency(0)),
+            "subscription `one` of channel `sms`: `concurrency` must be a whole number from 1 to 100000, not 0",
+        ),
+        (
+            options(|o| o.concurrency(usize::MAX)),
+            "subscription `one` of channel `sms`: `concurrency` must be a whole number from 1 to 100000, not 18446744073709551615",
+        ),
+        (
+            options(|o| o.lanes(0)),
+            "subscription `one` of channel `sms`: `lanes` must be a whole number from 1 to 64, not 0",
+        ),
+        (
+            options(|o| o.lanes(65)),
+            "subscription `one` of channel `sms`: `lanes` must be a whole number from 1 to 64, not 65",
+        ),
+        (
+            options(|o| o.unread_limit(36_501 * DAY)),
+            "subscription `one` of channel `sms`: `unread_limit` must be at most 36500d, not 36501d",
+        ),
+        (
+            backoff(initial(SECOND).factor(0.5)),
+            "the backoff of subscription `one` of channel `sms`: `factor` must be a number from 1 to 1000000, not 0.5",
+        ),
+        (
+            backoff(initial(SECOND).factor(f64::NAN)),
+            "the backoff of subscription `one` of channel `sms`: `factor` must be a number from 1 to 1000000, not NaN",
+        ),
+        (
+            runtime(|b| b.subscribe_fn("one", |_: Delivery<Shrinking>| async { Ok(()) })),
+            "the backoff of subscription `one` of channel `by-hand`: `factor` must be a number from 1 to 1000000, not 0.5",
+        ),
+        (
+            backoff(initial(SECOND).jitter(20.0)),
+            "the backoff of subscription `one` of channel `sms`: `jitter` must be a number from 0 to 1, not 20",
+        ),
+        (
+            backoff(initial(SECOND).max(7 * DAY)),
+            "the backoff of subscription `one` of channel `sms`: `max` must be at most 24h, not 7d",
+        ),
+        (
+            backoff(initial(DAY)),
+            "the backoff of subscription `one` of channel `sms`: `initial` must be at most `max`, which is 15m, not 1d",
+        ),
+    ];
+    for (builder, sentence) in refused {
+        let refused = builder.start().await.unwrap_err();
+        assert!(matches!(refused, Error::InvalidSetting { .. }), "{refused:?}");
+        assert_eq!(refused.to_string(), sentence);
+    }
+}
+
+#[actix::test]
+async fn the_bounds_of_settings_are_allowed() {
+    let db = TestDatabase::new().await;
+    let options = SubscribeOptions::new()
+        .max_attempts(u32::MAX)
+        .max_panics(u32::MAX)
+        .timeout(DAY)
+        .concurrency(100_000)
+        .lanes(64)
+        .unread_limit(36_500 * DAY)
+        .backoff(Backoff::exponential(DAY).factor(1e6).max(DAY).jitter(1.0));
+    let loosest = db.pubsub().retention::<Sms>(Retention::For(36_500 * DAY)).poll_interval(DAY);
+    loosest.subscribe_fn_with("one", options, ok).start().await.unwrap();
+    let tightest = db.pubsub().retention::<Sms>(Retention::For(Duration::ZERO)).connections(1);
+    let tightest =
+        tightest.heartbeat_interval(SECOND / 100).silence_limit(SECOND / 50).poll_interval(SECOND / 1_000);
+    let options = SubscribeOptions::new().max_attempts(1).max_panics(1).lanes(1).unread_limit(Duration::ZERO);
+    tightest.subscribe_fn_with("two", options, ok).start().await.unwrap();
+}
+
+#[test]
+fn the_derive_and_the_library_have_the_same_limits() {
+    let library = include_str!("../../pubsub/src/model/limits.rs");
+    assert_eq!(library, include_str!("../../pubsub-derive/src/limits.rs"));
 }

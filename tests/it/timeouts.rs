@@ -8,7 +8,7 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_millis(100);
 
 fn options() -> SubscribeOptions {
-    SubscribeOptions::new().timeout(Some(TIMEOUT))
+    SubscribeOptions::new().timeout(TIMEOUT)
 }
 
 /// Reports when it is dropped.

@@ -1,10 +1,11 @@
 //! Applies the rules to what the attributes say. What breaks one is reported, and left out of the result.
 
 use super::backoff::{Backoff, check_backoff};
-use super::duration::{at_most_longest, read_duration};
+use super::duration::read_duration;
 use super::keys::{self, Keys};
 use super::retention::check_retention;
 use crate::errors::Errors;
+use crate::limits;
 use crate::name;
 use crate::read::channel_attr::ChannelAttr;
 use crate::read::fields::Fields;
@@ -149,33 +150,31 @@ fn spelled(segment: &PathSegment) -> String {
 }
 
 /// A `u32` from 1 on.
-fn from_one(key: &str, given: &Given<i128>, errors: &mut Errors) -> Option<u32> {
-    let value = u32::try_from(given.value).ok().filter(|value| *value >= 1);
-    if value.is_none() {
-        let why = match key {
-            "max_attempts" if given.value == 0 => {
-                "no event would ever be delivered\nwrite `max_attempts = 1` for one attempt and no retry"
-            }
-            "max_panics" if given.value == 0 => {
-                "every event would be given up before its handler panics\n\
-                 write `max_panics = 1` to give up at the first panic"
-            }
-            _ => "it is a whole number from 1 to 4294967295",
-        };
-        errors.push(&given.tokens, format!("`{key}` cannot be {}: {why}", given.value));
-    }
-    value
+fn from_one(key: &'static str, given: &Given<i128>, errors: &mut Errors) -> Option<u32> {
+    limits::count(key, given.value)
+        .map_err(|refused| {
+            let hint = match key {
+                "max_attempts" if given.value == 0 => {
+                    "\nwrite `max_attempts = 1` for one attempt and no retry"
+                }
+                "max_panics" if given.value == 0 => "\nwrite `max_panics = 1` to give up at the first panic",
+                _ => "",
+            };
+            errors.push(&given.tokens, format!("{refused}{hint}"));
+        })
+        .ok()
 }
 
 fn check_timeout(given: Given<String>, errors: &mut Errors) -> Option<Duration> {
     let no_timeout = "leave `timeout` out to let a handler take as long as it likes";
     let given = read_duration(given, errors)?;
-    if given.value.is_zero() {
-        let why = "every delivery would be cancelled as it starts";
-        errors.push(&given.tokens, format!("`timeout` cannot be 0: {why}\n{no_timeout}"));
-        return None;
+    match limits::timeout(given.value) {
+        Ok(()) => Some(given.value),
+        Err(refused) => {
+            errors.push(&given.tokens, format!("{refused}\n{no_timeout}"));
+            None
+        }
     }
-    at_most_longest("timeout", given, no_timeout, errors).map(|given| given.value)
 }
 
 /// Refuses `strict` where no schema can be found.

@@ -1,16 +1,13 @@
 //! Checks `retention`, also against how long the events of the channel may be retried.
 
-use super::backoff::{Backoff, DEFAULT_INITIAL, DEFAULT_MAX};
+use super::backoff::Backoff;
 use super::duration::read_duration;
-use crate::duration;
 use crate::errors::Errors;
+use crate::limits::{
+    self, DEFAULT_FACTOR, DEFAULT_INITIAL, DEFAULT_JITTER, DEFAULT_MAX, DEFAULT_MAX_ATTEMPTS, Shown,
+};
 use crate::read::value::{Given, Setting};
 use std::time::Duration;
-
-// The rest of `pubsub::Backoff::DEFAULT`, and the attempts of a channel that sets none; see `check`.
-const DEFAULT_FACTOR: f64 = 2.0;
-const DEFAULT_JITTER: f64 = 0.2;
-const DEFAULT_ATTEMPTS: u32 = 20;
 
 /// How long events stay in the log. `Some(None)` is for ever.
 pub(super) fn check_retention(
@@ -30,6 +27,10 @@ pub(super) fn check_retention(
         _ => {}
     }
     let given = read_duration(given, errors)?;
+    if let Err(refused) = limits::retention(given.value) {
+        errors.push(&given.tokens, format!("{refused}\nto keep events for ever, write `\"forever\"`"));
+        return None;
+    }
     // What is broken would only be told twice.
     let max_attempts = match max_attempts {
         Setting::Broken => return None,
@@ -54,7 +55,7 @@ fn longest_retries(max_attempts: Option<u32>, backoff: Option<&Backoff>) -> Dura
     let factor = backoff.and_then(|backoff| backoff.factor).unwrap_or(DEFAULT_FACTOR);
     let max = backoff.and_then(|backoff| backoff.max).unwrap_or(DEFAULT_MAX).as_secs_f64();
     let jitter = backoff.and_then(|backoff| backoff.jitter).unwrap_or(DEFAULT_JITTER);
-    let delays = f64::from(max_attempts.unwrap_or(DEFAULT_ATTEMPTS) - 1);
+    let delays = f64::from(max_attempts.unwrap_or(DEFAULT_MAX_ATTEMPTS) - 1);
     // The delays that are shorter than the longest, a geometric series; all that follow are the longest.
     let growing = match (initial > 0.0, factor > 1.0) {
         (true, true) => ((max / initial).ln() / factor.ln()).ceil().clamp(0.0, delays),
@@ -72,7 +73,7 @@ fn refuse(retention: Duration, retries: Duration) -> Option<String> {
     if retention >= retries {
         return None;
     }
-    let (shown, enough) = (duration::display(retention), duration::display(rounded_up(retries)));
+    let (shown, enough) = (Shown(retention), Shown(rounded_up(retries)));
     Some(format!(
         "`retention` is {shown}, but an event may be retried for up to {enough}\n\
          the log would have lost an event that is still being tried, and no seek could find it again\n\

@@ -112,13 +112,10 @@ fn consts(channel: &Channel<'_>) -> TokenStream {
     });
     let retention = channel.retention.map(|retention| {
         let value = match retention.map(duration_value) {
-            Some(value) => quote!(::core::option::Option::Some(#value)),
-            None => quote!(::core::option::Option::None),
+            Some(value) => quote!(__pubsub::Retention::For(#value)),
+            None => quote!(__pubsub::Retention::Forever),
         };
-        quote! {
-            const RETENTION: ::core::option::Option<::core::option::Option<__pubsub::__private::Duration>> =
-                ::core::option::Option::Some(#value);
-        }
+        quote!(const RETENTION: __pubsub::Retention = #value;)
     });
     let ordered = channel.keys.ordered.then(|| {
         quote!(
@@ -145,14 +142,16 @@ fn fingerprint() -> TokenStream {
     }
 }
 
-/// What is not set is asked of the default, so that its numbers stand in one place.
+/// What is not set is as in the default, whose numbers stand in one place.
 fn backoff_value(backoff: &Backoff) -> TokenStream {
-    let of_default = |getter: TokenStream| quote!(__pubsub::Backoff::DEFAULT.#getter());
-    let initial = backoff.initial.map_or_else(|| of_default(quote!(initial)), duration_value);
-    let factor = backoff.factor.map_or_else(|| of_default(quote!(factor)), |value| quote!(#value));
-    let max = backoff.max.map_or_else(|| of_default(quote!(max)), duration_value);
-    let jitter = backoff.jitter.map_or_else(|| of_default(quote!(jitter)), |value| quote!(#value));
-    quote!(__pubsub::Backoff::new(#initial, #factor, #max, #jitter))
+    let begin = match backoff.initial.map(duration_value) {
+        Some(initial) => quote!(__pubsub::Backoff::exponential(#initial)),
+        None => quote!(__pubsub::Backoff::DEFAULT),
+    };
+    let factor = backoff.factor.map(|value| quote!(.factor(#value)));
+    let max = backoff.max.map(duration_value).map(|value| quote!(.max(#value)));
+    let jitter = backoff.jitter.map(|value| quote!(.jitter(#value)));
+    quote!(#begin #factor #max #jitter)
 }
 
 fn duration_value(value: Duration) -> TokenStream {

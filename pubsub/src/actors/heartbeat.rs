@@ -45,7 +45,8 @@ pub(crate) struct Recipients {
 
 /// Between two tries to come back. The first ones are quick: the others wait for half a second before they take a process
 /// whose session is gone for dead.
-const RECONNECT: Backoff = Backoff::new(Duration::from_millis(20), 2.0, Duration::from_secs(1), 0.5);
+const RECONNECT: Backoff =
+    Backoff::exponential(Duration::from_millis(20)).max(Duration::from_secs(1)).jitter(0.5);
 
 impl Heartbeat {
     pub(crate) fn new(

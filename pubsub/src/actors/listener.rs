@@ -18,7 +18,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// Between two attempts to connect.
-const RECONNECT: Backoff = Backoff::new(Duration::from_millis(50), 2.0, Duration::from_secs(10), 0.5);
+const RECONNECT: Backoff =
+    Backoff::exponential(Duration::from_millis(50)).max(Duration::from_secs(10)).jitter(0.5);
 
 /// Longest silence before the listener tests whether it hears at all, and how long it waits to. Each waits a little less, by a
 /// random part of up to a quarter: what the first one notifies is heard by all, and so nobody else has to.

@@ -1,21 +1,26 @@
 //! The delay before the next attempt.
 
+use crate::model::limits::{self, Refused};
 use std::time::Duration;
 
-/// How long a delivery waits after a failed attempt.
+/// The delays between the attempts of a delivery.
 ///
-/// The delay after attempt *n* is `initial × factor^(n-1)`, at most `max`, then moved by up to `jitter` of itself in
-/// either direction, so that events which failed together do not come back together.
+/// The delay after attempt *n* is `initial × factor^(n-1)`, at most `max`, and then moved by up to `jitter` of itself in either
+/// direction, so that deliveries that failed together are not retried together.
+///
+/// A value that is not allowed is kept, and refused with [`Error::InvalidSetting`](crate::Error::InvalidSetting) by
+/// [`Builder::start`](crate::Builder::start). In `#[channel(backoff(..))]` it is a compile error.
 ///
 /// # Examples
 /// ```
 /// use pubsub::Backoff;
 /// use std::time::Duration;
 ///
-/// let backoff = Backoff::new(Duration::from_secs(1), 2.0, Duration::from_secs(60), 0.0);
-/// assert_eq!(backoff.delay(1, 0.5), Duration::from_secs(1));
-/// assert_eq!(backoff.delay(4, 0.5), Duration::from_secs(8));
-/// assert_eq!(backoff.delay(4_000_000_000, 0.5), Duration::from_secs(60));
+/// const BACKOFF: Backoff = Backoff::exponential(Duration::from_secs(1)).factor(2.0).max(Duration::from_secs(60)).jitter(0.0);
+///
+/// assert_eq!(BACKOFF.delay(1, 0.5), Duration::from_secs(1));
+/// assert_eq!(BACKOFF.delay(4, 0.5), Duration::from_secs(8));
+/// assert_eq!(BACKOFF.delay(4_000_000_000, 0.5), Duration::from_secs(60));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Backoff {
@@ -27,28 +32,45 @@ pub struct Backoff {
 
 impl Backoff {
     /// 1 s, doubling, at most 15 min, ±20 %: about an hour and a half over ten attempts.
-    pub const DEFAULT: Self = Self::new(Duration::from_secs(1), 2.0, Duration::from_secs(15 * 60), 0.2);
+    pub const DEFAULT: Self = Self::exponential(limits::DEFAULT_INITIAL);
 
-    /// Longest delay between two attempts. Past this the operator, not the backoff, should be looking at the
-    /// subscription.
-    pub const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+    /// The longest [`max`](Self::max): 24 h.
+    pub const LONGEST: Duration = limits::LONGEST_DELAY;
 
-    /// A backoff that starts at `initial`, multiplies by `factor` (at least 1) and stops growing at `max`
-    /// (at most [`Backoff::LONGEST`]); `jitter` is a share between 0 and 1.
-    ///
-    /// # Panics
-    /// If an argument is outside its range, or `initial` is longer than `max`. In a `const`, and so in
-    /// `#[channel(backoff(..))]`, that is a compile error.
+    /// Delays that begin with `initial` and grow as those of [`DEFAULT`](Self::DEFAULT) do: they double, up to 15 min, with a
+    /// jitter of 20 %. At most [`max`](Self::max).
     #[must_use]
-    pub const fn new(initial: Duration, factor: f64, max: Duration, jitter: f64) -> Self {
-        assert!(factor >= 1.0 && factor <= 1e6, "the factor of a backoff is between 1 and 1,000,000");
-        assert!(jitter >= 0.0 && jitter <= 1.0, "the jitter of a backoff is between 0 and 1");
-        assert!(initial.as_nanos() <= max.as_nanos(), "a backoff cannot start above its maximum");
-        assert!(max.as_nanos() <= Self::LONGEST.as_nanos(), "the maximum of a backoff is at most 24 hours");
-        Self { initial, factor, max, jitter }
+    pub const fn exponential(initial: Duration) -> Self {
+        Self {
+            initial,
+            factor: limits::DEFAULT_FACTOR,
+            max: limits::DEFAULT_MAX,
+            jitter: limits::DEFAULT_JITTER,
+        }
     }
 
-    /// The delay after attempt number `attempt` (from 1). `random` is uniform in `0.0..1.0` and decides the jitter.
+    /// The growth from one delay to the next, from 1 to 1,000,000. Default: 2.
+    #[must_use]
+    pub const fn factor(mut self, factor: f64) -> Self {
+        self.factor = factor;
+        self
+    }
+
+    /// The longest delay, without jitter; at most [`LONGEST`](Self::LONGEST). Default: 15 min.
+    #[must_use]
+    pub const fn max(mut self, max: Duration) -> Self {
+        self.max = max;
+        self
+    }
+
+    /// The share of a delay by which it is moved at random, from 0 to 1. Default: 0.2.
+    #[must_use]
+    pub const fn jitter(mut self, jitter: f64) -> Self {
+        self.jitter = jitter;
+        self
+    }
+
+    /// The delay after attempt number `attempt`, from 1. `random` is uniform in `0.0..1.0` and decides the jitter.
     #[must_use]
     pub fn delay(&self, attempt: u32, random: f64) -> Duration {
         // In f64, so that attempt 4 billion is infinity, not an overflow; the cap then makes it finite again.
@@ -56,31 +78,17 @@ impl Backoff {
         let exponential = self.initial.as_secs_f64() * self.factor.powf(doublings);
         let capped = exponential.min(self.max.as_secs_f64());
         let spread = 1.0 + self.jitter * (2.0 * random.clamp(0.0, 1.0) - 1.0);
-        Duration::from_secs_f64((capped * spread).clamp(0.0, Self::LONGEST.as_secs_f64()))
+        let delay = (capped * spread).clamp(0.0, Self::LONGEST.as_secs_f64());
+        // Not a number only if `start` would have refused the values.
+        Duration::try_from_secs_f64(delay).unwrap_or(self.max)
     }
 
-    /// The delay before the second attempt, without jitter.
-    #[must_use]
-    pub const fn initial(&self) -> Duration {
-        self.initial
-    }
-
-    /// The growth from one delay to the next.
-    #[must_use]
-    pub const fn factor(&self) -> f64 {
-        self.factor
-    }
-
-    /// The longest delay, without jitter.
-    #[must_use]
-    pub const fn max(&self) -> Duration {
-        self.max
-    }
-
-    /// The share of a delay by which it is moved at random.
-    #[must_use]
-    pub const fn jitter(&self) -> f64 {
-        self.jitter
+    /// Refuses values that are not allowed.
+    pub(crate) fn check(&self) -> Result<(), Refused> {
+        limits::factor(self.factor)?;
+        limits::jitter(self.jitter)?;
+        limits::max(self.max)?;
+        limits::initial(self.initial, self.max)
     }
 }
 
@@ -103,18 +111,28 @@ mod tests {
 
     proptest! {
         #[test]
+        fn values_that_are_not_allowed_do_not_panic(
+            attempt in any::<u32>(), random in any::<f64>(), factor in any::<f64>(), jitter in any::<f64>(),
+            initial in any::<u64>(), max in any::<u64>(),
+        ) {
+            let backoff = Backoff::exponential(Duration::from_secs(initial)).factor(factor);
+            let backoff = backoff.max(Duration::from_secs(max)).jitter(jitter);
+            prop_assert!(backoff.delay(attempt, random) <= Backoff::LONGEST.max(Duration::from_secs(max)));
+        }
+
+        #[test]
         fn any_attempt_has_a_finite_delay_within_the_jittered_cap(
             attempt in any::<u32>(), random in any::<f64>(), initial in 0u64..=3_600, factor in 1.0f64..=1e6,
             jitter in 0.0f64..=1.0,
         ) {
             let max = Duration::from_secs(7_200);
-            let backoff = Backoff::new(Duration::from_secs(initial), factor, max, jitter);
+            let backoff = Backoff::exponential(Duration::from_secs(initial)).factor(factor).max(max).jitter(jitter);
             prop_assert!(backoff.delay(attempt, random) <= max.mul_f64(1.0 + jitter) + Duration::from_nanos(1));
         }
 
         #[test]
         fn without_jitter_a_later_attempt_never_waits_less(attempt in 1u32..10_000) {
-            let backoff = Backoff::new(Duration::from_millis(50), 1.7, Duration::from_secs(600), 0.0);
+            let backoff = Backoff::exponential(Duration::from_millis(50)).factor(1.7).max(Duration::from_secs(600)).jitter(0.0);
             prop_assert!(backoff.delay(attempt, 0.3) <= backoff.delay(attempt + 1, 0.9));
         }
     }

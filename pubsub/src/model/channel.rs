@@ -2,6 +2,8 @@
 
 use crate::contract::older_version::{self, DecodeError};
 use crate::model::backoff::Backoff;
+use crate::model::limits::DEFAULT_MAX_ATTEMPTS;
+use crate::model::retention::Retention;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
@@ -89,9 +91,9 @@ pub trait Channel: Payload {
     /// How long a delivery waits between two attempts.
     const BACKOFF: Backoff = Backoff::DEFAULT;
 
-    /// How long an event stays in the log after every subscription has handled it: `Some(None)` is for ever, and `None`
-    /// leaves it as the database has it, 7 days unless set there. Set whenever a process that declares the channel starts.
-    const RETENTION: Option<Option<Duration>> = None;
+    /// How long an event stays in the log after every subscription has handled it. Written to the database whenever a process
+    /// that declares the channel starts.
+    const RETENTION: Retention = Retention::Default;
 
     /// Whether subscriptions handle the events of one key one after another, unless they say otherwise:
     /// [`SubscribeOptions::ordered`](crate::SubscribeOptions::ordered).
@@ -145,6 +147,3 @@ pub trait Channel: Payload {
 
 /// The panics of a channel that says nothing else.
 pub(crate) const DEFAULT_MAX_PANICS: u32 = 3;
-
-/// The attempts of a channel that says nothing else: with the default backoff, about two and a half hours of trying.
-pub(crate) const DEFAULT_MAX_ATTEMPTS: u32 = 20;

@@ -23,17 +23,27 @@ pub(crate) struct SubscriptionSettings {
     pub(crate) backoff: Backoff,
     /// Deliveries that the handler works on at once.
     pub(crate) concurrency: usize,
-    /// Lanes of an ordered subscription; 0 if it is unordered.
-    pub(crate) lanes: u32,
+    /// Lanes of an ordered subscription; `None` if it is unordered.
+    pub(crate) lanes: Option<u32>,
     /// A new subscription begins with the oldest event that the log still has.
     pub(crate) from_beginning: bool,
-    /// The time that events may lie unread; `None` leaves the database's setting as it is.
-    pub(crate) unread_limit: Option<Option<Duration>>,
+    /// The time that events may lie unread.
+    pub(crate) unread_limit: TimeLimit,
+}
+
+/// A time limit as a subscription sets it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum TimeLimit {
+    /// Not set here: the channel's limit holds, or the database's.
+    #[default]
+    Unset,
+    Unlimited,
+    After(Duration),
 }
 
 impl SubscriptionSettings {
     /// Whether the events of one key are handled one after another.
     pub(crate) fn is_ordered(&self) -> bool {
-        self.lanes > 0
+        self.lanes.is_some()
     }
 }

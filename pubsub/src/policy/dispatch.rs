@@ -33,7 +33,8 @@ use step::{Conclusion, Query, Reply, Step};
 use watchdog::Watchdog;
 
 /// Between two tries to settle while the database fails.
-const SETTLE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), 2.0, Duration::from_secs(5), 0.5);
+const SETTLE_BACKOFF: Backoff =
+    Backoff::exponential(Duration::from_millis(50)).max(Duration::from_secs(5)).jitter(0.5);
 
 /// Answers that may wait for the database before nothing more is claimed.
 const MAX_UNSETTLED: usize = 4 * MAX_OUTSTANDING;

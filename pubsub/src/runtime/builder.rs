@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::model::channel::Channel;
 use crate::model::delivery::Delivery;
 use crate::model::failure::Handled;
+use crate::model::retention::Retention;
 use actix::{Actor, Context, Handler, ResponseFuture};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -74,12 +75,9 @@ impl Builder {
         self
     }
 
-    /// Declares a channel and sets how long its events stay in the log after every subscription has handled them; `None`
-    /// keeps them for ever. Unless it is set, here, by the channel's `retention`, or by `pubsub.set_retention`, it is 7 days.
-    ///
-    /// The log is trimmed in pieces, so events leave up to an eighth of the longest retention later (or up to an hour, if
-    /// that is more), and not before those of other channels in the same piece.
-    pub fn retention<C: Channel>(self, retention: Option<Duration>) -> Self {
+    /// Declares a channel and sets how long its events stay in the log after every subscription has handled them. Takes
+    /// precedence over the channel's own [`retention`](Channel::RETENTION), unless it is [`Retention::Default`]. Default: 7 days.
+    pub fn retention<C: Channel>(self, retention: Retention) -> Self {
         let mut builder = self.declare::<C>();
         builder.setup.retentions.insert(C::NAME, retention);
         builder
@@ -156,31 +154,46 @@ impl Builder {
         self.subscribe_with::<C, _>(name, options, move || Closure(handle.clone()))
     }
 
-    /// How often a sleeping subscription looks by itself, should its wake-up have been lost. Default: 1 s.
+    /// Time between two polls of a subscription that has nothing to do. A poll covers a notification that was lost. From 1 ms
+    /// to 24 h. Default: 1 s.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
-        self.setup.config.poll_interval = interval.max(Duration::from_millis(1));
+        self.setup.config.poll_interval = interval;
         self
     }
 
-    /// How often the process tells the database that it lives, and after how long a silence the others take its events
-    /// over; the silence is at least two beats. Default: 1 s and 6 s.
-    pub fn heartbeat(mut self, every: Duration, silence_limit: Duration) -> Self {
-        self.setup.config.heartbeat = every.max(Duration::from_millis(10));
-        self.setup.config.silence_limit = silence_limit.max(self.setup.config.heartbeat * 2);
+    /// Time between two heartbeats, which tell the database that this process is alive. From 10 ms to 1 h. Default: 1 s.
+    pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
+        self.setup.config.heartbeat_interval = interval;
         self
     }
 
-    /// From which age on it is reported what keeps the database from trimming the log and from cleaning up: a subscription
-    /// whose events nobody reads, by name, and an old transaction, by its owner. Default: 1 hour and 5 minutes.
-    pub fn report_after(mut self, unread: Duration, transaction: Duration) -> Self {
-        self.setup.config.unread_after = unread;
-        self.setup.config.transaction_after = transaction;
+    /// Time without a heartbeat after which other processes take over this process's events. At least twice the
+    /// [`heartbeat_interval`](Self::heartbeat_interval). Default: 6 s.
+    ///
+    /// A process that was killed is noticed sooner, because its connection ends.
+    pub fn silence_limit(mut self, limit: Duration) -> Self {
+        self.setup.config.silence_limit = limit;
         self
     }
 
-    /// Connections for claiming, settling and publishing; at least 1. Two more listen and beat. Default: 4.
+    /// Age from which on the unread events of a subscription are reported, in a warning that names the subscription. They keep
+    /// the log from being trimmed. Default: 1 hour.
+    pub fn report_unread_after(mut self, age: Duration) -> Self {
+        self.setup.config.report_unread_after = age;
+        self
+    }
+
+    /// Age from which on an open transaction is reported, in a warning that names its owner. It keeps the log from being
+    /// trimmed and the database from cleaning up. Default: 5 minutes.
+    pub fn report_transactions_after(mut self, age: Duration) -> Self {
+        self.setup.config.report_transactions_after = age;
+        self
+    }
+
+    /// Most connections for claiming, settling and publishing, from 1 to 10,000. The runtime opens two more: one listens and
+    /// one beats. Default: 4.
     pub fn connections(mut self, connections: usize) -> Self {
-        self.setup.config.connections = connections.max(1);
+        self.setup.config.connections = connections;
         self
     }
 

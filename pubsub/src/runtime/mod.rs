@@ -2,6 +2,7 @@
 
 mod access;
 mod builder;
+mod check;
 mod options;
 mod pubsub;
 pub mod routes;

@@ -1,10 +1,14 @@
 //! The settings of a subscription.
 
-use crate::config::{DEFAULT_LANES, MAX_LANES};
+use crate::config::DEFAULT_LANES;
 use crate::model::backoff::Backoff;
+use crate::model::settings::TimeLimit;
 use std::time::Duration;
 
 /// Settings of one subscription, where they differ from its channel's.
+///
+/// A value that is not allowed is kept, and refused with [`Error::InvalidSetting`](crate::Error::InvalidSetting) by
+/// [`Builder::start`](crate::Builder::start).
 ///
 /// # Examples
 /// ```
@@ -13,19 +17,31 @@ use std::time::Duration;
 ///
 /// let options = SubscribeOptions::new()
 ///     .max_attempts(3)
-///     .backoff(Backoff::new(Duration::from_millis(100), 3.0, Duration::from_secs(10), 0.2))
+///     .backoff(Backoff::exponential(Duration::from_millis(100)).factor(3.0).max(Duration::from_secs(10)))
 ///     .concurrency(4);
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct SubscribeOptions {
     pub(super) max_attempts: Option<u32>,
     pub(super) max_panics: Option<u32>,
-    pub(super) timeout: Option<Option<Duration>>,
+    pub(super) timeout: TimeLimit,
     pub(super) backoff: Option<Backoff>,
     pub(super) concurrency: Option<usize>,
-    pub(super) lanes: Option<u32>,
+    pub(super) order: Order,
     pub(super) from_beginning: bool,
-    pub(super) unread_limit: Option<Option<Duration>>,
+    pub(super) unread_limit: TimeLimit,
+}
+
+/// Whether the events of one key are handled one after another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Order {
+    /// As the channel says.
+    #[default]
+    OfChannel,
+    Unordered,
+    Ordered {
+        lanes: u32,
+    },
 }
 
 impl SubscribeOptions {
@@ -35,96 +51,117 @@ impl SubscribeOptions {
         Self::default()
     }
 
-    /// Starts of a delivery before it is a dead letter; at least 1.
+    /// Attempts of a delivery before it becomes a dead letter, from 1. Default: the channel's, which is 20 unless set.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
-        self.max_attempts = Some(attempts.max(1));
+        self.max_attempts = Some(attempts);
         self
     }
 
-    /// Panics of its handler that make an event a dead letter, even if attempts remain; at least 1.
+    /// Panics of its handler before a delivery becomes a dead letter, even if attempts remain; from 1. Default: the channel's,
+    /// which is 3 unless set.
     #[must_use]
     pub fn max_panics(mut self, panics: u32) -> Self {
-        self.max_panics = Some(panics.max(1));
+        self.max_panics = Some(panics);
         self
     }
 
-    /// How long the handler may take for one delivery; `None` is as long as it likes. Then the delivery is cancelled, its
-    /// attempt has failed, and it is retried.
+    /// Time that the handler has for one delivery, at most 24 h. After it the delivery is cancelled, and retried as after any
+    /// failure. Default: the channel's, which has no timeout unless set.
     ///
-    /// The future of a `ResponseFuture` or a `ResponseActFuture` is dropped. An actor that answers with an
-    /// `AtomicResponse` is replaced. A handler that blocks its thread cannot be cancelled: it is reported and left behind,
-    /// and a fresh one goes on, on a fresh thread.
+    /// To cancel a delivery, the future of a `ResponseFuture` or a `ResponseActFuture` is dropped, and an actor that answers
+    /// with an `AtomicResponse` is replaced. A handler that blocks its thread cannot be cancelled: it is reported and
+    /// abandoned, and a new one starts on a new thread.
     #[must_use]
-    pub fn timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.timeout = Some(timeout);
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = TimeLimit::After(timeout);
         self
     }
 
-    /// The delays between attempts.
+    /// The handler has as much time as it needs, although the channel has a timeout.
+    #[must_use]
+    pub fn no_timeout(mut self) -> Self {
+        self.timeout = TimeLimit::Unlimited;
+        self
+    }
+
+    /// The delays between attempts. Default: the channel's, which is [`Backoff::DEFAULT`] unless set.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = Some(backoff);
         self
     }
 
-    /// A new subscription starts with the oldest event that the log still has, and not with what commits after it. For one
-    /// that exists it changes nothing: see [`Subscription::seek`](crate::Subscription::seek).
+    /// A new subscription begins with the oldest event in the log. By default it begins with the events that commit after
+    /// its first start. A subscription that exists is not affected: see
+    /// [`Subscription::seek`](crate::Subscription::seek).
     #[must_use]
     pub fn from_beginning(mut self) -> Self {
         self.from_beginning = true;
         self
     }
 
-    /// Deliveries that the handler works on at once, in this process; at least 1. Default: 16.
+    /// Deliveries that the handler works on at once in this process, from 1 to 100,000. Default: 16.
     ///
-    /// It matters to handlers that answer with a `ResponseFuture` or a `ResponseActFuture`. One that answers from `handle`
-    /// itself, or with an `AtomicResponse`, works on one at a time whatever this says.
+    /// A handler that answers from `handle` itself, or with an `AtomicResponse`, works on one at a time whatever this says.
     #[must_use]
     pub fn concurrency(mut self, deliveries: usize) -> Self {
-        self.concurrency = Some(deliveries.max(1));
+        self.concurrency = Some(deliveries);
         self
     }
 
     /// Handles the events of one key one after another, in publish order, across processes, retries and crashes. The default
-    /// of channels declared `ordered`, and of no others.
+    /// of channels that are declared `ordered`.
     ///
-    /// An event that is retried holds up the later ones of its key, and no others; once it is done or a dead letter they go
-    /// on. The key is the channel's, or what [`PublishOptions::key`](crate::PublishOptions::key) said; events without one are in no order.
-    /// Publish order is the order of commits, so let publishers of one key wait for each other, by a row lock for instance.
+    /// A retry delays the later events of its key, and no others. When it is done or a dead letter, they continue.
+    ///
+    /// The key is the channel's ([`Channel::key`](crate::Channel::key)), or what
+    /// [`PublishOptions::key`](crate::PublishOptions::key) set. Events without a key are in no order. Publish order is the order of
+    /// commits, so publishers of one key must wait for each other, for example by a row lock.
     #[must_use]
     pub fn ordered(mut self) -> Self {
-        self.lanes = self.lanes.filter(|&lanes| lanes > 0).or(Some(DEFAULT_LANES));
+        if !matches!(self.order, Order::Ordered { .. }) {
+            self.order = Order::Ordered { lanes: DEFAULT_LANES };
+        }
         self
     }
 
-    /// Handles events in no order, although the channel is declared `ordered`. The default of all other channels.
+    /// Handles events in no particular order. The default of channels that are not declared `ordered`.
     #[must_use]
     pub fn unordered(mut self) -> Self {
-        self.lanes = Some(0);
+        self.order = Order::Unordered;
         self
     }
 
-    /// In how many lanes an [`ordered`](Self::ordered) subscription works, 1 to 64; default: 8. Each key belongs to a lane,
-    /// and each lane to one process at a time, so this is how many processes can share the work at most.
+    /// Makes the subscription [`ordered`](Self::ordered), with this number of lanes, from 1 to 64. Default: 8.
     ///
-    /// It may be changed: the change comes into force once nothing of the subscription is leased, and until then nothing is
-    /// claimed. Say the same everywhere; the process that started last decides.
+    /// Each key belongs to a lane, and each lane to one process at a time. The number of lanes is therefore the number of
+    /// processes that can share the work.
+    ///
+    /// The number may be changed. The change takes effect once no event of the subscription is leased, and until then no
+    /// event is claimed. If processes set different numbers, the process that started last decides.
     #[must_use]
     pub fn lanes(mut self, lanes: u32) -> Self {
-        self.lanes = Some(lanes.clamp(1, MAX_LANES));
+        self.order = Order::Ordered { lanes };
         self
     }
 
-    /// How long events may lie unread, without a claim by any process, before the subscription is suspended; `None` is for
-    /// ever. Unless it is set, here or by `pubsub.set_unread_limit`, it is 14 days.
+    /// Time that events may lie unread, without a claim by any process, before the subscription is suspended. Default: the
+    /// database's setting, which is 14 days unless `pubsub.set_unread_limit` changed it.
     ///
-    /// The log keeps what a subscription has not read. A suspended one is not waited for, and claims nothing until
-    /// [`Subscription::resume`](crate::Subscription::resume). One that is slow and goes on claiming is not suspended, however far
-    /// behind it is.
+    /// The log keeps the events that a subscription has not read. It does not wait for a suspended subscription, which claims
+    /// nothing until [`Subscription::resume`](crate::Subscription::resume). A subscription that is slow but claims events is not
+    /// suspended, however far behind it is.
     #[must_use]
-    pub fn unread_limit(mut self, limit: Option<Duration>) -> Self {
-        self.unread_limit = Some(limit);
+    pub fn unread_limit(mut self, limit: Duration) -> Self {
+        self.unread_limit = TimeLimit::After(limit);
+        self
+    }
+
+    /// The subscription is never suspended. The log then keeps its unread events for ever.
+    #[must_use]
+    pub fn no_unread_limit(mut self) -> Self {
+        self.unread_limit = TimeLimit::Unlimited;
         self
     }
 }

@@ -1,17 +1,17 @@
 //! Everything that a runtime needs to start, as the builder collects it.
 
-use super::options::SubscribeOptions;
+use super::options::{Order, SubscribeOptions};
 use crate::actors::dispatcher::StartHost;
 use crate::actors::handler_host;
 use crate::config::{Config, DEFAULT_CONCURRENCY, DEFAULT_LANES};
 use crate::model::channel::Channel;
 use crate::model::delivery::Delivery;
-use crate::model::settings::SubscriptionSettings;
+use crate::model::retention::Retention;
+use crate::model::settings::{SubscriptionSettings, TimeLimit};
 use actix::{Actor, Context, Handler};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 /// A runtime before it starts.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(super) struct Setup {
     pub(super) database_url: String,
     pub(super) config: Config,
     pub(super) declarations: BTreeMap<&'static str, Declaration>,
-    pub(super) retentions: BTreeMap<&'static str, Option<Duration>>,
+    pub(super) retentions: BTreeMap<&'static str, Retention>,
     pub(super) subscriptions: Vec<SubscriptionSetup>,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Setup {
 pub(super) struct Declaration {
     pub(super) version: u32,
     pub(super) description: &'static str,
-    pub(super) retention: Option<Option<Duration>>,
+    pub(super) retention: Retention,
     pub(super) fingerprint: u64,
     pub(super) strict: bool,
     pub(super) json_schema: fn() -> Option<serde_json::Value>,
@@ -69,10 +69,18 @@ impl SubscriptionSetup {
             version: i32::try_from(C::VERSION).unwrap_or(i32::MAX),
             max_attempts: options.max_attempts.unwrap_or(C::MAX_ATTEMPTS),
             max_panics: options.max_panics.unwrap_or(C::MAX_PANICS),
-            timeout: options.timeout.unwrap_or(C::TIMEOUT),
+            timeout: match options.timeout {
+                TimeLimit::Unset => C::TIMEOUT,
+                TimeLimit::Unlimited => None,
+                TimeLimit::After(timeout) => Some(timeout),
+            },
             backoff: options.backoff.unwrap_or(C::BACKOFF),
             concurrency: options.concurrency.unwrap_or(DEFAULT_CONCURRENCY),
-            lanes: options.lanes.unwrap_or(if C::ORDERED { DEFAULT_LANES } else { 0 }),
+            lanes: match options.order {
+                Order::OfChannel => C::ORDERED.then_some(DEFAULT_LANES),
+                Order::Unordered => None,
+                Order::Ordered { lanes } => Some(lanes),
+            },
             from_beginning: options.from_beginning,
             unread_limit: options.unread_limit,
         };

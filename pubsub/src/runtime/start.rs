@@ -13,20 +13,20 @@ use crate::actors::supervisor::ActorSlot;
 use crate::config::Config;
 use crate::error::Error;
 use crate::model::process::ProcessId;
-use crate::model::settings::SubscriptionSettings;
+use crate::model::retention::Retention;
+use crate::model::settings::{SubscriptionSettings, TimeLimit};
 use crate::observe::Gauges;
 use crate::store::restore::Recognized;
 use crate::store::{Store, Target};
 use actix::{Arbiter, Recipient, System};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 pub(super) async fn start(setup: Setup) -> Result<PubSub, Error> {
+    setup.check()?;
     let Setup { database_url, config, declarations, retentions, subscriptions } = setup;
-    check_names(&subscriptions)?;
     System::try_current().ok_or(Error::NoActixSystem)?;
     if cfg!(panic = "abort") {
         tracing::warn!(
@@ -66,10 +66,12 @@ async fn subscribe(
     for SubscriptionSetup { settings, start_host } in subscriptions {
         let SubscriptionSettings { channel, name, max_attempts, max_panics, lanes, .. } = &settings;
         let id = store
-            .subscribe(channel, name, *max_attempts, *max_panics, *lanes, settings.from_beginning)
+            .subscribe(channel, name, *max_attempts, *max_panics, lanes.unwrap_or(0), settings.from_beginning)
             .await?;
-        if let Some(limit) = settings.unread_limit {
-            store.set_unread_limit(channel, name, limit).await?;
+        match settings.unread_limit {
+            TimeLimit::Unset => {}
+            TimeLimit::Unlimited => store.set_unread_limit(channel, name, None).await?,
+            TimeLimit::After(limit) => store.set_unread_limit(channel, name, Some(limit)).await?,
         }
         if let Some(start_host) = start_host {
             let thread = ArbiterThread::start()?;
@@ -145,7 +147,7 @@ impl Wiring {
                 process.clone(),
                 mailboxes,
                 config.poll_interval,
-                config.heartbeat,
+                config.heartbeat_interval,
                 config.silence_limit,
             ),
         );
@@ -161,14 +163,22 @@ impl Wiring {
         };
         ActorSlot::new().start(
             "heartbeat",
-            Heartbeat::new(target.clone(), config.deadline, registered, config.heartbeat, recipients),
+            Heartbeat::new(
+                target.clone(),
+                config.deadline,
+                registered,
+                config.heartbeat_interval,
+                recipients,
+            ),
         );
         listener.start(
             "listener",
             Listener::new(target.clone(), config.deadline, process, sleepers, scheduler.recipient()),
         );
-        ActorSlot::new()
-            .start("janitor", Janitor::new(store, target, config.unread_after, config.transaction_after));
+        ActorSlot::new().start(
+            "janitor",
+            Janitor::new(store, target, config.report_unread_after, config.report_transactions_after),
+        );
     }
 }
 
@@ -176,14 +186,16 @@ impl Wiring {
 async fn declare(
     store: &Store,
     declarations: &BTreeMap<&'static str, Declaration>,
-    retentions: &BTreeMap<&'static str, Option<Duration>>,
+    retentions: &BTreeMap<&'static str, Retention>,
 ) -> Result<(), Error> {
     for (name, Declaration { version, description, retention, fingerprint, strict, json_schema }) in
         declarations
     {
         store.declare_channel(name, *version, description).await?;
-        if let Some(retention) = retentions.get(name).or(retention.as_ref()) {
-            store.set_retention(name, *retention).await?;
+        match retentions.get(name).filter(|set| **set != Retention::Default).unwrap_or(retention) {
+            Retention::Default => {}
+            Retention::Forever => store.set_retention(name, None).await?,
+            Retention::For(retention) => store.set_retention(name, Some(*retention)).await?,
         }
         let schema = json_schema();
         if *strict || schema.is_some() {
@@ -199,23 +211,6 @@ async fn declare(
                  `version = {}` and `upcast_from`",
                 version + 1
             );
-        }
-    }
-    Ok(())
-}
-
-fn check_names(subscriptions: &[SubscriptionSetup]) -> Result<(), Error> {
-    let mut seen = HashSet::new();
-    for SubscriptionSetup { settings, .. } in subscriptions {
-        let SubscriptionSettings { channel, name, .. } = settings;
-        let well_formed = (1..=63).contains(&name.len())
-            && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c));
-        if !well_formed {
-            return Err(Error::InvalidSubscriptionName { name: name.to_string() });
-        }
-        if !seen.insert((channel, name)) {
-            return Err(Error::DuplicateSubscription { channel, name: name.to_string() });
         }
     }
     Ok(())

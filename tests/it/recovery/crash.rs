@@ -79,7 +79,7 @@ async fn a_process_with_a_slow_handler_keeps_its_leases() {
     let (sender, mut received) = probe();
     let limit = Duration::from_millis(300);
     let build = |sender: pubsub_tests::Sender<&'static str>, who: &'static str| {
-        db.pubsub().heartbeat(Duration::from_millis(50), limit).subscribe_fn(
+        db.pubsub().heartbeat_interval(Duration::from_millis(50)).silence_limit(limit).subscribe_fn(
             "shared",
             move |_: Delivery<Sms>| {
                 sender.send(who);

@@ -51,7 +51,8 @@ async fn a_killed_process_is_noticed_before_its_silence_limit() {
     let (sender, mut received) = probe();
     let _survivor = db
         .pubsub()
-        .heartbeat(Duration::from_secs(1), SILENCE)
+        .heartbeat_interval(Duration::from_secs(1))
+        .silence_limit(SILENCE)
         .subscribe_fn("shared", move |sms: Delivery<Sms>| {
             sender.send((sms.msg.clone(), sms.attempt()));
             async { Ok(()) }

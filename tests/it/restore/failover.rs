@@ -65,7 +65,8 @@ async fn receive(url: &str, subscription: &str, gate: Arc<Semaphore>) -> (PubSub
     };
     let pubsub = PubSub::builder(url)
         // No process is declared dead for its silence.
-        .heartbeat(Duration::from_millis(200), Duration::from_secs(3600))
+        .heartbeat_interval(Duration::from_millis(200))
+        .silence_limit(Duration::from_secs(3600))
         .subscribe_fn(subscription, handler)
         .start()
         .await

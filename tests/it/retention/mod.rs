@@ -261,7 +261,11 @@ async fn a_running_process_trims_the_log() {
                 _ => Ok(()),
             })
         };
-        db.pubsub().retention::<Sms>(Some(Default::default())).subscribe_fn("one", handle).start().await
+        db.pubsub()
+            .retention::<Sms>(pubsub::Retention::For(Duration::ZERO))
+            .subscribe_fn("one", handle)
+            .start()
+            .await
     };
     let first = start().await.unwrap();
     db.client.batch_execute("select setval('pubsub.db_events_id_seq', 9999998)").await.unwrap();

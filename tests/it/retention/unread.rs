@@ -193,7 +193,8 @@ async fn child_maintains_the_log() {
     let Some((url, report)) = in_child_process() else { return };
     crate::tracing_fields::log_to(report);
     let _pubsub = PubSub::builder(url)
-        .report_after(Duration::from_secs(60), Duration::from_millis(1))
+        .report_unread_after(Duration::from_secs(60))
+        .report_transactions_after(Duration::from_millis(1))
         .start()
         .await
         .unwrap();
@@ -214,7 +215,7 @@ pub(crate) async fn until_logged(child: &ChildProcess, parts: &[&str]) -> String
 async fn an_unread_subscription_is_reported_and_then_suspended() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
-    let limited = |days: u64| SubscribeOptions::new().unread_limit(Some(Duration::from_secs(days * 86_400)));
+    let limited = |days: u64| SubscribeOptions::new().unread_limit(Duration::from_secs(days * 86_400));
     let start = async |days| {
         let sender = sender.clone();
         let handle = move |sms: Delivery<Sms>| {

@@ -240,7 +240,8 @@ async fn a_blocked_handler_delays_no_other_and_runs_once() {
     let limit = Duration::from_millis(300);
     let pubsub = db
         .pubsub()
-        .heartbeat(Duration::from_millis(50), limit)
+        .heartbeat_interval(Duration::from_millis(50))
+        .silence_limit(limit)
         .subscribe_fn("blocked", move |sms: Delivery<Sms>| {
             sender.send("begun");
             std::thread::sleep(limit * 10);

@@ -1,6 +1,6 @@
 //! Everything `#[channel(..)]` takes, on every kind of type.
 
-use pubsub::{Backoff, Channel};
+use pubsub::{Backoff, Channel, Retention};
 use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -241,11 +241,11 @@ fn main() {
     assert_eq!(OrderPaid::DESCRIPTION, "Sent when an order is paid.\n\nNot sent for refunds.");
     assert_eq!(OrderPaid::VERSION, 3);
     assert_eq!(OrderPaid::MAX_ATTEMPTS, 8);
-    let backoff = Backoff::new(Duration::from_millis(1_500), 3.0, Duration::from_secs(3_600), 0.25);
+    let backoff = Backoff::exponential(Duration::from_millis(1_500)).factor(3.0).max(Duration::from_secs(3_600)).jitter(0.25);
     assert_eq!(OrderPaid::BACKOFF, backoff);
     assert_eq!(OrderPaid::MAX_PANICS, 5);
     assert_eq!(OrderPaid::TIMEOUT, Some(Duration::from_millis(1_500)));
-    assert_eq!(OrderPaid::RETENTION, Some(Some(Duration::from_secs(30 * 24 * 60 * 60))));
+    assert_eq!(OrderPaid::RETENTION, Retention::For(Duration::from_secs(30 * 24 * 60 * 60)));
     const { assert!(OrderPaid::ORDERED) };
     assert_eq!(OrderPaid::REDACTED, ["customer"]);
     let paid = OrderPaid { id: 17, customer: "Ada".to_owned(), total: None };
@@ -262,7 +262,7 @@ fn main() {
     assert_eq!(Sms::BACKOFF, Backoff::DEFAULT);
     assert_eq!(Sms::MAX_PANICS, 3);
     assert_eq!(Sms::TIMEOUT, None);
-    assert_eq!(Sms::RETENTION, None);
+    assert_eq!(Sms::RETENTION, Retention::Default);
     const { assert!(!Sms::ORDERED) };
     assert_eq!(Sms::REDACTED, [""; 0]);
     assert_eq!(Sms(String::new()).key(), None);
@@ -289,7 +289,7 @@ fn main() {
     assert_eq!(from_macro::Dollar::NAME, "dollar");
 
     assert_eq!(shadowed::Shadowed { id: 1, r: 2 }.dedupe_key().as_deref(), Some("1-2"));
-    assert_eq!(shadowed::Shadowed::RETENTION, Some(Some(Duration::ZERO)));
+    assert_eq!(shadowed::Shadowed::RETENTION, Retention::For(Duration::ZERO));
     assert_eq!(from_macro::Keyed { id: 1, other: 2 }.key().as_deref(), Some("2"));
     assert_eq!(from_macro::Keyed { id: 1, other: 2 }.dedupe_key().as_deref(), Some("1"));
 
@@ -310,7 +310,7 @@ fn enums_have_keys() {
     let some = |text: &str| Some(text.to_owned());
     assert_eq!(of(&Externally::Card { id: 1, number: String::new() }), [some("1"), some("1")]);
     assert_eq!(of(&Externally::Cash { id: 2 }), [some("2"), some("2")]);
-    assert_eq!(Externally::RETENTION, Some(None));
+    assert_eq!(Externally::RETENTION, Retention::Forever);
     assert_eq!(Externally::REDACTED, ["Card.number"]);
     assert_eq!(of(&Internally::Card { r#type: 'a', number: String::new() }), [some("a"), some("a")]);
     assert_eq!(of(&Internally::Cash { r#type: 'b' }), [some("b"), some("b")]);
@@ -349,16 +349,13 @@ fn what_is_redacted_is_not_shown() {
 /// The derive compares with these numbers, and cannot read them itself.
 fn what_backoff_leaves_out_is_as_in_the_default() {
     let default = Backoff::DEFAULT;
-    assert_eq!(default.initial(), Duration::from_secs(1));
-    assert_eq!(default.max(), Duration::from_secs(15 * 60));
-    assert_eq!((default.factor(), default.jitter(), Sms::MAX_ATTEMPTS), (2.0, 0.2, 20));
+    let spelled = Backoff::exponential(Duration::from_secs(1)).factor(2.0).max(Duration::from_secs(15 * 60)).jitter(0.2);
+    assert_eq!((default, Sms::MAX_ATTEMPTS), (spelled, 20));
     assert_eq!(Backoff::LONGEST, Duration::from_secs(24 * 60 * 60));
 
-    let only_initial =
-        Backoff::new(Duration::from_millis(250), default.factor(), default.max(), default.jitter());
+    let only_initial = Backoff::exponential(Duration::from_millis(250));
     assert_eq!(Payment::BACKOFF, only_initial);
-    let only_max =
-        Backoff::new(default.initial(), default.factor(), Duration::from_secs(120), default.jitter());
+    let only_max = default.max(Duration::from_secs(120));
     assert_eq!(<Envelope<u8>>::BACKOFF, only_max);
 }
 

@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Between two tries after the database failed.
-const DATABASE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), 2.0, Duration::from_secs(5), 0.5);
+const DATABASE_BACKOFF: Backoff =
+    Backoff::exponential(Duration::from_millis(50)).max(Duration::from_secs(5)).jitter(0.5);
 
 /// How long to let events gather after a claim found some, but not a full batch: publishers may be busy, and ringing for
 /// each of their events would cost them more than one more claim costs this process.

@@ -9,7 +9,7 @@ use super::step::{Query, Reply, Step};
 use crate::model::backoff::Backoff;
 use crate::model::event::{ClaimedEvent, EventId};
 use crate::model::outcome::{Answer, Outcome};
-use crate::model::settings::SubscriptionSettings;
+use crate::model::settings::{SubscriptionSettings, TimeLimit};
 use crate::policy::leases::Settlement;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -105,11 +105,11 @@ fn settings(scenario: &Scenario) -> SubscriptionSettings {
         max_attempts: 1_000,
         max_panics: 3,
         timeout: None,
-        backoff: Backoff::new(Duration::from_millis(10), 2.0, Duration::from_millis(200), 0.5),
+        backoff: Backoff::exponential(Duration::from_millis(10)).max(Duration::from_millis(200)).jitter(0.5),
         concurrency: scenario.concurrency,
-        lanes: if scenario.ordered { 8 } else { 0 },
+        lanes: scenario.ordered.then_some(8),
         from_beginning: false,
-        unread_limit: None,
+        unread_limit: TimeLimit::Unset,
     }
 }
 
