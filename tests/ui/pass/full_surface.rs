@@ -279,8 +279,8 @@ fn main() {
     assert_eq!(<Envelope<OrderPaidId, 2>>::NAME, "envelope");
 
     assert_eq!(shadowed::Shadowed::VERSION, 2);
-    assert_eq!(shadowed::Shadowed::BACKOFF.jitter(), 0.0);
-    assert_eq!(shadowed::Elsewhere::BACKOFF.factor(), 1.0);
+    assert_eq!(shadowed::Shadowed::BACKOFF, Backoff::DEFAULT.jitter(0.0));
+    assert_eq!(shadowed::Elsewhere::BACKOFF, Backoff::DEFAULT.factor(1.0));
     assert_eq!(shadowed::Elsewhere::MAX_PANICS, 1);
     assert_eq!(shadowed::Elsewhere::TIMEOUT, Some(Duration::from_millis(1)));
     assert_eq!(from_macro::Generated::NAME, "generated");
