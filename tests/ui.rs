@@ -1,25 +1,25 @@
-//! What `#[derive(Channel)]` accepts, and what it says about everything else.
+//! `#[derive(Channel)]` and `routes!`: inputs that compile, and the error messages for those that do not.
 //!
-//! The messages are rustc's too, so they are compared on one toolchain only. After a change, rewrite them with
-//! `TRYBUILD=overwrite cargo test -p pubsub-tests --test ui`, and read every one.
+//! Some of the text is rustc's, so the messages are compared on one toolchain only. After a change, rewrite them with
+//! `TRYBUILD=overwrite cargo test -p pubsub-tests --test ui`, and read each one.
 
 use std::fs;
 use std::path::Path;
 
-/// Lock files are looked for beside the manifest, and trybuild writes one of its own.
-fn put_locks_beside_the_manifest() {
+/// Copies the lock files next to the manifest that trybuild writes, where the derive searches for them.
+fn copy_lock_files() {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target directory");
-    let locks = target.join("tests/trybuild/pubsub-tests/pubsub.lock.d");
-    fs::create_dir_all(&locks).expect("a directory beside the build");
-    for entry in fs::read_dir("ui/pubsub.lock.d").expect("the locks of the cases") {
-        let file = entry.expect("a lock").path();
-        fs::copy(&file, locks.join(file.file_name().expect("a name"))).expect("a copy");
+    let directory = target.join("tests/trybuild/pubsub-tests/pubsub.lock.d");
+    fs::create_dir_all(&directory).expect("a directory for the copies");
+    for entry in fs::read_dir("ui/pubsub.lock.d").expect("the lock files of the cases") {
+        let file = entry.expect("a lock file").path();
+        fs::copy(&file, directory.join(file.file_name().expect("a name"))).expect("a copy");
     }
 }
 
 #[test]
 fn each_mistake_has_one_message_on_its_token() {
-    put_locks_beside_the_manifest();
+    copy_lock_files();
     let cases = trybuild::TestCases::new();
     cases.compile_fail("ui/*.rs");
     cases.pass("ui/pass/*.rs");

@@ -23,10 +23,10 @@ pub(crate) fn channel(input: &DeriveInput) -> TokenStream {
         .map(|layout| lock_file::check(input, &channel, layout, &mut errors))
         .unwrap_or_default();
     let shape = layout.map(|layout| {
-        let (shape, checks) = (write::shape::implement(input, &layout), &lock_file.checks);
+        let (shape, checks) = (write::shape::shape(input, &layout), &lock_file.checks);
         quote!(#shape #checks)
     });
-    let mut tokens = write::channel::expand(input, &channel, unfit.take_first().as_ref(), shape.as_ref());
+    let mut tokens = write::channel::channel(input, &channel, unfit.take_first().as_ref(), shape.as_ref());
     tokens.extend(lock_file.test);
     tokens.extend(errors.into_compile_errors());
     tokens.extend(unfit.into_compile_errors());
@@ -46,7 +46,7 @@ pub(crate) fn older_version(input: &DeriveInput) -> TokenStream {
         .as_ref()
         .map(|layout| lock_file::check(input, &channel, layout, &mut errors))
         .unwrap_or_default();
-    let shape = layout.map(|layout| write::shape::implement(input, &layout));
+    let shape = layout.map(|layout| write::shape::shape(input, &layout));
     let mut tokens = write::older_version::older_version(input, &channel, shape.as_ref(), &lock_file.checks);
     tokens.extend(lock_file.test);
     tokens.extend(errors.into_compile_errors());
@@ -62,7 +62,7 @@ pub(crate) fn shape(input: &DeriveInput) -> TokenStream {
         )
         .into_compile_error();
     };
-    let (import, shape) = (write::import::import(None), write::shape::implement(input, &layout));
+    let (import, shape) = (write::import::import(None), write::shape::shape(input, &layout));
     quote! {
         const _: () = {
             #import

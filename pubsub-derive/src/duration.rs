@@ -1,10 +1,10 @@
 //! Reads durations as people write them: `"500ms"`, `"1.5s"`, `"15m"`.
 //!
-//! Exact, in whole nanoseconds: a duration never goes through a float.
+//! The result is exact, in whole nanoseconds, because no float is involved.
 
 use std::time::Duration;
 
-/// The units, longest first, with their length in nanoseconds.
+/// The units, longest first, with their lengths in nanoseconds.
 const UNITS: [(&str, u128); 5] = [
     ("d", 24 * 60 * 60 * 1_000_000_000),
     ("h", 60 * 60 * 1_000_000_000),
@@ -13,7 +13,7 @@ const UNITS: [(&str, u128); 5] = [
     ("ms", 1_000_000),
 ];
 
-/// Spellings from other libraries and languages, and the unit each stands for here.
+/// The units in the spellings of other libraries and languages.
 const OTHER_SPELLINGS: [(&str, &[&str]); 5] = [
     ("d", &["day", "days"]),
     ("h", &["hr", "hrs", "hour", "hours"]),
@@ -22,10 +22,10 @@ const OTHER_SPELLINGS: [(&str, &[&str]); 5] = [
     ("ms", &["msec", "msecs", "milli", "millis", "millisecond", "milliseconds"]),
 ];
 
-/// Decimals a number may have; more would be finer than a nanosecond of the shortest units anyway.
+/// The most decimals of a number.
 const MAX_DECIMALS: usize = 9;
 
-/// The duration that `text` says, or a sentence that says what is wrong with it.
+/// Parses a duration. The error says what is wrong, and what to write.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let tight: String = text.split_whitespace().collect();
     if tight.is_empty() {
@@ -46,7 +46,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     }
     if unit.contains(|c: char| c.is_ascii_digit()) {
         return Err(format!(
-            "`{text}` is more than one number and one unit\nwrite the sum, such as `\"90s\"` for a minute and a half"
+            "`{text}` has more than one number and unit\nwrite the sum, such as `\"90s\"` for a minute and a half"
         ));
     }
     let length = length_of(text, number, unit)?;
@@ -59,7 +59,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     u64::try_from(nanos).map(Duration::from_nanos).map_err(|_| format!("`{text}` is longer than 500 years"))
 }
 
-/// The length of `unit` in nanoseconds.
+/// Returns the length of `unit` in nanoseconds.
 fn length_of(text: &str, number: &str, unit: &str) -> Result<u128, String> {
     if let Some((_, length)) = UNITS.iter().find(|(known, _)| *known == unit) {
         return Ok(*length);
@@ -79,7 +79,7 @@ fn units() -> &'static str {
     "the units are `ms`, `s`, `m`, `h` and `d`"
 }
 
-/// `number` times `unit` nanoseconds, or `None` if it is no decimal, too precise or too large.
+/// Returns `number` times `unit` nanoseconds, or `None` if it is not a decimal, or too precise or too large.
 fn nanos(number: &str, unit: u128) -> Option<u128> {
     let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
     if decimals.is_empty() || decimals.len() > MAX_DECIMALS {
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_duration_says_what_to_write() {
+    fn a_wrong_duration_is_refused_with_a_hint() {
         let cases = [
             ("", "a duration cannot be empty\nwrite a number and a unit, such as `\"30s\"`"),
             ("30x", "unknown unit `x` in `30x`\nthe units are `ms`, `s`, `m`, `h` and `d`"),
@@ -133,7 +133,7 @@ mod tests {
             ("s", "`s` does not start with a number\nwrite a number and a unit, such as `\"30s\"`"),
             (
                 "1m30s",
-                "`1m30s` is more than one number and one unit\nwrite the sum, such as `\"90s\"` for a minute and a half",
+                "`1m30s` has more than one number and unit\nwrite the sum, such as `\"90s\"` for a minute and a half",
             ),
         ];
         for (text, message) in cases {
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_no_decimal_is_refused() {
+    fn a_number_that_is_not_a_decimal_is_refused() {
         for text in
             ["1.s", ".5s", "1.2.3s", "1.0000000001s", ".s", "99999999999999999999999999999999999999999999s"]
         {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_displayed_reads_back() {
+    fn a_shown_duration_reads_back() {
         for text in ["500ms", "1s", "90s", "15m", "36h", "2d", "0s", "0.0005s"] {
             assert_eq!(parse(text).map(|read| Shown(read).to_string()), Ok(text.to_owned()));
         }

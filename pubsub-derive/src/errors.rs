@@ -1,15 +1,15 @@
-//! Collects every mistake in one derive input, so that the user sees them all in one build.
+//! Collects all mistakes in the input of a macro, so that one build shows them all.
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
 use std::fmt::Display;
 
-/// The mistakes found so far, in the order of their discovery.
+/// The mistakes so far, in the order in which they were found.
 #[derive(Default)]
 pub(crate) struct Errors(Option<syn::Error>);
 
 impl Errors {
-    /// Records a mistake. `at` is what rustc underlines, so it must hold tokens the user wrote.
+    /// Records a mistake. rustc underlines `at`, so it must contain tokens of the user.
     pub(crate) fn push(&mut self, at: impl ToTokens, message: impl Display) {
         self.extend([syn::Error::new_spanned(at, message)]);
     }
@@ -23,7 +23,7 @@ impl Errors {
         self.0.is_none()
     }
 
-    /// Takes out the first mistake, as a `compile_error!`.
+    /// Removes the first mistake, and returns it as a `compile_error!`.
     pub(crate) fn take_first(&mut self) -> Option<TokenStream> {
         let mut all = self.0.take()?.into_iter();
         let first = all.next().map(syn::Error::into_compile_error);
@@ -40,20 +40,20 @@ impl Errors {
         }
     }
 
-    /// One `compile_error!` per mistake; nothing if there was none.
+    /// Returns one `compile_error!` for each mistake.
     pub(crate) fn into_compile_errors(self) -> TokenStream {
         self.0.map(syn::Error::into_compile_error).unwrap_or_default()
     }
 }
 
-/// `a`, `b`, `c`, in backquotes.
+/// Returns names in backquotes, separated by commas.
 pub(crate) fn quoted_list(names: impl IntoIterator<Item = impl Display>) -> String {
     names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
 impl Errors {
-    /// The messages, for tests of the rules.
+    /// Returns the messages, for tests.
     pub(crate) fn messages(self) -> Vec<String> {
         self.0.into_iter().flatten().map(|error| error.to_string()).collect()
     }

@@ -1,6 +1,8 @@
-//! The derive of `pubsub`: binds a payload type to its channel at compile time.
+//! The macros of `pubsub`, which bind payload types to channels at compile time.
 //!
-//! Use it through `pubsub`, which re-exports it; the two are released together. Each derive has three stages:
+//! Use them through `pubsub`, which re-exports them. The two crates are released together.
+//!
+//! Each derive has three stages:
 //!
 //! | module | from | to |
 //! |---|---|---|
@@ -8,8 +10,8 @@
 //! | `check` | typed attributes and fields | a channel that keeps the rules |
 //! | `write` | a channel | `impl Channel` |
 //!
-//! No stage stops at a mistake. `errors` collects all of them, and the derive still writes an implementation, so that each
-//! mistake is reported once, on the tokens that hold it, and not again wherever the channel is used.
+//! No stage stops at a mistake. `errors` collects all of them, and the derive still writes an implementation. So each mistake
+//! is reported once, on its own tokens, and not again wherever the channel is used.
 //!
 //! `lock_file` compares a payload with its lock file. `routes` is the macro `routes!`, with the same three stages.
 
@@ -38,53 +40,54 @@ use syn::DeriveInput;
 /// }
 /// ```
 ///
-/// The doc comment becomes the channel's description: the lines of a paragraph joined, the paragraphs kept.
+/// The doc comment becomes the channel's description, with one line for each paragraph.
 ///
 /// # The attribute
-/// First the name: 1 to 63 characters of `a-z`, `0-9`, `.`, `_` and `-`, starting with a letter or a digit. Then, in any
-/// order, keys; each one left out has the default of `Channel`.
+/// The name comes first: 1 to 63 characters of `a-z`, `0-9`, `.`, `_` and `-`, starting with a letter or a digit. Keys follow
+/// in any order. A key that is left out has the default of `Channel`.
 ///
-/// | key | value |
+/// | key | meaning |
 /// |---|---|
-/// | `max_attempts = 8` | from 1: how often a delivery is started before it becomes a dead letter |
-/// | `backoff(..)` | the delays between attempts: `initial = "1s"`, `factor = 2.0` (1 to 1,000,000), `max = "15m"` (at most 24h), `jitter = 0.2` (0 to 1); each one left out is as in `Backoff::DEFAULT` |
-/// | `max_panics = 3` | from 1: how often an event's handler panics before the event becomes a dead letter, even if attempts remain |
-/// | `timeout = "30s"` | above 0, at most 24h: how long a handler may take for one delivery; left out, as long as it likes |
-/// | `key = order_id` | a field, or a path to one, that implements `Display`, or an `Option` of such: what the event belongs to; `None` is no key |
-/// | `ordered` | subscriptions handle the events of one key one after another, unless they say otherwise; needs `key` |
-/// | `dedupe = "{user_id}:{kind}"` | fields in braces, as for `key`: an event is not published if one with the same dedupe key was within the channel's window, a day unless set by `pubsub.set_dedupe_window`; a `None` in it is no dedupe key |
-/// | `retention = "30d"` | how long events stay in the log after everybody has read them, or `"forever"`; not shorter than retries may take |
-/// | `strict` | payloads are held against the type's JSON Schema when they are published: see `Channel::STRICT` |
-/// | `version = 2` | from 1: the version of the payload's shape |
-/// | `upcast_from = EmailV1` | what the payload was in the version before: a type with `Deserialize` from which this one is made by `From`; needed from version 2 on, or `none` if there are no older events |
-/// | `crate = ::path` | where `pubsub` is, if not at `::pubsub` |
+/// | `max_attempts = 8` | how many times a delivery is started before it becomes a dead letter; from 1 |
+/// | `backoff(..)` | the delays between attempts: `initial = "1s"`, `factor = 2.0` (1 to 1,000,000), `max = "15m"` (at most 24h), `jitter = 0.2` (0 to 1); a value that is left out is that of `Backoff::DEFAULT` |
+/// | `max_panics = 3` | how many panics of its handler make an event a dead letter, even if attempts remain; from 1 |
+/// | `timeout = "30s"` | how long a handler may take for one delivery; above 0, at most 24h; unlimited if left out |
+/// | `key = order_id` | the entity that the event belongs to: a field, or a path to one, that implements `Display`, or an `Option` of such a type; `None` is no key |
+/// | `ordered` | subscriptions handle the events of one key one after another, unless they choose otherwise; needs `key` |
+/// | `dedupe = "{user_id}:{kind}"` | the dedupe key, with fields in braces as for `key`; an event is not published if one with the same dedupe key was published within the channel's window, which is a day unless `pubsub.set_dedupe_window` sets it; with a `None` in it, there is no dedupe key |
+/// | `retention = "30d"` | how long an event stays in the log after all subscriptions have read it, or `"forever"`; not shorter than retries may take |
+/// | `strict` | payloads are checked against the type's JSON Schema when they are published: see `Channel::STRICT` |
+/// | `version = 2` | the version of the payload's shape; from 1 |
+/// | `upcast_from = EmailV1` | the previous version of the payload: a type with `Deserialize` that this type implements `From` for; required from version 2 on, or `none` if there are no older events |
+/// | `crate = ::path` | the path of `pubsub`, if it is not `::pubsub` |
 ///
 /// A duration is a number and a unit: `"500ms"`, `"1.5s"`, `"15m"`, `"2h"`, `"1d"`.
 ///
-/// Before a field, `#[channel(redact)]` keeps its value out of logs, of the `Debug` of a delivery, and of stored errors.
+/// On a field, `#[channel(redact)]` keeps the value out of logs, out of the `Debug` output of a delivery, and out of stored
+/// error messages.
 ///
 /// # The type
-/// It implements `Serialize` and `Deserialize` and owns its data: no lifetimes, no references. A type parameter has to
-/// be a payload itself, and every instance of the type is on the same channel.
+/// The type implements `Serialize` and `Deserialize`, and owns its data: it has no lifetimes and no references. A type
+/// parameter must be a payload itself, and all instances of a generic type share the channel.
 ///
-/// It may be an enum, however serde tags it: `key` and `dedupe` then name fields that every variant has. A tuple's fields
-/// are `0`, `1`, and so on. Fields have the names that they have in Rust, whatever serde calls them, and one that is
-/// `#[serde(skip)]` can be no part of a key.
+/// The type may be an enum in any representation of serde. Then `key` and `dedupe` take fields that every variant has. The
+/// fields of a tuple are `0`, `1`, and so on. Attributes use the names of fields in Rust, not those in the JSON, and a field
+/// with `#[serde(skip)]` cannot be part of a key.
 #[proc_macro_derive(Channel, attributes(channel))]
 pub fn derive_channel(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     let input = syn::parse_macro_input!(input as DeriveInput);
     derive::channel(&input).into()
 }
 
-/// `pubsub::routes!`, after the path under which it was called. Documented there.
+/// Expands `pubsub::routes!`, which is documented there and passes its own path on.
 #[proc_macro]
 #[doc(hidden)]
 pub fn routes(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
-    routes::expand_routes(input.into()).into()
+    routes::expand(input.into()).into()
 }
 
-/// Implements `pubsub::Shape` for a type that payloads are made of, so that a change of it is noticed. `#[derive(Channel)]`
-/// does it for payloads themselves.
+/// Implements `pubsub::Shape` for a type that payloads are made of, so that changes of it are noticed. `#[derive(Channel)]`
+/// implements it for payloads themselves.
 ///
 /// ```ignore
 /// #[derive(Serialize, Deserialize, Shape)]
@@ -99,10 +102,10 @@ pub fn derive_shape(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     derive::shape(&input).into()
 }
 
-/// Implements `pubsub::OlderVersion` for what a channel's payload was before: `#[channel("email", version = 1)]`, with
-/// `upcast_from = ..` if there is a version before that one too.
+/// Implements `pubsub::OlderVersion` for an earlier version of a channel's payload.
 ///
-/// It derives `Deserialize` as well, and nothing publishes it.
+/// The attribute has the name and the version, `#[channel("email", version = 1)]`, and `upcast_from = ..` if there is a still
+/// older version. The type also derives `Deserialize`.
 #[proc_macro_derive(OlderVersion, attributes(channel))]
 pub fn derive_older_version(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     let input = syn::parse_macro_input!(input as DeriveInput);

@@ -1,49 +1,50 @@
-//! The rules for the name of a channel.
+//! The rules for the names of channels and subscriptions.
 
 use crate::suggest;
 use syn::Ident;
 use syn::ext::IdentExt as _;
 
-/// Longest name, in bytes: what `NOTIFY` takes as a channel name.
+/// The longest name, in bytes. `NOTIFY` takes no longer ones.
 const MAX_BYTES: usize = 63;
 
 const ALLOWED: &str = "a name is made of `a-z`, `0-9`, `.`, `_` and `-`";
 
 /// The first rule that a name breaks.
-enum Fault {
+enum BrokenRule {
     Empty,
-    /// A character that no name may contain, and its position from 1.
-    Stray(char, usize),
+    /// It contains a character that is not allowed, at a position from 1.
+    Character(char, usize),
+    /// It starts with a character that is only allowed later.
     Start(char),
     TooLong,
 }
 
-/// Refuses a name that cannot be a channel's, with a sentence that says why and what to write.
+/// Checks the name of a channel. The error says why it is refused, and what to write.
 pub(crate) fn check(name: &str, of: &Ident) -> Result<(), String> {
     check_as("channel", name, || for_type(of))
 }
 
-/// Refuses a name that cannot be a subscription's. The rules are the same.
+/// Checks the name of a subscription, by the same rules.
 pub(crate) fn check_subscription(name: &str, handler: &Ident) -> Result<(), String> {
     check_as("subscription", name, || for_handler(handler).unwrap_or_else(|| "mailer".to_owned()))
 }
 
 fn check_as(what: &str, name: &str, example: impl Fn() -> String) -> Result<(), String> {
-    Err(match fault(name) {
+    Err(match broken_rule(name) {
         None => return Ok(()),
-        Some(Fault::Empty) => {
+        Some(BrokenRule::Empty) => {
             format!("the name of a {what} cannot be empty\nwrite a name, such as `\"{}\"`", example())
         }
-        Some(Fault::Stray(letter, position)) => format!(
+        Some(BrokenRule::Character(letter, position)) => format!(
             "{} at position {position} cannot be part of a {what}'s name\n{ALLOWED}{}",
             describe(letter),
             correction(name)
         ),
-        Some(Fault::Start(first)) => format!(
-            "the name of a {what} cannot start with `{first}`\nit starts with `a-z` or `0-9`{}",
+        Some(BrokenRule::Start(first)) => format!(
+            "the name of a {what} cannot start with `{first}`\nit must start with `a-z` or `0-9`{}",
             correction(name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric()))
         ),
-        Some(Fault::TooLong) => format!(
+        Some(BrokenRule::TooLong) => format!(
             "the name of a {what} is at most {MAX_BYTES} bytes long\nthis one has {}, so shorten it by {}",
             name.len(),
             name.len() - MAX_BYTES
@@ -51,16 +52,16 @@ fn check_as(what: &str, name: &str, example: impl Fn() -> String) -> Result<(), 
     })
 }
 
-fn fault(name: &str) -> Option<Fault> {
-    let Some(first) = name.chars().next() else { return Some(Fault::Empty) };
-    let stray = name.chars().zip(1..).find(|(letter, _)| !is_allowed(*letter));
-    if let Some((letter, position)) = stray {
-        return Some(Fault::Stray(letter, position));
+fn broken_rule(name: &str) -> Option<BrokenRule> {
+    let Some(first) = name.chars().next() else { return Some(BrokenRule::Empty) };
+    let not_allowed = name.chars().zip(1..).find(|(letter, _)| !is_allowed(*letter));
+    if let Some((letter, position)) = not_allowed {
+        return Some(BrokenRule::Character(letter, position));
     }
     if !first.is_ascii_alphanumeric() {
-        return Some(Fault::Start(first));
+        return Some(BrokenRule::Start(first));
     }
-    (name.len() > MAX_BYTES).then_some(Fault::TooLong)
+    (name.len() > MAX_BYTES).then_some(BrokenRule::TooLong)
 }
 
 fn is_allowed(letter: char) -> bool {
@@ -68,10 +69,10 @@ fn is_allowed(letter: char) -> bool {
 }
 
 fn is_valid(name: &str) -> bool {
-    fault(name).is_none()
+    broken_rule(name).is_none()
 }
 
-/// What to call `letter` in a message: an invisible one by its name or number, the others in backquotes.
+/// Returns `letter` for a message: by its name or number if it is invisible, and in backquotes otherwise.
 fn describe(letter: char) -> String {
     match letter {
         ' ' => "the space".to_owned(),
@@ -82,22 +83,22 @@ fn describe(letter: char) -> String {
     }
 }
 
-/// The end of a message that offers the name in lower case and without spaces, if that makes it a valid one.
+/// Returns the end of a message, which offers the name in lower case and without spaces if that makes it valid.
 fn correction(name: &str) -> String {
     let corrected = suggest::snake_case(name);
     if is_valid(&corrected) { format!("; write `\"{corrected}\"`") } else { String::new() }
 }
 
-/// A valid name for the channel of the type `of`.
+/// Returns a valid name for the channel of the type `of`.
 pub(crate) fn for_type(of: &Ident) -> String {
     let snake = suggest::snake_case(&of.unraw().to_string());
     let name = snake.trim_start_matches('_');
-    // A type may be named in any script, or nothing but `_`; a channel may not.
+    // A type's name may be in any script, or only `_`. That of a channel may not.
     if is_valid(name) { name.to_owned() } else { "order_paid".to_owned() }
 }
 
-/// The name of the subscription that the handler type `of` has unless it is given another: `AuditLog` is `audit-log`.
-/// `None` if its letters are not those of a name.
+/// Returns the default name of the subscription of the handler type `of`: `AuditLog` is `audit-log`. Returns `None` if it is
+/// not a valid name.
 pub(crate) fn for_handler(of: &Ident) -> Option<String> {
     let kebab = suggest::snake_case(&of.unraw().to_string()).replace('_', "-");
     let name = kebab.trim_start_matches('-');
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_the_alphabet_are_accepted() {
+    fn names_of_allowed_characters_are_accepted() {
         for name in ["a", "7", "sms", "user.email", "order-paid", "a_b.c-d9", &"x".repeat(63)] {
             assert!(is_valid(name), "{name}");
         }
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stray_character_is_named_with_its_position() {
+    fn a_character_that_is_not_allowed_is_named() {
         let cases = [
             ("user email", "the space at position 5", Some("user_email")),
             ("OrderPaid", "the capital `O` at position 1", Some("order_paid")),
@@ -151,16 +152,16 @@ mod tests {
     fn a_name_starts_with_a_letter_or_a_digit() {
         assert_eq!(
             message(".sms"),
-            "the name of a channel cannot start with `.`\nit starts with `a-z` or `0-9`; write `\"sms\"`"
+            "the name of a channel cannot start with `.`\nit must start with `a-z` or `0-9`; write `\"sms\"`"
         );
         assert_eq!(
             message("--"),
-            "the name of a channel cannot start with `-`\nit starts with `a-z` or `0-9`"
+            "the name of a channel cannot start with `-`\nit must start with `a-z` or `0-9`"
         );
     }
 
     #[test]
-    fn a_long_name_says_by_how_much() {
+    fn a_long_name_is_refused_with_the_excess() {
         let message = message(&"x".repeat(70));
         assert!(message.ends_with("at most 63 bytes long\nthis one has 70, so shorten it by 7"), "{message}");
     }

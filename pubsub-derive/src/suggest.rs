@@ -1,6 +1,6 @@
-//! Finds what the user probably meant: the known word nearest to an unknown one, and a channel name for a type.
+//! Guesses what the user meant: the known word nearest to an unknown one, and a channel's name for a type.
 
-/// The word of `known` that is close enough to `word` to be worth asking "did you mean".
+/// Returns the `known` word that is nearest to `word`, if one is near enough for "did you mean".
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase().replace('-', "_");
     known
@@ -10,15 +10,15 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
-/// How far `candidate` is from `word`, or `None` if nobody would take one for the other.
+/// Returns how far `candidate` is from `word`, or `None` if they are too different.
 fn rank(word: &str, candidate: &str) -> Option<usize> {
     let distance = distance(word, candidate);
-    // A third of the letters may be wrong; more is another word.
+    // A third of the letters may be wrong. With more, it is another word.
     let tolerated = word.chars().count().max(candidate.chars().count()) / 3;
     if distance <= tolerated.max(1) {
         return Some(distance);
     }
-    // `attempts` for `max_attempts`: a long piece of the word, if nothing was near by letters.
+    // A long piece of the word counts as well: `attempts` for `max_attempts`.
     let part = word.len() >= 4 && candidate.split('_').any(|piece| piece == word);
     part.then_some(distance + candidate.len())
 }

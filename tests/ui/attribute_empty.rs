@@ -1,4 +1,4 @@
-//! The attribute is there, the name is not.
+//! An attribute without a name.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

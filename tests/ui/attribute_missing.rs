@@ -1,4 +1,4 @@
-//! The derive alone does not name the channel.
+//! A derive without `#[channel(..)]`.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! The name stands in parentheses, not after `=`.
+//! A name after `=`, and not in parentheses.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

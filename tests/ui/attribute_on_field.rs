@@ -1,4 +1,4 @@
-//! A name belongs above the type, not before a field.
+//! A channel's name on a field.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

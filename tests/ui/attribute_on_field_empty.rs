@@ -1,4 +1,4 @@
-//! An attribute that says nothing.
+//! An attribute without effect on a field.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

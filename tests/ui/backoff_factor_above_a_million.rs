@@ -1,4 +1,4 @@
-//! A factor has a limit.
+//! A factor above its limit.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Delays do not shrink.
+//! A factor that shortens the delays.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

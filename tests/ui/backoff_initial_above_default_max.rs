@@ -1,4 +1,4 @@
-//! The first delay is not above the default of the longest.
+//! A first delay above the default of the longest one.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! The first delay is not the longest.
+//! A first delay above the longest one.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

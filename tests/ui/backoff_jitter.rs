@@ -1,4 +1,4 @@
-//! Jitter is a share.
+//! A jitter that is not a share.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

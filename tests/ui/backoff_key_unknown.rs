@@ -1,4 +1,4 @@
-//! A slip of the finger inside `backoff`.
+//! A misspelled key of `backoff`.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

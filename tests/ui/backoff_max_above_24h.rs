@@ -1,4 +1,4 @@
-//! No delay is longer than a day.
+//! A delay of more than a day.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

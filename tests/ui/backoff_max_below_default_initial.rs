@@ -1,4 +1,4 @@
-//! The longest delay is not below the default of the first.
+//! A longest delay below the default of the first one.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! `backoff` is a list of keys.
+//! `backoff` without its list of keys.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Items are separated by commas.
+//! Items without a comma between them.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

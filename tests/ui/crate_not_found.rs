@@ -1,4 +1,4 @@
-//! A path to nothing.
+//! A path that does not exist.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

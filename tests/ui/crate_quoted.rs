@@ -1,4 +1,4 @@
-//! A path has no quotes.
+//! A path in quotes.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! A path from here means another thing elsewhere.
+//! A relative path, which has another meaning in each module.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

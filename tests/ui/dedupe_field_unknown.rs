@@ -1,4 +1,4 @@
-//! The template names a field that does not exist.
+//! A template with a field that does not exist.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! A dedupe key is not for the eye.
+//! A template with a format.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! A dedupe key that is the same for all events.
+//! A template without a field, which gives all events the same dedupe key.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

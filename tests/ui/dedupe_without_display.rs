@@ -1,4 +1,4 @@
-//! A part of the dedupe key is of a type that cannot be shown as text.
+//! A template with a field that does not implement `Display`.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! A field alone is a template, too.
+//! A template without quotes.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! A duration is not negative.
+//! A negative duration.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! An unknown unit.
+//! A duration with an unknown unit.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

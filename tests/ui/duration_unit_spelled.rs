@@ -1,4 +1,4 @@
-//! A unit of another library.
+//! A duration with the unit of another library.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

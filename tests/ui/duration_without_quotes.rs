@@ -1,4 +1,4 @@
-//! A duration is a string literal.
+//! A duration without quotes.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

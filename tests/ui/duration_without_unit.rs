@@ -1,4 +1,4 @@
-//! A duration has a unit.
+//! A duration without a unit.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

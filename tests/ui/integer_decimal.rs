@@ -1,4 +1,4 @@
-//! A number of attempts is whole.
+//! A decimal for a whole number.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

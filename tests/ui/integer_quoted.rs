@@ -1,4 +1,4 @@
-//! A number has no quotes.
+//! A number in quotes.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

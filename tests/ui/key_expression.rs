@@ -1,4 +1,4 @@
-//! The key is a field, not an expression.
+//! An expression for a field.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

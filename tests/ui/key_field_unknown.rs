@@ -1,4 +1,4 @@
-//! The key is a field that does not exist.
+//! A misspelled field.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

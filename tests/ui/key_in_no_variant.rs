@@ -1,4 +1,4 @@
-//! No variant has the field.
+//! A field that no variant has.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

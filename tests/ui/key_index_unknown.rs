@@ -1,4 +1,4 @@
-//! A tuple struct has fewer fields.
+//! An index beyond the fields of a tuple struct.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Every event of the channel has its key.
+//! A field that only some variants have.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Without a field there is no key.
+//! A key of a type without fields.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

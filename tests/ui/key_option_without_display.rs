@@ -1,4 +1,4 @@
-//! An option of what cannot be shown is no key either.
+//! An `Option` of a type that does not implement `Display`.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! The first field is there, the one inside of it is not.
+//! A path to a field that does not exist, inside one that does.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

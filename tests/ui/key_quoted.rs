@@ -1,4 +1,4 @@
-//! The key is a field, not its name in quotes.
+//! A field in quotes.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! A key that is not in the payload is nobody else's to tell.
+//! A field that is not in the payload.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! A key that is generic has to say that it can be shown.
+//! A field of a type parameter without `Display`.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

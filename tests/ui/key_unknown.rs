@@ -1,4 +1,4 @@
-//! A slip of the finger.
+//! A misspelled key.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! The key is of a type that is not text, nor can be shown as text.
+//! A field that does not implement `Display`.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

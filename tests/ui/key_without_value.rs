@@ -1,4 +1,4 @@
-//! A key has a value.
+//! A key without a value.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! At least one attempt.
+//! Zero attempts.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! At least one panic.
+//! Zero panics.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! A character that no correction can replace.
+//! A name with a character that is not allowed and has no correction.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! A name is a literal, not the path of a constant.
+//! A name from a constant.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

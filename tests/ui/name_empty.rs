@@ -1,4 +1,4 @@
-//! A name has at least one character.
+//! An empty name.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Keys, but no name before them.
+//! Keys without a name before them.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! The name comes before the keys.
+//! A name after the keys.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Two payload types on one channel.
+//! Two payload types with one name.
 
 use actix::{Actor, Context, Handler};
 use pubsub::{Channel, Delivery, Handled};

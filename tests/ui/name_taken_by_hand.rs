@@ -1,4 +1,4 @@
-//! A channel that was bound by hand has a name of another in the table.
+//! A channel that is implemented by hand, with the name of another one in the routes.
 
 use actix::{Actor, Context, Handler};
 use pubsub::{Channel, Delivery, Handled};

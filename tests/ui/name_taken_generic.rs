@@ -1,4 +1,4 @@
-//! Two payload types with parameters on one channel, which have no instance to show.
+//! Two generic payload types with one name.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

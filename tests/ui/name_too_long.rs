@@ -1,4 +1,4 @@
-//! A name is at most 63 bytes long.
+//! A name of more than 63 bytes.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

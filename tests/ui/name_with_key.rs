@@ -1,4 +1,4 @@
-//! The name has no key.
+//! A name with a key.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! A name is a string literal.
+//! A name without quotes.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

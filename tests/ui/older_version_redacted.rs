@@ -1,4 +1,4 @@
-//! An older version is never shown: redacting its fields would do nothing.
+//! An older version with a redacted field, which has no effect.
 
 use pubsub::OlderVersion;
 use serde::Deserialize;

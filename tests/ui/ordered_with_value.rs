@@ -1,4 +1,4 @@
-//! A flag takes no value.
+//! A flag with a value.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Events are ordered by their key.
+//! Ordered events without a key.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

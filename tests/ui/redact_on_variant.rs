@@ -1,4 +1,4 @@
-//! A variant is not a field.
+//! `redact` on a variant.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! The word for no end is another one.
+//! A retention without end, in another word than `forever`.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! The retries that nobody has set take their time, too.
+//! A retention that is shorter than the default retries.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

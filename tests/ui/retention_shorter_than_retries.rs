@@ -1,4 +1,4 @@
-//! An event may not leave the log while it is still being tried.
+//! A retention that is shorter than the retries.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

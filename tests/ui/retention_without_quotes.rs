@@ -1,4 +1,4 @@
-//! A retention is a duration.
+//! A retention without quotes.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

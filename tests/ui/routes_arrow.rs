@@ -1,4 +1,4 @@
-//! Not the right arrow.
+//! A route with the wrong arrow.
 
 use actix::{Actor, Context, Handler};
 use pubsub::{Channel, Delivery, Handled};

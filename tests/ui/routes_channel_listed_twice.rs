@@ -1,4 +1,4 @@
-//! A channel listed twice.
+//! A channel that is listed twice.
 
 use actix::{Actor, Context, Handler};
 use pubsub::{Channel, Delivery, Handled};

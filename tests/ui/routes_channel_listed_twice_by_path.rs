@@ -1,4 +1,4 @@
-//! A channel listed twice, under two paths.
+//! A channel that is listed twice, under two paths.
 
 use actix::{Actor, Context, Handler};
 use pubsub::{Channel, Delivery, Handled};

@@ -1,4 +1,4 @@
-//! A handler that nothing makes.
+//! A handler without a factory.
 
 use actix::{Actor, Context, Handler};
 use pubsub::{Channel, Delivery, Handled};

@@ -1,4 +1,4 @@
-//! A factory of a handler that has no route.
+//! A factory for a handler without a route.
 
 use actix::{Actor, Context, Handler};
 use pubsub::{Channel, Delivery, Handled};

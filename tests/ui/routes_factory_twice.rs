@@ -1,4 +1,4 @@
-//! A handler that is made twice.
+//! Two factories for one handler.
 
 use actix::{Actor, Context, Handler};
 use pubsub::{Channel, Delivery, Handled};

@@ -1,4 +1,4 @@
-//! A handler that has no `Handler<Delivery<Sms>>`.
+//! A handler without `Handler<Delivery<Sms>>`.
 
 use actix::{Actor, Context, Handler};
 use pubsub::{Channel, Delivery, Handled};

@@ -1,4 +1,4 @@
-//! A channel that goes nowhere.
+//! A channel without a handler.
 
 use actix::{Actor, Context, Handler};
 use pubsub::{Channel, Delivery, Handled};

@@ -1,4 +1,4 @@
-//! `with` what?
+//! `with` without options.
 
 use actix::{Actor, Context, Handler};
 use pubsub::{Channel, Delivery, Handled};

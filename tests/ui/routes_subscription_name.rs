@@ -1,4 +1,4 @@
-//! A name that cannot be a subscription's.
+//! An invalid name of a subscription.
 
 use actix::{Actor, Context, Handler};
 use pubsub::{Channel, Delivery, Handled};

@@ -1,4 +1,4 @@
-//! A subscription without quotes.
+//! A subscription's name without quotes.
 
 use actix::{Actor, Context, Handler};
 use pubsub::{Channel, Delivery, Handled};

@@ -1,4 +1,4 @@
-//! Three mistakes, each said once.
+//! Three mistakes, each with its own message.
 
 use actix::{Actor, Context, Handler};
 use pubsub::{Channel, Delivery, Handled};

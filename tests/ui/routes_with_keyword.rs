@@ -1,4 +1,4 @@
-//! A table that is called a struct.
+//! Routes with `struct` before their name.
 
 use actix::{Actor, Context, Handler};
 use pubsub::{Channel, Delivery, Handled};

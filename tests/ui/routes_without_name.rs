@@ -1,4 +1,4 @@
-//! A table without a name.
+//! Routes without a name.
 
 use actix::{Actor, Context, Handler};
 use pubsub::{Channel, Delivery, Handled};

@@ -1,4 +1,4 @@
-//! A strict channel whose payload has parameters.
+//! A strict channel with a generic payload.
 
 use pubsub::Channel;
 use schemars::JsonSchema;

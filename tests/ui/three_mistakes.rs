@@ -1,4 +1,4 @@
-//! Every mistake is reported, not only the first.
+//! Three mistakes, each with its own message.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

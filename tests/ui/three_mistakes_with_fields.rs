@@ -1,4 +1,4 @@
-//! Every mistake is reported, in the attribute, in the template and before a field.
+//! A mistake in the attribute, one in the template and one on a field.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! No timeout is longer than a day.
+//! A timeout of more than a day.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

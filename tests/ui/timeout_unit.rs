@@ -1,4 +1,4 @@
-//! An unknown unit, outside of `backoff`.
+//! A timeout with an unknown unit.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

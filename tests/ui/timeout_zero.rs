@@ -1,4 +1,4 @@
-//! No handler is done in no time.
+//! A timeout of zero.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! A lifetime in an enum that serde can read, but only as long as its input lives.
+//! An enum that borrows from its input.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! A borrowing field is refused once, also if it is a key.
+//! A key that borrows, which is reported once.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! A type parameter that is no payload.
+//! A type parameter that is not a payload.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

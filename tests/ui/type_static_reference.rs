@@ -1,4 +1,4 @@
-//! A `'static` reference cannot be read back either.
+//! A field with a `'static` reference, which cannot be read back.
 
 use pubsub::Channel;
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! Each field that borrows is reported, and a mistake in the attribute as well.
+//! Two fields that borrow, and a mistake in the attribute.
 
 use pubsub::Channel;
 use serde::Serialize;

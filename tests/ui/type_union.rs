@@ -1,4 +1,4 @@
-//! A union is no payload.
+//! A union.
 
 use pubsub::Channel;
 

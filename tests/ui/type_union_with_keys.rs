@@ -1,4 +1,4 @@
-//! A union is refused once, whatever is said of its fields.
+//! A union with keys, which is reported once.
 
 use pubsub::Channel;
 

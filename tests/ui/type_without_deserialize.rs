@@ -1,4 +1,4 @@
-//! A type that serde can write, but not read back.
+//! A type that serde can write, and not read.
 
 use pubsub::Channel;
 use serde::Serialize;

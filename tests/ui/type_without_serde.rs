@@ -1,4 +1,4 @@
-//! A type that serde cannot write.
+//! A type that serde can neither write nor read.
 
 use pubsub::Channel;
 

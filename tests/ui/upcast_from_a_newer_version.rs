@@ -1,4 +1,4 @@
-//! An older version is older.
+//! An older version that is newer.
 
 use pubsub::{Channel, OlderVersion};
 use serde::{Deserialize, Serialize};

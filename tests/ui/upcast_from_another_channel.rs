@@ -1,4 +1,4 @@
-//! An older version is of the same channel.
+//! An older version of another channel.
 
 use pubsub::{Channel, OlderVersion};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! An older version has to be read.
+//! An older version that cannot be read.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

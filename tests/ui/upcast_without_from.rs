@@ -1,4 +1,4 @@
-//! An older version has to be converted.
+//! An older version without a conversion.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

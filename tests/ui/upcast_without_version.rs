@@ -1,4 +1,4 @@
-//! The first version has none before it.
+//! An older version of version 1.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Versions count from 1.
+//! A negative version.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

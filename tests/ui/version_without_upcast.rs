@@ -1,4 +1,4 @@
-//! A second version says how the first one is read.
+//! A second version without the first one.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -1,21 +1,21 @@
-//! Applies the rules to what the attributes say. What breaks one is reported, and left out of the result.
+//! Checks the attributes of a channel.
 
 use super::backoff::{Backoff, check_backoff};
 use super::duration::read_duration;
 use super::keys::{self, Keys};
-use super::retention::check_retention;
+use super::retention::{Retention, check_retention};
 use crate::errors::Errors;
 use crate::limits;
 use crate::name;
 use crate::read::channel_attr::ChannelAttr;
 use crate::read::fields::Fields;
 use crate::read::redaction::{self, Redaction};
-use crate::read::value::{Given, Setting};
+use crate::read::value::{Setting, Spanned};
 use proc_macro2::TokenStream;
 use std::time::Duration;
 use syn::{DeriveInput, Ident, LitStr, Path, PathSegment};
 
-/// A channel that keeps every rule, but for a name, which it may lack after an error.
+/// A channel whose settings keep the rules. It has no name if its name was refused.
 pub(crate) struct Channel<'a> {
     pub(crate) name: Option<LitStr>,
     pub(crate) description: String,
@@ -25,25 +25,24 @@ pub(crate) struct Channel<'a> {
     pub(crate) backoff: Option<Backoff>,
     pub(crate) max_panics: Option<u32>,
     pub(crate) timeout: Option<Duration>,
-    /// `Some(None)` is for ever.
-    pub(crate) retention: Option<Option<Duration>>,
+    pub(crate) retention: Option<Retention>,
     pub(crate) keys: Keys<'a>,
     /// Empty if nothing is redacted.
     pub(crate) redactions: Vec<Redaction<'a>>,
-    /// The word, if it is there.
+    /// The word `strict`, if it is there.
     pub(crate) strict: Option<TokenStream>,
     pub(crate) krate: Option<Path>,
 }
 
-/// How events of the version before are read.
+/// How events of the previous version are read.
 pub(crate) enum Upcast {
-    /// Not at all: there are none.
+    /// They are not read, because there are none.
     None,
-    /// As this type, which is then converted.
+    /// They are read as this type, and converted.
     From(Path),
 }
 
-/// Checks the attributes of the type in `input`, which has these fields.
+/// Checks the attributes of the type in `input`. `fields` is `None` for a union.
 pub(crate) fn check<'a>(
     attr: ChannelAttr,
     input: &DeriveInput,
@@ -60,25 +59,26 @@ pub(crate) fn check<'a>(
         }
     });
     if let Setting::Set(path) = &attr.krate {
-        absolute(path, errors);
+        check_path(path, errors);
     }
-    let max_attempts = attr.max_attempts.and_then(|given| from_one("max_attempts", &given, errors));
+    let max_attempts = attr.max_attempts.and_then(|count| check_count("max_attempts", &count, errors));
     let backoff = attr.backoff.and_then(|backoff| check_backoff(backoff, errors));
-    let retention = attr.retention.and_then(|given| check_retention(given, &max_attempts, &backoff, errors));
-    let version = attr.version.and_then(|given| {
-        let value = from_one("version", &given, errors)?;
-        Some(Given { value, tokens: given.tokens })
+    let retention =
+        attr.retention.and_then(|retention| check_retention(retention, &max_attempts, &backoff, errors));
+    let version = attr.version.and_then(|version| {
+        let value = check_count("version", &version, errors)?;
+        Some(Spanned { value, tokens: version.tokens })
     });
     let upcast = check_upcast(&version, attr.upcast_from, of, errors);
     Channel {
         name: name.set(),
         description: attr.description,
-        version: version.set().map(|given| given.value),
+        version: version.set().map(|version| version.value),
         upcast,
         max_attempts: max_attempts.set(),
         backoff: backoff.set(),
-        max_panics: attr.max_panics.and_then(|given| from_one("max_panics", &given, errors)).set(),
-        timeout: attr.timeout.and_then(|given| check_timeout(given, errors)).set(),
+        max_panics: attr.max_panics.and_then(|count| check_count("max_panics", &count, errors)).set(),
+        timeout: attr.timeout.and_then(|timeout| check_timeout(timeout, errors)).set(),
         retention: retention.set(),
         keys: keys::check(attr.keys, fields, errors),
         redactions: fields.map(|fields| redaction::read(fields, errors)).unwrap_or_default(),
@@ -87,32 +87,32 @@ pub(crate) fn check<'a>(
     }
 }
 
-/// Reports a version whose older ones cannot be read, without a word about that.
+/// Reports a version from 2 on without `upcast_from`, and version 1 with it.
 fn check_upcast(
-    version: &Setting<Given<u32>>,
+    version: &Setting<Spanned<u32>>,
     upcast_from: Setting<Path>,
     of: &Ident,
     errors: &mut Errors,
 ) -> Upcast {
     match (version, upcast_from) {
-        (Setting::Set(Given { value: 1, .. }) | Setting::Unset, Setting::Set(path))
+        (Setting::Set(Spanned { value: 1, .. }) | Setting::Unset, Setting::Set(path))
             if !path.is_ident("none") =>
         {
             errors.push(
                 &path,
-                "`upcast_from` is for events of an older version, and this is version 1\n\
-                 write `version = 2` beside it, or remove it",
+                "version 1 has no older events for `upcast_from`\n\
+                 add `version = 2`, or remove `upcast_from`",
             );
         }
         (_, Setting::Set(path)) if !path.is_ident("none") => return Upcast::From(path),
-        (Setting::Set(given), Setting::Unset) if given.value > 1 => {
-            let (version, before) = (given.value, given.value - 1);
+        (Setting::Set(version), Setting::Unset) if version.value > 1 => {
+            let (version, before, at) = (version.value, version.value - 1, &version.tokens);
             errors.push(
-                &given.tokens,
+                at,
                 format!(
-                    "nothing says how an event of version {before} is read as version {version}\n\
-                     write `upcast_from = {of}V{before}`, where `{of}V{before}` is what `{of}` was in version {before}, with `#[derive(Deserialize)]`, \
-                     and `impl From<{of}V{before}> for {of}`\n\
+                    "version {version} needs `upcast_from`, the type by which events of version {before} are read\n\
+                     write `upcast_from = {of}V{before}`, where `{of}V{before}` is the old definition of `{of}`, with \
+                     `#[derive(Deserialize)]` and `impl From<{of}V{before}> for {of}`\n\
                      or write `upcast_from = none`, if there are no such events"
                 ),
             );
@@ -122,10 +122,10 @@ fn check_upcast(
     Upcast::None
 }
 
-/// Reports a path that means something else in another module.
-fn absolute(path: &Path, errors: &mut Errors) {
+/// Reports a relative path, which has another meaning in each module.
+fn check_path(path: &Path, errors: &mut Errors) {
     let root = path.segments.first().map(|first| first.ident.to_string());
-    // `$crate` is how a `macro_rules!` of another crate says where it came from.
+    // `$crate` is the path of a `macro_rules!` of another crate.
     if path.leading_colon.is_some() || matches!(root.as_deref(), Some("crate" | "$crate")) {
         return;
     }
@@ -140,7 +140,7 @@ fn absolute(path: &Path, errors: &mut Errors) {
     errors.push(
         path,
         format!(
-            "`crate` takes an absolute path, because `{relative}` means another thing in every module\nwrite {write}"
+            "`crate` takes an absolute path, because `{relative}` has another meaning in each module\nwrite {write}"
         ),
     );
 }
@@ -149,35 +149,37 @@ fn spelled(segment: &PathSegment) -> String {
     segment.ident.to_string()
 }
 
-/// A `u32` from 1 on.
-fn from_one(key: &'static str, given: &Given<i128>, errors: &mut Errors) -> Option<u32> {
-    limits::count(key, given.value)
+/// Checks a count, which is a `u32` from 1 on.
+fn check_count(key: &'static str, count: &Spanned<i128>, errors: &mut Errors) -> Option<u32> {
+    limits::count(key, count.value)
         .map_err(|refused| {
             let hint = match key {
-                "max_attempts" if given.value == 0 => {
+                "max_attempts" if count.value == 0 => {
                     "\nwrite `max_attempts = 1` for one attempt and no retry"
                 }
-                "max_panics" if given.value == 0 => "\nwrite `max_panics = 1` to give up at the first panic",
+                "max_panics" if count.value == 0 => {
+                    "\nwrite `max_panics = 1` for a dead letter at the first panic"
+                }
                 _ => "",
             };
-            errors.push(&given.tokens, format!("{refused}{hint}"));
+            errors.push(&count.tokens, format!("{refused}{hint}"));
         })
         .ok()
 }
 
-fn check_timeout(given: Given<String>, errors: &mut Errors) -> Option<Duration> {
-    let no_timeout = "leave `timeout` out to let a handler take as long as it likes";
-    let given = read_duration(given, errors)?;
-    match limits::timeout(given.value) {
-        Ok(()) => Some(given.value),
+fn check_timeout(timeout: Spanned<String>, errors: &mut Errors) -> Option<Duration> {
+    let no_timeout = "to give a handler unlimited time, leave `timeout` out";
+    let timeout = read_duration(timeout, errors)?;
+    match limits::timeout(timeout.value) {
+        Ok(()) => Some(timeout.value),
         Err(refused) => {
-            errors.push(&given.tokens, format!("{refused}\n{no_timeout}"));
+            errors.push(&timeout.tokens, format!("{refused}\n{no_timeout}"));
             None
         }
     }
 }
 
-/// Refuses `strict` where no schema can be found.
+/// Refuses `strict` on a generic type, which has no single schema.
 fn refuse_strict(input: &DeriveInput, strict: &Setting<TokenStream>, errors: &mut Errors) {
     if let Setting::Set(strict) = strict
         && !input.generics.params.is_empty()
@@ -186,7 +188,7 @@ fn refuse_strict(input: &DeriveInput, strict: &Setting<TokenStream>, errors: &mu
         errors.push(
             strict,
             format!(
-                "a type with parameters cannot be strict: `{of}` has another shape with each of them, and one channel\n\
+                "a generic type cannot be strict: each `{of}<..>` has another schema, and they share a channel\n\
                  give each `{of}<..>` that you publish a type and a channel of its own"
             ),
         );

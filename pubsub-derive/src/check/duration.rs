@@ -1,15 +1,15 @@
-//! Checks durations.
+//! Parses the durations of attributes.
 
 use crate::duration;
 use crate::errors::Errors;
-use crate::read::value::Given;
+use crate::read::value::Spanned;
 use std::time::Duration;
 
-pub(super) fn read_duration(given: Given<String>, errors: &mut Errors) -> Option<Given<Duration>> {
-    match duration::parse(&given.value) {
-        Ok(value) => Some(Given { value, tokens: given.tokens }),
+pub(super) fn read_duration(text: Spanned<String>, errors: &mut Errors) -> Option<Spanned<Duration>> {
+    match duration::parse(&text.value) {
+        Ok(value) => Some(Spanned { value, tokens: text.tokens }),
         Err(message) => {
-            errors.push(&given.tokens, message);
+            errors.push(&text.tokens, message);
             None
         }
     }

@@ -43,13 +43,13 @@ pub(super) fn resolve<'a>(
     } else if !without.is_empty() {
         let (of, variants) = (fields.of, quoted_list(without));
         format!(
-            "not every variant of `{of}` has a field `{name}`: {variants} cannot be given a key\n\
+            "not every variant of `{of}` has a field `{name}`: {variants} would have no key\n\
              `{key}` takes a field that all variants have"
         )
     } else if let Some(word) = skipped {
         format!(
             "`{name}` is not part of the payload, because it is `#[serde({word})]`\n\
-             whoever reads the event could not tell its key: choose another field, or remove `{word}`"
+             readers of the event could not tell its key: choose another field, or remove `{word}`"
         )
     } else {
         return Some(FieldAccess { members, rest: path.rest, at: path.at });
@@ -72,7 +72,7 @@ fn unknown(fields: &Fields<'_>, path: &FieldPath, key: &str) -> String {
         false => format!("`{of}` has no field `{name}`"),
     };
     if names.is_empty() {
-        return format!("{has_no}, nor any other\nleave `{key}` out");
+        return format!("{has_no}, because it has no fields\nleave `{key}` out");
     }
     if let (true, Some(Member::Named(inside))) = (name == "self", path.rest.first()) {
         return format!("`{key}` takes a field, not an expression\nwrite it without `self`: `{inside}`");
@@ -81,14 +81,16 @@ fn unknown(fields: &Fields<'_>, path: &FieldPath, key: &str) -> String {
     let renamed = with_attrs().find(|(_, serde)| serde.is_renamed_to(&name));
     let advice = match (renamed, suggest::nearest(&name, names.iter().map(String::as_str))) {
         (Some((field, _)), _) => {
-            format!("; did you mean `{field}`? `{name}` is what serde calls it, and here it has its own name")
+            format!(
+                "; did you mean `{field}`? `{name}` is its name in the JSON, and attributes use its name in Rust"
+            )
         }
         (None, Some(meant)) => format!("; did you mean `{meant}`?"),
         (None, None) => String::new(),
     };
     let flattened = with_attrs().find(|(_, serde)| serde.has("flatten"));
     let inside = flattened.map_or_else(String::new, |(field, _)| {
-        format!("; a field inside of `{field}` is named by its path: `{field}.{name}`")
+        format!("; for a field inside `{field}`, write its path: `{field}.{name}`")
     });
     let kind = if fields.is_enum { "the fields of its variants are" } else { "its fields are" };
     format!("{has_no}{advice}\n{kind} {}{inside}", quoted_list(names))

@@ -8,33 +8,33 @@ use crate::read::template::{self, Piece};
 use crate::read::value::Setting;
 use syn::LitStr;
 
-/// How a channel's events get their keys.
+/// The fields that make the keys of a channel's events.
 pub(crate) struct Keys<'a> {
     pub(crate) key: Option<FieldAccess<'a>>,
     pub(crate) ordered: bool,
     pub(crate) dedupe: Option<Vec<DedupePiece<'a>>>,
 }
 
-/// A part of a dedupe key.
+/// A piece of a dedupe key.
 pub(crate) enum DedupePiece<'a> {
     Text(String),
     Field(FieldAccess<'a>),
 }
 
-/// Checks what the attribute says about keys. `fields` is `None` for a type that can have no keys at all, which is reported
-/// elsewhere.
+/// Checks the keys against the fields. `fields` is `None` for a type that cannot have keys, which is reported elsewhere.
 pub(crate) fn check<'a>(attr: KeysAttr, fields: Option<&Fields<'a>>, errors: &mut Errors) -> Keys<'a> {
     let KeysAttr { key, ordered, dedupe } = attr;
     let Some(fields) = fields else { return Keys { key: None, ordered: false, dedupe: None } };
     if let (Setting::Unset, Setting::Set(word)) = (&key, &ordered) {
         let add = match fields.example() {
-            Some(field) => format!("add `key = {field}`, or whichever field the events are ordered by"),
-            None => "a type without a field that all its events have cannot be ordered: leave `ordered` out"
-                .to_owned(),
+            Some(field) => format!("add `key = {field}`, or the field by which the events are ordered"),
+            None => {
+                "no field is in every event, so the events cannot be ordered: leave `ordered` out".to_owned()
+            }
         };
-        errors.push(word, format!("`ordered` needs a `key`: events without one are in no order\n{add}"));
+        errors.push(word, format!("`ordered` needs a `key`: events without a key have no order\n{add}"));
     }
-    let key = key.and_then(|given| field_access::resolve(fields, given.value, "key", errors));
+    let key = key.and_then(|path| field_access::resolve(fields, path.value, "key", errors));
     Keys {
         ordered: matches!((&key, &ordered), (Setting::Set(_), Setting::Set(_))),
         key: key.set(),
@@ -54,8 +54,8 @@ fn check_dedupe<'a>(
             return None;
         }
     };
-    // Every one is looked at, so that all mistakes are told at once.
-    let parts: Vec<Option<DedupePiece<'a>>> = pieces
+    // Collected first, so that every mistake is reported.
+    let pieces: Vec<Option<DedupePiece<'a>>> = pieces
         .into_iter()
         .map(|piece| match piece {
             Piece::Text(text) => Some(DedupePiece::Text(text)),
@@ -64,5 +64,5 @@ fn check_dedupe<'a>(
             }
         })
         .collect();
-    parts.into_iter().collect()
+    pieces.into_iter().collect()
 }

@@ -1,4 +1,4 @@
-//! Applies the rules to what was read. An attribute that breaks one is reported, and left out of the result.
+//! Applies the rules to the attributes. An attribute that breaks a rule is reported, and left out of the result.
 
 pub(crate) mod backoff;
 pub(crate) mod channel;

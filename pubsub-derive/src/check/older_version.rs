@@ -1,4 +1,4 @@
-//! The rules for an older version: it is only read, so nothing about its delivery or its `Debug` output can be set.
+//! The rules for an older version: it is only read, so it has no settings for delivery and no redacted fields.
 
 use crate::errors::Errors;
 use crate::read::channel_attr::ChannelAttr;
@@ -17,13 +17,10 @@ pub(crate) fn check_attr(attr: &ChannelAttr, of: &Ident, errors: &mut Errors) {
         _ => None,
     };
     for tokens in limits.chain(timeout) {
-        errors.push(
-            tokens,
-            "an older version is only read, so nothing says how it is delivered\nremove this key",
-        );
+        errors.push(tokens, "an older version is only read, and never delivered\nremove this key");
     }
     if matches!(attr.version, Setting::Unset) {
-        errors.push(of, "nothing says which version this was\nadd `version = 1` after the name");
+        errors.push(of, "an older version needs a `version`\nadd `version = 1` after the name");
     }
 }
 
@@ -33,8 +30,8 @@ pub(crate) fn check_redactions(redactions: &[Redaction<'_>], errors: &mut Errors
     for (field, _) in fields.filter(|(_, redacted)| *redacted) {
         errors.push(
             field,
-            "an older version is read, and never shown: its fields are not redacted\n\
-             redact a field of the newest version, and what serde says of older ones is withheld too",
+            "an older version is never shown, so its fields need no `redact`\n\
+             redact the field in the newest version, which covers errors about older ones",
         );
     }
 }

@@ -1,18 +1,18 @@
-//! Refuses types that no payload can be: unions, and types that borrow.
+//! Refuses types that cannot be payloads: unions, and types that borrow.
 
 use crate::errors::Errors;
 use proc_macro2::TokenStream;
 use quote::ToTokens;
 use syn::{Data, DeriveInput, Field, Fields, GenericArgument, Lifetime, PathArguments, Type};
 
-/// Finds what keeps the type from being a payload, whatever its attributes say.
+/// Reports why the type cannot be a payload, whatever its attributes are.
 pub(crate) fn check(input: &DeriveInput) -> Errors {
     let mut errors = Errors::default();
     let borrows = match &input.data {
         Data::Union(data) => {
             errors.push(
                 data.union_token,
-                "a union cannot be a payload, because nothing says which field to write\nwrite an enum",
+                "a union cannot be a payload, because serde cannot tell which field to write\nuse an enum",
             );
             return errors;
         }
@@ -25,14 +25,14 @@ pub(crate) fn check(input: &DeriveInput) -> Errors {
             borrows
         }
     };
-    // The field is the better place to point at; a lifetime that no field shows is reported itself.
+    // A field is the better place for the message. A lifetime is reported only if no field shows it.
     if !borrows && let Some(parameter) = input.generics.lifetimes().next() {
         refuse(&parameter.lifetime, "owned types", &mut errors);
     }
     errors
 }
 
-/// Reports what borrows in `fields`; `true` if something does.
+/// Reports the fields that borrow. Returns whether there are any.
 fn fields(fields: &Fields, errors: &mut Errors) -> bool {
     let mut borrows = false;
     for field in fields {
@@ -54,10 +54,10 @@ fn refuse(at: impl ToTokens, instead: &str, errors: &mut Errors) {
     );
 }
 
-/// A part of a field's type that borrows.
+/// The part of a field's type that borrows.
 struct Borrow {
     tokens: TokenStream,
-    /// What to write instead.
+    /// The type to use instead.
     instead: String,
     is_static: bool,
 }
@@ -69,7 +69,7 @@ impl Borrow {
     }
 }
 
-/// `&'static str` is fine where serde never reads it: the field is skipped, or read by a function of the user's.
+/// Whether serde never reads a `&'static str`, which is fine: its field is skipped, or read by a function of the user's.
 fn is_left_out(field: &Field, borrow: &Borrow) -> bool {
     let words = ["skip", "skip_deserializing", "deserialize_with", "with"];
     let serde = field.attrs.iter().filter(|attr| attr.path().is_ident("serde"));
@@ -79,7 +79,7 @@ fn is_left_out(field: &Field, borrow: &Borrow) -> bool {
         })
 }
 
-/// The first part of `ty` that makes it a borrow.
+/// Finds the first part of `ty` that borrows.
 fn find_borrow(ty: &Type) -> Option<Borrow> {
     match ty {
         Type::Reference(reference) => {
@@ -87,7 +87,7 @@ fn find_borrow(ty: &Type) -> Option<Borrow> {
         }
         Type::Path(path) => {
             let last = path.path.segments.last()?;
-            // Nothing of the type is ever stored.
+            // It stores nothing of the type.
             if last.ident == "PhantomData" {
                 return None;
             }
@@ -120,7 +120,7 @@ fn find_borrow(ty: &Type) -> Option<Borrow> {
     }
 }
 
-/// The owned counterpart of what is behind a reference.
+/// Returns the owned counterpart of the type behind a reference.
 fn owned(behind: &Type) -> String {
     let spelled = |ty: &Type| ty.to_token_stream().to_string();
     match behind {
@@ -130,7 +130,7 @@ fn owned(behind: &Type) -> String {
             "PathBuf".to_owned()
         }
         Type::Path(path) if path.path.get_ident().is_some() => spelled(behind),
-        // Anything longer would be printed with the spaces that tokens have.
+        // Tokens print with spaces, so a longer type would not look as the user wrote it.
         _ => "the owned type".to_owned(),
     }
 }
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_to_borrow_is_refused_with_the_owned_type() {
+    fn every_borrow_is_refused_and_the_owned_type_offered() {
         let cases = [
             (
                 quote!(
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_owns_its_data_is_accepted() {
+    fn types_that_own_their_data_are_accepted() {
         let cases = [
             quote!(
                 struct S {

@@ -1,4 +1,4 @@
-//! Checks `retention`, also against how long the events of the channel may be retried.
+//! Checks `retention`, also against the longest time for which an event may be retried.
 
 use super::backoff::Backoff;
 use super::duration::read_duration;
@@ -6,57 +6,66 @@ use crate::errors::Errors;
 use crate::limits::{
     self, DEFAULT_FACTOR, DEFAULT_INITIAL, DEFAULT_JITTER, DEFAULT_MAX, DEFAULT_MAX_ATTEMPTS, Shown,
 };
-use crate::read::value::{Given, Setting};
+use crate::read::value::{Setting, Spanned};
 use std::time::Duration;
 
-/// How long events stay in the log. `Some(None)` is for ever.
+/// How long events stay in the log.
+pub(crate) enum Retention {
+    Forever,
+    For(Duration),
+}
+
+/// Checks how long events stay in the log.
 pub(super) fn check_retention(
-    given: Given<String>,
+    retention: Spanned<String>,
     max_attempts: &Setting<u32>,
     backoff: &Setting<Backoff>,
     errors: &mut Errors,
-) -> Option<Option<Duration>> {
-    match given.value.trim().to_lowercase().as_str() {
-        "forever" if given.value == "forever" => return Some(None),
+) -> Option<Retention> {
+    match retention.value.trim().to_lowercase().as_str() {
+        "forever" if retention.value == "forever" => return Some(Retention::Forever),
         "forever" | "for ever" | "never" | "none" | "infinite" | "infinity" | "unlimited" => {
-            let message =
-                format!("`{}` is no duration\nto keep events for ever, write `\"forever\"`", given.value);
-            errors.push(&given.tokens, message);
+            let message = format!(
+                "`{}` is not a duration\nto keep events forever, write `\"forever\"`",
+                retention.value
+            );
+            errors.push(&retention.tokens, message);
             return None;
         }
         _ => {}
     }
-    let given = read_duration(given, errors)?;
-    if let Err(refused) = limits::retention(given.value) {
-        errors.push(&given.tokens, format!("{refused}\nto keep events for ever, write `\"forever\"`"));
+    let retention = read_duration(retention, errors)?;
+    if let Err(refused) = limits::retention(retention.value) {
+        errors.push(&retention.tokens, format!("{refused}\nto keep events forever, write `\"forever\"`"));
         return None;
     }
-    // What is broken would only be told twice.
+    // An invalid value is reported already.
     let max_attempts = match max_attempts {
-        Setting::Broken => return None,
+        Setting::Invalid => return None,
         Setting::Unset => None,
         Setting::Set(attempts) => Some(*attempts),
     };
     let backoff = match backoff {
-        Setting::Broken => return None,
+        Setting::Invalid => return None,
         Setting::Unset => None,
         Setting::Set(backoff) => Some(backoff),
     };
-    if let Some(message) = refuse(given.value, longest_retries(max_attempts, backoff)) {
-        errors.push(&given.tokens, message);
+    if let Some(message) = refuse(retention.value, longest_retries(max_attempts, backoff)) {
+        errors.push(&retention.tokens, message);
         return None;
     }
-    Some(Some(given.value))
+    Some(Retention::For(retention.value))
 }
 
-/// The longest time from an event's first attempt to its last, if each fails at once: the delays, with their jitter.
+/// Returns the longest time from an event's first attempt to its last, if each fails at once: the sum of the delays with
+/// their jitter.
 fn longest_retries(max_attempts: Option<u32>, backoff: Option<&Backoff>) -> Duration {
     let initial = backoff.and_then(|backoff| backoff.initial).unwrap_or(DEFAULT_INITIAL).as_secs_f64();
     let factor = backoff.and_then(|backoff| backoff.factor).unwrap_or(DEFAULT_FACTOR);
     let max = backoff.and_then(|backoff| backoff.max).unwrap_or(DEFAULT_MAX).as_secs_f64();
     let jitter = backoff.and_then(|backoff| backoff.jitter).unwrap_or(DEFAULT_JITTER);
     let delays = f64::from(max_attempts.unwrap_or(DEFAULT_MAX_ATTEMPTS) - 1);
-    // The delays that are shorter than the longest, a geometric series; all that follow are the longest.
+    // The delays grow in a geometric series until they reach the longest, and stay there.
     let growing = match (initial > 0.0, factor > 1.0) {
         (true, true) => ((max / initial).ln() / factor.ln()).ceil().clamp(0.0, delays),
         _ => delays,
@@ -68,7 +77,7 @@ fn longest_retries(max_attempts: Option<u32>, backoff: Option<&Backoff>) -> Dura
     Duration::from_secs_f64((series + max * (delays - growing)) * (1.0 + jitter))
 }
 
-/// What to say of a retention that is shorter than the retries of an event may take; `None` if it is long enough.
+/// Returns the message for a retention that is shorter than the retries may take, or `None` if it is long enough.
 fn refuse(retention: Duration, retries: Duration) -> Option<String> {
     if retention >= retries {
         return None;
@@ -76,12 +85,12 @@ fn refuse(retention: Duration, retries: Duration) -> Option<String> {
     let (shown, enough) = (Shown(retention), Shown(rounded_up(retries)));
     Some(format!(
         "`retention` is {shown}, but an event may be retried for up to {enough}\n\
-         the log would have lost an event that is still being tried, and no seek could find it again\n\
+         the log would lose events that are still being retried, and no seek could reach them\n\
          write `retention = \"{enough}\"` or longer, or lower `max_attempts` or the `max` of the backoff"
     ))
 }
 
-/// The next whole number of the longest unit that fits.
+/// Rounds up to a whole number of the longest unit that fits.
 fn rounded_up(duration: Duration) -> Duration {
     let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
     let unit = [86_400, 3_600, 60].into_iter().find(|unit| seconds >= 2 * unit).unwrap_or(1);

@@ -1,11 +1,9 @@
-//! Reads `#[channel(..)]` and the doc comment: from tokens to typed attributes, each with the tokens it came from.
-//!
-//! Knows which keys exist, not which values are good: that is [`crate::check`].
+//! Reads `#[channel(..)]` and the doc comment of a type.
 
 use super::doc_comment;
 use super::field_path::FieldPath;
 use super::item::{self, Item};
-use super::value::{Entry, Given, Setting};
+use super::value::{Entry, Setting, Spanned};
 use crate::errors::{Errors, quoted_list};
 use crate::{name, suggest};
 use proc_macro2::TokenStream;
@@ -13,28 +11,28 @@ use syn::{
     Attribute, DeriveInput, Expr, ExprLit, Ident, Lit, LitStr, MacroDelimiter, Meta, MetaNameValue, Path,
 };
 
-/// Everything the attributes of a type say.
+/// The attributes of a type.
 #[derive(Default)]
 pub(crate) struct ChannelAttr {
     pub(crate) name: Setting<LitStr>,
     pub(crate) description: String,
-    pub(crate) version: Setting<Given<i128>>,
+    pub(crate) version: Setting<Spanned<i128>>,
     pub(crate) upcast_from: Setting<Path>,
-    pub(crate) max_attempts: Setting<Given<i128>>,
+    pub(crate) max_attempts: Setting<Spanned<i128>>,
     pub(crate) backoff: Setting<BackoffAttr>,
-    pub(crate) max_panics: Setting<Given<i128>>,
-    pub(crate) timeout: Setting<Given<String>>,
-    pub(crate) retention: Setting<Given<String>>,
+    pub(crate) max_panics: Setting<Spanned<i128>>,
+    pub(crate) timeout: Setting<Spanned<String>>,
+    pub(crate) retention: Setting<Spanned<String>>,
     pub(crate) keys: KeysAttr,
     pub(crate) strict: Setting<TokenStream>,
     pub(crate) krate: Setting<Path>,
 }
 
-/// What `key`, `ordered` and `dedupe` said.
+/// `key`, `ordered` and `dedupe`.
 #[derive(Default)]
 pub(crate) struct KeysAttr {
-    pub(crate) key: Setting<Given<FieldPath>>,
-    /// The word, for messages.
+    pub(crate) key: Setting<Spanned<FieldPath>>,
+    /// The word itself, for messages.
     pub(crate) ordered: Setting<TokenStream>,
     pub(crate) dedupe: Setting<LitStr>,
 }
@@ -42,13 +40,14 @@ pub(crate) struct KeysAttr {
 /// `backoff(..)`.
 #[derive(Default)]
 pub(crate) struct BackoffAttr {
-    pub(crate) initial: Setting<Given<String>>,
-    pub(crate) factor: Setting<Given<f64>>,
-    pub(crate) max: Setting<Given<String>>,
-    pub(crate) jitter: Setting<Given<f64>>,
+    pub(crate) initial: Setting<Spanned<String>>,
+    pub(crate) factor: Setting<Spanned<f64>>,
+    pub(crate) max: Setting<Spanned<String>>,
+    pub(crate) jitter: Setting<Spanned<f64>>,
 }
 
-/// A key, how it is written, and where its value goes. A new key is a line in a table and a field in its struct.
+/// A key, an example of its use, and the function that stores its value in `T`. A new key needs an entry in a list and a
+/// field in its struct.
 struct Key<T> {
     name: &'static str,
     example: &'static str,
@@ -148,17 +147,17 @@ pub(crate) fn read(input: &DeriveInput, errors: &mut Errors) -> ChannelAttr {
     match ours.next() {
         Some(first) => read_attribute(first, of, &mut read, errors),
         None => {
-            let line = line_for(of);
+            let line = example_for(of);
             errors.push(
                 of,
-                format!("missing `#[channel(\"..\")]`: `{of}` has no channel\nadd `{line}` under the derive"),
+                format!("missing `#[channel(\"..\")]`, which names the channel of `{of}`\nadd `{line}` below the derive"),
             );
         }
     }
     for second in ours {
         errors.push(
             second,
-            "second `#[channel(..)]`: a type has one channel\nmove the keys into the first `#[channel(..)]`",
+            "duplicate `#[channel(..)]`: a type has one channel\nmove the keys into the first `#[channel(..)]`",
         );
     }
     read
@@ -168,19 +167,19 @@ pub(crate) fn channel_attrs(attrs: &[Attribute]) -> impl Iterator<Item = &Attrib
     attrs.iter().filter(|attr| attr.path().is_ident("channel"))
 }
 
-/// Whether the attribute of a type takes this key.
+/// Whether `#[channel(..)]` on a type takes this key.
 pub(crate) fn is_key(word: &str) -> bool {
     CHANNEL_KEYS.iter().any(|key| key.name == word)
 }
 
-/// The attribute to offer for the type `of`.
-fn line_for(of: &Ident) -> String {
+/// Returns an attribute that fits the type `of`.
+fn example_for(of: &Ident) -> String {
     format!("#[channel(\"{}\")]", name::for_type(of))
 }
 
-/// Reads `#[channel ..]` in whatever form it is written.
+/// Reads `#[channel ..]` in any form.
 fn read_attribute(attribute: &Attribute, of: &Ident, attr: &mut ChannelAttr, errors: &mut Errors) {
-    let line = line_for(of);
+    let line = example_for(of);
     match &attribute.meta {
         Meta::List(list) if matches!(list.delimiter, MacroDelimiter::Paren(_)) => {
             read_channel(list.tokens.clone(), of, attr, errors);
@@ -196,17 +195,16 @@ fn read_attribute(attribute: &Attribute, of: &Ident, attr: &mut ChannelAttr, err
         }
         Meta::NameValue(MetaNameValue { value: Expr::Lit(ExprLit { lit: Lit::Str(name), .. }), .. }) => {
             let name = name.token();
-            errors.push(attribute, format!("the name stands in parentheses\nwrite `#[channel({name})]`"));
+            errors.push(attribute, format!("the name belongs in parentheses\nwrite `#[channel({name})]`"));
         }
         _ => errors.push(attribute, format!("the channel has no name\nwrite `{line}`")),
     }
 }
 
-/// Reads the inside of `#[channel(..)]`: the name, then keys.
+/// Reads the contents of `#[channel(..)]`: the name, then keys.
 fn read_channel(tokens: TokenStream, of: &Ident, attr: &mut ChannelAttr, errors: &mut Errors) {
     let mut items = item::split(tokens, errors).into_iter().peekable();
-    // `#[channel(sms)]`: a lone word in first place is a name without quotes, unless it is a key, or nearly one that takes a
-    // value.
+    // In `#[channel(sms)]`, the word is a name without quotes. It is not if it is a key, or close to one that takes a value.
     let unquoted = items.next_if(|item| {
         let Item::Keyed(word, item::Value::Missing) = item else { return false };
         let is_flag = |key: &str| ["ordered", "strict"].contains(&key);
@@ -215,7 +213,7 @@ fn read_channel(tokens: TokenStream, of: &Ident, attr: &mut ChannelAttr, errors:
     });
     if let Some(Item::Keyed(word, _)) = unquoted {
         errors.push(&word, format!("the name of a channel is a string literal\nwrite `\"{word}\"`"));
-        attr.name = Setting::Broken;
+        attr.name = Setting::Invalid;
     } else if let Some(Item::Bare(value)) = items.next_if(|item| matches!(item, Item::Bare(_))) {
         attr.name = read_name(value, of, errors);
     }
@@ -227,17 +225,20 @@ fn read_channel(tokens: TokenStream, of: &Ident, attr: &mut ChannelAttr, errors:
                     item::Value::Assigned(value) => value.to_string(),
                     _ => format!("\"{}\"", name::for_type(of)),
                 };
-                errors.push(&key, format!("the name has no key\nwrite it first: `#[channel({name}, ..)]`"));
-                attr.name = Setting::Broken;
+                errors.push(
+                    &key,
+                    format!("the name is written without a key\nwrite it first: `#[channel({name}, ..)]`"),
+                );
+                attr.name = Setting::Invalid;
             }
             Item::Bare(value) if matches!(attr.name, Setting::Unset) => {
                 errors.push(&value, format!("the name comes first\nmove `{value}` before the keys"));
-                attr.name = Setting::Broken;
+                attr.name = Setting::Invalid;
             }
             Item::Bare(value) => errors.push(
                 &value,
                 format!(
-                    "unexpected `{value}`; after the name come keys\nallowed here: {}",
+                    "unexpected `{value}`: only keys may follow the name\nallowed here: {}",
                     list(CHANNEL_KEYS)
                 ),
             ),
@@ -257,14 +258,14 @@ fn read_name(value: TokenStream, of: &Ident, errors: &mut Errors) -> Setting<Lit
     errors.push(
         value,
         format!(
-            "the name of a channel is a string literal, because it is checked while your crate compiles\n\
+            "the name of a channel is a string literal, because it is checked at compile time\n\
              write it out, such as `\"{example}\"`"
         ),
     );
-    Setting::Broken
+    Setting::Invalid
 }
 
-/// Reads the inside of `backoff(..)`.
+/// Reads the contents of `backoff(..)`.
 fn read_backoff(tokens: TokenStream, errors: &mut Errors) -> BackoffAttr {
     let mut attr = BackoffAttr::default();
     let mut keyed = Vec::new();
@@ -274,7 +275,7 @@ fn read_backoff(tokens: TokenStream, errors: &mut Errors) -> BackoffAttr {
                 errors.push(
                     &value,
                     format!(
-                        "unexpected `{value}`; `backoff` takes keys\nallowed here: {}",
+                        "unexpected `{value}`: `backoff` takes only keys\nallowed here: {}",
                         list(BACKOFF_KEYS)
                     ),
                 );
@@ -286,41 +287,40 @@ fn read_backoff(tokens: TokenStream, errors: &mut Errors) -> BackoffAttr {
     attr
 }
 
-/// Reads every keyed item by its line in `table`. Reports keys that are unknown or given twice.
-fn read_keys<T>(items: Vec<Item>, table: &[Key<T>], attr: &mut T, errors: &mut Errors) {
+/// Reads each item with the key of its name, and reports unknown and duplicate keys.
+fn read_keys<T>(items: Vec<Item>, keys: &[Key<T>], attr: &mut T, errors: &mut Errors) {
     let mut seen: Vec<&str> = Vec::new();
     for item in items {
-        let Item::Keyed(key, value) = item else { continue };
-        let Some(known) = table.iter().find(|known| key == known.name) else {
-            errors.push(&key, unknown(&key, table));
+        let Item::Keyed(word, value) = item else { continue };
+        let Some(key) = keys.iter().find(|key| word == key.name) else {
+            errors.push(&word, unknown(&word, keys));
             continue;
         };
-        if seen.contains(&known.name) {
-            errors.push(&key, format!("`{key}` is given twice\nkeep one of the two"));
+        if seen.contains(&key.name) {
+            errors.push(&word, format!("duplicate key `{word}`\nremove one of the two"));
             continue;
         }
-        seen.push(known.name);
-        (known.read)(attr, Entry { key, value, example: known.example }, errors);
+        seen.push(key.name);
+        (key.read)(attr, Entry { key: word, value, example: key.example }, errors);
     }
 }
 
-/// What to say about a key that is not in `table`: where it belongs, or what is like it.
-fn unknown<T>(key: &Ident, table: &[Key<T>]) -> String {
-    let word = key.to_string();
-    let here = suggest::nearest(&word, table.iter().map(|known| known.name));
-    let inside_backoff = BACKOFF_KEYS.iter().any(|known| key == known.name);
-    let outside = CHANNEL_KEYS.iter().any(|known| key == known.name);
-    let advice = match here {
-        _ if inside_backoff => format!("; it belongs inside: `backoff({key} = ..)`"),
-        _ if key == "redact" => "; it stands before a field: `#[channel(redact)]`".to_owned(),
-        _ if outside => "; it belongs outside of `backoff(..)`".to_owned(),
+/// Returns the message for an unknown key: where it belongs, or the key that is most like it.
+fn unknown<T>(word: &Ident, keys: &[Key<T>]) -> String {
+    let nearest = suggest::nearest(&word.to_string(), keys.iter().map(|key| key.name));
+    let inside_backoff = BACKOFF_KEYS.iter().any(|key| word == key.name);
+    let outside = CHANNEL_KEYS.iter().any(|key| word == key.name);
+    let advice = match nearest {
+        _ if inside_backoff => format!("; write it inside `backoff(..)`: `backoff({word} = ..)`"),
+        _ if word == "redact" => "; write it on a field: `#[channel(redact)]`".to_owned(),
+        _ if outside => "; write it outside of `backoff(..)`".to_owned(),
         Some(meant) => format!("; did you mean `{meant}`?"),
         None => String::new(),
     };
-    format!("unknown key `{key}`{advice}\nallowed here: {}", list(table))
+    format!("unknown key `{word}`{advice}\nallowed here: {}", list(keys))
 }
 
-/// The keys of `table`, for a message.
-fn list<T>(table: &[Key<T>]) -> String {
-    quoted_list(table.iter().map(|key| key.name))
+/// Returns the names of keys, for a message.
+fn list<T>(keys: &[Key<T>]) -> String {
+    quoted_list(keys.iter().map(|key| key.name))
 }

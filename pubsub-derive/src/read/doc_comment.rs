@@ -2,7 +2,7 @@
 
 use syn::{Attribute, Expr, ExprLit, Lit, Meta};
 
-/// The doc comment of `attrs`: lines joined by a space, paragraphs by an empty line. Empty if there is none.
+/// Returns the doc comment of `attrs`: lines joined by a space, paragraphs by an empty line. Empty without a comment.
 pub(crate) fn description(attrs: &[Attribute]) -> String {
     let comment: Vec<String> = attrs.iter().filter_map(text).collect();
     let lines = comment.iter().flat_map(|text| lines(text));
@@ -18,7 +18,7 @@ pub(crate) fn description(attrs: &[Attribute]) -> String {
     joined.join("\n\n")
 }
 
-/// The text of one `///` line or `/** */` block. Text that only the compiler can read, such as
+/// Returns the text of one `///` line or `/** */` block. Text that only the compiler can read, such as
 /// `#[doc = include_str!("..")]`, is not part of the description.
 fn text(attr: &Attribute) -> Option<String> {
     let Meta::NameValue(pair) = &attr.meta else { return None };
@@ -28,7 +28,7 @@ fn text(attr: &Attribute) -> Option<String> {
     }
 }
 
-/// The lines of one attribute, trimmed, without the column of stars that a block comment may have.
+/// Returns the lines of one attribute, trimmed, without the column of stars that a block comment may have.
 fn lines(text: &str) -> Vec<&str> {
     let lines: Vec<&str> = text.split('\n').map(str::trim).collect();
     let starred = lines.len() > 1 && lines[1..].iter().all(|line| line.is_empty() || line.starts_with('*'));

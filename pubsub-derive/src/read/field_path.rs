@@ -1,22 +1,22 @@
-//! A field as an attribute names it: `user_id`, `0`, `order.customer`.
+//! The name of a field in an attribute: `user_id`, `0`, `order.customer`.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
 use syn::{Ident, Index, Member};
 
-/// A path to a field, from the type that derives.
+/// A path from the type to a field.
 pub(crate) struct FieldPath {
-    /// The type's own field.
+    /// The field of the type itself.
     pub(crate) first: Member,
-    /// Fields inside of it.
+    /// Fields inside that field.
     pub(crate) rest: Vec<Member>,
-    /// Where the user wrote it.
+    /// Where the user wrote the path.
     pub(crate) at: Span,
 }
 
 impl FieldPath {
-    /// Reads the value of `key = ..`. `None` if it is not the path to a field.
+    /// Reads the value of `key = ..`. Returns `None` if it is not a path to a field.
     pub(crate) fn from_tokens(tokens: &TokenStream) -> Option<Self> {
         let mut members = Vec::new();
         let mut expects_member = true;
@@ -24,7 +24,7 @@ impl FieldPath {
             match token {
                 TokenTree::Ident(name) if expects_member => members.push(Member::Named(name)),
                 TokenTree::Literal(number) if expects_member => {
-                    // `0.1` is one literal to Rust, and two fields here.
+                    // `0.1` is one literal in Rust, and two fields here.
                     for part in number.to_string().split('.') {
                         members.push(Member::Unnamed(index(part, number.span())?));
                     }
@@ -40,7 +40,7 @@ impl FieldPath {
         if expects_member { None } else { Self::new(members, tokens.span()) }
     }
 
-    /// Reads what stands between the braces of a template.
+    /// Reads the text between the braces of a template.
     pub(crate) fn from_text(text: &str, at: Span) -> Option<Self> {
         let member = |part: &str| match part.starts_with(|c: char| c.is_ascii_digit()) {
             true => index(part, at).map(Member::Unnamed),
@@ -59,7 +59,7 @@ fn index(text: &str, span: Span) -> Option<Index> {
     Some(Index { index: text.parse().ok()?, span })
 }
 
-/// `text` as an identifier, a raw one if it is a keyword.
+/// Returns `text` as an identifier, a raw one if it is a keyword.
 fn identifier(text: &str, span: Span) -> Option<Ident> {
     if text.contains(char::is_whitespace) {
         return None;
@@ -69,7 +69,7 @@ fn identifier(text: &str, span: Span) -> Option<Ident> {
     Some(name)
 }
 
-/// A field's name as the user thinks of it, without `r#`.
+/// Returns a field's name without `r#`.
 pub(crate) fn spelled(member: &Member) -> String {
     match member {
         Member::Named(name) => name.unraw().to_string(),

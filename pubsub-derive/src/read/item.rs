@@ -1,6 +1,6 @@
-//! Splits the inside of an attribute into its items: `"sms"`, `key = value`, `key(..)`.
+//! Splits the contents of an attribute into items: `"sms"`, `key = value`, `key(..)`.
 //!
-//! Works on tokens, not on a grammar: whatever is wrong in one item, the next one is still found and checked.
+//! It works on tokens and without a grammar, so that a mistake in one item does not hide those in the next.
 
 use crate::errors::Errors;
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
@@ -13,32 +13,32 @@ pub(crate) enum Item {
     Keyed(Ident, Value),
 }
 
-/// What stands after a key.
+/// The part of an item after its key.
 pub(crate) enum Value {
     /// Nothing: `key`.
     Missing,
-    /// `key = ..`; never empty.
+    /// `key = ..`, never empty.
     Assigned(TokenStream),
-    /// `key(..)`; the tokens inside, and the group itself for messages.
+    /// `key(..)`: the tokens in the parentheses, and the whole group for messages.
     List(TokenStream, TokenTree),
 }
 
-/// Splits `tokens` into items. Reports what separates them badly.
+/// Splits `tokens` into items, and reports wrong separators.
 pub(crate) fn split(tokens: TokenStream, errors: &mut Errors) -> Vec<Item> {
-    let mut rest = Rest { tokens: flatten(tokens), next: 0 };
+    let mut cursor = Cursor { tokens: flatten(tokens), next: 0 };
     let mut items = Vec::new();
-    while let Some(token) = rest.take() {
+    while let Some(token) = cursor.take() {
         if is_punct(&token, ',') {
-            errors.push(&token, "nothing stands before this `,`\nremove it");
+            errors.push(&token, "unexpected `,`\nremove it");
             continue;
         }
         items.push(match token {
-            TokenTree::Ident(key) => keyed(key, &mut rest, errors),
-            TokenTree::Literal(_) => Item::Bare(rest.value(token.into())),
-            other => Item::Bare(rest.until_comma(other.into())),
+            TokenTree::Ident(key) => keyed(key, &mut cursor, errors),
+            TokenTree::Literal(_) => Item::Bare(cursor.value(token.into())),
+            other => Item::Bare(cursor.until_comma(other.into())),
         });
-        match rest.peek() {
-            Some(token) if is_punct(token, ',') => drop(rest.take()),
+        match cursor.peek() {
+            Some(token) if is_punct(token, ',') => drop(cursor.take()),
             Some(token) => errors.push(token, format!("missing `,` before `{token}`")),
             None => {}
         }
@@ -46,60 +46,60 @@ pub(crate) fn split(tokens: TokenStream, errors: &mut Errors) -> Vec<Item> {
     items
 }
 
-/// The item that starts with `key`.
-fn keyed(key: Ident, rest: &mut Rest, errors: &mut Errors) -> Item {
-    match rest.peek() {
+/// Reads the item that starts with `key`.
+fn keyed(key: Ident, cursor: &mut Cursor, errors: &mut Errors) -> Item {
+    match cursor.peek() {
         None => Item::Keyed(key, Value::Missing),
         Some(token) if is_punct(token, ',') => Item::Keyed(key, Value::Missing),
         Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Parenthesis => {
             let (inside, group) = (group.stream(), TokenTree::Group(group.clone()));
-            drop(rest.take());
+            drop(cursor.take());
             Item::Keyed(key, Value::List(inside, group))
         }
         Some(token) if is_punct(token, '=') => {
-            drop(rest.take());
-            Item::Keyed(key, assigned(rest))
+            drop(cursor.take());
+            Item::Keyed(key, assigned(cursor))
         }
         Some(token @ TokenTree::Literal(value)) => {
             errors.push(token, format!("missing `=` before `{value}`\nwrite `{key} = {value}`"));
-            Item::Keyed(key, assigned(rest))
+            Item::Keyed(key, assigned(cursor))
         }
         Some(token @ TokenTree::Punct(colon))
             if colon.as_char() == ':' && colon.spacing() == Spacing::Alone =>
         {
-            errors.push(token, format!("a value follows `=`, not `:`\nwrite `{key} = ..`"));
-            drop(rest.take());
-            Item::Keyed(key, assigned(rest))
+            errors.push(token, format!("expected `=`, found `:`\nwrite `{key} = ..`"));
+            drop(cursor.take());
+            Item::Keyed(key, assigned(cursor))
         }
-        // A missing comma: the caller reports it, and the next item starts there.
+        // The caller reports the missing comma, and the next item starts here.
         Some(TokenTree::Ident(_)) => Item::Keyed(key, Value::Missing),
-        Some(_) => Item::Bare(rest.until_comma(TokenTree::from(key).into())),
+        Some(_) => Item::Bare(cursor.until_comma(TokenTree::from(key).into())),
     }
 }
 
-/// The value after a `=`.
-fn assigned(rest: &mut Rest) -> Value {
-    let sign = rest.peek().filter(|token| is_punct(token, '-')).cloned();
+/// Reads the value after a `=`.
+fn assigned(cursor: &mut Cursor) -> Value {
+    let sign = cursor.peek().filter(|token| is_punct(token, '-')).cloned();
     if sign.is_some() {
-        drop(rest.take());
+        drop(cursor.take());
     }
     let mut value: TokenStream = sign.into_iter().collect();
-    if let Some(TokenTree::Literal(_)) = rest.peek() {
-        value.extend(rest.take());
-        value = rest.value(value);
+    if let Some(TokenTree::Literal(_)) = cursor.peek() {
+        value.extend(cursor.take());
+        value = cursor.value(value);
     } else {
-        value = rest.until_comma(value);
+        value = cursor.until_comma(value);
     }
     if value.is_empty() { Value::Missing } else { Value::Assigned(value) }
 }
 
-/// The tokens not yet split.
-struct Rest {
+/// The tokens that are left.
+struct Cursor {
     tokens: Vec<TokenTree>,
     next: usize,
 }
 
-impl Rest {
+impl Cursor {
     fn peek(&self) -> Option<&TokenTree> {
         self.tokens.get(self.next)
     }
@@ -110,7 +110,8 @@ impl Rest {
         token
     }
 
-    /// `literal`, with what makes it an expression. A word or another literal does not: there, a comma is missing.
+    /// Returns `literal` and the operators that make it a longer expression. Before a word or another literal, a comma is
+    /// missing.
     fn value(&mut self, literal: TokenStream) -> TokenStream {
         match self.peek() {
             Some(TokenTree::Punct(_)) => self.until_comma(literal),
@@ -118,7 +119,7 @@ impl Rest {
         }
     }
 
-    /// `start`, and everything before the next comma.
+    /// Returns `start` and everything before the next comma.
     fn until_comma(&mut self, start: TokenStream) -> TokenStream {
         let mut taken = start;
         while self.peek().is_some_and(|token| !is_punct(token, ',')) {
@@ -132,7 +133,7 @@ fn is_punct(token: &TokenTree, punct: char) -> bool {
     matches!(token, TokenTree::Punct(p) if p.as_char() == punct)
 }
 
-/// `tokens` without the invisible groups that `macro_rules!` puts around `$value:literal` and its like.
+/// Removes the invisible groups that `macro_rules!` puts around a `$value:literal`.
 fn flatten(tokens: TokenStream) -> Vec<TokenTree> {
     let mut flat = Vec::new();
     for token in tokens {
@@ -150,7 +151,7 @@ fn flatten(tokens: TokenStream) -> Vec<TokenTree> {
 mod tests {
     use super::*;
 
-    /// The items of `text`, each as `key`, `key = value`, `key(inside)` or `value`, and the messages.
+    /// Returns the items of `text`, each as `key`, `key = value`, `key(inside)` or `value`, and the messages.
     fn split_text(text: &str) -> (Vec<String>, Vec<String>) {
         let mut errors = Errors::default();
         let items = split(text.parse().unwrap(), &mut errors);
@@ -171,18 +172,18 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_separator_is_reported_and_every_item_still_found() {
+    fn after_a_wrong_separator_every_item_is_found() {
         let (items, messages) = split_text(r#", "sms" a = 1 b 2,, c: 3, d = "#);
         assert_eq!(items, ["\"sms\"", "a = 1", "b = 2", "c = 3", "d"]);
         assert_eq!(
             messages,
             [
-                "nothing stands before this `,`\nremove it",
+                "unexpected `,`\nremove it",
                 "missing `,` before `a`",
                 "missing `,` before `b`",
                 "missing `=` before `2`\nwrite `b = 2`",
-                "nothing stands before this `,`\nremove it",
-                "a value follows `=`, not `:`\nwrite `c = ..`",
+                "unexpected `,`\nremove it",
+                "expected `=`, found `:`\nwrite `c = ..`",
             ]
         );
     }

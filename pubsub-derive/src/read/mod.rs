@@ -1,6 +1,6 @@
 //! Reads a type and its attributes: tokens in, typed values out, each with the tokens that it came from.
 //!
-//! Knows which keys exist and what a value looks like, and leaves it to [`crate::check`] which values are allowed.
+//! This stage knows which keys exist and what type each takes. [`crate::check`] knows which values are allowed.
 
 pub(crate) mod channel_attr;
 pub(crate) mod doc_comment;

@@ -1,4 +1,4 @@
-//! Reads `#[channel(redact)]` on fields, and refuses every other `#[channel]` inside of the type.
+//! Reads `#[channel(redact)]` on fields, and refuses every other `#[channel]` inside the type.
 
 use super::channel_attr;
 use super::field_path::spelled;
@@ -16,7 +16,7 @@ pub(crate) struct Redaction<'a> {
 }
 
 impl Redaction<'_> {
-    /// The redacted fields as the user thinks of them: `to`, or `Card.number` in an enum.
+    /// Returns the names of the redacted fields: `to`, or `Card.number` in an enum.
     pub(crate) fn names(&self) -> impl Iterator<Item = String> {
         self.fields.iter().filter(|(_, redacted)| *redacted).map(|(member, _)| match self.variant {
             Some(variant) => format!("{}.{}", variant.unraw(), spelled(member)),
@@ -25,15 +25,15 @@ impl Redaction<'_> {
     }
 }
 
-/// Which fields are redacted; empty if none is.
+/// Reads which fields are redacted. Returns nothing if none is.
 pub(crate) fn read<'a>(fields: &Fields<'a>, errors: &mut Errors) -> Vec<Redaction<'a>> {
     let mut read = Vec::new();
     for variant in &fields.variants {
         for attr in channel_attr::channel_attrs(variant.attrs) {
             errors.push(
                 attr,
-                "`#[channel(..)]` stands above the type, or as `#[channel(redact)]` before a field\n\
-                 to redact a variant, write `#[channel(redact)]` before each of its fields",
+                "`#[channel(..)]` is not allowed on a variant\n\
+                 to redact the whole variant, write `#[channel(redact)]` on each of its fields",
             );
         }
         let fields = variant.fields.iter();
@@ -54,7 +54,7 @@ fn is_redacted(attrs: &[Attribute], errors: &mut Errors) -> bool {
         let Meta::List(list) = &attr.meta else {
             errors.push(
                 attr,
-                "`#[channel]` says nothing about a field\nwrite `#[channel(redact)]`, or remove it",
+                "`#[channel]` has no effect on a field\nwrite `#[channel(redact)]`, or remove it",
             );
             continue;
         };
@@ -62,13 +62,13 @@ fn is_redacted(attrs: &[Attribute], errors: &mut Errors) -> bool {
         if items.is_empty() {
             errors.push(
                 attr,
-                "`#[channel()]` says nothing about a field\nwrite `#[channel(redact)]`, or remove it",
+                "`#[channel()]` has no effect on a field\nwrite `#[channel(redact)]`, or remove it",
             );
         }
         for item in items {
             match item {
                 Item::Keyed(word, Value::Missing) if word == "redact" && redacted => {
-                    errors.push(&word, "`redact` is given twice\nkeep one of the two");
+                    errors.push(&word, "duplicate `redact`\nremove one of the two");
                 }
                 Item::Keyed(word, Value::Missing) if word == "redact" => redacted = true,
                 Item::Keyed(word, Value::Assigned(tokens)) if word == "redact" => {
@@ -81,8 +81,8 @@ fn is_redacted(attrs: &[Attribute], errors: &mut Errors) -> bool {
                 Item::Bare(value) => errors.push(
                     &value,
                     format!(
-                        "unexpected `{value}`; before a field, `#[channel(..)]` takes `redact` and nothing else\n\
-                         a channel's name and its keys stand above the `struct` or `enum`"
+                        "unexpected `{value}`: on a field, `#[channel(..)]` takes only `redact`\n\
+                         write the channel's name and its keys above the `struct` or `enum`"
                     ),
                 ),
             }
@@ -95,9 +95,9 @@ fn unknown(word: &str) -> String {
     let advice = match suggest::nearest(word, ["redact"]) {
         Some(meant) => format!("; did you mean `{meant}`?"),
         None if channel_attr::is_key(word) => {
-            format!("; `{word}` belongs to the whole type, above the `struct` or `enum`")
+            format!("; `{word}` applies to the whole type: write it above the `struct` or `enum`")
         }
         None => String::new(),
     };
-    format!("unknown key `{word}`{advice}\nallowed before a field: `redact`")
+    format!("unknown key `{word}`{advice}\nallowed on a field: `redact`")
 }

@@ -9,7 +9,7 @@ pub(crate) enum Piece {
     Field(FieldPath),
 }
 
-/// The pieces of `template`, or what is wrong with it. `example` is a field of the type, if it has any.
+/// Returns the pieces of `template`, or the message for its first mistake. `example` is a field of the type, if there is one.
 pub(crate) fn parse(template: &str, at: Span, example: Option<&str>) -> Result<Vec<Piece>, String> {
     let mut pieces = Vec::new();
     let mut text = String::new();
@@ -21,7 +21,7 @@ pub(crate) fn parse(template: &str, at: Span, example: Option<&str>) -> Result<V
                 return Err(fault(
                     template,
                     start,
-                    "`}` closes nothing",
+                    "`}` has no opening `{`",
                     "write `}}` for the character itself",
                 ));
             }
@@ -49,7 +49,7 @@ pub(crate) fn parse(template: &str, at: Span, example: Option<&str>) -> Result<V
     Ok(pieces)
 }
 
-/// Reads `inside`, which stands in braces at `start`.
+/// Reads the text `inside` the braces at `start`.
 fn field(
     template: &str,
     start: usize,
@@ -62,7 +62,7 @@ fn field(
         return Err(fault(template, start, "`{}` names no field", &format!("write `{{{example}}}`")));
     }
     if let Some((name, _)) = inside.split_once(':') {
-        let what = format!("`{{{inside}}}` asks for a format, and a dedupe key has none");
+        let what = format!("`{{{inside}}}` has a format, which a dedupe key does not support");
         return Err(fault(template, start + 1 + name.len(), &what, &format!("write `{{{}}}`", name.trim())));
     }
     FieldPath::from_text(inside, at).ok_or_else(|| {
@@ -73,20 +73,20 @@ fn field(
     })
 }
 
-/// What to say of a template without a field.
+/// Returns the message for a template without a field.
 fn constant(template: &str, example: Option<&str>) -> String {
     let write = match example {
-        // `dedupe = "user_id"`: the braces were forgotten.
+        // The braces are missing, as in `dedupe = "user_id"`.
         Some(_) if FieldPath::from_text(template, Span::call_site()).is_some() => {
             format!("write a field in braces, such as `\"{{{template}}}\"`")
         }
         Some(example) => format!("write a field in braces, such as `\"{{{example}}}\"`"),
-        None => "a type without fields cannot have one: leave `dedupe` out".to_owned(),
+        None => "a type without fields cannot have a dedupe key: leave `dedupe` out".to_owned(),
     };
     format!("the dedupe key is the same for every event, so only the first would be published\n{write}")
 }
 
-/// A message that points into the template: on stable Rust, no span can.
+/// Returns a message with a picture that points into the template. A span inside a literal needs nightly Rust.
 fn fault(template: &str, at: usize, what: &str, hint: &str) -> String {
     let position = template[..at].chars().count();
     let is_plain = template.chars().all(|c| c == ' ' || c.is_ascii_graphic());
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_stand_in_braces_and_braces_are_doubled() {
+    fn fields_are_in_braces_and_double_braces_are_text() {
         assert_eq!(shown("{user_id}:{kind}").unwrap(), ["user_id", "\":\"", "kind"]);
         assert_eq!(shown("{{{id}}}").unwrap(), ["\"{\"", "id", "\"}\""]);
         assert_eq!(shown("ö{a.b}{0}x").unwrap(), ["\"ö\"", "a.b", "0", "\"x\""]);
@@ -134,15 +134,15 @@ mod tests {
             ),
             (
                 "id}",
-                "`}` closes nothing, at position 3\n    id}\n      ^\nwrite `}}` for the character itself",
+                "`}` has no opening `{`, at position 3\n    id}\n      ^\nwrite `}}` for the character itself",
             ),
             ("x{}", "`{}` names no field, at position 2\n    x{}\n     ^\nwrite `{id}`"),
             (
                 "{id:>5}",
-                "`{id:>5}` asks for a format, and a dedupe key has none, at position 4\n    {id:>5}\n       ^\nwrite `{id}`",
+                "`{id:>5}` has a format, which a dedupe key does not support, at position 4\n    {id:>5}\n       ^\nwrite `{id}`",
             ),
             ("{ id }", "`{ id }` is not the name of a field, at position 1\n    { id }\n    ^\nwrite `{id}`"),
-            ("ö}", "`}` closes nothing, at position 2\nwrite `}}` for the character itself"),
+            ("ö}", "`}` has no opening `{`, at position 2\nwrite `}}` for the character itself"),
         ];
         for (template, message) in cases {
             assert_eq!(shown(template), Err(message.to_owned()), "{template}");

@@ -1,6 +1,4 @@
 //! Reads the value of one key as the type that the key takes.
-//!
-//! Knows types, not rules: that a number is in its range is for [`crate::check`].
 
 use super::field_path::FieldPath;
 use super::item::Value;
@@ -11,23 +9,23 @@ use quote::ToTokens as _;
 use syn::parse::{ParseStream, Parser as _};
 use syn::{Ident, Lit, LitStr, Path, Token};
 
-/// What the user said about one key.
+/// The value of one key.
 #[derive(Default)]
 pub(crate) enum Setting<T> {
-    /// Nothing: the default holds.
+    /// The key is not there, so the default applies.
     #[default]
     Unset,
-    /// Something unusable, already reported. Nothing that depends on it may be reported as well.
-    Broken,
+    /// The value is invalid. That is reported already, so nothing that depends on the value may be reported as well.
+    Invalid,
     Set(T),
 }
 
 impl<T> Setting<T> {
-    /// Goes on with what was set; `None` breaks the setting.
+    /// Maps the value, if there is one. `None` makes the setting invalid.
     pub(crate) fn and_then<U>(self, next: impl FnOnce(T) -> Option<U>) -> Setting<U> {
         match self {
             Self::Unset => Setting::Unset,
-            Self::Broken => Setting::Broken,
+            Self::Invalid => Setting::Invalid,
             Self::Set(value) => next(value).into(),
         }
     }
@@ -35,24 +33,24 @@ impl<T> Setting<T> {
     pub(crate) fn set(self) -> Option<T> {
         match self {
             Self::Set(value) => Some(value),
-            Self::Unset | Self::Broken => None,
+            Self::Unset | Self::Invalid => None,
         }
     }
 }
 
 impl<T> From<Option<T>> for Setting<T> {
     fn from(value: Option<T>) -> Self {
-        value.map_or(Self::Broken, Self::Set)
+        value.map_or(Self::Invalid, Self::Set)
     }
 }
 
-/// A value and the tokens it was read from, for messages.
-pub(crate) struct Given<T> {
+/// A value and its tokens, at which messages point.
+pub(crate) struct Spanned<T> {
     pub(crate) value: T,
     pub(crate) tokens: TokenStream,
 }
 
-/// One `key = value` or `key(..)`, with what its message shows as an example.
+/// One `key = value` or `key(..)`, with an example for messages.
 pub(crate) struct Entry {
     pub(crate) key: Ident,
     pub(crate) value: Value,
@@ -60,8 +58,8 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// `key = 8`.
-    pub(crate) fn integer(self, errors: &mut Errors) -> Setting<Given<i128>> {
+    /// Reads `key = 8`.
+    pub(crate) fn integer(self, errors: &mut Errors) -> Setting<Spanned<i128>> {
         self.literal("a whole number", errors, |negative, literal| match literal {
             Lit::Int(int) if matches!(int.suffix(), "" | "u32") => int
                 .base10_parse::<i128>()
@@ -72,8 +70,8 @@ impl Entry {
         })
     }
 
-    /// `key = 2.0` or `key = 2`.
-    pub(crate) fn decimal(self, errors: &mut Errors) -> Setting<Given<f64>> {
+    /// Reads `key = 2.0` or `key = 2`.
+    pub(crate) fn decimal(self, errors: &mut Errors) -> Setting<Spanned<f64>> {
         let sign = |negative: bool, value: f64| if negative { -value } else { value };
         self.literal("a number", errors, |negative, literal| match literal {
             Lit::Float(float) if matches!(float.suffix(), "" | "f64") => {
@@ -92,8 +90,8 @@ impl Entry {
         })
     }
 
-    /// `key = "30s"`, not yet read as a duration.
-    pub(crate) fn duration(self, errors: &mut Errors) -> Setting<Given<String>> {
+    /// Reads `key = "30s"`, whose text is parsed later.
+    pub(crate) fn duration(self, errors: &mut Errors) -> Setting<Spanned<String>> {
         self.literal("a duration in quotes", errors, |negative, literal| {
             let unquoted = match literal {
                 Lit::Str(text) if !negative && text.suffix().is_empty() => return Ok(text.value()),
@@ -101,7 +99,7 @@ impl Entry {
                 Lit::Float(float) => float.to_string(),
                 _ => return Err(None),
             };
-            // `30` and `30s` without quotes are both literals to Rust.
+            // Without quotes, `30` and `30s` are both literals in Rust.
             let spelled = [unquoted.clone(), format!("{unquoted}s")];
             Err(spelled
                 .into_iter()
@@ -110,7 +108,7 @@ impl Entry {
         })
     }
 
-    /// `key = ::a::path`.
+    /// Reads `key = ::a::path`.
     pub(crate) fn path(self, errors: &mut Errors) -> Setting<Path> {
         let tokens = match self.value {
             Value::Assigned(tokens) => tokens,
@@ -125,11 +123,11 @@ impl Entry {
         let entry = Self { value: Value::Assigned(tokens), ..self };
         let Some((text, path)) = quoted else { return entry.refuse("a path", None, errors) };
         drop(entry.refuse::<Path>("a path, without quotes", Some(&text), errors));
-        // Good enough to find the crate, so that this one mistake is the only error.
+        // The path is usable, so this mistake is the only error.
         Setting::Set(path)
     }
 
-    /// `key`, without a value; what is set is the word itself.
+    /// Reads `key` without a value, and sets the word itself.
     pub(crate) fn flag(self, errors: &mut Errors) -> Setting<TokenStream> {
         match self.value {
             Value::Missing => Setting::Set(self.key.into_token_stream()),
@@ -137,7 +135,7 @@ impl Entry {
         }
     }
 
-    /// `key = "text"`.
+    /// Reads `key = "text"`.
     pub(crate) fn text(self, errors: &mut Errors) -> Setting<LitStr> {
         let takes = "text in quotes, with fields in braces";
         let Value::Assigned(tokens) = &self.value else { return self.refuse(takes, None, errors) };
@@ -152,11 +150,11 @@ impl Entry {
         }
     }
 
-    /// `key = a_field` or `key = a.path`.
-    pub(crate) fn field(self, errors: &mut Errors) -> Setting<Given<FieldPath>> {
+    /// Reads `key = a_field` or `key = a.path`.
+    pub(crate) fn field(self, errors: &mut Errors) -> Setting<Spanned<FieldPath>> {
         let Value::Assigned(tokens) = &self.value else { return self.refuse("a field", None, errors) };
         if let Some(value) = FieldPath::from_tokens(tokens) {
-            return Setting::Set(Given { value, tokens: tokens.clone() });
+            return Setting::Set(Spanned { value, tokens: tokens.clone() });
         }
         let quoted = syn::parse2::<LitStr>(tokens.clone()).ok().map(|quoted| quoted.value());
         match quoted.filter(|text| text.parse().is_ok_and(|tokens| FieldPath::from_tokens(&tokens).is_some()))
@@ -166,21 +164,21 @@ impl Entry {
         }
     }
 
-    /// `key(..)`.
+    /// Reads `key(..)`.
     pub(crate) fn list(self, errors: &mut Errors) -> Setting<TokenStream> {
         match self.value {
             Value::List(inside, _) => Setting::Set(inside),
-            _ => self.refuse("its own keys in parentheses", None, errors),
+            _ => self.refuse("keys in parentheses", None, errors),
         }
     }
 
-    /// Reads a literal with an optional minus sign. `read` fails with what the user meant, if that can be told.
+    /// Reads a literal with an optional minus sign. `read` fails with the value that the user probably meant.
     fn literal<T>(
         self,
         takes: &str,
         errors: &mut Errors,
         read: impl FnOnce(bool, Lit) -> Result<T, Option<String>>,
-    ) -> Setting<Given<T>> {
+    ) -> Setting<Spanned<T>> {
         let Value::Assigned(tokens) = &self.value else { return self.refuse(takes, None, errors) };
         let tokens = tokens.clone();
         let parser = |input: ParseStream<'_>| {
@@ -189,7 +187,7 @@ impl Entry {
         };
         let meant = match parser.parse2(tokens.clone()) {
             Ok((negative, literal)) => match read(negative, literal) {
-                Ok(value) => return Setting::Set(Given { value, tokens }),
+                Ok(value) => return Setting::Set(Spanned { value, tokens }),
                 Err(meant) => meant,
             },
             Err(_) => None,
@@ -197,15 +195,15 @@ impl Entry {
         self.refuse(takes, meant.as_deref(), errors)
     }
 
-    /// Reports that the key takes something else, and what to write instead.
+    /// Reports that the value has the wrong type, and shows a right one.
     fn refuse<T>(&self, takes: &str, meant: Option<&str>, errors: &mut Errors) -> Setting<T> {
         let Self { key, value, example } = self;
         let write = meant.map_or_else(|| (*example).to_owned(), |meant| format!("{key} = {meant}"));
         match value {
-            Value::Missing => errors.push(key, format!("`{key}` has no value\nwrite `{write}`")),
+            Value::Missing => errors.push(key, format!("`{key}` needs a value\nwrite `{write}`")),
             Value::Assigned(tokens) => errors.push(tokens, format!("`{key}` takes {takes}\nwrite `{write}`")),
             Value::List(_, group) => errors.push(group, format!("`{key}` takes {takes}\nwrite `{write}`")),
         }
-        Setting::Broken
+        Setting::Invalid
     }
 }

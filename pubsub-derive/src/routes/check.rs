@@ -1,16 +1,16 @@
-//! The rules of a table: every subscription has a name, no two of a channel have the same, no channel is listed twice.
+//! The rules for routes: each subscription has a name, no two of a channel have the same, and no channel is listed twice.
 
-use super::parse::{Route, Table, Target};
+use super::parse::{Route, Routes, Target};
 use crate::errors::Errors;
 use crate::name;
 use quote::ToTokens as _;
 use std::collections::HashSet;
 use syn::{Ident, Type};
 
-/// The names of the subscriptions, by route and target. Some are missing after an error.
-pub(super) fn names(table: &Table, errors: &mut Errors) -> Vec<Vec<String>> {
+/// Returns the names of the subscriptions, by route and target. Some are missing after an error.
+pub(super) fn subscription_names(routes: &Routes, errors: &mut Errors) -> Vec<Vec<String>> {
     let mut listed = HashSet::new();
-    for Route { channel, .. } in &table.routes {
+    for Route { channel, .. } in &routes.routes {
         let spelled = spelled(channel);
         if !listed.insert(spelled.clone()) {
             errors.push(
@@ -21,7 +21,7 @@ pub(super) fn names(table: &Table, errors: &mut Errors) -> Vec<Vec<String>> {
             );
         }
     }
-    table.routes.iter().map(|route| names_of(route, errors)).collect()
+    routes.routes.iter().map(|route| names_of(route, errors)).collect()
 }
 
 fn names_of(route: &Route, errors: &mut Errors) -> Vec<String> {
@@ -33,7 +33,7 @@ fn names_of(route: &Route, errors: &mut Errors) -> Vec<String> {
             let handler = spelled(&target.handler);
             let message = format!(
                 "`{channel}` is routed twice to the subscription `{name}`\n\
-                 remove one, or give it a name of its own: `{handler} as \"{name}-2\"`"
+                 remove one of the two, or give it another name: `{handler} as \"{name}-2\"`"
             );
             match &target.subscription {
                 Some(literal) => errors.push(literal, message),
@@ -45,7 +45,7 @@ fn names_of(route: &Route, errors: &mut Errors) -> Vec<String> {
     names
 }
 
-/// The name of one subscription: what it is given, or its handler's.
+/// Returns the name of a subscription: the one that the route sets, or that of its handler.
 fn name_of(target: &Target, errors: &mut Errors) -> Option<String> {
     let handler = last_word(&target.handler);
     if let Some(literal) = &target.subscription {
@@ -64,15 +64,15 @@ fn name_of(target: &Target, errors: &mut Errors) -> Option<String> {
         errors.push(
             &target.handler,
             format!(
-                "no subscription can be named after `{spelled}`\n\
-                 give it a name of `a-z`, `0-9`, `.`, `_` and `-`: `{spelled} as \"..\"`"
+                "`{spelled}` cannot name a subscription\n\
+                 give the subscription a name of `a-z`, `0-9`, `.`, `_` and `-`: `{spelled} as \"..\"`"
             ),
         );
     }
     name
 }
 
-/// `Mailer` of `crate::handlers::Mailer<Smtp>`.
+/// Returns the `Mailer` of `crate::handlers::Mailer<Smtp>`.
 pub(super) fn last_word(ty: &Type) -> Option<&Ident> {
     match ty {
         Type::Path(path) => path.path.segments.last().map(|last| &last.ident),
@@ -81,7 +81,7 @@ pub(super) fn last_word(ty: &Type) -> Option<&Ident> {
     }
 }
 
-/// A type as it is written, for messages and comparisons.
+/// Returns a type as the source spells it, for messages and comparisons.
 pub(super) fn spelled(ty: &Type) -> String {
     ty.to_token_stream()
         .to_string()
@@ -96,16 +96,16 @@ mod tests {
     use super::super::parse;
     use super::*;
 
-    /// The names in a table, and what is wrong with it: the first line of each message.
-    fn read(routes: &str) -> (Vec<Vec<String>>, Vec<String>) {
-        let (table, mut errors) = parse::from_text(&format!("::pubsub pub App {{ {routes} }}"));
-        let names = table.map(|table| names(&table, &mut errors)).unwrap_or_default();
+    /// Returns the names in the routes, and the first line of each message.
+    fn read(text: &str) -> (Vec<Vec<String>>, Vec<String>) {
+        let (routes, mut errors) = parse::from_text(&format!("::pubsub pub App {{ {text} }}"));
+        let names = routes.map(|routes| subscription_names(&routes, &mut errors)).unwrap_or_default();
         let messages = errors.messages().into_iter();
         (names, messages.map(|message| message.lines().next().unwrap().to_owned()).collect())
     }
 
     #[test]
-    fn subscriptions_are_named_after_their_handlers_or_as_it_is_said() {
+    fn subscriptions_are_named_by_their_handlers_or_by_as() {
         let (names, messages) = read(
             "Email => [Mailer, audit::AuditLog, Forward<Kafka, 3> as \"kafka.eu\" with options(1, 2),],
              events::OrderPaid<u8, u16> => Billing with SubscribeOptions::new().concurrency(4), Sms => Forward<Kafka>",
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subscription_of_one_channel_is_routed_once() {
+    fn a_channel_is_routed_once_to_each_subscription() {
         let (_, messages) =
             read("Email => [Mailer, a::Mailer, Audit as \"mailer\"], Sms => Mailer, Email => X");
         assert_eq!(
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn every_broken_route_is_reported_once() {
+    fn every_wrong_route_is_reported_once() {
         let (names, messages) = read(
             "Email -> Mailer, 17 => Mailer, Sms =>, Fax => [], Pager => [Mailer::new(), Good], Call => Mailer as mailer,
              A => Größe, B => M as \"Bad Name\", C => M with, D => M as \"m\" M2, Last => Good",
@@ -137,16 +137,16 @@ mod tests {
         assert_eq!(
             messages,
             [
-                "after the channel come `=>` and who handles it",
-                "a route begins with the type of a channel",
-                "after the channel come `=>` and who handles it",
-                "a channel is routed to one handler at least",
-                "a route names the type of its handler, and not how it is made",
+                "expected `=>` and a handler after the channel",
+                "expected the type of a channel",
+                "expected `=>` and a handler after the channel",
+                "a channel needs at least one handler",
+                "a route takes the type of a handler, not a value",
                 "the name of a subscription is a string literal",
-                "after `with` come options",
+                "expected options after `with`",
                 "missing `,` before the next route",
-                "after the channel come `=>` and who handles it",
-                "no subscription can be named after `Größe`",
+                "expected `=>` and a handler after the channel",
+                "`Größe` cannot name a subscription",
                 "the capital `B` at position 1 cannot be part of a subscription's name",
             ]
         );

@@ -1,16 +1,16 @@
-//! Reads the table. What is wrong in one route is reported, and the next one is still read.
+//! Reads the routes. A mistake in one route does not hide those in the next.
 
 use crate::errors::Errors;
 use proc_macro2::{TokenStream, TokenTree};
 use syn::parse::{ParseBuffer, ParseStream};
 use syn::{Attribute, Ident, LitStr, Path, Token, Type, Visibility, braced, bracketed, token};
 
-const TABLE: &str = "write `pub App { Email => [Mailer, AuditLog] }`";
-const ROUTE: &str = "write `Email => Mailer`, or `Email => [Mailer, AuditLog]`";
+const EXAMPLE: &str = "write `pub App { Email => [Mailer, AuditLog] }`";
+const EXAMPLE_ROUTE: &str = "write `Email => Mailer`, or `Email => [Mailer, AuditLog]`";
 
-/// What stands in the braces of `routes!`.
-pub(super) struct Table {
-    /// Where `pubsub` is, as its own macro says.
+/// The input of `routes!`.
+pub(super) struct Routes {
+    /// The path of `pubsub`, which its own macro passes on.
     pub(super) krate: Path,
     pub(super) attrs: Vec<Attribute>,
     pub(super) vis: Visibility,
@@ -27,52 +27,59 @@ pub(super) struct Route {
 /// `Mailer as "mailer" with SubscribeOptions::new()`.
 pub(super) struct Target {
     pub(super) handler: Type,
-    /// The subscription's name, if it is given one.
+    /// The subscription's name, if the route sets it.
     pub(super) subscription: Option<LitStr>,
     pub(super) options: Option<TokenStream>,
 }
 
-/// The table; `None` if it has no name under which to go on. Takes every token of `input`.
-pub(super) fn table(input: ParseStream<'_>, errors: &mut Errors) -> Option<Table> {
-    let table = header(input, errors);
-    if let Some(table) = &table
+/// Reads the routes, and takes every token of `input`. Returns `None` if they have no name.
+pub(super) fn routes(input: ParseStream<'_>, errors: &mut Errors) -> Option<Routes> {
+    let routes = named_routes(input, errors);
+    if let Some(routes) = &routes
         && errors.is_empty()
         && let Some(token) = rest(input).into_iter().next()
     {
-        errors.push(token, format!("`{}` ends here: there is one table in a `routes!`", table.name));
+        let message = format!(
+            "unexpected `{token}` after the routes of `{}`\nwrite a `routes!` for each type",
+            routes.name
+        );
+        errors.push(token, message);
     }
     drop(rest(input));
-    table
+    routes
 }
 
-fn header(input: ParseStream<'_>, errors: &mut Errors) -> Option<Table> {
+fn named_routes(input: ParseStream<'_>, errors: &mut Errors) -> Option<Routes> {
     let krate = input.call(Path::parse_mod_style).ok()?;
     let attrs = input.call(Attribute::parse_outer).map_err(|error| errors.add(error)).ok()?;
     let vis: Visibility = input.parse().map_err(|error| errors.add(error)).ok()?;
-    // Whoever writes a `struct` or an `enum` means well: it is one.
+    // `struct` and `enum` are an easy mistake to make, because the name becomes a type.
     let keyword = input.parse::<Token![struct]>().map(|keyword| keyword.span);
     if let Ok(span) = keyword.or_else(|_| input.parse::<Token![enum]>().map(|keyword| keyword.span)) {
-        errors.push(Ident::new("_", span), format!("a table of routes has a name only\n{TABLE}"));
+        errors.push(
+            Ident::new("_", span),
+            format!("the name of the routes needs no `struct` or `enum`\n{EXAMPLE}"),
+        );
     }
     let Ok(name) = input.parse::<Ident>() else {
-        errors.push(next(input), format!("a table of routes begins with its name\n{TABLE}"));
+        errors.push(next(input), format!("routes begin with their name\n{EXAMPLE}"));
         return None;
     };
     if input.peek(Token![=>]) {
-        errors.push(name, format!("a table of routes begins with its name\n{TABLE}"));
+        errors.push(name, format!("routes begin with their name\n{EXAMPLE}"));
         return None;
     }
     if !input.peek(token::Brace) {
         let at = if input.is_empty() { name.clone().into() } else { next(input) };
-        errors.push(at, format!("after `{name}` come its routes, in braces\n{TABLE}"));
-        return Some(Table { krate, attrs, vis, name, routes: Vec::new() });
+        errors.push(at, format!("expected the routes of `{name}` in braces\n{EXAMPLE}"));
+        return Some(Routes { krate, attrs, vis, name, routes: Vec::new() });
     }
     let body = in_braces(input).ok()?;
-    let routes = routes(&body, errors);
-    Some(Table { krate, attrs, vis, name, routes })
+    let routes = list(&body, errors);
+    Some(Routes { krate, attrs, vis, name, routes })
 }
 
-fn routes(input: ParseStream<'_>, errors: &mut Errors) -> Vec<Route> {
+fn list(input: ParseStream<'_>, errors: &mut Errors) -> Vec<Route> {
     let mut routes = Vec::new();
     while !input.is_empty() {
         match route(input, errors) {
@@ -84,19 +91,19 @@ fn routes(input: ParseStream<'_>, errors: &mut Errors) -> Vec<Route> {
     routes
 }
 
-/// One route, up to its comma. `None` after a mistake.
+/// Reads one route, up to its comma. Returns `None` after a mistake.
 fn route(input: ParseStream<'_>, errors: &mut Errors) -> Option<Route> {
     let Ok(channel) = input.parse::<Type>() else {
-        errors.push(next(input), format!("a route begins with the type of a channel\n{ROUTE}"));
+        errors.push(next(input), format!("expected the type of a channel\n{EXAMPLE_ROUTE}"));
         return None;
     };
     if input.parse::<Token![=>]>().is_err() {
         let at = if at_end(input) { quote::quote!(#channel) } else { next(input).into() };
-        errors.push(at, format!("after the channel come `=>` and who handles it\n{ROUTE}"));
+        errors.push(at, format!("expected `=>` and a handler after the channel\n{EXAMPLE_ROUTE}"));
         return None;
     }
     if at_end(input) {
-        errors.push(&channel, format!("after the channel come `=>` and who handles it\n{ROUTE}"));
+        errors.push(&channel, format!("expected `=>` and a handler after the channel\n{EXAMPLE_ROUTE}"));
         return None;
     }
     let targets = if input.peek(token::Bracket) {
@@ -105,8 +112,8 @@ fn route(input: ParseStream<'_>, errors: &mut Errors) -> Option<Route> {
         if list.as_ref().is_some_and(Vec::is_empty) {
             errors.push(
                 Ident::new("_", bracket.span.join()),
-                "a channel is routed to one handler at least\n\
-                 name one, or leave the route out, and publish with `Publisher<Unrouted>`",
+                "a channel needs at least one handler\n\
+                 name one, or leave the channel out and publish with `Publisher<Unrouted>`",
             );
             return None;
         }
@@ -117,7 +124,7 @@ fn route(input: ParseStream<'_>, errors: &mut Errors) -> Option<Route> {
     Some(Route { channel, targets })
 }
 
-/// The inside of a list; `None` after a mistake.
+/// Reads the contents of a list. Returns `None` after a mistake.
 fn targets(input: ParseStream<'_>, errors: &mut Errors) -> Option<Vec<Target>> {
     let mut targets = Some(Vec::new());
     while !input.is_empty() {
@@ -134,17 +141,17 @@ fn targets(input: ParseStream<'_>, errors: &mut Errors) -> Option<Vec<Target>> {
     targets
 }
 
-/// `Mailer`, `Mailer as "mailer"`, `Mailer with SubscribeOptions::new()`, or both.
+/// Reads `Mailer`, `Mailer as "mailer"`, `Mailer with SubscribeOptions::new()`, or both.
 fn target(input: ParseStream<'_>, errors: &mut Errors) -> Option<Target> {
     let Ok(handler) = input.parse::<Type>() else {
-        errors.push(next(input), format!("a channel is routed to the type of a handler\n{ROUTE}"));
+        errors.push(next(input), format!("expected the type of a handler\n{EXAMPLE_ROUTE}"));
         return None;
     };
     if input.peek(token::Paren) || input.peek(token::Brace) {
         errors.push(
             handler,
-            "a route names the type of its handler, and not how it is made\n\
-             say that at the start: `.routes(App::all().handler(|| ..))`",
+            "a route takes the type of a handler, not a value\n\
+             make the value where the runtime starts: `.routes(App::all().handler(|| ..))`",
         );
         return None;
     }
@@ -157,8 +164,10 @@ fn target(input: ParseStream<'_>, errors: &mut Errors) -> Option<Target> {
         let with = input.parse::<Ident>().ok()?;
         let tokens = until_comma(input);
         if tokens.is_empty() {
-            errors
-                .push(with, "after `with` come options\nwrite `with SubscribeOptions::new().concurrency(4)`");
+            errors.push(
+                with,
+                "expected options after `with`\nwrite `with SubscribeOptions::new().concurrency(4)`",
+            );
             return None;
         }
         options = Some(tokens);
@@ -166,7 +175,7 @@ fn target(input: ParseStream<'_>, errors: &mut Errors) -> Option<Target> {
     Some(Target { handler, subscription, options })
 }
 
-/// The name after `as`.
+/// Reads the name after `as`.
 fn name(input: ParseStream<'_>, errors: &mut Errors) -> Option<LitStr> {
     if let Ok(name) = input.parse::<LitStr>() {
         return Some(name);
@@ -184,13 +193,13 @@ fn name(input: ParseStream<'_>, errors: &mut Errors) -> Option<LitStr> {
     None
 }
 
-/// Takes the comma before `what`, or the end; reports anything else.
+/// Takes the comma before `what`, or the end of the input. Reports anything else.
 fn comma(input: ParseStream<'_>, what: &str, errors: &mut Errors) {
     if input.is_empty() || input.parse::<Token![,]>().is_ok() {
         return;
     }
     errors.push(next(input), format!("missing `,` before {what}"));
-    // What follows may be a route; if it is none, that has been said.
+    // A route may follow. Anything else is reported already.
     if !input.peek(Ident) {
         drop(until_comma(input));
         drop(input.parse::<Token![,]>());
@@ -213,7 +222,7 @@ fn at_end(input: ParseStream<'_>) -> bool {
     input.is_empty() || input.peek(Token![,])
 }
 
-/// The next token, which stays; at the end, a token that stands there.
+/// Returns the next token without taking it, or an invented token at the end.
 fn next(input: ParseStream<'_>) -> TokenTree {
     let fork = input.fork();
     fork.parse().unwrap_or_else(|_| TokenTree::Ident(Ident::new("_", input.span())))
@@ -228,16 +237,16 @@ fn until_comma(input: ParseStream<'_>) -> TokenStream {
     taken
 }
 
-/// Takes everything.
+/// Takes all remaining tokens.
 fn rest(input: ParseStream<'_>) -> TokenStream {
     input.parse().unwrap_or_default()
 }
 
-/// Reads a table from text, for tests.
+/// Reads routes from text, for tests.
 #[cfg(test)]
-pub(super) fn from_text(text: &str) -> (Option<Table>, Errors) {
+pub(super) fn from_text(text: &str) -> (Option<Routes>, Errors) {
     let mut errors = Errors::default();
     let tokens: TokenStream = text.parse().expect("balanced tokens");
-    let table = syn::parse::Parser::parse2(|input: ParseStream<'_>| Ok(table(input, &mut errors)), tokens);
-    (table.expect("every token is taken"), errors)
+    let routes = syn::parse::Parser::parse2(|input: ParseStream<'_>| Ok(routes(input, &mut errors)), tokens);
+    (routes.expect("every token is taken"), errors)
 }

@@ -1,16 +1,16 @@
-//! Writes the table: a type, its routes as implementations, and the checks that need the compiler.
+//! Writes the routes as implementations for a type, and the checks that need the compiler.
 
 use super::check::{last_word, spelled};
-use super::parse::{Route, Table, Target};
+use super::parse::{Route, Routes, Target};
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use std::collections::HashSet;
 use syn::spanned::Spanned as _;
 use syn::{Path, Type};
 
-/// The whole table, whose subscriptions have the given `names`.
-pub(super) fn table(table: &Table, names: &[Vec<String>]) -> TokenStream {
-    let Table { krate, name, routes, .. } = table;
+/// Writes everything for routes whose subscriptions have these `names`.
+pub(super) fn routes(input: &Routes, names: &[Vec<String>]) -> TokenStream {
+    let Routes { krate, name, routes, .. } = input;
     let private = quote!(#krate::__private);
     let handlers = handlers(routes);
     let list = |state: TokenStream| {
@@ -20,7 +20,7 @@ pub(super) fn table(table: &Table, names: &[Vec<String>]) -> TokenStream {
         )
     };
     let definition = definition(
-        table,
+        input,
         &list(quote!(#private::routes::handlers::WithoutFactory)),
         &list(quote!(#private::routes::handlers::RunsElsewhere)),
     );
@@ -33,7 +33,7 @@ pub(super) fn table(table: &Table, names: &[Vec<String>]) -> TokenStream {
             impl #private::routed::RoutesChannel<#channel> for #name {}
         }
     });
-    // One handler under two spellings would be two, of which one never gets its factory.
+    // A handler under two spellings would count as two, and one of them could not get a factory.
     let spellings = handlers.iter().map(|handler| {
         quote_spanned! {at(handler)=>
             #[automatically_derived]
@@ -55,12 +55,12 @@ pub(super) fn table(table: &Table, names: &[Vec<String>]) -> TokenStream {
     }
 }
 
-/// A table that routes every channel and lists every handler: it follows a mistake, which is to be the only error.
-pub(super) fn fallback(table: &Table) -> TokenStream {
-    let Table { krate, name, .. } = table;
+/// Writes routes that accept every channel and every handler, so that a mistake is the only error.
+pub(super) fn fallback(input: &Routes) -> TokenStream {
+    let Routes { krate, name, .. } = input;
     let private = quote!(#krate::__private);
     let unknown = quote!(#private::routes::handlers::AfterMistake);
-    let definition = definition(table, &unknown, &unknown);
+    let definition = definition(input, &unknown, &unknown);
     quote! {
         #definition
         #[automatically_derived]
@@ -74,9 +74,9 @@ pub(super) fn fallback(table: &Table) -> TokenStream {
     }
 }
 
-/// The type and its functions. `all` and `only` are the types of the lists that they begin.
-fn definition(table: &Table, all: &TokenStream, only: &TokenStream) -> TokenStream {
-    let Table { krate, attrs, vis, name, .. } = table;
+/// Writes the type and its functions. `all` and `only` are the types of the lists that those functions return.
+fn definition(input: &Routes, all: &TokenStream, only: &TokenStream) -> TokenStream {
+    let Routes { krate, attrs, vis, name, .. } = input;
     quote! {
         #(#attrs)*
         #[allow(missing_debug_implementations)]
@@ -85,17 +85,17 @@ fn definition(table: &Table, all: &TokenStream, only: &TokenStream) -> TokenStre
         #[automatically_derived]
         #[allow(dead_code, private_interfaces)]
         impl #name {
-            /// Every handler runs in this process. Those without `Default` need a factory: `.handler(|| ..)`.
+            /// Runs every handler in this process. Those without `Default` need a factory: `.handler(|| ..)`.
             #vis fn all() -> #krate::routing::Handlers<Self, #all> {
                 #krate::routing::Handlers::new()
             }
 
-            /// Those handlers run in this process that are given a factory: `.handler(|| ..)`.
+            /// Runs only the handlers with a factory in this process: `.handler(|| ..)`.
             #vis fn only() -> #krate::routing::Handlers<Self, #only> {
                 #krate::routing::Handlers::new()
             }
 
-            /// Publishes on the channels of these routes.
+            /// Returns a publisher for the channels of these routes.
             #vis const fn publisher() -> #krate::routing::Publisher<Self> {
                 #krate::routing::Publisher::new()
             }
@@ -103,19 +103,19 @@ fn definition(table: &Table, all: &TokenStream, only: &TokenStream) -> TokenStre
     }
 }
 
-/// The types of the handlers, each once, in the order in which they are named.
+/// Returns the types of the handlers, each once, in the order of the routes.
 fn handlers(routes: &[Route]) -> Vec<&Type> {
     let mut seen = HashSet::new();
     let all = routes.iter().flat_map(|route| &route.targets).map(|target| &target.handler);
     all.filter(|handler| seen.insert(spelled(handler))).collect()
 }
 
-/// Where to report what is wrong with a type: at its own name, because rustc underlines one token.
+/// Returns the span for errors about a type: that of its own name, because rustc underlines one token.
 fn at(ty: &Type) -> Span {
     last_word(ty).map_or_else(|| ty.span(), syn::Ident::span)
 }
 
-/// Adds one route. What a type lacks is reported on its own tokens.
+/// Writes one route. If a type lacks a trait, the error is on its tokens.
 fn plan(krate: &Path, route: &Route, names: &[String]) -> TokenStream {
     let channel = &route.channel;
     let described = describe(krate, channel);
@@ -129,13 +129,13 @@ fn plan(krate: &Path, route: &Route, names: &[String]) -> TokenStream {
     quote!(let plan = plan.channel(&#described) #(#targets)* .end();)
 }
 
-/// What a table knows of a channel. The same tokens wherever it is asked: of two equal errors, rustc shows one.
+/// Writes the description of a channel. The tokens are the same each time, because rustc shows equal errors once.
 fn describe(krate: &Path, channel: &Type) -> TokenStream {
     let krate = path_at(krate, at(channel));
     quote_spanned!(at(channel)=> #krate::__private::routes::describe::<#channel>())
 }
 
-/// `krate`, with errors reported at `span`.
+/// Returns `krate` with `span`, at which its errors are reported.
 fn path_at(krate: &Path, span: Span) -> Path {
     let mut krate = krate.clone();
     for segment in &mut krate.segments {
@@ -144,7 +144,7 @@ fn path_at(krate: &Path, span: Span) -> Path {
     krate
 }
 
-/// No two channels have one name: neither those whose names are types, in whatever crates, nor the others.
+/// Writes the checks that no two channels have one name, both for derived channels and for those implemented by hand.
 fn checks(krate: &Path, channels: &[&Type]) -> TokenStream {
     let private = quote!(#krate::__private);
     let listed = channels.iter().map(|channel| {
@@ -156,7 +156,7 @@ fn checks(krate: &Path, channels: &[&Type]) -> TokenStream {
         let private = quote_spanned!(at(channel)=> #krate::__private);
         quote_spanned! {at(channel)=>
             const _: () = {
-                // In one body with the other check: what the types can tell apart is reported by them alone.
+                // If this check fails, the compiler does not evaluate the next one, so each mistake is reported once.
                 let _: fn() = || #private::channel_name::one_payload_type_per_listed_channel(
                     (&#private::channel_name::NameOf::<#channel>(::core::marker::PhantomData)).name()
                 );

@@ -1,17 +1,18 @@
-//! Writes the implementation of `Channel`, also after an error: then as a fallback that keeps the error alone.
+//! Writes the implementation of `Channel`. After an error it is a fallback, so that the compiler reports nothing else.
 
 use super::import::{import, name};
 use super::upcast::{check_upcast, decode};
 use super::{channel_name, keys, redacted_debug, schema};
 use crate::check::backoff::Backoff;
 use crate::check::channel::Channel;
+use crate::check::retention::Retention;
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use std::time::Duration;
 use syn::{DeriveInput, parse_quote};
 
-/// The implementation for `input`. `unfit` is the error that says that the type cannot be a payload at all.
-pub(crate) fn expand(
+/// Writes the implementation for the type in `input`. `unfit` is the error for a type that cannot be a payload.
+pub(crate) fn channel(
     input: &DeriveInput,
     channel: &Channel<'_>,
     unfit: Option<&TokenStream>,
@@ -19,12 +20,12 @@ pub(crate) fn expand(
 ) -> TokenStream {
     let of = &input.ident;
     let (_, ty_generics, _) = input.generics.split_for_impl();
-    // The type as the user wrote it, so that what is wrong with it is reported there.
+    // With the span of the user's type, at which errors about it are reported.
     let ty = quote_spanned!(of.span()=> #of #ty_generics);
     let mut generics = input.generics.clone();
     let clause = generics.make_where_clause();
     if input.generics.type_params().next().is_some() {
-        // Whether it is a payload depends on its parameters.
+        // Whether a generic type is a payload depends on its parameters.
         clause.predicates.push(parse_quote!(#ty: __pubsub::schema::Payload));
     }
     let silence = unfit.map(silence);
@@ -34,7 +35,7 @@ pub(crate) fn expand(
     let (impl_generics, _, where_clause) = generics.split_for_impl();
     let import = import(channel.krate.as_ref());
     let consts = consts(channel);
-    // What looks into a type that is unfit would only repeat that it is.
+    // Code that uses the fields of an unfit type would only repeat the error.
     let methods = unfit.is_none().then(|| {
         let keys = keys::keys(&channel.keys);
         let redacted = redacted_debug::redacted(of, &channel.redactions);
@@ -51,9 +52,9 @@ pub(crate) fn expand(
             ),
         ),
     );
-    let schema::Written { check, method } = schema::of(input, channel, unfit.is_some());
-    let unique = match (&channel.name, unfit) {
-        (Some(name), None) => channel_name::name(input, name),
+    let schema::SchemaTokens { check, items } = schema::schema(input, channel, unfit.is_some());
+    let name_check = match (&channel.name, unfit) {
+        (Some(name), None) => channel_name::channel_name(input, name),
         _ => TokenStream::new(),
     };
     quote! {
@@ -61,7 +62,7 @@ pub(crate) fn expand(
             #import
             #silence
             #shape
-            #unique
+            #name_check
             #upcast
             #check
             #[automatically_derived]
@@ -70,16 +71,16 @@ pub(crate) fn expand(
                 #methods
                 #fingerprint
                 #decode
-                #method
+                #items
             }
         };
     }
 }
 
-/// Keeps the error of a type that is `unfit` to be a payload from being followed by the compiler's own words for it.
+/// Writes the error of an `unfit` type, in a way that keeps the compiler from adding its own.
 ///
-/// `__Silence` is the item of an array whose length is that error, so it is of no known type. The compiler then takes
-/// `__Silence: Payload` for a bound on any type, also on this one, and says nothing more.
+/// `__Silence` is the item of an array whose length is that error, so its type is unknown. The compiler then takes
+/// `__Silence: Payload` for a bound on any type, and reports no missing `Payload`.
 fn silence(unfit: &TokenStream) -> TokenStream {
     quote! {
         const __LENGTH: ::core::primitive::usize = #unfit;
@@ -87,7 +88,7 @@ fn silence(unfit: &TokenStream) -> TokenStream {
     }
 }
 
-/// The constants that the attributes set; the trait has a default for every other.
+/// Writes the constants that the attributes set. The trait has a default for every other.
 fn consts(channel: &Channel<'_>) -> TokenStream {
     let name = name(channel);
     let description = (!channel.description.is_empty()).then(|| {
@@ -110,10 +111,13 @@ fn consts(channel: &Channel<'_>) -> TokenStream {
                 ::core::option::Option::Some(#value);
         }
     });
-    let retention = channel.retention.map(|retention| {
-        let value = match retention.map(duration_value) {
-            Some(value) => quote!(__pubsub::Retention::For(#value)),
-            None => quote!(__pubsub::Retention::Forever),
+    let retention = channel.retention.as_ref().map(|retention| {
+        let value = match retention {
+            Retention::For(duration) => {
+                let value = duration_value(*duration);
+                quote!(__pubsub::Retention::For(#value))
+            }
+            Retention::Forever => quote!(__pubsub::Retention::Forever),
         };
         quote!(const RETENTION: __pubsub::Retention = #value;)
     });
@@ -142,7 +146,7 @@ fn fingerprint() -> TokenStream {
     }
 }
 
-/// What is not set is as in the default, whose numbers stand in one place.
+/// Writes the backoff. The values that are not set are those of the default.
 fn backoff_value(backoff: &Backoff) -> TokenStream {
     let begin = match backoff.initial.map(duration_value) {
         Some(initial) => quote!(__pubsub::Backoff::exponential(#initial)),

@@ -1,4 +1,4 @@
-//! Writes what every implementation begins with: the import of `pubsub`, and the channel's name.
+//! Writes the import of `pubsub` and the channel's name, which several implementations share.
 
 use crate::check::channel::Channel;
 use proc_macro2::{Span, TokenStream};
@@ -6,10 +6,10 @@ use quote::{quote, quote_spanned};
 use syn::Path;
 use syn::spanned::Spanned as _;
 
-/// The name of a channel whose own was refused. Nobody runs it: the build has failed.
+/// Stands for a name that was refused. It is never used, because the build has failed.
 const FALLBACK_NAME: &str = "invalid";
 
-/// `pubsub` under the name the implementation uses. One import, so that a wrong path is one error, on the path.
+/// Writes the import of `pubsub` as `__pubsub`. With a single import, a wrong path is a single error, on the path.
 pub(crate) fn import(krate: Option<&Path>) -> TokenStream {
     match krate {
         None => quote!(
@@ -22,7 +22,7 @@ pub(crate) fn import(krate: Option<&Path>) -> TokenStream {
     }
 }
 
-/// The channel's name.
+/// Writes the channel's name.
 pub(crate) fn name(channel: &Channel<'_>) -> TokenStream {
     match &channel.name {
         Some(name) => quote!(#name),

@@ -6,15 +6,15 @@ use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::Ident;
 
-/// `key` and `dedupe_key`, as far as the attribute says something about them.
+/// Writes `key` and `dedupe_key`, if the attribute sets them.
 pub(crate) fn keys(keys: &Keys<'_>) -> TokenStream {
     let key = keys.key.as_ref().map(|access| method("key", &as_key(access)));
-    let dedupe = keys.dedupe.as_ref().map(|parts| {
-        let value = match parts.as_slice() {
+    let dedupe = keys.dedupe.as_ref().map(|pieces| {
+        let value = match pieces.as_slice() {
             [DedupePiece::Field(access)] => as_key(access),
-            parts => {
-                let parts = parts.iter().map(piece);
-                quote!(__pubsub::__private::key::join([#(#parts),*]))
+            pieces => {
+                let pieces = pieces.iter().map(piece);
+                quote!(__pubsub::__private::key::join([#(#pieces),*]))
             }
         };
         method("dedupe_key", &value)
@@ -38,7 +38,7 @@ fn piece(piece: &DedupePiece<'_>) -> TokenStream {
     }
 }
 
-/// The field as a key. Its own tokens have the span of the user's, so that what the compiler says of its type is said there.
+/// Writes the field as a key, with the span of the user's tokens, so that errors about its type point there.
 fn as_key(access: &FieldAccess<'_>) -> TokenStream {
     let FieldAccess { members, rest, at } = access;
     let at = Span::call_site().located_at(*at);

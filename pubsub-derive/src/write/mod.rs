@@ -1,4 +1,4 @@
-//! Writes the implementations, also after an error: then as a fallback, so that the error is the only one.
+//! Writes the implementations. After an error, the output is a fallback, so that the compiler reports nothing else.
 
 pub(crate) mod channel;
 pub(crate) mod channel_name;

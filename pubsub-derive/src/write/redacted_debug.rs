@@ -6,7 +6,7 @@ use quote::{format_ident, quote};
 use syn::ext::IdentExt as _;
 use syn::{Ident, Member};
 
-/// `REDACTED` and `fmt_payload`, if a field is redacted.
+/// Writes `REDACTED` and `fmt_payload`, if a field is redacted.
 pub(crate) fn redacted(of: &Ident, redactions: &[Redaction<'_>]) -> Option<TokenStream> {
     if redactions.is_empty() {
         return None;
@@ -23,7 +23,7 @@ pub(crate) fn redacted(of: &Ident, redactions: &[Redaction<'_>]) -> Option<Token
     })
 }
 
-/// Shows one variant, or the struct.
+/// Writes the output of one variant, or of the struct.
 fn arm(of: &Ident, redaction: &Redaction<'_>) -> TokenStream {
     let Redaction { variant, fields } = redaction;
     let name = variant.unwrap_or(of).unraw().to_string();

@@ -1,4 +1,4 @@
-//! Writes where the payload's JSON Schema comes from, and checks that a strict channel has one.
+//! Writes the payload's JSON Schema, and a check that a strict channel has one.
 
 use crate::check::channel::Channel;
 use proc_macro2::TokenStream;
@@ -6,20 +6,20 @@ use quote::{quote, quote_spanned};
 use syn::DeriveInput;
 use syn::spanned::Spanned as _;
 
-/// What the implementation has for the schema.
+/// The output that concerns the schema.
 #[derive(Default)]
-pub(crate) struct Written {
-    /// Beside the implementation.
+pub(crate) struct SchemaTokens {
+    /// For the scope of the implementation.
     pub(crate) check: TokenStream,
-    /// Inside of it.
-    pub(crate) method: TokenStream,
+    /// For the implementation itself.
+    pub(crate) items: TokenStream,
 }
 
-/// The code for `input`. An `unfit` type has no schema to look for.
-pub(crate) fn of(input: &DeriveInput, channel: &Channel<'_>, unfit: bool) -> Written {
-    // Whether a type with parameters has a schema depends on them.
+/// Writes the schema of the type in `input`. An `unfit` type has none.
+pub(crate) fn schema(input: &DeriveInput, channel: &Channel<'_>, unfit: bool) -> SchemaTokens {
+    // Whether a generic type has a schema depends on its parameters.
     if unfit || !input.generics.params.is_empty() {
-        return Written::default();
+        return SchemaTokens::default();
     }
     let of = &input.ident;
     let probe = quote! {
@@ -34,10 +34,10 @@ pub(crate) fn of(input: &DeriveInput, channel: &Channel<'_>, unfit: bool) -> Wri
         .as_ref()
         .map(|word| quote_spanned!(word.span()=> const STRICT: ::core::primitive::bool = true;));
     let check = channel.strict.as_ref().map(|word| {
-        // Reported on the word, which is what asks for a schema.
+        // Errors point at the word, which needs the schema.
         let mut of = of.clone();
         of.set_span(of.span().located_at(word.span()));
         quote_spanned!(word.span()=> const _: () = __pubsub::__private::schema::strict_channel_has_schema::<#of>();)
     });
-    Written { check: check.into_iter().collect(), method: quote!(#strict #probe) }
+    SchemaTokens { check: check.into_iter().collect(), items: quote!(#strict #probe) }
 }

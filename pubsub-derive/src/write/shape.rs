@@ -7,7 +7,7 @@ use quote::quote;
 use syn::DeriveInput;
 
 /// Writes `impl Shape`, for a scope in which `__pubsub` is imported.
-pub(crate) fn implement(input: &DeriveInput, layout: &TypeLayout) -> TokenStream {
+pub(crate) fn shape(input: &DeriveInput, layout: &TypeLayout) -> TokenStream {
     let of = &input.ident;
     let (impl_generics, ty_generics, where_clause) = input.generics.split_for_impl();
     let shape = type_shape(layout, Some(&of.to_string()));

@@ -1,4 +1,4 @@
-//! Writes how events of older versions are read.
+//! Writes the code that reads events of older versions.
 
 use super::import::name;
 use crate::check::channel::{Channel, Upcast};
@@ -8,7 +8,7 @@ use quote::{ToTokens as _, quote, quote_spanned};
 use syn::Path;
 use syn::spanned::Spanned as _;
 
-/// Reads older versions, where the type says how; `own` reads its own.
+/// Writes `decode`, if the type has an older version. `own` reads the type's own version.
 pub(crate) fn decode(channel: &Channel<'_>, own: &TokenStream) -> Option<TokenStream> {
     let Upcast::From(before) = &channel.upcast else { return None };
     let version = channel.version.unwrap_or(2);
@@ -26,15 +26,13 @@ pub(crate) fn decode(channel: &Channel<'_>, own: &TokenStream) -> Option<TokenSt
     })
 }
 
-/// Fails the build if what `upcast_from` names is of another channel, or not older.
+/// Writes a check that the type in `upcast_from` belongs to this channel and is older.
 pub(crate) fn check_upcast(channel: &Channel<'_>) -> Option<TokenStream> {
     let Upcast::From(before) = &channel.upcast else { return None };
     let (name, version) = (name(channel), channel.version.unwrap_or(2));
     let source = spelled(before.to_token_stream());
     let another = format!("`{source}` is an older version of another channel");
-    let newer = format!(
-        "`{source}` is not older than version {version}\nname what the payload was before that, with a lower `version`"
-    );
+    let newer = format!("`{source}` is not older than version {version}\nname a type with a lower `version`");
     let span = Span::call_site().located_at(before.span());
     Some(quote_spanned! {span=>
         const _: () = {
@@ -48,7 +46,7 @@ pub(crate) fn check_upcast(channel: &Channel<'_>) -> Option<TokenStream> {
     })
 }
 
-/// Returns what is read as the version `before` `version`. What is missing of it is reported on its name.
+/// Writes the conversion from the type `before`. If it lacks a trait, the error is on its name.
 fn upcast(before: &Path, version: u32) -> TokenStream {
     let span = Span::call_site().located_at(before.span());
     quote_spanned! {span=>

@@ -1,4 +1,4 @@
-//! Everything `#[channel(..)]` takes, on every kind of type.
+//! Every key of `#[channel(..)]`, on every kind of type.
 
 use pubsub::{Backoff, Channel, Retention};
 use serde::{Deserialize, Serialize};
@@ -30,14 +30,14 @@ struct OrderPaid {
     total: Option<u64>,
 }
 
-/// Held against its schema.
+/// Payloads are checked against the schema.
 #[derive(Serialize, Deserialize, schemars::JsonSchema, Channel)]
 #[channel("strict", strict)]
 struct Strict {
     id: i64,
 }
 
-/// Only a name: every default holds.
+/// Only a name, so every default applies.
 #[derive(Serialize, Deserialize, Channel)]
 #[channel("sms")]
 pub struct Sms(pub String);
@@ -57,7 +57,7 @@ enum Payment {
     Cash,
 }
 
-/// Every kind of enum that serde knows can have keys and redacted fields.
+/// Enums in every representation of serde, with keys and redacted fields.
 mod enums {
     use super::{Channel, Deserialize, Serialize};
 
@@ -117,28 +117,28 @@ mod enums {
         pub part: Option<String>,
     }
 
-    /// Nothing is ever published here.
+    /// No event can exist.
     #[derive(Debug, Serialize, Deserialize, Channel)]
     #[channel("never")]
     pub enum Never {}
 }
 
-/// A key may be generic, if it can be shown.
+/// A generic key that implements `Display`.
 #[derive(Debug, Serialize, Deserialize, Channel)]
 #[channel("generic", key = 0, dedupe = "{0}")]
 struct Generic<T: std::fmt::Display>(T, #[channel(redact)] Opaque);
 
-/// What cannot be shown need not be shown, not even beside a redacted field.
+/// A field without `Debug` beside a redacted one.
 #[derive(Serialize, Deserialize, Channel)]
-#[channel("unshown", key = 0)]
-struct Unshown(#[channel(redact)] u8, Opaque);
+#[channel("without.debug", key = 0)]
+struct WithoutDebug(#[channel(redact)] u8, Opaque);
 
 #[derive(Serialize, Deserialize)]
 struct Opaque;
 
 impl std::fmt::Debug for Opaque {
     fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        panic!("a redacted field is not even asked")
+        panic!("a redacted field is not formatted")
     }
 }
 
@@ -154,7 +154,7 @@ where
     marker: PhantomData<fn(&T)>,
 }
 
-/// A type under names that the expansion must not mistake for the real ones.
+/// A module with names that the expansion must not confuse with the real ones.
 mod shadowed {
     #![allow(dead_code, non_camel_case_types)]
 
@@ -205,7 +205,7 @@ mod shadowed {
     }
 }
 
-/// Literals, types and `$crate` reach the derive from a macro as they do from a file.
+/// Literals, types and `$crate` that reach the derive through a macro.
 mod from_macro {
     pub use pubsub;
 
@@ -256,7 +256,7 @@ fn main() {
     assert!(!Sms::STRICT);
 
     assert_eq!(Sms::NAME, "sms");
-    assert_eq!(Sms::DESCRIPTION, "Only a name: every default holds.");
+    assert_eq!(Sms::DESCRIPTION, "Only a name, so every default applies.");
     assert_eq!(Sms::VERSION, 1);
     assert_eq!(Sms::MAX_ATTEMPTS, 20);
     assert_eq!(Sms::BACKOFF, Backoff::DEFAULT);
@@ -294,8 +294,8 @@ fn main() {
     assert_eq!(from_macro::Keyed { id: 1, other: 2 }.dedupe_key().as_deref(), Some("1"));
 
     enums_have_keys();
-    what_is_redacted_is_not_shown();
-    what_backoff_leaves_out_is_as_in_the_default();
+    redacted_fields_are_not_shown();
+    missing_backoff_keys_have_their_default();
     a_type_inside_a_function_can_be_a_channel();
 }
 
@@ -324,10 +324,10 @@ fn enums_have_keys() {
     assert_eq!(of(&Untagged::Cash { order: order(None) }), [some("7"), None]);
     assert_eq!(enums::Never::NAME, "never");
     assert_eq!(of(&Generic(3, Opaque)), [some("3"), some("3")]);
-    assert_eq!(of(&Unshown(3, Opaque)), [some("3"), None]);
+    assert_eq!(of(&WithoutDebug(3, Opaque)), [some("3"), None]);
 }
 
-fn what_is_redacted_is_not_shown() {
+fn redacted_fields_are_not_shown() {
     struct Shown<C>(C);
     impl<C: Channel + std::fmt::Debug> std::fmt::Debug for Shown<C> {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -342,12 +342,12 @@ fn what_is_redacted_is_not_shown() {
     assert_eq!(format!("{:?}", Shown(card)), "Card { type: 'a', number: <redacted> }");
     let card = enums::Adjacently::Card(1, secret());
     assert_eq!(format!("{:?}", Shown(card)), "Card(1, <redacted>)");
-    // Whether a type parameter can be shown is not known where the derive writes.
+    // A type parameter without the bound `Debug` is not shown.
     assert_eq!(format!("{:?}", Shown(Generic(1, Opaque))), "Generic(_, <redacted>)");
 }
 
-/// The derive compares with these numbers, and cannot read them itself.
-fn what_backoff_leaves_out_is_as_in_the_default() {
+/// The derive has copies of these numbers, because it cannot read them from the library.
+fn missing_backoff_keys_have_their_default() {
     let default = Backoff::DEFAULT;
     let spelled = Backoff::exponential(Duration::from_secs(1)).factor(2.0).max(Duration::from_secs(15 * 60)).jitter(0.2);
     assert_eq!((default, Sms::MAX_ATTEMPTS), (spelled, 20));

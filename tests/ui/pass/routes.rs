@@ -1,4 +1,4 @@
-//! Everything `routes!` takes.
+//! Every form of `routes!`.
 
 use actix::{Actor, Context, Handler};
 use pubsub::routing::{Publisher, Unrouted};
@@ -19,7 +19,7 @@ mod events {
         pub content: (T, U),
     }
 
-    /// Bound by hand.
+    /// A channel that is implemented by hand.
     #[derive(Serialize, Deserialize)]
     pub struct Fax;
 
@@ -30,7 +30,7 @@ mod events {
 
 use events::Email;
 
-/// Cannot be made without more.
+/// A handler without `Default`.
 struct Mailer {
     host: &'static str,
 }
@@ -68,7 +68,7 @@ handler!(Forward<u8>, events::Email);
 handler!(Forward<u16>, events::Email);
 
 pubsub::routes! {
-    /// A table.
+    /// The routes of an application.
     pub App {
         Email => [
             Mailer,
@@ -86,7 +86,7 @@ pubsub::routes! { Nothing {} }
 
 pubsub::routes!(pub(crate) Little { Email => AuditLog });
 
-/// Names that the expansion must not mistake for the real ones.
+/// A module with names that the expansion must not confuse with the real ones.
 mod shadowed {
     #![allow(dead_code, non_camel_case_types)]
 

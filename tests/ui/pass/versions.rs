@@ -1,4 +1,4 @@
-//! Versions and their past, shapes and their locks.
+//! Versions, and shapes with lock files.
 
 use pubsub::{Channel, OlderVersion, Shape};
 use serde::{Deserialize, Serialize};
@@ -30,12 +30,12 @@ impl From<OrderPaidV2> for OrderPaid {
     }
 }
 
-/// Nothing was ever published in version 1.
+/// No event has version 1.
 #[derive(Serialize, Deserialize, Channel)]
 #[channel("order.shipped", version = 2, upcast_from = none)]
 struct OrderShipped(i64);
 
-/// As it is locked, but for what changes nothing, and what may be added.
+/// Compatible with its lock file: the order of fields has changed, and optional fields were added.
 #[derive(Serialize, Deserialize, Channel)]
 #[channel("locked.order")]
 struct Order {
@@ -53,7 +53,7 @@ struct Address {
     street: String,
 }
 
-/// A newer version has a lock of its own, once it is written.
+/// A new version without a lock file.
 #[derive(Serialize, Deserialize, Channel)]
 #[channel("locked.payment", version = 2, upcast_from = none)]
 struct Payment;

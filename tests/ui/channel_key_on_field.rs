@@ -1,0 +1,17 @@
+//! A key of the channel on a field.
+
+use pubsub::Channel;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("order.paid")]
+struct OrderPaid {
+    #[channel(key)]
+    order_id: i64,
+}
+
+fn is_channel<C: Channel>() {}
+
+fn main() {
+    is_channel::<OrderPaid>();
+}

@@ -1,0 +1,17 @@
+//! A brace that closes nothing.
+
+use pubsub::Channel;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("order.paid", dedupe = "{order_id}:customer}")]
+struct OrderPaid {
+    order_id: i64,
+    customer: String,
+}
+
+fn is_channel<C: Channel>() {}
+
+fn main() {
+    is_channel::<OrderPaid>();
+}

@@ -1,0 +1,17 @@
+//! A field with `self`.
+
+use pubsub::Channel;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("order.paid", key = self.order_id)]
+struct OrderPaid {
+    order_id: i64,
+    customer: String,
+}
+
+fn is_channel<C: Channel>() {}
+
+fn main() {
+    is_channel::<OrderPaid>();
+}

@@ -1,0 +1,25 @@
+//! A payload with a field of another type.
+
+use pubsub::{Channel, Shape};
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("locked.order")]
+struct Order {
+    id: u32,
+    #[serde(default)]
+    note: Option<String>,
+    ship_to: Address,
+}
+
+#[derive(Serialize, Deserialize, Shape)]
+struct Address {
+    street: String,
+}
+
+
+fn is_channel<C: Channel>() {}
+
+fn main() {
+    is_channel::<Order>();
+}

@@ -1,0 +1,40 @@
+//! A publish on a channel that is not routed.
+
+use actix::{Actor, Context, Handler};
+use pubsub::{Channel, Delivery, Handled};
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("email")]
+struct Email;
+
+#[derive(Serialize, Deserialize, Channel)]
+#[channel("sms")]
+struct Sms;
+
+#[derive(Default)]
+struct Mailer;
+
+impl Actor for Mailer {
+    type Context = Context<Self>;
+}
+
+impl Handler<Delivery<Email>> for Mailer {
+    type Result = Handled;
+
+    fn handle(&mut self, _: Delivery<Email>, _: &mut Self::Context) -> Handled {
+        Ok(())
+    }
+}
+
+pubsub::routes! {
+    pub App { Email => Mailer }
+}
+
+fn main() {
+    drop(async |session: tokio_postgres::Client| {
+        App::publisher().publish(&session, &Email).await.ok();
+        App::publisher().publish(&session, &Sms).await.ok();
+    });
+    drop(pubsub::PubSub::builder("").routes(App::all()));
+}
