@@ -121,8 +121,8 @@ pub struct Later<At>(PhantomData<At>);
 // A bound on the handler, and not on the list: with one handler left, the compiler would take a factory for its own.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` needs no factory in `{R}`",
-    label = "has no `{Self}` that lacks a factory",
-    note = "either no channel of `{R}` is routed to `{Self}`, or a factory was given for it before"
+    label = "no `{Self}` without a factory is left here",
+    note = "either no channel of `{R}` is routed to `{Self}`, or it has a factory already"
 )]
 pub trait NeedsFactory<R, S, At, Then>: Sized {
     /// Gives the factory.
@@ -184,10 +184,10 @@ impl<H: 'static, S: FactoryOf<H>, Rest: Complete> Complete for (Slot<H, S>, Rest
 
 /// Of the state of a slot: says how to make an `H`, or that it need not be made.
 #[diagnostic::on_unimplemented(
-    message = "nothing says how to make the handler `{H}`",
-    label = "without a factory for `{H}`",
+    message = "the handler `{H}` has no factory",
+    label = "needs a factory for `{H}`",
     note = "add `.handler(|| {H} {{ .. }})`, or implement `Default` for `{H}`",
-    note = "if it runs in another process, begin with `only` instead of `all`"
+    note = "if another process runs the handler, use `only` instead of `all`"
 )]
 pub trait FactoryOf<H> {
     /// `None`: it runs elsewhere.

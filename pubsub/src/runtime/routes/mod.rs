@@ -99,8 +99,8 @@ pub trait SpellsHandlerOneWay<H> {}
 
 /// Of an actor: it takes the events of channel `C`. Every actor with `Handler<Delivery<C>>` does.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot take the events of channel `{C}`",
-    label = "is routed `{C}`, and has no `Handler<Delivery<{C}>>`",
+    message = "`{Self}` does not handle the events of channel `{C}`",
+    label = "needs `Handler<Delivery<{C}>>`",
     note = "write `impl Handler<Delivery<{C}>> for {Self}`, and `impl Actor for {Self} {{ type Context = Context<Self>; }}`"
 )]
 pub trait Handles<C>: Sized + 'static {
