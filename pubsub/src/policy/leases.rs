@@ -52,7 +52,7 @@ impl Settlement {
     }
 
     /// Answers in it.
-    fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.done.len() + self.dispositions.len()
     }
 

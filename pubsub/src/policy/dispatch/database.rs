@@ -7,13 +7,13 @@ use crate::policy::disposition::{Action, Disposition};
 use crate::policy::leases::Settlement;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// An event in the log.
 #[derive(Debug)]
 struct Logged {
     publish: usize,
-    committed: bool,
+    committed: Option<Instant>,
     claimed: bool,
 }
 
@@ -47,6 +47,8 @@ pub(super) struct Found {
     pub(super) events: usize,
     /// Events of the log for which nobody rings.
     pub(super) unrung: usize,
+    /// The longest that one of them has waited in the log since its commit.
+    pub(super) waited: Duration,
     /// How often the process of the suspect has died, if there was one.
     pub(super) crashes: Option<u32>,
 }
@@ -86,15 +88,15 @@ impl Database {
         let rings = matches!(self.row, Some(Row::Asleep { until }) if now < until);
         let publish = self.publishes.len();
         self.publishes.push(Publish { rings, under_way: true });
-        let logged = || Logged { publish, committed: false, claimed: false };
+        let logged = || Logged { publish, committed: None, claimed: false };
         self.log.extend(std::iter::repeat_with(logged).take(events));
         publish
     }
 
     /// A publish commits. Returns whether it rings.
-    pub(super) fn end_publish(&mut self, publish: usize) -> bool {
+    pub(super) fn end_publish(&mut self, publish: usize, now: Instant) -> bool {
         for logged in self.log.iter_mut().filter(|logged| logged.publish == publish) {
-            logged.committed = true;
+            logged.committed = Some(now);
         }
         self.publishes[publish].under_way = false;
         self.publishes[publish].rings
@@ -141,8 +143,11 @@ impl Database {
             }
             Query::ClaimSuspect => {
                 let events = self.claim_mailbox(1, true, now);
-                let found =
-                    Found { events: events.len(), unrung: 0, crashes: events.first().map(|e| e.crashes) };
+                let found = Found {
+                    events: events.len(),
+                    crashes: events.first().map(|e| e.crashes),
+                    ..Found::default()
+                };
                 (Reply::Claimed(events), found)
             }
             Query::ClaimMailbox(size) => {
@@ -154,26 +159,29 @@ impl Database {
                 if says_awake {
                     self.row = Some(Row::Awake);
                 }
-                let (events, found) = self.claim_log(size.batch);
+                let (events, found) = self.claim_log(size.batch, now);
                 (Reply::Claimed(events), found)
             }
             Query::ClaimIfQuiet { size, .. } => {
                 let quiet = !self.publishes.iter().any(|publish| publish.under_way);
-                let (events, found) = self.claim_log(size.batch);
+                let (events, found) = self.claim_log(size.batch, now);
                 (Reply::ClaimedIfQuiet { events, quiet }, found)
             }
             Query::Poll { size, .. } => {
-                let (events, found) = self.claim_log(size.batch);
+                let (events, found) = self.claim_log(size.batch, now);
                 (Reply::Claimed(events), found)
             }
         }
     }
 
-    fn claim_log(&mut self, batch: usize) -> (Vec<ClaimedEvent>, Found) {
-        let unclaimed = (0..).zip(&mut self.log).filter(|(_, logged)| logged.committed && !logged.claimed);
+    fn claim_log(&mut self, batch: usize, now: Instant) -> (Vec<ClaimedEvent>, Found) {
+        let unclaimed =
+            (0..).zip(&mut self.log).filter(|(_, logged)| logged.committed.is_some() && !logged.claimed);
         let mut claimed = Vec::new();
         let mut found = Found::default();
         for (id, logged) in unclaimed.take(batch) {
+            let waited = logged.committed.map(|committed| now.saturating_duration_since(committed));
+            found.waited = found.waited.max(waited.unwrap_or_default());
             logged.claimed = true;
             found.events += 1;
             found.unrung += usize::from(!self.publishes[logged.publish].rings);
@@ -230,7 +238,8 @@ impl Database {
 
     /// How many events are committed and not done.
     pub(super) fn undone(&self) -> usize {
-        let unclaimed = self.log.iter().filter(|logged| logged.committed && !logged.claimed).count();
+        let unclaimed =
+            self.log.iter().filter(|logged| logged.committed.is_some() && !logged.claimed).count();
         unclaimed + self.mailbox.len() + self.leases.values().map(Vec::len).sum::<usize>()
     }
 

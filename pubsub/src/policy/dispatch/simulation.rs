@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a run is like.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Scenario {
     pub(super) seed: u64,
     pub(super) concurrency: usize,
@@ -31,6 +31,8 @@ pub(super) struct Scenario {
     pub(super) suspects: Vec<(u64, u32)>,
     /// When to drain, in milliseconds.
     pub(super) drain_at: Option<u64>,
+    /// When the handler is quarantined and for how long, in milliseconds.
+    pub(super) quarantine: Option<(u64, u64)>,
 }
 
 /// Something that was seen, and when.
@@ -52,6 +54,14 @@ pub(super) enum Seen {
     Bell,
     /// The removal of the waiter row began.
     RemoveWaiter,
+    /// Events went to the handler.
+    Deliver,
+    /// The handler has answered so many deliveries.
+    Answers(usize),
+    /// A settlement of so many answers began.
+    Settle(usize),
+    Quarantine,
+    Recovery,
     Drain,
     Stop,
 }
@@ -71,6 +81,8 @@ enum Happening {
     SettlementRuns { settlement: Settlement },
     SettlementEnds { settlement: Settlement, accepted: Option<bool> },
     Answer { answers: Vec<Answer>, busy: Duration },
+    Quarantine { takes: Duration },
+    Recovery,
     Drain,
 }
 
@@ -92,7 +104,7 @@ pub(super) struct World {
     pub(super) seen: Vec<(Duration, Seen)>,
 }
 
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The time of the model does not stand still between two steps.
 const TICK: Duration = Duration::from_micros(1);
@@ -139,6 +151,9 @@ impl World {
         }
         if let Some(drain_at) = world.scenario.drain_at {
             world.happens(at(drain_at), Happening::Drain);
+        }
+        if let Some((from, takes)) = world.scenario.quarantine {
+            world.happens(at(from), Happening::Quarantine { takes: at(takes) });
         }
         world.happens(POLL_INTERVAL, Happening::PollInterval);
         world.happens(Duration::ZERO, Happening::Scheduler);
@@ -201,10 +216,12 @@ impl World {
                     self.happens(latency, Happening::WaiterRemoved { fails });
                 }
                 Step::Settle(settlement) => {
+                    self.see(Seen::Settle(settlement.size()));
                     let latency = self.latency();
                     self.happens(latency, Happening::SettlementRuns { settlement });
                 }
                 Step::Deliver(events) => {
+                    self.see(Seen::Deliver);
                     self.queue.extend(events);
                     self.start_deliveries();
                 }
@@ -282,7 +299,7 @@ impl World {
                 self.happens(takes, Happening::PublishEnds { publish });
             }
             Happening::PublishEnds { publish } => {
-                if self.database.end_publish(publish) {
+                if self.database.end_publish(publish, self.now) {
                     let latency = self.latency();
                     self.happens(latency, Happening::Bell);
                 }
@@ -299,6 +316,15 @@ impl World {
                 let (ordinary, suspect) = self.database.due(self.now);
                 self.dispatch.mailbox_due(ordinary, suspect);
             }
+            Happening::Quarantine { takes } => {
+                self.see(Seen::Quarantine);
+                self.dispatch.handler_quarantined(self.now);
+                self.happens(takes, Happening::Recovery);
+            }
+            Happening::Recovery => {
+                self.see(Seen::Recovery);
+                self.dispatch.handler_recovered();
+            }
             Happening::Drain => {
                 self.see(Seen::Drain);
                 self.dispatch.drain(self.now);
@@ -314,6 +340,7 @@ impl World {
             Happening::SettlementRuns { settlement } => self.settlement_runs(settlement),
             Happening::SettlementEnds { settlement, accepted } => self.settlement_ends(settlement, accepted),
             Happening::Answer { answers, busy } => {
+                self.see(Seen::Answers(answers.len()));
                 self.running -= answers.iter().filter(|answer| has_run(answer)).count();
                 let random = self.random();
                 self.dispatch.answered(answers, busy, self.peak, || random, self.now);
