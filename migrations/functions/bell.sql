@@ -1,50 +1,51 @@
 -- The bell that wakes sleeping subscribers.
 --
--- A NOTIFY takes one lock for the whole cluster and holds it over the commit's fsync, so we send none while the
--- subscribers are busy. To make going to sleep exact without it:
---   a publisher      shares the channel's publishing lock until it commits, and only then looks for waiters;
---   a sleeper        writes its waiter row and commits, then tries that lock exclusively.
--- If the sleeper gets it, nobody who looked before the waiter row was visible is still publishing: one more claim finds
--- whatever they committed, and everybody later sees the row. If not, somebody is mid-publish: it claims again soon.
+-- A NOTIFY takes one lock of the whole cluster and holds it over the commit's fsync. So publishers send none while the
+-- subscribers are busy. The following protocol lets a subscriber go to sleep without missing an event:
+--   a publisher  shares the channel's publishing lock until it commits, and only then looks for waiter rows
+--   a sleeper    writes its waiter row and commits, and then tries that lock exclusively
+-- If the sleeper gets the lock, every publisher that looked before the row was visible has finished. One more claim finds
+-- their events, and every later publisher sees the row. If the sleeper does not get the lock, a publisher is at work, and
+-- the sleeper claims again soon.
 --
--- The channel's own row, which every publisher reads anyway, says until when there may be waiters at all. Whoever writes a
--- waiter row moves that time ahead in the same transaction, so who sees the one sees the other.
+-- The channel's own row, which every publisher reads anyway, says until when waiter rows may exist (`asleep_until`). A waiter
+-- row and its effect on that time are written in one transaction, so a publisher sees both or neither.
 --
--- Many processes may sleep on one subscription, and one is enough to read it. So a publisher wakes one, and that one says
--- that it is awake; from then on nobody is rung for, until it sleeps again, by the same protocol: a publisher that has seen
--- it awake holds the lock that it tries. When it has no room for more, it passes the bell on. An ordered subscription, whose
--- lanes belong to different processes, is woken as a whole.
+-- Several processes may sleep on one subscription, and one of them is enough to read it. So a publisher wakes one, and that
+-- one reports that it is awake. From then on publishers ring for nobody, until it sleeps again by the same protocol: a
+-- publisher that has seen it awake holds the lock that it tries. A process that has no room for more events passes the bell
+-- on. The lanes of an ordered subscription belong to different processes, so all of them are woken.
 --
--- The topic is `pubsub` for all, and `pubsub_17` for process 17. The payload is the name of a channel; or nothing at all, for
--- all: then the mailbox is worth a look.
+-- The topic is `pubsub` for all processes, and `pubsub_17` for process 17. The payload is the name of a channel. An empty
+-- payload goes to all: the mailbox may have something due.
 
--- Rings the bell for those subscriptions of a channel of which somebody sleeps and nobody is awake. Looks for them in a
--- snapshot of its own, so call it after taking the channel's publishing lock.
-create or replace function pubsub.ring(channel text) returns void
+-- Rings for those subscriptions of a channel for which a process sleeps and none is awake. Reads the waiter rows in a
+-- snapshot of its own, so the caller takes the channel's publishing lock first.
+create or replace function pubsub.ring_bell(channel text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    -- A variable, because an index cannot be searched by a volatile function.
+    -- A variable, because no index can be searched by a volatile function.
     begun_at constant timestamptz := clock_timestamp();
     reader   record;
     sleeper  bigint;
 begin
-    -- A two-phase commit cannot PREPARE after a NOTIFY: such a publisher sets pubsub.bell to off, and the subscribers'
-    -- poll finds its events.
+    -- A transaction that has sent a NOTIFY cannot be prepared for a two-phase commit. Such a publisher sets pubsub.bell to
+    -- off, and the subscribers' poll finds its events.
     if current_setting('pubsub.bell', true) = 'off' then
         return;
     end if;
-    -- Under a stricter isolation there is no new snapshot, and the waiter row might be invisible: then ring always.
+    -- A stricter isolation takes no new snapshot, and the waiter row may be invisible: always ring.
     if current_setting('transaction_isolation') <> 'read committed' then
-        perform pg_notify('pubsub', ring.channel);
+        perform pg_notify('pubsub', ring_bell.channel);
         return;
     end if;
     for reader in
-        select s.id, s.lanes from pubsub.subscriptions s where s.channel = ring.channel order by s.channel, s.name
+        select s.id, s.lanes from pubsub.subscriptions s where s.channel = ring_bell.channel order by s.channel, s.name
     loop
-        -- Who fell asleep last: one that hangs does not renew its row. Here and below, the order keeps it on the index,
-        -- whatever the statistics say.
+        -- The one that fell asleep last, because a process that hangs does not renew its row. The order, here and below, keeps
+        -- the query on the index whatever the statistics say.
         sleeper := (
             select w.process
               from pubsub.waiters w
@@ -54,7 +55,7 @@ begin
         );
         continue when sleeper is null;
         if reader.lanes > 0 then
-            perform pg_notify('pubsub', ring.channel);
+            perform pg_notify('pubsub', ring_bell.channel);
             return;
         end if;
         perform from pubsub.waiters w
@@ -62,15 +63,15 @@ begin
           order by w.subscription, w.is_awake, w.until
           limit 1;
         if not found then
-            perform pg_notify('pubsub_' || sleeper, ring.channel);
+            perform pg_notify('pubsub_' || sleeper, ring_bell.channel);
         end if;
     end loop;
 end
 $$;
 
--- First half of going to sleep: writes the waiter row. Must be committed before the second half. Nobody is rung for in the name
--- of a process that is not registered any more: nothing is written for it.
---   ttl  after this the row counts no longer; a sleeper that lives renews it by calling again
+-- The first half of going to sleep: writes or renews the waiter row. It must be committed before the second half. Writes
+-- nothing for a process that is not registered.
+--   ttl  how long the row counts
 create or replace function pubsub.start_waiting(subscription integer, process bigint, ttl interval) returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
@@ -83,7 +84,7 @@ begin atomic
     select s.id, start_waiting.process, false, clock_timestamp() + start_waiting.ttl
       from pubsub.subscriptions s
      where s.id = start_waiting.subscription and pubsub.is_registered(start_waiting.process);
-    -- Twice as far as it must be, so that the channel's row is written once per ttl, however many fall asleep.
+    -- Twice as far as necessary, so that the channel's row is written once per ttl, however many processes fall asleep.
     update pubsub.channels c
        set asleep_until = clock_timestamp() + 2 * start_waiting.ttl
       from pubsub.subscriptions s
@@ -92,55 +93,59 @@ begin atomic
        and c.asleep_until < clock_timestamp() + start_waiting.ttl;
 end;
 
--- Second half of going to sleep: whether nobody is in the middle of publishing on the subscription's channel. True: claim
--- once more, and sleep if nothing comes. False: claim, and ask again soon.
-create or replace function pubsub.channel_is_quiet(subscription integer) returns boolean
+-- The second half of going to sleep. True if no publisher is at work on the subscription's channel: claim once more, and
+-- sleep if nothing comes. False: claim, and ask again soon.
+--
+-- The lock is released in the same expression, because publishers wait for it. Nothing can interrupt the expression.
+create or replace function pubsub.no_publisher_at_work(subscription integer) returns boolean
 language sql volatile
 set search_path = pg_catalog, pg_temp
 begin atomic
-    select pg_try_advisory_xact_lock(hashtext('pubsub.publishing'), hashtext(s.channel))
+    select case
+               when pg_try_advisory_lock(hashtext('pubsub.publishing'), hashtext(s.channel))
+               then pg_advisory_unlock(hashtext('pubsub.publishing'), hashtext(s.channel))
+               else false
+           end
       from pubsub.subscriptions s
-     where s.id = channel_is_quiet.subscription;
+     where s.id = no_publisher_at_work.subscription;
 end;
 
--- Awake: takes the waiter row away, and for `ttl` publishers need not ring for the subscription at all; unless the process is not
--- registered. Who has said so must go
--- to sleep by start_waiting and its second half, or pass the bell on by stop_waiting, once it has no room for more events.
-create or replace function pubsub.stay_awake(subscription integer, process bigint, ttl interval) returns void
+-- Reports that a process is awake: removes its waiter row, and for `ttl` publishers ring for nobody else of the subscription
+-- either. The process must then either go to sleep by both halves, or call stop_waiting once it has no room for more
+-- events. Writes nothing for a process that is not registered.
+create or replace function pubsub.report_awake(subscription integer, process bigint, ttl interval) returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
 begin atomic
     delete from pubsub.waiters w
-     where w.subscription = stay_awake.subscription
-       and w.process = stay_awake.process
+     where w.subscription = report_awake.subscription
+       and w.process = report_awake.process
        and w.until > statement_timestamp();
-    -- In an ordered one nobody reads for the others.
+    -- In an ordered subscription no process reads for the others.
     insert into pubsub.waiters (subscription, process, is_awake, until)
-    select s.id, stay_awake.process, true, clock_timestamp() + stay_awake.ttl
+    select s.id, report_awake.process, true, clock_timestamp() + report_awake.ttl
       from pubsub.subscriptions s
-     where s.id = stay_awake.subscription and s.lanes = 0 and pubsub.is_registered(stay_awake.process);
+     where s.id = report_awake.subscription and s.lanes = 0 and pubsub.is_registered(report_awake.process);
 end;
 
--- Whether a process other than this one has said that it is awake.
+-- Whether another process has reported that it is awake.
 create or replace function pubsub.another_is_awake(subscription integer, process bigint) returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    begun_at constant timestamptz := clock_timestamp();
 begin
     return exists (
-        select from pubsub.waiters w
+        select
+          from pubsub.waiters w
          where w.subscription = another_is_awake.subscription
            and w.is_awake
-           and w.until > begun_at
+           and w.until > statement_timestamp()
            and w.process <> another_is_awake.process
     );
 end
 $$;
 
--- Neither asleep nor awake: takes the process's row away, and passes the bell on to another, should it have rung for this one.
--- A row whose time is over counts no longer anyway.
+-- Removes the process's waiter row, and passes the bell on to another process, in case it has rung for this one.
 create or replace function pubsub.stop_waiting(subscription integer, process bigint) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -149,28 +154,13 @@ begin
     delete from pubsub.waiters w
      where w.subscription = stop_waiting.subscription
        and w.process = stop_waiting.process
+       -- Older rows count no longer anyway.
        and w.until > statement_timestamp();
-    perform pubsub.ring(s.channel) from pubsub.subscriptions s where s.id = stop_waiting.subscription;
+    perform pubsub.ring_bell(s.channel) from pubsub.subscriptions s where s.id = stop_waiting.subscription;
 end
 $$;
 
--- The same for all subscriptions of a process that is no more.
-create or replace function pubsub.leave_watch(process bigint) returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    left_behind integer[];
-begin
-    with gone as (
-        delete from pubsub.waiters w where w.process = leave_watch.process returning w.subscription
-    )
-    select array_agg(distinct g.subscription) into left_behind from gone g;
-    perform pubsub.ring(s.channel) from pubsub.subscriptions s where s.id = any (left_behind);
-end
-$$;
-
--- Removes waiter rows whose process died without waking up. Returns how many.
+-- Removes waiter rows that count no longer: their processes have died asleep. Returns how many.
 create or replace function pubsub.remove_expired_waiters() returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp

@@ -1,4 +1,4 @@
--- Declaring channels, and subscribing to them.
+-- Channels and subscriptions: how they are made, and how they are removed.
 --
 -- The advisory locks of this schema live in the two-integer space. Their first numbers are hashes of their names:
 --   pubsub.publishing + hash of the channel's name  publishers share it until they commit (bell.sql)
@@ -6,70 +6,42 @@
 --   pubsub.lanes + subscription                     claims share it; a change of the number of lanes needs it alone
 --   pubsub.maintenance + a number                   maintenance that must not run twice at once
 --
--- Error codes of class PB are ours and part of the contract (docs/sql-contract.md):
---   PB001 undeclared channel       PB002 payload too large      PB003 not first in its transaction
---   PB004 unknown subscription     PB005 the log was moved here from another cluster
---   PB006 unregistered process     PB007 suspended subscription   PB008 payload of another shape
+-- The error codes of class PB belong to this schema and are part of the contract (docs/sql-contract.md).
 
--- How many edits (insert, delete, replace a character) lie between two names. Only for hints: both are short.
-create or replace function pubsub.edit_distance(a text, b text) returns integer
-language plpgsql immutable parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    above integer[];
-    here  integer[];
-begin
-    above := array(select generate_series(0, length(b)));
-    for i in 1 .. length(a) loop
-        here := array[i];
-        for j in 1 .. length(b) loop
-            here := here || least(
-                above[j + 1] + 1,
-                here[j] + 1,
-                above[j] + case when substr(a, i, 1) = substr(b, j, 1) then 0 else 1 end
-            );
-        end loop;
-        above := here;
-    end loop;
-    return above[length(b) + 1];
-end
-$$;
-
--- Raises PB001 for a channel that nobody declared, with the nearest declared name as its hint.
-create or replace function pubsub.refuse_undeclared(channel text) returns void
+-- Raises PB001 unless a channel is declared. The hint names a channel whose name begins alike: one of the two neighbours in
+-- the alphabet, because that takes two steps along the index however many channels there are.
+create or replace function pubsub.require_declared(channel text) returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    wanted  constant text := lower(left(channel, 63)) collate "C";
     nearest text;
 begin
-    select c.name into nearest
-      from pubsub.channels c
-     where length(refuse_undeclared.channel) <= 63
-     order by pubsub.edit_distance(lower(refuse_undeclared.channel), c.name), c.name
+    if exists (select from pubsub.channels c where c.name = require_declared.channel) then
+        return;
+    end if;
+    select n.name into nearest
+      from (
+          (select c.name from pubsub.channels c where c.name <= wanted order by c.name desc limit 1)
+          union all
+          (select c.name from pubsub.channels c where c.name > wanted order by c.name limit 1)
+      ) n
+     cross join lateral (
+         select count(*) as letters from generate_series(1, length(n.name)) l where left(n.name, l) = left(wanted, l)
+     ) alike
+     where alike.letters > 0
+     order by alike.letters desc
      limit 1;
     raise exception using
         errcode = 'PB001',
-        message = format('channel "%s" is not declared', refuse_undeclared.channel),
+        message = format('channel "%s" is not declared', channel),
         hint = coalesce(format('Did you mean "%s"? ', nearest), '')
             || 'A channel is declared by a process that subscribes to it, or by pubsub.declare_channel(name).';
 end
 $$;
 
--- Raises PB001 unless a channel is declared.
-create or replace function pubsub.require_declared(channel text) returns void
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    if not exists (select from pubsub.channels c where c.name = require_declared.channel) then
-        perform pubsub.refuse_undeclared(channel);
-    end if;
-end
-$$;
-
--- Raises PB004 for a subscription that nobody has made.
+-- Raises PB004 for a subscription that does not exist.
 create or replace function pubsub.refuse_unsubscribed(channel text, subscription text) returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -81,8 +53,8 @@ begin
 end
 $$;
 
--- Declares a channel, or brings its description and version up to date. Returns the channel's id. An older binary never
--- lowers the version.
+-- Declares a channel, or updates its description and version. Never lowers the version, so that an older process does not
+-- undo what a newer one has declared. Returns the channel's id.
 create or replace function pubsub.declare_channel(name text, version integer default 1, description text default '')
 returns integer
 language plpgsql volatile
@@ -97,7 +69,7 @@ begin
             message = format('"%s" cannot be the name of a channel', declare_channel.name),
             hint = 'A name has 1 to 63 characters of a-z 0-9 . _ - and starts with a letter or a digit.';
     end if;
-    -- Looked up first, so that the usual start, which changes nothing, writes nothing.
+    -- Read first: every process declares its channels when it starts, and mostly nothing has changed.
     select * into declared from pubsub.channels c where c.name = declare_channel.name;
     if declared.version >= declare_channel.version and declared.description = declare_channel.description then
         return declared.id;
@@ -131,10 +103,10 @@ begin
 end
 $$;
 
--- Subscribes, or brings the settings of the subscription up to date. A new subscription starts with the events that
--- commit after it, or with the oldest that the log has. Returns the subscription's id.
---   lanes  0: unordered; otherwise the events of one key are handled in order, and keys side by side in this many lanes.
---          A change comes into force once nothing is leased. Null: as it is.
+-- Subscribes, or updates the settings of the subscription. A new subscription starts with the events that commit after it,
+-- or with the oldest event of the log. Returns the subscription's id.
+--   lanes  0: unordered. Otherwise the events of one key are handled in order, and keys side by side in this many lanes.
+--          A change takes effect once nothing is leased. Null: unchanged
 create or replace function pubsub.subscribe(
     channel        text,
     name           text,
@@ -148,6 +120,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     existing pubsub.subscriptions;
+    wanted   integer;
     sequence bigint;
     fence    bigint;
     boundary pg_snapshot;
@@ -157,13 +130,14 @@ begin
       from pubsub.subscriptions s
      where s.channel = subscribe.channel and s.name = subscribe.name;
     if found then
+        wanted := coalesce(subscribe.lanes, existing.lanes_wanted, existing.lanes);
         if (existing.max_attempts, existing.max_panics, coalesce(existing.lanes_wanted, existing.lanes))
-            <> (subscribe.max_attempts, subscribe.max_panics, coalesce(subscribe.lanes, existing.lanes_wanted, existing.lanes))
+            <> (subscribe.max_attempts, subscribe.max_panics, wanted)
         then
             update pubsub.subscriptions s
                set max_attempts = subscribe.max_attempts,
                    max_panics = subscribe.max_panics,
-                   lanes_wanted = nullif(coalesce(subscribe.lanes, s.lanes_wanted, s.lanes), s.lanes)
+                   lanes_wanted = nullif(wanted, s.lanes)
              where s.id = existing.id;
         end if;
         return existing.id;
@@ -174,7 +148,7 @@ begin
     if from_beginning then
         perform pg_advisory_xact_lock_shared(hashtext('pubsub.maintenance'), 2);
     end if;
-    -- The order is the proof: sequence, then transaction id, then snapshot.
+    -- This order is the cursor's proof: sequence, then transaction id, then snapshot.
     sequence := pubsub.log_sequence();
     perform pubsub.require_recognized();
     fence := pg_current_xact_id()::text::bigint;
@@ -185,7 +159,7 @@ begin
     on conflict on constraint subscriptions_channel_name_key do nothing
     returning s.id into new_id;
     if new_id is null then
-        -- Another process subscribed a moment ago; its row and its cursor are the ones.
+        -- Another process has subscribed meanwhile. Its row and its cursor count.
         return (select s.id from pubsub.subscriptions s where s.channel = subscribe.channel and s.name = subscribe.name);
     end if;
     boundary := pubsub.own_snapshot();

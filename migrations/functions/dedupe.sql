@@ -1,30 +1,14 @@
--- Dedupe keys: an event whose key was published on its channel a short while ago is not published again.
+-- Dedupe keys: an event is not published again if one with the same dedupe key was published on its channel lately.
 --
--- The log cannot have a unique key of its own: it is partitioned by id. So the key's row is written first, with the id that
--- the event is to have, in the publisher's transaction. Whoever publishes the same key at the same time waits at the unique
--- key until that transaction is over: then either there is a row, and the event is a duplicate, or there is none.
+-- The log has no unique key of its own, because it is partitioned by id. So the row of the dedupe key is written first, in the
+-- publisher's transaction, with the id that the event will have. Another publisher of the same key waits at the unique key
+-- until that transaction ends. Then there is a row, and the event is a duplicate, or there is none.
 --
 -- Under REPEATABLE READ and SERIALIZABLE a duplicate that was committed after the snapshot is a serialization failure.
 
--- From which time on a key published on a channel counts. Raises PB001 for a channel that nobody declared.
-create or replace function pubsub.dedupe_since(channel text, out channel_id integer, out since timestamptz)
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    select c.id, coalesce(clock_timestamp() - c.dedupe_window, '-infinity')
-      into channel_id, since
-      from pubsub.channels c
-     where c.name = dedupe_since.channel;
-    if not found then
-        perform pubsub.refuse_undeclared(dedupe_since.channel);
-    end if;
-end
-$$;
-
--- Publishes one event in the caller's transaction and returns its id; or publishes nothing, and returns the id of the first,
--- if an event with this dedupe key was published on the channel within the channel's window. Null: publishes in any case.
--- Waits for a transaction that is publishing the same key.
+-- Publishes one event in the caller's transaction and returns its id. If an event with this dedupe key was published on the
+-- channel within the channel's window, it publishes nothing and returns the id of that event. Waits for a transaction that is
+-- publishing the same key. Without a dedupe key it always publishes.
 create or replace function pubsub.publish_once(
     channel     text,
     payload     jsonb,
@@ -51,8 +35,13 @@ begin
         returning id into target.event_id;
         return target.event_id;
     end if;
-    select s.channel_id, s.since into target.channel, since from pubsub.dedupe_since(publish_once.channel) s;
-    -- Looked up first: this takes no lock, so duplicates of what is committed wait for nobody.
+    select c.id, coalesce(clock_timestamp() - c.dedupe_window, '-infinity') into target.channel, since
+      from pubsub.channels c
+     where c.name = publish_once.channel;
+    if not found then
+        perform pubsub.require_declared(publish_once.channel);
+    end if;
+    -- Looked up first: this takes no lock, so a duplicate of a committed event waits for nobody.
     select d.event_id into target.event_id
       from pubsub.dedupe_keys d
      where d.channel = target.channel and d.key = publish_once.dedupe and d.published_at > since;
@@ -69,7 +58,7 @@ begin
      where d.published_at <= since
     returning d.event_id into target.event_id;
     if not found then
-        -- Committed since we looked; the conflict has locked it.
+        -- It was committed after the look-up. The conflict has locked its row.
         return (
             select d.event_id
               from pubsub.dedupe_keys d
@@ -85,12 +74,12 @@ begin
 end
 $$;
 
--- Publishes many events of one channel in the caller's transaction, each as pubsub.publish_once does; of those with the same
--- dedupe key only the first. Returns how many it published.
---   dedupes, keys  of the payload at the same place; null, or missing at the end: none
+-- Publishes many events of one channel in the caller's transaction, each as pubsub.publish_once does. Of those with the same
+-- dedupe key it publishes the first. Returns how many it published.
+--   dedupes, keys  those of the payload at the same place. Null, or nothing at that place, is none
 --
--- The keys are written in their order, so that two calls at once do not wait for each other in a circle. The ids are drawn
--- before, in the order of the payloads, which is the order of the log.
+-- The dedupe keys are written in their order, so that two calls at once do not wait for each other in a circle. The ids are
+-- drawn before, in the order of the payloads, which is their order in the log.
 create or replace function pubsub.publish_all_once(
     channel     text,
     payloads    jsonb[],
@@ -113,21 +102,26 @@ begin
             errcode = 'invalid_parameter_value',
             message = 'there are more keys than payloads';
     end if;
-    select * into target from pubsub.dedupe_since(publish_all_once.channel);
+    select c.id, coalesce(clock_timestamp() - c.dedupe_window, '-infinity') as since into target
+      from pubsub.channels c
+     where c.name = publish_all_once.channel;
+    if not found then
+        perform pubsub.require_declared(publish_all_once.channel);
+    end if;
     xid := pg_current_xact_id();
     with given as (
         select g.place, g.payload, g.dedupe, g.key,
                row_number() over (partition by g.dedupe order by g.place) as nth
           from unnest(payloads, dedupes, keys) with ordinality g (payload, dedupe, key, place)
     ),
-    -- The limit keeps the look on the index, whatever the statistics say.
+    -- The limit keeps the look-up on the index, whatever the statistics say.
     fresh as (
         select g.place, g.payload, g.dedupe, g.key
           from given g
           left join lateral (
               select true as is_known
                 from pubsub.dedupe_keys d
-               where d.channel = target.channel_id and d.key = g.dedupe and d.published_at > target.since
+               where d.channel = target.id and d.key = g.dedupe and d.published_at > target.since
                limit 1
           ) known on true
          where (g.dedupe is null or g.nth = 1)
@@ -139,7 +133,7 @@ begin
     ),
     noted as (
         insert into pubsub.dedupe_keys as d (channel, key, event_id)
-        select target.channel_id, n.dedupe, n.id
+        select target.id, n.dedupe, n.id
           from drawn n
          where n.dedupe is not null
          order by n.dedupe
@@ -153,7 +147,7 @@ begin
     select xid, n.id, publish_all_once.channel, n.key, n.payload, publish_all_once.headers, publish_all_once.version,
            publish_all_once.fingerprint
       from drawn n
-     -- Behind an `or` this is hashed, whatever the planner believes of the number of rows; a join might be a loop.
+     -- Behind an `or` this is hashed, whatever number of rows the planner expects. A join might be a loop.
      where n.dedupe is null or n.id in (select w.event_id from noted w)
      order by n.place;
     get diagnostics published = row_count;
@@ -161,8 +155,8 @@ begin
 end
 $$;
 
--- For how long after an event of a channel the same dedupe key is a duplicate of it; null: for ever, and its keys are never
--- trimmed. It holds for the keys that were published before, too, as far as they are still there.
+-- Sets for how long after an event of a channel the same dedupe key is a duplicate of it. Null is for ever: such keys are never
+-- removed. The window applies to keys that were published before as well, as far as they are still there.
 create or replace function pubsub.set_dedupe_window(channel text, dedupe_window interval) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -183,14 +177,13 @@ begin
 end
 $$;
 
--- Removes dedupe keys whose channel's window is over, at most `batch`; what a publisher has locked is left for the next time.
--- Returns how many.
+-- Removes up to `batch` dedupe keys whose channel's window is over. Skips keys that a publisher has locked. Returns how many.
 create or replace function pubsub.forget_dedupe_keys(batch integer default 10000) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    -- A variable, because an index cannot be searched by a volatile function.
+    -- A variable, because no index can be searched by a volatile function.
     now_here constant timestamptz := clock_timestamp();
     of_channel record;
     removed    bigint;

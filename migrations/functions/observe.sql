@@ -114,9 +114,10 @@ select p.id,
        p.started_at,
        p.beat_at,
        clock_timestamp() - p.beat_at as silent_for,
-       p.id in (select pubsub.absent_processes()) as absent,
+       p.id = any (a.absent) as absent,
        (select coalesce(sum(cardinality(l.event_ids)), 0) from pubsub.leases l where l.process = p.id) as leased
-  from pubsub.processes p;
+  from pubsub.processes p
+ cross join pubsub.absent_processes() a;
 
 -- Claimed batches that are not settled.
 create or replace view pubsub.observed_leases as

@@ -1,6 +1,6 @@
 -- Processes: registering, beating, leaving, and taking over from the dead.
 
--- Whether a process is registered: if not, it left, or was declared dead and may not have noticed yet.
+-- Whether a process is registered. It is not if it has left, or was declared dead and may not know yet.
 create or replace function pubsub.is_registered(process bigint) returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -21,8 +21,8 @@ begin
 end
 $$;
 
--- Raises PB006 for a process that is not registered: most likely it was declared dead and has not noticed yet. A lease of
--- its own would belong to nobody, and its events would wait for the janitor. Raises PB005 if the log was moved.
+-- Raises PB006 unless a process is registered. A lease of another process would belong to nobody, and its events would wait
+-- for the janitor. Raises PB005 if the log was moved.
 create or replace function pubsub.require_registered(process bigint) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -57,10 +57,10 @@ begin
 end
 $$;
 
--- One heartbeat. False: this process was declared dead, its leases are gone, and it must register again.
---   lives_with_session  the calling session lives as long as the process does, so that its end is the process's: one whose
---                       session has ended beats from another at once, or is dead. False for a process that beats from
---                       whatever connection it gets: only its silence is its death.
+-- Records one heartbeat. False: the process was declared dead, its leases are gone, and it must register again.
+--   lives_with_session  whether the calling session ends when the process does. Then a process whose session has ended is
+--                       dead unless it beats from another one at once. A process that beats from any connection of a pool
+--                       passes false: only its silence tells that it is dead.
 create or replace function pubsub.beat(process bigint, lives_with_session boolean default true) returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -76,10 +76,10 @@ begin
 end
 $$;
 
--- Ends the leases of a process: every event of theirs goes to the mailbox as an orphan of its own, due at once. Returns
--- how many. Leases that are being settled this very moment are left to their settlement.
---   action  'crash' if the process died, 'retry' if it stopped: what becomes of the events that may have begun, as far as
---           leases.begins tells. The attempt of the others does not count.
+-- Ends the leases of a process. Each of their events goes to the mailbox as an orphan, due at once. Returns how many events.
+-- Skips leases that are being settled at this moment.
+--   action  'crash' if the process died, 'retry' if it stopped. This is what happens to events that may have started, as far
+--           as leases.begins tells. The attempt of the other events does not count
 create or replace function pubsub.orphan_leases(process bigint, action text, error text) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -121,56 +121,80 @@ begin
 end
 $$;
 
--- When the server last ended everybody's session, as far as the caller may see. A crash of one backend ends all sessions
--- too, and then only the background processes know it.
-create or replace function pubsub.sessions_began_at() returns timestamptz
+-- Removes a process with all that it holds. The arguments and the result are those of pubsub.orphan_leases.
+create or replace function pubsub.end_process(process bigint, action text, error text) returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    orphaned constant bigint := pubsub.orphan_leases(process, action, error);
+    bell     text;
+begin
+    perform pubsub.stop_running_all(process);
+    -- The bell may have rung for this process: it is passed on.
+    for bell in
+        with removed as (
+            delete from pubsub.waiters w where w.process = end_process.process returning w.subscription
+        )
+        select distinct s.channel from removed r join pubsub.subscriptions s on s.id = r.subscription
+    loop
+        perform pubsub.ring_bell(bell);
+    end loop;
+    delete from pubsub.processes p where p.id = end_process.process;
+    if orphaned > 0 then
+        -- The processes that run the orphans' subscriptions may sleep.
+        perform pg_notify('pubsub', '');
+    end if;
+    return orphaned;
+end
+$$;
+
+-- Stops a process. It gives back what it still holds, and its registration ends. Returns how many events it gave back. A
+-- process that has drained holds only what it has started and could not finish in time.
+create or replace function pubsub.leave(process bigint) returns bigint
 language sql volatile
 set search_path = pg_catalog, pg_temp
-return (
-    select greatest(pg_postmaster_start_time(), max(a.backend_start))
-      from pg_stat_get_activity(null) a
-     where a.backend_type = 'checkpointer'
-);
+return pubsub.end_process(process, 'retry', 'its process stopped before it was done');
 
--- Processes whose heartbeat came from a session that is gone, though the server has not ended it: the process has died, or
--- lost its connection and will be back in a moment. Judge by asking again. A session whose start the caller's role may not
--- see is taken for the right one.
-create or replace function pubsub.absent_processes() returns setof bigint
+-- Returns the processes whose heartbeat came from a session that has ended, although the server has not ended it, and how
+-- many processes are registered. An absent process has died, or has lost its connection and will be back in a moment: ask
+-- again before judging. A session whose start is hidden from the schema's owner counts as the right one.
+--
+-- A process that has not beaten since the server last ended all sessions is not absent: its session was ended by the server.
+-- The crash of one backend ends all sessions too, and then only the background processes have started again.
+create or replace function pubsub.absent_processes(out absent bigint[], out registered bigint)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    -- The sessions are read once, and not for each process: all processes ask this several times a second.
-    return query
-    with sessions as materialized (
-        select a.pid, a.backend_start, a.backend_type from pg_stat_get_activity(null) a
-    )
-    select p.id
-      from pubsub.processes p
-     where p.session_pid is not null
-       and p.beat_at > greatest(
-               pg_postmaster_start_time(),
-               (select max(s.backend_start) from sessions s where s.backend_type = 'checkpointer')
-           )
-       and not exists (
-               select from sessions s
-                where s.pid = p.session_pid
-                  and (s.backend_start is null or s.backend_start = p.session_started_at)
-           );
+    -- The sessions are read once, and not for each process: all processes call this several times a second.
+    absent := array(
+        with sessions as materialized (
+            select a.pid, a.backend_start, a.backend_type from pg_stat_get_activity(null) a
+        )
+        select p.id
+          from pubsub.processes p
+         where p.session_pid is not null
+           and p.beat_at > greatest(
+                   pg_postmaster_start_time(),
+                   (select max(s.backend_start) from sessions s where s.backend_type = 'checkpointer')
+               )
+           and not exists (
+                   select
+                     from sessions s
+                    where s.pid = p.session_pid
+                      and (s.backend_start is null or s.backend_start = p.session_started_at)
+               )
+    );
+    registered := (select count(*) from pubsub.processes);
 end
 $$;
 
--- How many processes are registered: they share the looks for dead ones.
-create or replace function pubsub.count_processes() returns bigint
-language sql volatile
-set search_path = pg_catalog, pg_temp
-return (select count(*) from pubsub.processes);
-
--- Declares processes dead that have been silent for longer than `silence`, and those of `absent` that still are, and makes
--- orphans of what they held. Returns the dead that this call took over from. Any process may call it at any time; two
--- callers never take the same one.
+-- Declares processes dead that were silent for longer than `silence`, and those of `absent` that still are absent, and makes
+-- orphans of what they held. Returns the dead processes that this call has taken over from. Any process may call it at any
+-- time; no two callers take over from the same process.
 --
--- A restart of the server silences everybody: for the first `silence` after its start nobody is declared dead for that.
+-- A restart of the server silences all processes. For the first `silence` after it, nobody is declared dead for being silent.
 create or replace function pubsub.reclaim(silence interval, absent bigint[] default '{}')
 returns table (process bigint, host text, os_pid integer, silent_for interval, orphans bigint)
 language plpgsql volatile
@@ -178,16 +202,20 @@ set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
+    restarted_at constant timestamptz := (
+        select greatest(pg_postmaster_start_time(), max(a.backend_start))
+          from pg_stat_get_activity(null) a
+         where a.backend_type = 'checkpointer'
+    );
     latest constant timestamptz := case
-        when pubsub.sessions_began_at() > clock_timestamp() - silence then '-infinity'
+        when restarted_at > clock_timestamp() - silence then '-infinity'
         else clock_timestamp() - silence
     end;
     gone   constant bigint[] := case
         when absent = '{}' then '{}'
-        else array(select a from pubsub.absent_processes() a where a = any (absent))
+        else array(select a from unnest((pubsub.absent_processes()).absent) a where a = any (reclaim.absent))
     end;
     dead   pubsub.processes;
-    moved  bigint;
 begin
     for dead in
         select *
@@ -196,64 +224,34 @@ begin
          order by p.id
            for update skip locked
     loop
-        moved := pubsub.orphan_leases(
-            dead.id, 'crash', format('process %s on %s (pid %s) died', dead.id, dead.host, dead.os_pid)
-        );
-        perform pubsub.stop_running_all(dead.id);
-        perform pubsub.leave_watch(dead.id);
-        delete from pubsub.processes p where p.id = dead.id;
         process := dead.id;
         host := dead.host;
         os_pid := dead.os_pid;
         silent_for := clock_timestamp() - dead.beat_at;
-        orphans := moved;
+        orphans := pubsub.end_process(
+            dead.id, 'crash', format('process %s on %s (pid %s) died', dead.id, dead.host, dead.os_pid)
+        );
         return next;
-        if moved > 0 then
-            -- The orphans' subscriptions may be run by processes that sleep.
-            perform pg_notify('pubsub', '');
-        end if;
     end loop;
 end
 $$;
 
--- Makes orphans of leases whose process does not exist: claimed by one that had just been declared dead. Returns how many
+-- Makes orphans of leases whose process does not exist: it was declared dead just before it claimed. Returns how many
 -- events. Rare, and a scan of the leases: for the janitor.
 create or replace function pubsub.reclaim_strays() returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    stray    bigint;
-    orphaned bigint := 0;
 begin
-    for stray in
-        select distinct l.process
-          from pubsub.leases l
-         where not exists (select from pubsub.processes p where p.id = l.process)
-    loop
-        orphaned := orphaned
-            + pubsub.orphan_leases(stray, 'crash', format('process %s was declared dead before it claimed', stray));
-    end loop;
-    return orphaned;
-end
-$$;
-
--- A process that stops: gives back what it still holds, and is gone. Returns how many events it gave back. One that
--- drained before holds nothing but what it had begun and could not finish in time.
-create or replace function pubsub.leave(process bigint) returns bigint
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    returned bigint;
-begin
-    returned := pubsub.orphan_leases(leave.process, 'retry', 'its process stopped before it was done');
-    perform pubsub.stop_running_all(leave.process);
-    perform pubsub.leave_watch(leave.process);
-    delete from pubsub.processes p where p.id = leave.process;
-    if returned > 0 then
-        perform pg_notify('pubsub', '');
-    end if;
-    return returned;
+    return (
+        select coalesce(sum(pubsub.orphan_leases(
+                   stray.process, 'crash', format('process %s was declared dead before it claimed', stray.process)
+               )), 0)
+          from (
+              select distinct l.process
+                from pubsub.leases l
+               where not exists (select from pubsub.processes p where p.id = l.process)
+          ) stray
+    );
 end
 $$;

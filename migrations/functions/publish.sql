@@ -1,39 +1,9 @@
 -- Publishing: the trigger behind every insert into the log, and pubsub.publish.
 
--- Raises PB002 for a payload over its channel's limit.
-create or replace function pubsub.refuse_too_large(channel text, bytes bigint, max_bytes integer) returns void
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    raise exception using
-        errcode = 'PB002',
-        message = format(
-            'a payload of %s bytes is over the limit of %s bytes of channel "%s"', bytes, max_bytes, channel
-        ),
-        hint = 'Publish a reference to the data instead, or raise pubsub.channels.max_payload_bytes.';
-end
-$$;
-
--- Raises what a check constraint of this name would: `version` below 1, `headers` that are not an object, or a `key` that is
--- too long for an index (1,024 bytes).
-create or replace function pubsub.refuse_malformed(violated text) returns void
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    raise exception using
-        errcode = 'check_violation',
-        message = format('new row for relation "db_events" violates check constraint "%s"', violated),
-        schema = 'pubsub',
-        table = 'db_events',
-        constraint = violated;
-end
-$$;
-
 -- After an insert into the log: refuses what must not be published, and rings the bell.
--- Per statement, not per row: a bulk insert pays it once. But most statements publish one event with nothing the matter:
--- that case comes first, and asks two plain scans (docs/decisions/0014-publish-trigger.md).
+--
+-- Runs per statement, so that a bulk insert pays for it once. Most statements publish one event that needs no closer look:
+-- that case comes first, and costs two plain scans (docs/decisions/0014-publish-trigger.md).
 create or replace function pubsub.after_publish() returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -41,7 +11,6 @@ as $$
 declare
     published record;
     declared  record;
-    too_large bigint;
     locked    boolean;
 begin
     select e.channel,
@@ -56,52 +25,60 @@ begin
         -- An assignment, because it costs a fraction of a `perform`.
         locked := pg_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(published.channel)) is null;
         -- A new statement after the lock, so a new snapshot, unless the isolation is stricter.
-        -- Stored sizes are cheap to ask for but compressed, at most 255-fold: a small one is surely below the limit. No
-        -- size is small enough on a strict channel.
+        -- The stored size is cheap to read, but it is that of the compressed payload. Compression is at most 255-fold, so a
+        -- small payload is surely below the limit. On a strict channel no size is small enough.
         select c.asleep_until > clock_timestamp() as may_have_waiters
           into declared
           from pubsub.channels c
          where c.name = published.channel and published.size <= c.plain_bytes;
         if found then
             if declared.may_have_waiters or current_setting('transaction_isolation') <> 'read committed' then
-                perform pubsub.ring(published.channel);
+                perform pubsub.ring_bell(published.channel);
             end if;
             return null;
         end if;
     end if;
 
-    -- A closer look, channel by channel, in a fixed order.
+    -- The closer look, channel by channel, in a fixed order. An error of the log's check constraints is raised here, because the
+    -- server would parse constraints anew for every statement.
     for published in
-        select n.*, c.id, c.max_payload_bytes, c.strict as is_strict
+        select n.*, c.id, c.max_payload_bytes, c.strict as is_strict, large.bytes
           from (
               select e.channel,
                      max(pg_column_size(e.payload)) as size,
-                     min(e.version) as version,
-                     max(octet_length(e.key)) as key_bytes,
-                     bool_or(jsonb_typeof(e.headers) <> 'object') as has_other_headers
+                     case
+                         when min(e.version) < 1 then 'db_events_version_check'
+                         when bool_or(jsonb_typeof(e.headers) <> 'object') then 'db_events_headers_check'
+                         when max(octet_length(e.key)) > 1024 then 'db_events_key_check'
+                     end as violated
                 from new_events e
                group by e.channel
           ) n
           left join pubsub.channels c on c.name = n.channel
+          left join lateral (
+              select octet_length(e.payload::text) as bytes
+                from new_events e
+               where n.size > c.max_payload_bytes / 256
+                 and e.channel = n.channel
+                 and octet_length(e.payload::text) > c.max_payload_bytes
+               limit 1
+          ) large on true
          order by c.id
     loop
         if published.id is null then
-            perform pubsub.refuse_undeclared(published.channel);
-        elsif published.version < 1 then
-            perform pubsub.refuse_malformed('db_events_version_check');
-        elsif published.has_other_headers then
-            perform pubsub.refuse_malformed('db_events_headers_check');
-        elsif published.key_bytes > 1024 then
-            perform pubsub.refuse_malformed('db_events_key_check');
-        elsif published.size > published.max_payload_bytes / 256 then
-            select octet_length(e.payload::text) into too_large
-              from new_events e
-             where e.channel = published.channel
-               and octet_length(e.payload::text) > published.max_payload_bytes
-             limit 1;
-            if found then
-                perform pubsub.refuse_too_large(published.channel, too_large, published.max_payload_bytes);
-            end if;
+            perform pubsub.require_declared(published.channel);
+        elsif published.violated is not null then
+            raise exception using
+                errcode = 'check_violation', schema = 'pubsub', table = 'db_events', constraint = published.violated,
+                message = format('new row for relation "db_events" violates check constraint "%s"', published.violated);
+        elsif published.bytes is not null then
+            raise exception using
+                errcode = 'PB002',
+                message = format(
+                    'a payload of %s bytes is over the limit of %s bytes of channel "%s"',
+                    published.bytes, published.max_payload_bytes, published.channel
+                ),
+                hint = 'Publish a reference to the data instead, or raise pubsub.channels.max_payload_bytes.';
         end if;
         if published.is_strict then
             perform pubsub.require_shape(e.channel, e.version, e.payload)
@@ -109,7 +86,7 @@ begin
               where e.channel = published.channel;
         end if;
         locked := pg_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(published.channel)) is null;
-        perform pubsub.ring(published.channel);
+        perform pubsub.ring_bell(published.channel);
     end loop;
     return null;
 end

@@ -1,14 +1,15 @@
--- Who may do what: the audience of every function and view, and the rights that make a role one of an audience.
+-- Rights: the audience of every function and view, and what makes a role one of an audience.
 --
--- Nothing in this schema is open to everybody. A function that others may call acts with its owner's rights, so that nobody
--- but the owner needs any on a table; publishers alone have one, to insert into the log. Roles are made by whoever
--- administers the cluster, never here: the grant_* functions take any role that exists.
+-- Nothing in this schema is open to everybody. A function that others may call acts with its owner's rights, so no other role
+-- needs rights on a table, but for publishers, which insert into the log. The administrator of the cluster creates the roles;
+-- pubsub.grant_rights takes any role that exists.
 --
 -- The owner is the role that migrates. A function or a view that is for others is listed in pubsub.audiences, below.
--- tests/it/privileges.rs has the whole matrix, and fails until a new one is in it. This file is installed last.
+-- tests/it/roles/privileges.rs has the whole matrix, and fails until a new one is in it. This file is installed last.
 
--- Gives a role the rights of an audience: on what pubsub.audiences lists for it, and on what is no function or view.
-create or replace function pubsub.grant_audience(role name, audience text) returns void
+-- Grants a role the rights of an audience: on the functions and views that pubsub.audiences lists for it, and on what is
+-- neither.
+create or replace function pubsub.grant_rights(role name, audience text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -16,17 +17,20 @@ declare
     routine  regprocedure;
     relation regclass;
 begin
-    -- Checked, because "public" would be taken for everybody.
-    if not exists (select from pg_roles r where r.rolname = grant_audience.role) then
+    -- Checked, because `grant .. to "public"` would be a grant to everybody.
+    if not exists (select from pg_roles r where r.rolname = grant_rights.role) then
+        raise exception using errcode = 'undefined_object', message = format('role "%s" does not exist', role);
+    elsif audience is null or audience not in ('publisher', 'subscriber', 'observer') then
         raise exception using
-            errcode = 'undefined_object',
-            message = format('role "%s" does not exist', grant_audience.role);
+            errcode = 'invalid_parameter_value',
+            message = format('"%s" is not an audience', coalesce(audience, 'null')),
+            hint = 'The audiences are publisher, subscriber and observer.';
     end if;
     execute format('grant usage on schema pubsub to %I', role);
     for routine in
         select p.oid::regprocedure
           from pg_proc p
-          join pubsub.audiences a on a.object = p.proname and a.audience = grant_audience.audience
+          join pubsub.audiences a on a.object = p.proname and a.audience = grant_rights.audience
          where p.pronamespace = 'pubsub'::regnamespace
     loop
         execute format('grant execute on routine %s to %I', routine, role);
@@ -34,14 +38,14 @@ begin
     for relation in
         select c.oid::regclass
           from pg_class c
-          join pubsub.audiences a on a.object = c.relname and a.audience = grant_audience.audience
+          join pubsub.audiences a on a.object = c.relname and a.audience = grant_rights.audience
          where c.relnamespace = 'pubsub'::regnamespace
            and c.relkind = 'v'
     loop
         execute format('grant select on %s to %I', relation, role);
     end loop;
     if audience = 'publisher' then
-        -- Neither xid nor id nor published_at: whoever could choose them could make cursors skip events.
+        -- Not xid, id or published_at: a publisher that could choose them could make cursors skip events.
         execute format('grant insert (channel, key, payload, headers, version, fingerprint) on pubsub.db_events to %I', role);
         execute format('grant select (id) on pubsub.db_events to %I', role);
         execute format('grant usage on sequence pubsub.db_events_id_seq to %I', role);
@@ -51,31 +55,7 @@ begin
 end
 $$;
 
--- Lets a role publish, on every channel: with pubsub.publish, or by inserts into the log. It can read nothing.
-create or replace function pubsub.grant_publisher(role name) returns void
-language sql volatile
-set search_path = pg_catalog, pg_temp
-begin atomic
-    select pubsub.grant_audience(grant_publisher.role, 'publisher');
-end;
-
--- Lets a role run every subscription: all that a process does, but for publishing.
-create or replace function pubsub.grant_subscriber(role name) returns void
-language sql volatile
-set search_path = pg_catalog, pg_temp
-begin atomic
-    select pubsub.grant_audience(grant_subscriber.role, 'subscriber');
-end;
-
--- Lets a role read the views.
-create or replace function pubsub.grant_observer(role name) returns void
-language sql volatile
-set search_path = pg_catalog, pg_temp
-begin atomic
-    select pubsub.grant_audience(grant_observer.role, 'observer');
-end;
-
--- Takes from a role every right that it was granted in this schema. What it has as a member of others stays.
+-- Revokes every right that a role was granted in this schema. It keeps those that it has as a member of other roles.
 create or replace function pubsub.revoke_rights(role name) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -88,48 +68,33 @@ begin
 end
 $$;
 
--- Raises unless one role owns all of the schema. A function with the rights of another owner would fail at the tables; or
--- would have more than it needs, if a superuser ran one migration of many.
-create or replace function pubsub.require_one_owner() returns void
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    of_the_log constant regrole := (select c.relowner from pg_class c where c.oid = 'pubsub.db_events'::regclass);
-    other      record;
-begin
-    select o.name, o.owner into other
-      from (
-          select p.oid::regprocedure::text, p.proowner::regrole
-            from pg_proc p
-           where p.pronamespace = 'pubsub'::regnamespace
-          union all
-          select c.oid::regclass::text, c.relowner::regrole
-            from pg_class c
-           where c.relnamespace = 'pubsub'::regnamespace
-      ) o (name, owner)
-     where o.owner <> of_the_log
-     limit 1;
-    if found then
-        raise exception using
-            errcode = 'invalid_object_definition',
-            message = format('%s belongs to %s, and the log to %s', other.name, other.owner, of_the_log),
-            hint = 'One role owns the whole schema: migrate as the role that migrated first.';
-    end if;
-end
-$$;
-
--- Makes the rights in this schema what pubsub.audiences says: closes what is new to everybody, has what is for others act
--- with its owner's rights, and gives it to the roles that were granted the rest of its audience before.
+-- Makes the rights in this schema what pubsub.audiences says: closes new functions to everybody, makes those of an audience act
+-- with their owner's rights, and grants them to the roles that were granted the rest of the audience before.
 create or replace function pubsub.apply_audiences() returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    routine record;
-    holder  record;
+    log_owner constant regrole := (select c.relowner from pg_class c where c.oid = 'pubsub.db_events'::regclass);
+    other     record;
+    routine   record;
+    holder    record;
 begin
-    perform pubsub.require_one_owner();
+    -- A function with the rights of another owner would fail at the tables, or have more rights than it needs.
+    select o.name, o.owner into other
+      from (
+          select p.oid::regprocedure::text, p.proowner::regrole from pg_proc p where p.pronamespace = 'pubsub'::regnamespace
+          union all
+          select c.oid::regclass::text, c.relowner::regrole from pg_class c where c.relnamespace = 'pubsub'::regnamespace
+      ) o (name, owner)
+     where o.owner <> log_owner
+     limit 1;
+    if found then
+        raise exception using
+            errcode = 'invalid_object_definition',
+            message = format('%s belongs to %s, and the log to %s', other.name, other.owner, log_owner),
+            hint = 'One role owns the whole schema: migrate as the role that migrated first.';
+    end if;
     for routine in
         select p.oid::regprocedure as signature,
                p.prorettype = 'trigger'::regtype
@@ -147,7 +112,7 @@ begin
             execute format('alter routine %s security definer', routine.signature);
         end if;
     end loop;
-    -- An audience's own objects tell who was granted it; one that two audiences share does not.
+    -- An object of one audience alone tells which roles were granted that audience.
     for holder in
         with granted as (
             select p.proname as object, g.grantee
@@ -171,12 +136,12 @@ begin
           join telling t on t.object = g.object
           join pg_roles r on r.oid = g.grantee
     loop
-        perform pubsub.grant_audience(holder.role, holder.audience);
+        perform pubsub.grant_rights(holder.role, holder.audience);
     end loop;
 end
 $$;
 
--- What is not only for the owner.
+-- The functions and views that are for others than the owner.
 delete from pubsub.audiences;
 
 insert into pubsub.audiences (object, audience)
@@ -184,20 +149,19 @@ values
     ('publish',                'publisher'), ('publish_once', 'publisher'), ('publish_all_once', 'publisher'),
     ('set_dedupe_window', 'subscriber'), ('forget_dedupe_keys', 'subscriber'),
     ('declare_channel',        'subscriber'), ('declare_version', 'subscriber'),
-    ('subscribe',              'subscriber'),
+    ('subscribe',              'subscriber'), ('unsubscribe', 'subscriber'),
+    ('next', 'subscriber'), ('tidy', 'subscriber'),
     ('register_process',       'subscriber'),
     ('beat',                   'subscriber'),
     ('leave',                  'subscriber'),
     ('absent_processes',       'subscriber'),
     ('absent_processes',       'observer'),
-    ('count_processes',        'subscriber'),
-    ('count_processes',        'observer'),
     ('reclaim',                'subscriber'),
     ('claim', 'subscriber'), ('claim_mailbox', 'subscriber'), ('next_due', 'subscriber'), ('settle', 'subscriber'),
     ('return_unknown',         'subscriber'),
     ('start_waiting',          'subscriber'),
-    ('stay_awake',             'subscriber'),
-    ('channel_is_quiet',       'subscriber'),
+    ('report_awake',           'subscriber'),
+    ('no_publisher_at_work',   'subscriber'),
     ('stop_waiting',           'subscriber'),
     ('list_dead_letters',      'subscriber'),
     ('redrive',                'subscriber'),

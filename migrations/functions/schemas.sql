@@ -1,12 +1,11 @@
--- Shapes of payloads, as JSON Schema: declared by processes, exported to other languages, and held against what is published
--- on channels that are strict.
+-- Shapes of payloads, as JSON Schema. Processes declare them, other languages read them, and on strict channels every payload
+-- must have its shape.
 --
--- The publish trigger asks the channel's row one comparison, whether a payload is surely small enough. For a strict channel
--- no payload is, so it takes the closer look, and the others pay nothing (docs/decisions/0019-schemas.md).
--- Error code of class PB: PB008 a payload that does not have its declared shape.
+-- The publish trigger compares a payload's stored size with a limit from the channel's row. The limit of a strict channel lets
+-- nothing pass, so its payloads get the closer look, and other channels pay nothing (docs/decisions/0019-schemas.md).
 
--- Declares what the payload of a channel's version looks like, and whether that is checked. A process of an older version
--- leaves the check to those of newer ones. A null schema leaves it as it is.
+-- Declares the shape of the payload of a channel's version, and whether payloads are checked. A process of an older version
+-- does not change whether they are. A null schema leaves the shape unchanged.
 create or replace function pubsub.declare_schema(channel text, version integer, schema jsonb, strict boolean default false)
 returns void
 language plpgsql volatile
@@ -14,7 +13,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform pubsub.require_declared(channel);
-    -- Written only if something changes: every process says the same at its start.
+    -- Writes only what changes: every process declares its schemas when it starts.
     insert into pubsub.schemas as s (channel, version, schema)
     select declare_schema.channel, declare_schema.version, declare_schema.schema
      where declare_schema.schema is not null
@@ -30,7 +29,7 @@ begin
 end
 $$;
 
--- The shape of every version of every channel, for whoever shares the contract in another language.
+-- Returns the shape of every version of every channel.
 create or replace function pubsub.list_schemas()
 returns table (channel text, version integer, description text, schema jsonb, strict boolean)
 language sql stable
@@ -42,8 +41,8 @@ begin atomic
      order by c.name, s.version;
 end;
 
--- Raises PB008 if a payload does not have the shape that was declared for its version. A version without one is not
--- checked: it may be newer than all who have declared.
+-- Raises PB008 if a payload does not have the shape that was declared for its version. A version without a shape is not
+-- checked: it may be newer than any that was declared.
 create or replace function pubsub.require_shape(channel text, version integer, payload jsonb) returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp

@@ -1,6 +1,6 @@
--- JSON Schema: what of a payload does not have the declared shape. Called for strict channels only.
+-- Checking payloads against JSON Schema. Only strict channels call this (pubsub.require_shape).
 
--- A value's kind: as jsonb_typeof has it, but `integer` for numbers that are written without a fraction.
+-- The kind of a value: jsonb_typeof, but `integer` for a number that is written without a fraction.
 create or replace function pubsub.kind_of(value jsonb) returns text
 language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
@@ -11,7 +11,7 @@ begin atomic
            end;
 end;
 
--- A kind in a sentence; other words stay as they are.
+-- A kind with its article. Returns other words unchanged.
 create or replace function pubsub.with_article(kind text) returns text
 language sql immutable parallel safe
 return case
@@ -20,36 +20,8 @@ return case
     else kind
 end;
 
--- What a part of a shape takes, in words: `a string or null`.
-create or replace function pubsub.in_words(part jsonb, root jsonb) returns text
-language plpgsql immutable parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    words text;
-begin
-    if part ? '$ref' then
-        part := pubsub.referred(part ->> '$ref', root);
-    end if;
-    if part ? 'const' then
-        return (part -> 'const')::text;
-    elsif part ? 'enum' then
-        select string_agg(e.value::text, ' or ') into words from jsonb_array_elements(part -> 'enum') e;
-        return words;
-    end if;
-    select string_agg(pubsub.with_article(k.kind), ' or ') into words
-      from jsonb_array_elements_text(
-               case jsonb_typeof(part -> 'type')
-                   when 'array' then part -> 'type'
-                   when 'string' then jsonb_build_array(part -> 'type')
-                   else '[]'
-               end
-           ) k (kind);
-    return coalesce(words, 'a value');
-end
-$$;
-
--- The part of a shape that `#/$defs/Name` refers to.
+-- The part of a schema that `#/$defs/Name` refers to. A reference that leads nowhere, or into another document, accepts
+-- everything.
 create or replace function pubsub.referred(reference text, root jsonb) returns jsonb
 language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
@@ -61,27 +33,41 @@ begin atomic
                     where substr(reference, 3) <> ''
                     order by p.nth
                ),
-               -- What leads nowhere, or into another document, takes anything.
                'true'
            );
 end;
 
--- The whole numbers that a format takes, from and to; null if it is none of these.
-create or replace function pubsub.range_of(format text) returns numeric[]
-language sql immutable parallel safe
-return case format
-    when 'int8' then '{-128, 127}' when 'int16' then '{-32768, 32767}' when 'int32' then '{-2147483648, 2147483647}'
-    when 'int64' then '{-9223372036854775808, 9223372036854775807}'
-    when 'uint8' then '{0, 255}' when 'uint16' then '{0, 65535}' when 'uint32' then '{0, 4294967295}'
-    when 'uint64' then '{0, 18446744073709551615}'
-end::numeric[];
+-- What a part of a schema accepts, in words: `a string or null`.
+create or replace function pubsub.in_words(part jsonb, root jsonb) returns text
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if part ? '$ref' then
+        part := pubsub.referred(part ->> '$ref', root);
+    end if;
+    if part ? 'const' then
+        return (part -> 'const')::text;
+    elsif part ? 'enum' then
+        return (select string_agg(e.value::text, ' or ') from jsonb_array_elements(part -> 'enum') e);
+    elsif not part ? 'type' then
+        return 'a value';
+    end if;
+    return (
+        select string_agg(pubsub.with_article(k.kind), ' or ')
+          from jsonb_array_elements_text(
+                   case jsonb_typeof(part -> 'type') when 'array' then part -> 'type' else jsonb_build_array(part -> 'type') end
+               ) k (kind)
+    );
+end
+$$;
 
--- The first place where a value does not have a shape, as (path, what is expected there, what is there), or null.
--- Values are not quoted: they may be nobody's business.
+-- The first place where a value does not match a schema: its path, what is expected there, and what is there. Null if the
+-- value matches. Does not quote values, because they may be confidential.
 --
 -- Knows what the derives of schemars write: type, const, enum, minimum, maximum, the formats of whole numbers, minLength,
 -- maxLength, properties, required, additionalProperties, patternProperties, items, prefixItems, minItems, maxItems, anyOf,
--- oneOf (taken for anyOf), allOf and $ref into the shape itself. Whatever else a shape says is not checked.
+-- oneOf (taken for anyOf), allOf and $ref into the schema itself. Ignores everything else.
 create or replace function pubsub.mismatch(value jsonb, part jsonb, root jsonb, path text default '', depth integer default 0)
 returns text[]
 language plpgsql immutable parallel safe
@@ -92,12 +78,12 @@ declare
     max_depth constant integer := 64;
     kind      constant text := pubsub.kind_of(value);
     found     text[];
-    of_parts  text[];
+    of_part   text[];
 begin
     if part = 'true' or part = '{}' then
         return null;
     elsif part = 'false' then
-        return array[path, 'nothing', pubsub.kind_of(value)];
+        return array[path, 'nothing', kind];
     elsif depth > max_depth then
         return array[path, format('at most %s levels', max_depth), 'more'];
     end if;
@@ -107,33 +93,27 @@ begin
     then
         return array[path, pubsub.in_words(part, root), kind];
     end if;
-    found := case kind
-        when 'integer' then pubsub.mismatch_of_number(value, part, path)
-        when 'number' then pubsub.mismatch_of_number(value, part, path)
-        when 'string' then pubsub.mismatch_of_size(length(value #>> '{}'), part, 'Length', 'characters', path)
-        when 'array' then pubsub.mismatch_of_array(value, part, root, path, depth)
-        when 'object' then pubsub.mismatch_of_object(value, part, root, path, depth)
+    found := case
+        when kind in ('integer', 'number') then pubsub.mismatch_of_number(value, part, path)
+        when kind = 'string' then pubsub.mismatch_of_size(length(value #>> '{}'), part, 'Length', 'characters', path)
+        when kind = 'array' then pubsub.mismatch_of_array(value, part, root, path, depth)
+        when kind = 'object' then pubsub.mismatch_of_object(value, part, root, path, depth)
     end;
+    -- The rest comes after, because the properties beside it hold the tag of a variant.
+    if found is null and part ? '$ref' then
+        found := pubsub.mismatch(value, pubsub.referred(part ->> '$ref', root), root, path, depth + 1);
+    end if;
     if found is not null then
         return found;
     end if;
-    -- After what stands beside it, where a variant has its tag.
-    if part ? '$ref' then
-        found := pubsub.mismatch(value, pubsub.referred(part ->> '$ref', root), root, path, depth + 1);
-        if found is not null then
-            return found;
+    for of_part in
+        select pubsub.mismatch(mismatch.value, p.value, root, path, depth + 1)
+          from jsonb_array_elements(coalesce(part -> 'allOf', '[]')) p
+    loop
+        if of_part is not null then
+            return of_part;
         end if;
-    end if;
-    if part ? 'allOf' then
-        for of_parts in
-            select pubsub.mismatch(mismatch.value, p.value, root, path, depth + 1)
-              from jsonb_array_elements(part -> 'allOf') p
-        loop
-            if of_parts is not null then
-                return of_parts;
-            end if;
-        end loop;
-    end if;
+    end loop;
     return coalesce(
         pubsub.mismatch_of_any(value, part -> 'anyOf', root, path, depth),
         pubsub.mismatch_of_any(value, part -> 'oneOf', root, path, depth)
@@ -141,16 +121,21 @@ begin
 end
 $$;
 
--- pubsub.mismatch of a number: its range.
+-- pubsub.mismatch of a number: its range, from `minimum` and `maximum` or from the format of a whole number.
 create or replace function pubsub.mismatch_of_number(value jsonb, part jsonb, path text) returns text[]
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     number  constant numeric := value #>> '{}';
-    range   constant numeric[] := pubsub.range_of(part ->> 'format');
-    lowest  constant numeric := greatest((part ->> 'minimum')::numeric, range[1]);
-    highest constant numeric := least((part ->> 'maximum')::numeric, range[2]);
+    bits    constant integer := substring(part ->> 'format' from '^u?int(8|16|32|64)$');
+    signed  constant boolean := part ->> 'format' like 'i%';
+    lowest  constant numeric := greatest(
+        (part ->> 'minimum')::numeric, case when signed then -trunc(2::numeric ^ (bits - 1)) when bits > 0 then 0 end
+    );
+    highest constant numeric := least(
+        (part ->> 'maximum')::numeric, trunc(2::numeric ^ (bits - case when signed then 1 else 0 end)) - 1
+    );
 begin
     if number < lowest or number > highest then
         return array[path, 'a number' || coalesce(' from ' || lowest, '') || coalesce(' to ' || highest, ''), 'one beyond'];
@@ -177,15 +162,14 @@ begin
 end
 $$;
 
--- pubsub.mismatch of an array: how many items, and each of them.
+-- pubsub.mismatch of an array: the number of its items, and each item.
 create or replace function pubsub.mismatch_of_array(value jsonb, part jsonb, root jsonb, path text, depth integer) returns text[]
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    found text[];
+    found text[] := pubsub.mismatch_of_size(jsonb_array_length(value), part, 'Items', 'items', path);
 begin
-    found := pubsub.mismatch_of_size(jsonb_array_length(value), part, 'Items', 'items', path);
     if found is not null or not (part ?| array['items', 'prefixItems']) then
         return found;
     end if;
@@ -207,7 +191,7 @@ begin
 end
 $$;
 
--- pubsub.mismatch of an object: the fields that must be there, and each that is.
+-- pubsub.mismatch of an object: its tag, the fields that must be there, and each field that is there.
 create or replace function pubsub.mismatch_of_object(value jsonb, part jsonb, root jsonb, path text, depth integer) returns text[]
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
@@ -218,7 +202,7 @@ declare
     field   record;
     found   text[];
 begin
-    -- Another's tag first: then nothing else that this variant misses is to the point.
+    -- The tag of another variant comes first. Then nothing else that this variant misses is to the point.
     select p.key into tag
       from jsonb_each(coalesce(part -> 'properties', '{}')) p
      where p.value ? 'const' and mismatch_of_object.value ? p.key
@@ -234,9 +218,7 @@ begin
      limit 1;
     if missing is not null then
         return array[
-            path || '.' || missing,
-            pubsub.in_words(coalesce(part -> 'properties' -> missing, '{}'), root),
-            'nothing'
+            path || '.' || missing, pubsub.in_words(coalesce(part -> 'properties' -> missing, '{}'), root), 'nothing'
         ];
     end if;
     if not (part ?| array['properties', 'additionalProperties', 'patternProperties']) then
@@ -252,10 +234,10 @@ begin
                ) as part
           from jsonb_each(value) f
     loop
-        if field.part = 'false' then
-            return array[path || '.' || field.key, 'no such field', 'one'];
-        end if;
-        found := pubsub.mismatch(field.value, field.part, root, path || '.' || field.key, depth + 1);
+        found := case
+            when field.part = 'false' then array[path || '.' || field.key, 'no such field', 'one']
+            else pubsub.mismatch(field.value, field.part, root, path || '.' || field.key, depth + 1)
+        end;
         if found is not null then
             return found;
         end if;
@@ -264,7 +246,7 @@ begin
 end
 $$;
 
--- pubsub.mismatch of a value that must have one of several shapes: null if it has, else where it comes nearest to one.
+-- pubsub.mismatch of a value that must match one of several schemas. Null if it does, else where it comes nearest to one.
 create or replace function pubsub.mismatch_of_any(value jsonb, parts jsonb, root jsonb, path text, depth integer) returns text[]
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
@@ -281,7 +263,7 @@ begin
         if found is null then
             return null;
         end if;
-        -- Whose tag is another is another variant; of the rest, whoever fails furthest in has understood most.
+        -- A variant with another tag is out of the question. Of the others, the one that matches furthest in is the nearest.
         is_tag := found[2] like '"%';
         if nearest is null or was_tag and not is_tag
             or was_tag = is_tag and length(found[1]) > length(nearest[1]) then

@@ -1,16 +1,16 @@
--- Versions of payloads: with what shape each was declared, and events that are newer than those whom they reach.
+-- Versions of payloads.
 --
--- An event whose version a process does not know is not for it, and for no attempt to count: it goes to the mailbox (action
--- too_new of pubsub.settle), where `needs` keeps it from all who know less. They neither claim it nor look at it, for it is
--- in an index of its own (docs/decisions/0020-versions.md).
+-- A process gives back an event whose version it does not know (action too_new of pubsub.settle). The event goes to the mailbox,
+-- and the attempt does not count. There `needs` keeps it from all processes that know less: it has an index of its own, which
+-- they do not read (docs/decisions/0020-versions.md).
 
--- The newest of all versions: what a process knows that says nothing.
+-- The version of a process that does not say which versions it knows: it is given any.
 create or replace function pubsub.any_version() returns integer
 language sql immutable parallel safe
 return 2147483647;
 
--- Says with what shape a process knows a version of a channel. Returns when it was declared with another shape, if that
--- was the last time; otherwise null. It is not an error: whoever adds an optional field makes another shape of it.
+-- Declares the shape that a version of a channel has for the caller. Returns when the version was last declared, if that was with
+-- another shape; null otherwise. Another shape is no error: an added optional field makes one.
 create or replace function pubsub.declare_version(channel text, version integer, fingerprint bigint) returns timestamptz
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp

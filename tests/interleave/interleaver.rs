@@ -132,7 +132,7 @@ impl Interleaver {
         }
         // Just after its start, the server declares no process dead.
         let started = format!(
-            "select (pubsub.sessions_began_at() < clock_timestamp() - interval '{SILENCE}' - interval '1 second')::int::bigint"
+            "select (pg_postmaster_start_time() < clock_timestamp() - interval '{SILENCE}' - interval '1 second')::int::bigint"
         );
         database.until_count(&started, 1).await;
         let pids = sessions.iter().map(|session| session.pid).collect();

@@ -79,7 +79,7 @@ async fn one_of_many_sleepers_is_rung_and_none_while_one_is_awake() {
     }
     run("publish('sms', '{}')").await;
     assert_eq!(listener.rung().await, ["sms 3"], "the process that fell asleep last");
-    run("stay_awake(1, 3, '1 minute')").await;
+    run("report_awake(1, 3, '1 minute')").await;
     run("publish('sms', '{}')").await;
     assert_eq!(listener.rung().await, [] as [String; 0], "the awake process finds the event");
     run("start_waiting(2, 4, '1 minute')").await;
@@ -90,17 +90,17 @@ async fn one_of_many_sleepers_is_rung_and_none_while_one_is_awake() {
 
     run("stop_waiting(1, 3)").await;
     assert_eq!(listener.rung().await, ["sms 2"], "the bell is passed on");
-    run("stay_awake(1, 2, '1 minute')").await;
+    run("report_awake(1, 2, '1 minute')").await;
     run("leave(2)").await;
     assert_eq!(listener.rung().await, ["sms 1"], "and by who is gone, too");
     run("start_waiting(1, 2, '1 minute')").await;
     run("publish('sms', '{}')").await;
     assert_eq!(listener.rung().await, ["sms 1"], "a removed process cannot fall asleep again");
     run("start_waiting(1, 5, '1 minute')").await;
-    run("stay_awake(1, 2, '1 minute')").await;
+    run("report_awake(1, 2, '1 minute')").await;
     run("publish('sms', '{}')").await;
     assert_eq!(listener.rung().await, ["sms 5"], "a removed process cannot be awake");
-    run("stay_awake(1, 1, '1 minute')").await;
+    run("report_awake(1, 1, '1 minute')").await;
     client.batch_execute("update pubsub.waiters set until = 'epoch' where is_awake").await.unwrap();
     run("publish('sms', '{}')").await;
     assert_eq!(listener.rung().await, ["sms 5"], "the awake process is dead or hangs");
@@ -108,7 +108,7 @@ async fn one_of_many_sleepers_is_rung_and_none_while_one_is_awake() {
     run("subscribe('sms', 'one', lanes => 4)").await;
     run("claim(1, 1, 10)").await;
     listener.rung().await;
-    run("stay_awake(1, 1, '1 minute')").await;
+    run("report_awake(1, 1, '1 minute')").await;
     run("publish('sms', '{}')").await;
     assert_eq!(listener.rung().await, ["sms"], "every process of an ordered subscription is rung");
 }

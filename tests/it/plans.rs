@@ -209,8 +209,8 @@ async fn run_all(session: &ExplainedSession, when: &str) {
             }
         }
         run(&format!("select count(pubsub.start_waiting({subscription}, 1, '10 s'))")).await;
-        run(&format!("select pubsub.channel_is_quiet({subscription})::int")).await;
-        run(&format!("select count(pubsub.stay_awake({subscription}, 1, '10 s'))")).await;
+        run(&format!("select pubsub.no_publisher_at_work({subscription})::int")).await;
+        run(&format!("select count(pubsub.report_awake({subscription}, 1, '10 s'))")).await;
         run(&format!("select count(pubsub.stop_waiting({subscription}, 1))")).await;
         run(&format!("select token from pubsub.claim({subscription}, 1, {BATCH})")).await;
         run(&format!("select pubsub.return_unknown({subscription}, 1, '{{}}')")).await;
@@ -219,7 +219,7 @@ async fn run_all(session: &ExplainedSession, when: &str) {
     run("select extract(epoch from due_in) from pubsub.next_due('{1, 2, 3}', 1)").await;
     run("select extract(epoch from due_in) from pubsub.next_due('{1, 2, 3}', 1, '{1, 1, 1}')").await;
     run("select extract(epoch from due_in) from pubsub.next_due('{1, 2, 3}', 2, '{3, 3, 3}')").await;
-    run("select count(*) from pubsub.absent_processes()").await;
+    run("select registered from pubsub.absent_processes()").await;
     run("select count(*) from pubsub.list_dead_letters('sms', 'full')").await;
     run(&format!("select pubsub.redrive('sms', 'full', batch => {BATCH})")).await;
     run("select pubsub.orphan_leases(2, 'crash', 'it died')").await;

@@ -42,8 +42,8 @@ impl OwnedDatabase {
     pub async fn role_for(&self, what: &str, audiences: &[&str]) -> String {
         let role = self.role(what).await;
         for audience in audiences {
-            let grant = format!("select pubsub.grant_{audience}($1::text::name)");
-            self.owner.execute(&grant, &[&role]).await.expect("the owner grants");
+            let grant = "select pubsub.grant_rights($1::text::name, $2)";
+            self.owner.execute(grant, &[&role, audience]).await.expect("the owner grants");
         }
         role
     }

@@ -58,7 +58,7 @@ impl BellVariant {
             Self::OldSnapshot => {
                 let strict = "current_setting('transaction_isolation') <> 'read committed'";
                 break_function(client, after_publish, &[(strict, "false")]).await?;
-                break_function(client, "pubsub.ring(text)", &[(strict, "false")]).await
+                break_function(client, "pubsub.ring_bell(text)", &[(strict, "false")]).await
             }
             Self::ChannelNotUpdated => Ok(client
                 .batch_execute(

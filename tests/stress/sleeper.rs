@@ -106,7 +106,7 @@ impl Sleeper {
     }
 
     pub(crate) async fn stay_awake(&self) -> Result<()> {
-        let awake = "select pubsub.stay_awake($1, $2, '1 minute')";
+        let awake = "select pubsub.report_awake($1, $2, '1 minute')";
         self.client.execute(awake, &[&self.subscription, &self.process]).await?;
         Ok(())
     }
@@ -117,7 +117,7 @@ impl Sleeper {
         let quiet = match self.protocol {
             Protocol::Exact | Protocol::MarkedAwake => self
                 .client
-                .query_one("select pubsub.channel_is_quiet($1)", &[&self.subscription])
+                .query_one("select pubsub.no_publisher_at_work($1)", &[&self.subscription])
                 .await?
                 .get(0),
             Protocol::SinglePoll => true,

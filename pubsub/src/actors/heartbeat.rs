@@ -8,7 +8,7 @@ use crate::error::{Error, error_chain};
 use crate::model::backoff::Backoff;
 use crate::model::process::ProcessId;
 use crate::store::Target;
-use crate::store::pulse::{Pulse, SessionEnd};
+use crate::store::heartbeat_session::{HeartbeatSession, SessionEnd};
 use crate::store::restore::Recognized;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, SpawnHandle, Supervised, WrapFuture};
 use std::rc::Rc;
@@ -20,7 +20,7 @@ pub(crate) struct Heartbeat {
     registered: Registered,
     every: Duration,
     recipients: Recipients,
-    pulse: Option<Rc<Pulse>>,
+    pulse: Option<Rc<HeartbeatSession>>,
     /// Failures since the last beat that was recorded.
     failures: u32,
     beating: bool,
@@ -85,7 +85,7 @@ impl Heartbeat {
             let (pulse, opened) = match pulse {
                 Some(pulse) => (pulse, None),
                 None => {
-                    let (pulse, end) = target.pulse(deadline).await?;
+                    let (pulse, end) = target.heartbeat_session(deadline).await?;
                     // Before anything else is said: it may be another server, or one that has forgotten something.
                     let recognized = pulse.recognize().await?;
                     (Rc::new(pulse), Some((end, recognized)))
@@ -158,7 +158,7 @@ impl Heartbeat {
 
 /// A beat that was recorded.
 struct Beaten {
-    pulse: Rc<Pulse>,
+    pulse: Rc<HeartbeatSession>,
     /// The end of a session that was opened for it, and what the server said of itself.
     opened: Option<(SessionEnd, Recognized)>,
     /// The new id of a process that was declared dead.

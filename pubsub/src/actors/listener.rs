@@ -8,7 +8,7 @@ use crate::error::{Error, error_chain};
 use crate::model::backoff::Backoff;
 use crate::model::process::ProcessId;
 use crate::store::Target;
-use crate::store::listen::{Ears, Heard, Hearing};
+use crate::store::listen::{ListenClient, Notification, Notifications};
 use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, StreamHandler, Supervised,
     WrapFuture,
@@ -43,7 +43,7 @@ pub(crate) struct Listener {
 }
 
 struct Listening {
-    ears: Rc<Ears>,
+    ears: Rc<ListenClient>,
     stream: SpawnHandle,
     /// The id whose topic it is.
     process: i64,
@@ -70,7 +70,12 @@ impl Listener {
         }));
     }
 
-    fn connected(&mut self, process: i64, (ears, hearing): (Ears, Hearing), context: &mut Context<Self>) {
+    fn connected(
+        &mut self,
+        process: i64,
+        (ears, hearing): (ListenClient, Notifications),
+        context: &mut Context<Self>,
+    ) {
         self.attempts = 0;
         let stream = context.add_stream(hearing);
         self.listening = Some(Listening { ears: Rc::new(ears), stream, process, heard_at: Instant::now() });
@@ -180,20 +185,20 @@ impl Handler<ProcessReregistered> for Listener {
     }
 }
 
-impl StreamHandler<Result<Heard, Error>> for Listener {
-    fn handle(&mut self, heard: Result<Heard, Error>, context: &mut Self::Context) {
+impl StreamHandler<Result<Notification, Error>> for Listener {
+    fn handle(&mut self, heard: Result<Notification, Error>, context: &mut Self::Context) {
         if let (Ok(_), Some(listening)) = (&heard, &mut self.listening) {
             listening.heard_at = Instant::now();
         }
         match heard {
-            Ok(Heard::Bell { channel }) => {
+            Ok(Notification::Bell { channel }) => {
                 // A name that nobody here subscribes to, or a forged one, wakes nobody.
                 for dispatcher in self.dispatchers.get(&channel).into_iter().flatten() {
                     dispatcher.do_send(Wake);
                 }
             }
-            Ok(Heard::Mailbox) => self.scheduler.do_send(MailboxChanged { after: Duration::ZERO }),
-            Ok(Heard::Probe) => {}
+            Ok(Notification::Mailbox) => self.scheduler.do_send(MailboxChanged { after: Duration::ZERO }),
+            Ok(Notification::Probe) => {}
             Err(error) => self.lost(&error_chain(&error), context),
         }
     }

@@ -1,6 +1,6 @@
 //! Claiming events: from the log, and from the mailbox.
 
-use super::wait::STAY_AWAKE;
+use super::wait::REPORT_AWAKE;
 use super::{JsonText, Parameters, Store, seconds};
 use crate::error::Error;
 use crate::model::event::{ClaimedEvent, EventId, LeaseToken};
@@ -28,7 +28,7 @@ const CLAIM_SUSPECT: &str = "
            c.attempt, c.panics, c.crashes, c.replay
       from set_config('synchronous_commit', 'off', true), pubsub.claim_mailbox($1, $2, 1, suspect => true, knows => $3) c";
 
-pub(super) const CHANNEL_IS_QUIET: &str = "select pubsub.channel_is_quiet($1)";
+pub(super) const NO_PUBLISHER_AT_WORK: &str = "select pubsub.no_publisher_at_work($1)";
 
 const NEXT_DUE: &str = "
     select d.subscription,
@@ -95,7 +95,7 @@ impl Store {
             .query_both(
                 "claim events",
                 (CLAIM, &[&subscription, &process, &claim.batch, &claim.begins, &false]),
-                (STAY_AWAKE, &[&subscription, &process, &seconds(AWAKE_TTL)]),
+                (REPORT_AWAKE, &[&subscription, &process, &seconds(AWAKE_TTL)]),
             )
             .await?;
         events(&rows, process)
@@ -111,7 +111,7 @@ impl Store {
         let (quiet, rows) = self
             .query_both(
                 "claim events",
-                (CHANNEL_IS_QUIET, &[&subscription]),
+                (NO_PUBLISHER_AT_WORK, &[&subscription]),
                 (CLAIM, &[&subscription, &process, &claim.batch, &claim.begins, &false]),
             )
             .await?;

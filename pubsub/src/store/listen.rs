@@ -1,7 +1,7 @@
 //! The one connection per process that listens for the bell.
 //!
-//! It never opens a transaction: a listener that sits in one keeps the server's notification queue from being emptied,
-//! and a full queue makes everybody's NOTIFY fail.
+//! It never opens a transaction. A listener inside a transaction keeps the server's notification queue from being emptied,
+//! and a full queue makes every NOTIFY fail.
 
 use super::connect::{Connection, Target};
 use crate::error::Error;
@@ -11,33 +11,37 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio_postgres::{AsyncMessage, Client};
 
-/// The payload with which a listener tests its connection; no channel has this name.
+/// The payload with which a listener tests its connection. No channel has this name.
 const PROBE: &str = "?";
 
-/// Something that the listening connection heard.
+/// A notification on a topic of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub(crate) enum Notification {
     /// Events may be waiting on this channel.
     Bell { channel: String },
     /// Deliveries may be waiting in the mailbox.
     Mailbox,
-    /// A listener, this one or another, tests its connection.
+    /// A listener, of this process or of another, tests its connection.
     Probe,
 }
 
-/// A listening connection: ask it to prove that it hears, and read what it hears from the stream.
+/// The client of a listening connection.
 #[derive(Debug)]
-pub(crate) struct Ears {
+pub(crate) struct ListenClient {
     client: Client,
 }
 
-/// What is heard; it ends with an error when the connection does.
-pub(crate) type Hearing = Pin<Box<dyn Stream<Item = Result<Heard, Error>>>>;
+/// The notifications of a listening connection. Ends with an error when the connection does.
+pub(crate) type Notifications = Pin<Box<dyn Stream<Item = Result<Notification, Error>>>>;
 
 impl Target {
-    /// Opens a connection that listens to the topic of all, and to that of a process. The stream must be polled for anything
-    /// on it to happen.
-    pub(crate) async fn listen(&self, process: i64, deadline: Duration) -> Result<(Ears, Hearing), Error> {
+    /// Opens a connection that listens to the topic of all processes and to that of one process. The connection works only
+    /// while the stream is polled.
+    pub(crate) async fn listen(
+        &self,
+        process: i64,
+        deadline: Duration,
+    ) -> Result<(ListenClient, Notifications), Error> {
         let listen = format!("set idle_session_timeout = 0; listen pubsub; listen pubsub_{process}");
         let opening = async {
             let (client, connection) = self.connect().await?;
@@ -48,19 +52,21 @@ impl Target {
                 loop {
                     tokio::select! {
                         done = &mut listening => break done.map_err(broken)?,
-                        // Nothing can be heard yet; but the connection only works while it is polled.
+                        // No notification can arrive yet, but the connection works only while it is polled.
                         message = messages.next() => if let Some(Err(source)) = message {
                             return Err(broken(source));
                         },
                     }
                 }
             }
-            let hearing = messages.filter_map(async |message| match message {
-                Ok(AsyncMessage::Notification(note)) => Some(Ok(interpret(note.payload()))),
+            let notifications = messages.filter_map(async |message| match message {
+                Ok(AsyncMessage::Notification(notification)) => {
+                    Some(Ok(Notification::parse(notification.payload())))
+                }
                 Ok(_) => None,
                 Err(source) => Some(Err(broken(source))),
             });
-            Ok((Ears { client }, Box::pin(hearing) as Hearing))
+            Ok((ListenClient { client }, Box::pin(notifications) as Notifications))
         };
         tokio::time::timeout(deadline, opening)
             .await
@@ -68,15 +74,25 @@ impl Target {
     }
 }
 
-impl Ears {
-    /// Rings for all listeners: if the connection works, [`Heard::Probe`] follows.
+impl ListenClient {
+    /// Notifies all listeners. If the connection works, a [`Notification::Probe`] follows.
     pub(crate) async fn probe(self: Rc<Self>, deadline: Duration) -> Result<(), Error> {
         const DOING: &str = "probe the listener";
-        let ring = format!("notify pubsub, '{PROBE}'");
-        let answered = tokio::time::timeout(deadline, self.client.batch_execute(&ring)).await;
+        let notify = format!("notify pubsub, '{PROBE}'");
+        let answered = tokio::time::timeout(deadline, self.client.batch_execute(&notify)).await;
         answered
             .map_err(|_| Error::Timeout { doing: DOING, after: deadline })?
             .map_err(|source| Error::Database { doing: DOING, source })
+    }
+}
+
+impl Notification {
+    fn parse(payload: &str) -> Self {
+        match payload {
+            "" => Self::Mailbox,
+            PROBE => Self::Probe,
+            channel => Self::Bell { channel: channel.to_owned() },
+        }
     }
 }
 
@@ -90,12 +106,4 @@ fn messages(
     mut connection: Connection,
 ) -> impl Stream<Item = Result<AsyncMessage, tokio_postgres::Error>> + Unpin {
     stream::poll_fn(move |context| connection.poll_message(context))
-}
-
-fn interpret(payload: &str) -> Heard {
-    match payload {
-        "" => Heard::Mailbox,
-        PROBE => Heard::Probe,
-        channel => Heard::Bell { channel: channel.to_owned() },
-    }
 }

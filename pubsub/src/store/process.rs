@@ -1,4 +1,4 @@
-//! Processes: living, leaving, and the dead.
+//! Processes: registering, leaving, and taking over from the dead.
 
 use super::{Store, seconds};
 use crate::error::Error;
@@ -19,29 +19,30 @@ pub(crate) struct DeadProcess {
     pub(crate) host: String,
     pub(crate) os_pid: i32,
     pub(crate) silent_for: Duration,
-    /// How many of its events were made orphans.
+    /// The number of its events that became orphans.
     pub(crate) orphans: i64,
 }
 
 const ABSENT_PROCESSES: &str = "
-    select array(select pubsub.absent_processes()), pubsub.count_processes()";
+    select a.absent, a.registered from pubsub.absent_processes() a";
 
 impl Store {
-    /// Registers this process; returns its id.
+    /// Registers this process. Returns its id.
     pub(crate) async fn register_process(&self, host: &str) -> Result<i64, Error> {
         self.query_value("register the process", REGISTER, &[&host, &os_pid(), &env!("CARGO_PKG_VERSION")])
             .await
     }
 
-    /// Processes whose session is gone: dead, or back in a moment. And how many there are in all.
+    /// Returns the processes whose session has ended, and the number of all registered processes. An absent process is dead, or
+    /// will be back in a moment.
     pub(crate) async fn absent_processes(&self) -> Result<(Vec<i64>, i64), Error> {
         const DOING: &str = "look for absent processes";
         let rows = self.query(DOING, ABSENT_PROCESSES, &[]).await?;
         Ok(rows.first().map_or((Vec::new(), 0), |row| (row.get(0), row.get(1))))
     }
 
-    /// Declares processes dead that were silent for longer than `silence`, and those of `absent` that still are, and makes
-    /// orphans of what they held.
+    /// Declares processes dead that were silent for longer than `silence`, and those of `absent` that are still absent. Makes
+    /// orphans of their events.
     pub(crate) async fn reclaim(&self, silence: Duration, absent: &[i64]) -> Result<Vec<DeadProcess>, Error> {
         let rows =
             self.query("take over from dead processes", RECLAIM, &[&seconds(silence), &absent]).await?;
@@ -55,23 +56,23 @@ impl Store {
         Ok(rows.iter().map(dead).collect())
     }
 
-    /// Gives back what the process still holds, and takes its row away.
+    /// Gives back what the process still holds, and ends its registration.
     pub(crate) async fn leave(&self, process: i64) -> Result<i64, Error> {
         self.query_value("leave", LEAVE, &[&process]).await
     }
 
-    /// Makes orphans of leases whose process is gone. Returns how many events.
+    /// Makes orphans of leases whose process does not exist. Returns the number of events.
     pub(crate) async fn reclaim_strays(&self) -> Result<i64, Error> {
         self.query_value("take over stray leases", "select pubsub.reclaim_strays()", &[]).await
     }
 
-    /// Removes the waiter rows of processes that died asleep. Returns how many.
+    /// Removes the waiter rows of processes that died asleep. Returns their number.
     pub(crate) async fn remove_expired_waiters(&self) -> Result<i64, Error> {
         self.query_value("remove expired waiters", "select pubsub.remove_expired_waiters()", &[]).await
     }
 }
 
-/// The id that the operating system has given this process.
+/// The operating system's id of this process.
 pub(super) fn os_pid() -> i32 {
     i32::try_from(std::process::id()).unwrap_or(i32::MAX)
 }

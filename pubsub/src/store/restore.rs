@@ -1,7 +1,7 @@
 //! What a restore, an upgrade or a failover has done to the log (`migrations/functions/restore.sql`).
 
 use super::Target;
-use super::pulse::Pulse;
+use super::heartbeat_session::HeartbeatSession;
 use crate::error::{Error, from_database};
 use std::time::Duration;
 use tokio_postgres::{Client, Row};
@@ -74,7 +74,7 @@ impl Target {
     }
 }
 
-impl Pulse {
+impl HeartbeatSession {
     /// Recognizes the log, and rebases it if that is exact.
     pub(crate) async fn recognize(&self) -> Result<Recognized, Error> {
         self.ask(DOING, RECOGNIZE, &[], recognized).await

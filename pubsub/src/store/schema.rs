@@ -1,4 +1,4 @@
-//! The schemas of payloads, in the catalog.
+//! The declared schemas of payloads.
 
 use super::Store;
 use crate::error::Error;
@@ -7,7 +7,7 @@ use serde_json::Value;
 const DECLARE: &str = "select pubsub.declare_schema($1, $2, $3, $4)";
 
 impl Store {
-    /// Declares what the payload of a channel's version looks like, and whether it is checked.
+    /// Declares the schema of a channel's version, and whether payloads are checked against it.
     pub(crate) async fn declare_schema(
         &self,
         channel: &str,

@@ -14,7 +14,7 @@ const SUBSCRIBE: &str = "select pubsub.subscribe($1, $2, $3, $4, $5, $6)";
 const STOP_RUNNING: &str = "select pubsub.stop_running($1, $2)";
 
 impl Store {
-    /// Declares a channel, or brings its entry up to date.
+    /// Declares a channel, or updates its version and description.
     pub(crate) async fn declare_channel(
         &self,
         name: &str,
@@ -26,8 +26,8 @@ impl Store {
         Ok(())
     }
 
-    /// Says which shape a version of a channel's payload has here; 0 is not known. Returns when another one was declared
-    /// for it, if that was the last time.
+    /// Declares the shape that a version of a channel's payload has here; 0 is unknown. Returns when the version was last
+    /// declared, if that was with another shape.
     pub(crate) async fn declare_version(
         &self,
         channel: &str,
@@ -39,7 +39,7 @@ impl Store {
         self.query_value("declare a version", DECLARE_VERSION, &[&channel, &version, &fingerprint]).await
     }
 
-    /// Subscribes, or brings the subscription's settings up to date; returns its id.
+    /// Subscribes, or updates the subscription's settings. Returns its id.
     pub(crate) async fn subscribe(
         &self,
         channel: &str,
@@ -56,7 +56,7 @@ impl Store {
         self.query_value("subscribe", SUBSCRIBE, parameters).await
     }
 
-    /// Leaves the lanes of an ordered subscription to the other processes.
+    /// Leaves the lanes of an ordered subscription to other processes.
     pub(crate) async fn stop_running(&self, subscription: i32, process: i64) -> Result<(), Error> {
         self.query("leave the lanes of a subscription", STOP_RUNNING, &[&subscription, &process]).await?;
         Ok(())

@@ -7,21 +7,21 @@ use crate::policy::dispatch::waiter::WAITER_TTL;
 const START_WAITING: &str = "
     select pubsub.start_waiting($1, $2, make_interval(secs => $3)) from set_config('synchronous_commit', 'off', true)";
 
-pub(super) const STAY_AWAKE: &str = "
-    select pubsub.stay_awake($1, $2, make_interval(secs => $3)) from set_config('synchronous_commit', 'off', true)";
+pub(super) const REPORT_AWAKE: &str = "
+    select pubsub.report_awake($1, $2, make_interval(secs => $3)) from set_config('synchronous_commit', 'off', true)";
 
 const STOP_WAITING: &str = "
     select pubsub.stop_waiting($1, $2) from set_config('synchronous_commit', 'off', true)";
 
 impl Store {
-    /// Writes the waiter row, or renews it.
+    /// Writes or renews the waiter row.
     pub(crate) async fn start_waiting(&self, subscription: i32, process: i64) -> Result<(), Error> {
         self.query("write a waiter row", START_WAITING, &[&subscription, &process, &seconds(WAITER_TTL)])
             .await?;
         Ok(())
     }
 
-    /// Takes the waiter row away, and passes the bell on.
+    /// Removes the waiter row, and passes the bell on.
     pub(crate) async fn stop_waiting(&self, subscription: i32, process: i64) -> Result<(), Error> {
         self.query("remove a waiter row", STOP_WAITING, &[&subscription, &process]).await?;
         Ok(())

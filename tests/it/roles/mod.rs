@@ -88,7 +88,7 @@ async fn a_subscriber_may_take_over_and_maintain_the_log() {
         session.query(&format!("select pubsub.beat({dead})"), &[]).await.unwrap();
         session.query(&format!("select pubsub.claim(1, {dead}, 10)"), &[]).await.unwrap();
     }
-    let absent = "select count(*) from pubsub.absent_processes()";
+    let absent = "select cardinality(a.absent)::bigint from pubsub.absent_processes() a";
     while count(&client, absent).await == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -127,7 +127,7 @@ async fn a_publisher_can_neither_read_nor_forge() {
         "select setval('pubsub.db_events_id_seq', 1)",
         "select pubsub.declare_channel('email')",
         "select pubsub.claim(1, 1, 1)",
-        "select pubsub.grant_subscriber(current_user)",
+        "select pubsub.grant_rights(current_user, 'subscriber')",
         "create table pubsub.events ()",
     ] {
         assert_eq!(error_of(&publisher, sql).await, REFUSED, "{sql}");
@@ -246,8 +246,12 @@ async fn revoked_rights_are_gone() {
 async fn rights_are_granted_to_existing_roles_and_never_to_public() {
     let owned = OwnedDatabase::new().await;
     for role in ["public", "nobody", "PUBLIC"] {
-        let sql = format!("select pubsub.grant_publisher('{role}')");
+        let sql = format!("select pubsub.grant_rights('{role}', 'publisher')");
         assert_eq!(error_of(&owned.owner, &sql).await, "42704", "{sql}");
+    }
+    for audience in ["'public'", "null"] {
+        let sql = format!("select pubsub.grant_rights(current_user, {audience})");
+        assert_eq!(error_of(&owned.owner, &sql).await, "22023", "{sql}");
     }
 }
 

@@ -18,27 +18,25 @@ function apply_audiences
 function beat                        owner's | subscriber: execute
 function begin_incarnation
 function change_lanes
-function channel_is_quiet            owner's | subscriber: execute
 function claim                       owner's | subscriber: execute
 function claim_mailbox               owner's | subscriber: execute
 function close_partitions            owner's | subscriber: execute
 function cluster
 function count_missed
-function count_processes             owner's | subscriber: execute | observer: execute
 function count_seek
 function count_unread                owner's | observer: execute
 function declare_channel             owner's | subscriber: execute
 function declare_schema              owner's | subscriber: execute
 function declare_version             owner's | subscriber: execute
-function dedupe_since
 function detach_partition            owner's | subscriber: execute
 function dispose
+function drop_channel
 function drop_partition              owner's | subscriber: execute
 function due_for
 function due_of_lane
 function due_of_version
 function due_time_of_version
-function edit_distance
+function end_process
 function ensure_partitions           owner's | subscriber: execute
 function enter_lane
 function finished_stragglers
@@ -46,10 +44,7 @@ function first_event_since
 function first_of_key
 function first_unread
 function forget_dedupe_keys          owner's | subscriber: execute
-function grant_audience
-function grant_observer
-function grant_publisher
-function grant_subscriber
+function grant_rights
 function has_claimed_all
 function has_events
 function in_window
@@ -65,10 +60,10 @@ function lane_of
 function lanes_of
 function lanes_to_take
 function leave                       owner's | subscriber: execute
-function leave_watch
 function leaving_partitions
 function list_dead_letters           owner's | subscriber: execute
 function list_schemas                owner's | publisher: execute | subscriber: execute | observer: execute
+function lock_subscription
 function log_floor
 function log_sequence
 function log_state
@@ -79,9 +74,11 @@ function mismatch_of_number
 function mismatch_of_object
 function mismatch_of_size
 function needs_of_lane
+function next                        owner's | subscriber: execute
 function next_due                    owner's | subscriber: execute
 function next_removal                owner's | subscriber: execute
 function next_span
+function no_publisher_at_work        owner's | subscriber: execute
 function none_visible
 function open_lanes
 function orphan_leases
@@ -97,7 +94,6 @@ function prepare_lanes
 function publish                     owner's | publisher: execute
 function publish_all_once            owner's | publisher: execute
 function publish_once                owner's | publisher: execute
-function range_of
 function reason_of_death
 function rebalance
 function rebase
@@ -107,29 +103,25 @@ function reclaim_strays              owner's | subscriber: execute
 function recognize                   owner's | subscriber: execute
 function redrive                     owner's | subscriber: execute
 function referred
-function refuse_malformed
 function refuse_suspended
-function refuse_too_large
-function refuse_undeclared
 function refuse_unsubscribed
 function register_process            owner's | subscriber: execute
 function removal_blockers
 function removal_steps               owner's | subscriber: execute
 function remove_expired_waiters      owner's | subscriber: execute
+function report_awake                owner's | subscriber: execute
 function require_batch
 function require_declared
 function require_first_in_transaction
-function require_one_owner
 function require_recognized
 function require_registered
 function require_shape
 function resume                      owner's | subscriber: execute
 function return_unknown              owner's | subscriber: execute
 function revoke_rights
-function ring
+function ring_bell
 function ripe_lanes
 function seek                        owner's | subscriber: execute
-function sessions_began_at
 function set_dedupe_window           owner's | subscriber: execute
 function set_retention               owner's | subscriber: execute
 function set_unread_limit            owner's | subscriber: execute
@@ -137,17 +129,18 @@ function settle                      owner's | subscriber: execute
 function skip_ids                    owner's | subscriber: execute
 function start_running
 function start_waiting               owner's | subscriber: execute
-function stay_awake                  owner's | subscriber: execute
 function stop_running                owner's | subscriber: execute
 function stop_running_all
 function stop_waiting                owner's | subscriber: execute
 function subscribe                   owner's | subscriber: execute
 function suspend_unread              owner's | subscriber: execute
 function take_lanes
+function tidy                        owner's | subscriber: execute
 function unpark
 function unread
 function unread_events
 function unread_subscriptions        owner's | subscriber: execute | observer: execute
+function unsubscribe                 owner's | subscriber: execute
 function window_events
 function with_article
 function write_identity

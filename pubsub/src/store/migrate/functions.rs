@@ -11,6 +11,7 @@ macro_rules! source {
 /// that they call. A body in PL/pgSQL may call any function.
 pub(super) const SOURCE: &[&str] = source![
     "channels",
+    "unsubscribe",
     "lanes",
     "window",
     "cursors",
@@ -32,6 +33,7 @@ pub(super) const SOURCE: &[&str] = source![
     "versions",
     "schemas",
     "validation",
+    "facade",
     "observe",
     "roles",
 ];

@@ -1,7 +1,7 @@
-//! The session that a process's heartbeats come from.
+//! The session that a process beats from.
 //!
-//! A connection of its own, for two reasons: no busy pool can starve it, and the end of its session is what tells the
-//! others within a second that the process is dead. So the process must know at once when it ends.
+//! It has a connection of its own, so that no busy pool can starve it. When the session ends, other processes declare this one
+//! dead within a second, so the process must learn of the end at once.
 
 use super::Parameters;
 use super::connect::Target;
@@ -14,9 +14,9 @@ use tokio_postgres::{Client, Row};
 
 const BEAT: &str = "select pubsub.beat($1) from set_config('synchronous_commit', 'off', true)";
 
-/// A session to beat from.
+/// A session that beats for this process.
 #[derive(Debug)]
-pub(crate) struct Pulse {
+pub(crate) struct HeartbeatSession {
     client: Client,
     deadline: Duration,
 }
@@ -25,8 +25,11 @@ pub(crate) struct Pulse {
 pub(crate) type SessionEnd = JoinHandle<()>;
 
 impl Target {
-    /// Opens a session on the current tokio runtime.
-    pub(crate) async fn pulse(&self, deadline: Duration) -> Result<(Pulse, SessionEnd), Error> {
+    /// Opens a session to beat from, on the current tokio runtime.
+    pub(crate) async fn heartbeat_session(
+        &self,
+        deadline: Duration,
+    ) -> Result<(HeartbeatSession, SessionEnd), Error> {
         let (client, connection) = tokio::time::timeout(deadline, self.connect())
             .await
             .unwrap_or(Err(Error::Timeout { doing: "connect the heartbeat", after: deadline }))?;
@@ -35,20 +38,20 @@ impl Target {
                 tracing::debug!(error = crate::error::error_chain(&error), "the heartbeat's session ended");
             }
         });
-        Ok((Pulse { client, deadline }, end))
+        Ok((HeartbeatSession { client, deadline }, end))
     }
 }
 
-impl Pulse {
-    /// Registers this process anew, after it was declared dead; returns its new id. What it claimed in between, under the
-    /// old one, is put back to work.
+impl HeartbeatSession {
+    /// Registers this process again after it was declared dead. Returns its new id. Events that it has claimed under the old id
+    /// since then become orphans.
     pub(crate) async fn register_again(&self, host: &str) -> Result<i64, Error> {
         let _: i64 = self.ask("take over stray leases", "select pubsub.reclaim_strays()", &[], value).await?;
         let registration: Parameters<'_> = &[&host, &os_pid(), &env!("CARGO_PKG_VERSION")];
         self.ask("register the process", REGISTER, registration, value).await
     }
 
-    /// Tells the database that the process lives. False: it was declared dead.
+    /// Records a heartbeat. Returns false if the process was declared dead.
     pub(crate) async fn beat(&self, process: i64) -> Result<bool, Error> {
         self.ask("record a heartbeat", BEAT, &[&process], value).await
     }
@@ -68,7 +71,7 @@ impl Pulse {
     }
 }
 
-/// The single value of a row.
+/// Reads the only value of a row.
 fn value<T: for<'a> FromSql<'a>>(row: &Row) -> Result<T, tokio_postgres::Error> {
     row.try_get(0)
 }

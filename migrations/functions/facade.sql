@@ -1,0 +1,140 @@
+-- A subscriber of few calls, for languages without a runtime of their own: it registers, and from then on beats and tidies in
+-- one session, and calls next and settle in another (docs/sql-contract.md has one in Python).
+
+-- Claims what a process should handle next: a suspect alone, or up to `batch` deliveries of the mailbox, or up to `batch` events
+-- of the log. Mailbox and log take turns at random, so that neither starves. Without any, returns one row that has nothing
+-- but `wait`: how long to wait for a notification on this session before calling again.
+--
+-- The caller handles the rows in their order, and settles each before it begins the next; the claims promise that (start
+-- limit 1). It calls again when all are settled.
+--
+-- Must come first in a READ COMMITTED transaction (PB003), which must be committed before the events are handled.
+create or replace function pubsub.next(
+    subscription integer,
+    process      bigint,
+    batch        integer default 10,
+    knows        integer default null
+)
+returns table (
+    token        bigint,
+    id           bigint,
+    key          text,
+    payload      jsonb,
+    headers      jsonb,
+    version      integer,
+    published_at timestamptz,
+    attempt      integer,
+    panics       integer,
+    crashes      integer,
+    replay       boolean,
+    wait         interval
+)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    -- A row of a transaction before this one: its existence is the first half of going to sleep (bell.sql).
+    waits_until constant timestamptz := (
+        select max(w.until)
+          from pubsub.waiters w
+         where w.subscription = next.subscription
+           and w.process = next.process
+           and not w.is_awake
+           and w.until > statement_timestamp()
+    );
+    is_quiet    constant boolean := waits_until is not null and pubsub.no_publisher_at_work(subscription);
+    source      text;
+begin
+    perform pubsub.require_first_in_transaction('pubsub.next');
+    foreach source in array case when random() < 0.5 then '{suspect,log,mailbox}' else '{suspect,mailbox,log}' end::text[] loop
+        if source = 'suspect' then
+            return query
+            select c.*, null::interval from pubsub.claim_mailbox(next.subscription, next.process, 1, true, 1, next.knows) c;
+        elsif source = 'mailbox' then
+            return query
+            select c.*, null::interval
+              from pubsub.claim_mailbox(next.subscription, next.process, next.batch, false, 1, next.knows) c;
+        -- Looking for a delivery may have written something, although there is none.
+        elsif pg_current_xact_id_if_assigned() is null then
+            return query
+            select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at, 1, 0, 0, c.replay, null::interval
+              from pubsub.claim(next.subscription, next.process, next.batch, 1) c;
+        end if;
+        if found then
+            if waits_until is not null then
+                perform pubsub.stop_waiting(subscription, process);
+            end if;
+            return;
+        end if;
+    end loop;
+
+    if pg_current_xact_id_if_assigned() is not null or waits_until is null then
+        wait := interval '0';
+    elsif not is_quiet then
+        wait := interval '10 ms';
+    else
+        wait := (
+            select greatest(least(interval '1 second', min(d.due_in), min(d.suspect_due_in)), interval '0')
+              from pubsub.next_due(array[next.subscription], next.process, array[next.knows]) d
+        );
+    end if;
+    if coalesce(waits_until < clock_timestamp() + interval '5 seconds', true) then
+        perform pubsub.require_registered(process);
+        perform pubsub.start_waiting(subscription, process, '10 seconds');
+    end if;
+    if not exists (select from pg_listening_channels() l where l = 'pubsub_' || process) then
+        execute format('listen pubsub; listen pubsub_%s', process);
+        wait := interval '0';
+    end if;
+    return next;
+end
+$$;
+
+-- Does what the janitor of a Rust process does: takes over from dead processes, and every 15 seconds of a session also makes,
+-- closes and removes partitions, removes expired waiter rows and dedupe keys, and suspends unread subscriptions. Returns the
+-- processes whose session is gone. The caller passes them to its next call, half a second later or more: those that are still
+-- absent are dead.
+--
+-- It should come first in a READ COMMITTED transaction. Otherwise it does not close partitions.
+--   silence  as for pubsub.reclaim: the same in all processes
+create or replace function pubsub.tidy(absent bigint[] default '{}', silence interval default '6 seconds') returns bigint[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    tidied_at constant timestamptz := nullif(current_setting('pubsub.tidied_at', true), '');
+    removal   record;
+begin
+    perform pubsub.reclaim(silence, absent);
+    if tidied_at > clock_timestamp() - interval '15 seconds' then
+        return (pubsub.absent_processes()).absent;
+    end if;
+    perform set_config('pubsub.tidied_at', clock_timestamp()::text, false);
+    -- Each of these two draws a transaction id, and must be the first to do so. Mostly neither has to.
+    if pg_current_xact_id_if_assigned() is null and current_setting('transaction_isolation') = 'read committed' then
+        perform pubsub.close_partitions();
+    end if;
+    if pg_current_xact_id_if_assigned() is null and current_setting('transaction_isolation') = 'read committed' then
+        perform pubsub.advance_idle_cursors();
+    end if;
+    perform pubsub.ensure_partitions();
+    perform pubsub.skip_ids();
+    perform pubsub.remove_expired_waiters();
+    perform pubsub.reclaim_strays();
+    perform pubsub.forget_dedupe_keys();
+    perform pubsub.suspend_unread();
+    begin
+        select * into removal from pubsub.removal_steps() limit 1;
+        if removal.step = 'drop' then
+            perform pubsub.drop_partition(removal.first_id);
+        elsif found then
+            perform pubsub.detach_partition(removal.first_id);
+        end if;
+    exception when lock_not_available then
+        -- A transaction uses the partition. The next time may do.
+        null;
+    end;
+    return (pubsub.absent_processes()).absent;
+end
+$$;

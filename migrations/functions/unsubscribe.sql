@@ -1,0 +1,115 @@
+-- Removing subscriptions and channels. Both functions remove a thing whole, or raise and change nothing.
+
+-- Waits until nothing of a subscription is being claimed, settled or taken over, and keeps it so until the end of the
+-- transaction. Raises lock_not_available (55P03) after ten seconds.
+create or replace function pubsub.lock_subscription(subscription integer) returns void
+language plpgsql volatile
+set lock_timeout = '1s'
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    give_up_at constant timestamptz := clock_timestamp() + interval '10 seconds';
+begin
+    loop
+        begin
+            -- The locks of claims.
+            perform pg_advisory_xact_lock(hashtext('pubsub.lanes'), subscription),
+                    pg_advisory_xact_lock(hashtext('pubsub.claiming'), subscription);
+            perform from pubsub.leases l where l.subscription = lock_subscription.subscription for update nowait;
+            return;
+        exception when lock_not_available then
+            -- A lease is being settled or taken over, perhaps by somebody who waits for the locks above. The end of this block
+            -- has released them.
+            if clock_timestamp() > give_up_at then
+                raise;
+            end if;
+            perform pg_sleep(0.02);
+        end;
+    end loop;
+end
+$$;
+
+-- Removes a subscription. Processes that run it get PB004 from then on. Returns what was removed with it: events that it had
+-- not read (counted up to 10,000 in each lane), events under a lease, other deliveries of its mailbox, and dead letters.
+--   force  whether to remove the subscription although a process runs it or there is something left to deliver: PB009 else
+create or replace function pubsub.unsubscribe(channel text, name text, force boolean default false)
+returns table (unread bigint, leased bigint, waiting bigint, dead_letters bigint)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    removed   constant integer := (
+        select s.id from pubsub.subscriptions s where s.channel = unsubscribe.channel and s.name = unsubscribe.name
+    );
+    processes bigint;
+begin
+    if removed is null then
+        perform pubsub.refuse_unsubscribed(channel, name);
+    elsif current_setting('transaction_isolation') <> 'read committed' then
+        raise exception using errcode = 'PB003', message = 'pubsub.unsubscribe needs isolation level read committed';
+    end if;
+    perform pubsub.lock_subscription(removed);
+    unread := (select u.unread from pubsub.count_unread(removed) u);
+    leased := (select coalesce(sum(cardinality(l.event_ids)), 0) from pubsub.leases l where l.subscription = removed);
+    waiting := (select count(*) from pubsub.mailbox m where m.subscription = removed and m.token is null);
+    dead_letters := (select count(*) from pubsub.dead_letters d where d.subscription = removed);
+    select count(distinct p.process) into processes
+      from (
+          select r.process from pubsub.runners r where r.subscription = removed
+          union all
+          select l.process from pubsub.leases l where l.subscription = removed
+          union all
+          select w.process from pubsub.waiters w where w.subscription = removed and w.until > clock_timestamp()
+      ) p;
+    if not force and processes + unread + leased + waiting + dead_letters > 0 then
+        raise exception using
+            errcode = 'PB009',
+            message = format('subscription "%s" of channel "%s" is in use', name, channel),
+            detail = format(
+                'Processes that run it: %s. Events: %s unread, %s leased, %s in the mailbox, %s dead letters.',
+                processes, unread, leased, waiting, dead_letters
+            ),
+            hint = 'Stop its processes. To discard its events, pass force => true.';
+    end if;
+    delete from pubsub.waiters w where w.subscription = removed;
+    delete from pubsub.runners r where r.subscription = removed;
+    delete from pubsub.lanes l where l.subscription = removed;
+    delete from pubsub.leases l where l.subscription = removed;
+    delete from pubsub.mailbox m where m.subscription = removed;
+    delete from pubsub.dead_letters d where d.subscription = removed;
+    delete from pubsub.replays r where r.subscription = removed;
+    delete from pubsub.cursors c where c.subscription = removed;
+    delete from pubsub.subscriptions s where s.id = removed;
+    return next;
+end
+$$;
+
+-- Removes a channel with its events, dedupe keys and schemas. Returns how many subscriptions and events were removed with it.
+-- Publishers that are at work are waited for; later ones get PB001.
+--   force  whether to remove its subscriptions as well, with all that they have left to deliver: PB009 else, if it has any
+create or replace function pubsub.drop_channel(channel text, force boolean default false)
+returns table (subscriptions bigint, events bigint)
+language plpgsql volatile
+set lock_timeout = '10s'
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform pubsub.require_declared(channel);
+    perform pg_advisory_xact_lock(hashtext('pubsub.publishing'), hashtext(channel));
+    subscriptions := (select count(*) from pubsub.subscriptions s where s.channel = drop_channel.channel);
+    if subscriptions > 0 and not force then
+        raise exception using
+            errcode = 'PB009',
+            message = format('channel "%s" has subscriptions', channel),
+            hint = 'Remove them with pubsub.unsubscribe(channel, name), or together with the channel: force => true.';
+    end if;
+    perform pubsub.unsubscribe(s.channel, s.name, true) from pubsub.subscriptions s where s.channel = drop_channel.channel;
+    delete from pubsub.db_events e where e.channel = drop_channel.channel;
+    get diagnostics events = row_count;
+    delete from pubsub.dedupe_keys d using pubsub.channels c where d.channel = c.id and c.name = drop_channel.channel;
+    delete from pubsub.schemas s where s.channel = drop_channel.channel;
+    delete from pubsub.channel_versions v where v.channel = drop_channel.channel;
+    delete from pubsub.channels c where c.name = drop_channel.channel;
+    return next;
+end
+$$;
