@@ -17,7 +17,6 @@
 
 mod check;
 mod derive;
-mod duration;
 mod errors;
 mod limits;
 mod lock_file;

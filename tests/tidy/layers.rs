@@ -16,7 +16,7 @@ const LAYERS: &[(&str, &[Layer])] = &[
             ("error", &[]),
             ("config", &[]),
             ("observe", &["panics"]),
-            ("contract", &["error"]),
+            ("contract", &[]),
             ("model", &["contract", "error", "panics"]),
             ("policy", &["model"]),
             ("store", &["policy", "model", "contract", "error"]),
@@ -25,7 +25,21 @@ const LAYERS: &[(&str, &[Layer])] = &[
             ("testing", &["store", "error", "panics"]),
         ],
     ),
-    ("pubsub-derive/src/lib.rs", &[("read", &[]), ("check", &["read"]), ("write", &["check", "read"])]),
+    (
+        "pubsub-derive/src/lib.rs",
+        &[
+            ("errors", &[]),
+            ("limits", &[]),
+            ("suggest", &[]),
+            ("name", &["suggest"]),
+            ("read", &["errors", "name", "suggest"]),
+            ("check", &["read", "errors", "limits", "name", "suggest"]),
+            ("write", &["check", "read"]),
+            ("lock_file", &["check", "read", "errors"]),
+            ("routes", &["errors", "name"]),
+            ("derive", &["write", "lock_file", "check", "read", "errors"]),
+        ],
+    ),
 ];
 
 /// The modules of actors that all actors share.

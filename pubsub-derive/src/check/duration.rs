@@ -1,7 +1,7 @@
 //! Parses the durations of attributes.
 
-use crate::duration;
 use crate::errors::Errors;
+use crate::read::duration;
 use crate::read::value::Spanned;
 use std::time::Duration;
 

@@ -4,6 +4,7 @@
 
 pub(crate) mod channel_attr;
 pub(crate) mod doc_comment;
+pub(crate) mod duration;
 pub(crate) mod field_path;
 pub(crate) mod fields;
 pub(crate) mod item;

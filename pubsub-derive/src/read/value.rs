@@ -1,8 +1,8 @@
 //! Reads the value of one key as the type that the key takes.
 
+use super::duration;
 use super::field_path::FieldPath;
 use super::item::Value;
-use crate::duration;
 use crate::errors::Errors;
 use proc_macro2::TokenStream;
 use quote::ToTokens as _;

@@ -1,6 +1,6 @@
 //! Older versions of a channel's payload, and how their events are read as the newest version.
 
-use super::shape::same;
+use super::shape::text::same;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
 

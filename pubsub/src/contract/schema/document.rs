@@ -1,6 +1,6 @@
 //! One JSON Schema that covers every event.
 
-use super::ChannelSchema;
+use super::channel_schema::ChannelSchema;
 use serde_json::{Map, Value, json};
 
 /// Returns the document: its root accepts any event, and it has a definition for each version of each channel and for its

@@ -1,7 +1,7 @@
 //! TypeScript types, from JSON Schema as the derives of schemars write it. A schema without a counterpart in TypeScript
 //! becomes a wider type.
 
-use super::ChannelSchema;
+use super::channel_schema::ChannelSchema;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

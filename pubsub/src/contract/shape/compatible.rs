@@ -1,13 +1,14 @@
 //! Compares two shapes of a payload: are they compatible in both directions? The new type reads the events in the log, and
 //! processes that still run with the old type read the events that are published from now on.
 
-use super::{Member, TypeShape, same};
+use super::text::same;
+use super::type_shape::{Member, TypeShape};
 
 /// The most pairs of types that are compared. A pair beyond them counts as compatible.
 const MAX_PAIRS: usize = 256;
 
 /// Whether each of two shapes reads what the other writes: they differ only in members that were added and have a default.
-pub(crate) const fn is_compatible(old: &TypeShape, new: &TypeShape) -> bool {
+pub(in crate::contract) const fn is_compatible(old: &TypeShape, new: &TypeShape) -> bool {
     Comparison { seen: [(0, 0); MAX_PAIRS], count: 0, compatible: true }.shapes(old, new).compatible
 }
 
@@ -200,7 +201,7 @@ const fn is(a: &str, b: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::shape::ShapeRef;
+    use crate::contract::shape::type_shape::ShapeRef;
 
     const fn shape(
         kind: &'static str,

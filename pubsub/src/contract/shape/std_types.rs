@@ -1,6 +1,6 @@
 //! The shapes of the standard library's types, as serde writes them.
 
-use super::{Member, Shape, ShapeRef, TypeShape};
+use super::type_shape::{Member, Shape, ShapeRef, TypeShape};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, LinkedList, VecDeque};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};

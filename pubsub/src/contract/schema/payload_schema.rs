@@ -1,10 +1,4 @@
-//! The JSON Schema of a payload, and descriptions of payloads for readers without the Rust types: as JSON Schema or
-//! TypeScript.
-
-#[cfg(feature = "schema")]
-mod document;
-#[cfg(feature = "schema")]
-mod typescript;
+//! Finds the JSON Schema of a payload.
 
 use std::marker::PhantomData;
 
@@ -50,33 +44,3 @@ impl<T: schemars::JsonSchema> HasSchema for T {}
 
 /// Compiles if the channel of a type can be strict.
 pub const fn strict_channel_has_schema<T: HasSchema>() {}
-
-/// The format of exported schemas.
-#[cfg(feature = "schema")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SchemaFormat {
-    /// One JSON Schema, draft 2020-12, of every event: `channel`, `version`, `payload`, `key` and `headers`.
-    JsonSchema,
-    /// TypeScript: a namespace for each channel with its payload's types, and a type of every event.
-    TypeScript,
-}
-
-/// The schema of one version of a channel's payload.
-#[cfg(feature = "schema")]
-#[derive(Debug, Clone)]
-pub(crate) struct ChannelSchema {
-    pub(crate) channel: String,
-    pub(crate) version: u32,
-    pub(crate) description: String,
-    pub(crate) schema: serde_json::Value,
-}
-
-/// Writes the schemas of channels, with a line break at the end.
-#[cfg(feature = "schema")]
-pub(crate) fn write(schemas: &[ChannelSchema], format: SchemaFormat) -> String {
-    match format {
-        SchemaFormat::JsonSchema => document::write(schemas),
-        SchemaFormat::TypeScript => typescript::write(schemas),
-    }
-}

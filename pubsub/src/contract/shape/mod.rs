@@ -1,0 +1,13 @@
+//! The shape of a payload: how its JSON looks, as far as its types say. Shapes are compared by their fingerprints, and with
+//! lock files.
+
+mod compatible;
+mod fingerprint;
+mod std_types;
+pub(super) mod text;
+mod type_shape;
+
+pub(super) use compatible::is_compatible;
+pub use compatible::{is_compatible_member, is_same_kind};
+pub use fingerprint::{fingerprint, type_id};
+pub use type_shape::{Member, Shape, ShapeOf, ShapeRef, TypeShape, WithoutShape};
