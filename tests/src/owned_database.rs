@@ -48,6 +48,12 @@ impl OwnedDatabase {
         role
     }
 
+    /// Returns the database's URL for its owner.
+    pub async fn owner_url(&self) -> String {
+        let owner = self.owner.query_one("select current_user::text", &[]).await.expect("a name");
+        self.url(owner.get(0))
+    }
+
     /// The database's URL for a role.
     pub fn url(&self, role: &str) -> String {
         url_as(&self.database, role)
