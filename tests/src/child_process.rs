@@ -23,13 +23,19 @@ pub struct ChildProcess {
 impl ChildProcess {
     /// Runs the ignored test `test` of this binary (its full path) on a database.
     pub fn start(test: &str, database_url: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().expect("a test binary has a path"))
-            .args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"])
+        let mut command = Command::new(std::env::current_exe().expect("a test binary has a path"));
+        command.args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"]);
+        Self::run(command, database_url)
+    }
+
+    /// Runs a command whose process calls [`in_child_process`].
+    pub fn run(mut command: Command, database_url: &str) -> Self {
+        let mut child = command
             .env(DATABASE, database_url)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("the test binary can be started again");
+            .expect("the command can be started");
         let (sender, reports) = channel();
         let lines = BufReader::new(child.stdout.take().expect("its output is piped"));
         std::thread::spawn(move || {

@@ -16,13 +16,13 @@ impl<'a> MigrationPause<'a> {
         let sql = format!(
             "create table public.pauses (may_continue boolean not null);
              create sequence public.migration_commands;
-             create sequence public.migration_pauses;
+             create sequence public.paused_session;
              create function public.pause_migration() returns event_trigger language plpgsql as $$
              declare
                  command constant bigint := nextval('public.migration_commands');
              begin
-                 if ({condition}) and not (select s.is_called from public.migration_pauses s) then
-                     perform nextval('public.migration_pauses');
+                 if ({condition}) and not (select s.is_called from public.paused_session s) then
+                     perform setval('public.paused_session', pg_backend_pid());
                      while not exists (select from public.pauses) loop
                          perform pg_sleep(0.005);
                      end loop;
@@ -37,19 +37,17 @@ impl<'a> MigrationPause<'a> {
 
     /// Waits until the migration is paused.
     pub async fn reached(&self) {
-        until(self.0, "select s.is_called from public.migration_pauses s").await;
+        until(self.0, "select s.is_called from public.paused_session s").await;
     }
 
-    /// Lets the migration continue, and waits until `application` has no other session in the database.
-    pub async fn continue_until_gone(&self, application: &str) {
+    /// Lets the migration continue, and waits until its session has ended. Its process is dead.
+    pub async fn end(self) {
         self.0.execute("insert into public.pauses values (true)", &[]).await.expect("a table of the test");
-        let gone = format!(
-            "select not exists (
-                 select from pg_stat_activity a
-                  where a.datname = current_database() and a.application_name = '{application}'
-             )"
-        );
-        until(self.0, &gone).await;
+        let ended = "select not exists (
+                         select from pg_stat_activity a join public.paused_session s on s.last_value = a.pid
+                     )";
+        until(self.0, ended).await;
+        self.remove().await;
     }
 
     /// Returns the number of commands that migrations have run since this value was made.
@@ -58,13 +56,12 @@ impl<'a> MigrationPause<'a> {
         self.0.query_one(commands, &[]).await.expect("a sequence of the test").get(0)
     }
 
-    /// Removes the pause.
-    pub async fn remove(self) {
+    async fn remove(self) {
         self.0
             .batch_execute(
                 "drop event trigger pause_migration;
                  drop function public.pause_migration();
-                 drop sequence public.migration_commands, public.migration_pauses;
+                 drop sequence public.migration_commands, public.paused_session;
                  drop table public.pauses",
             )
             .await

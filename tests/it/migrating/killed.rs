@@ -12,8 +12,7 @@ async fn kill_at(client: &Client, url: &str, command: i64) {
     let child = ChildProcess::start("migrating::child_migrates", url);
     pause.reached().await;
     child.signal("KILL");
-    pause.continue_until_gone("pubsub").await;
-    pause.remove().await;
+    pause.end().await;
 }
 
 #[actix::test]

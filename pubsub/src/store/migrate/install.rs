@@ -8,10 +8,10 @@ use tokio_postgres::{Client, Error, Transaction};
 
 /// The longest wait for one lock. Whatever asks for a lock after us waits behind us, so the wait is short. It is shorter
 /// than PostgreSQL's `deadlock_timeout`, so that the migration yields in a deadlock and not a publisher.
-const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
+const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// The pause after a lock was not free.
-const PAUSE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// How long replaced functions stay that the source no longer has. A call that was running while they were replaced may
 /// still need them.
