@@ -77,6 +77,22 @@ async fn functions_that_left_the_source_are_dropped_later() {
 }
 
 #[actix::test]
+async fn a_function_whose_arguments_change_needs_a_new_name() {
+    let test = TestDatabase::new().await;
+    let old = format!(
+        "create function pubsub.count_processes(old text) returns bigint language sql
+         set search_path = pg_catalog, pg_temp return 0;
+         {OUTDATE}"
+    );
+    test.client.batch_execute(&old).await.unwrap();
+    let before = catalog(&test.client).await;
+    let refused = migrate(test.url()).await.unwrap_err();
+    let said = format!("{refused:?}");
+    assert!(said.contains("the arguments of pubsub.count_processes have changed"), "{said}");
+    assert_eq!(catalog(&test.client).await, before);
+}
+
+#[actix::test]
 async fn a_schema_installed_from_other_files_is_refused() {
     let test = TestDatabase::new().await;
     test.client.batch_execute("update pubsub.schema_history set checksum = 'others'").await.unwrap();

@@ -29,6 +29,24 @@ const HISTORY: &str = "
         constraint schema_history_pkey primary key (version)
     )";
 
+/// Refuses a second function of one name: its arguments have changed, and calls with the old ones would be ambiguous.
+const REFUSE_CHANGED_ARGUMENTS: &str = "
+    do $$
+    declare
+        changed text;
+    begin
+        select p.proname
+          into changed
+          from pg_proc p
+         where p.pronamespace = 'pubsub'::regnamespace
+         group by p.proname
+        having count(*) > 1;
+        if found then
+            raise exception 'the arguments of pubsub.% have changed: it needs a new name', changed;
+        end if;
+    end
+    $$";
+
 /// Brings tables and functions up to date. Tries again for as long as a lock is not free.
 pub(super) async fn install(client: &mut Client, installed: usize) -> Result<(), Error> {
     while let Err(error) = try_install(client, &MIGRATIONS[installed..]).await {
@@ -42,19 +60,15 @@ pub(super) async fn install(client: &mut Client, installed: usize) -> Result<(),
 }
 
 async fn try_install(client: &mut Client, missing: &[Migration]) -> Result<(), Error> {
-    let transaction = client.transaction().await?;
-    set_lock_timeout(&transaction).await?;
-    // Checked first, because `create schema if not exists` needs the right to create one even if it exists.
-    if !transaction.query_one("select to_regnamespace('pubsub') is not null", &[]).await?.get::<_, bool>(0) {
-        transaction.batch_execute("create schema pubsub").await?;
-    }
-    transaction.batch_execute(HISTORY).await?;
+    let transaction = begin(client).await?;
     for migration in missing {
         transaction.batch_execute(migration.sql).await?;
     }
+    transaction.batch_execute(HISTORY).await?;
     for file in functions::SOURCE {
         transaction.batch_execute(file).await?;
     }
+    transaction.batch_execute(REFUSE_CHANGED_ARGUMENTS).await?;
     for Migration { version, name, compatible_from, sql } in missing {
         let record = "insert into pubsub.schema_history (version, name, checksum, functions, compatible_from) \
                       values ($1, $2, $3, '', $4)";
@@ -79,23 +93,25 @@ pub(super) async fn drop_obsolete(client: &mut Client) -> Result<(), Error> {
          where p.pronamespace = 'pubsub'::regnamespace and p.proname <> all ($1)";
     let replaced =
         "select max(h.installed_at) < clock_timestamp() - $1::text::interval from pubsub.schema_history h";
-    if !client.query_one(replaced, &[&OBSOLETE_FOR]).await?.get::<_, bool>(0) {
+    let transaction = begin(client).await?;
+    if !transaction.query_one(replaced, &[&OBSOLETE_FOR]).await?.get::<_, bool>(0) {
         return Ok(());
     }
-    let obsolete = client.query(obsolete, &[&functions::names()]).await?;
-    if obsolete.is_empty() {
-        return Ok(());
-    }
-    let transaction = client.transaction().await?;
-    set_lock_timeout(&transaction).await?;
-    for statement in obsolete {
+    for statement in transaction.query(obsolete, &[&functions::names()]).await? {
         transaction.batch_execute(statement.get(0)).await?;
     }
     transaction.commit().await
 }
 
-async fn set_lock_timeout(transaction: &Transaction<'_>) -> Result<(), Error> {
-    transaction.batch_execute(&format!("set local lock_timeout = {}", LOCK_TIMEOUT.as_millis())).await
+/// Begins a transaction that gives up waiting for locks, and that finds no function of anybody else.
+async fn begin(client: &mut Client) -> Result<Transaction<'_>, Error> {
+    let transaction = client.transaction().await?;
+    let settings = format!(
+        "set local lock_timeout = {}; set local search_path = pg_catalog, pg_temp",
+        LOCK_TIMEOUT.as_millis()
+    );
+    transaction.batch_execute(&settings).await?;
+    Ok(transaction)
 }
 
 /// Whether somebody else held a lock for too long.
