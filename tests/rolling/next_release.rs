@@ -40,7 +40,7 @@ async fn main() {
 "#;
 
 /// The path of the next release's worker, built.
-pub static WORKER_OF_NEXT_RELEASE: LazyLock<PathBuf> = LazyLock::new(|| {
+pub(crate) static WORKER_OF_NEXT_RELEASE: LazyLock<PathBuf> = LazyLock::new(|| {
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a directory of the workspace");
     let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("next_release");
     let mut next = Tree { root: root.clone(), written: HashSet::new() };

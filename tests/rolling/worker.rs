@@ -9,13 +9,13 @@ use tokio_postgres::{Client, NoTls};
 /// An event with a number.
 #[derive(Debug, Serialize, Deserialize, Channel)]
 #[channel("rolled", max_attempts = 3, backoff(initial = "20ms", max = "40ms"))]
-pub struct Rolled {
+pub(crate) struct Rolled {
     /// Its number.
-    pub number: i64,
+    pub(crate) number: i64,
 }
 
 /// Migrates, subscribes, and works until the process is killed. Reports each step.
-pub async fn work(release: &str, url: &str, report: impl Fn(&str)) {
+pub(crate) async fn work(release: &str, url: &str, report: impl Fn(&str)) {
     if let Err(error) = pubsub::migrate(url).await {
         return report(&format!("migrate: {error}"));
     }
