@@ -67,11 +67,11 @@ create index db_events_xid_idx on pubsub.db_events (xid, channel, id);
 
 -- The partitions of the log, called db_events_<first_id>. Each is made ahead, opened, closed, sealed, and removed.
 --   first_id, end_id  its ids: from first_id on, and below end_id
---   opened_at         when ids of it were first seen drawn
---   skipped           ids of it that were drawn and thrown away, so that it closes earlier
---   fence             a transaction id drawn after its last id: whatever is in it has a lower one. Null until it is closed
---   sealed_at         when every transaction below the fence was seen ended: from then on nothing in it changes
---   tried, tried_at   the last step towards its removal that was tried, and when
+--   opened_at         when its first id was seen drawn
+--   skipped           ids that were drawn and thrown away, so that it closes earlier
+--   fence             a transaction id drawn after its last id: each of its events has a lower one. Null until it is closed
+--   sealed_at         when all transactions below the fence were seen ended: from then on nothing in it changes
+--   tried, tried_at   the last step of its removal that was tried, and when
 create table pubsub.partitions (
     first_id  bigint not null,
     end_id    bigint not null,
@@ -304,9 +304,9 @@ create unlogged table pubsub.waiters (
 
 create index waiters_until_idx on pubsub.waiters (subscription, is_awake, until);
 
--- What a lane of a subscription had read when it was last moved back: what it reads again is a replay.
---   snapshot  events visible in it had been passed,
---   until     if their ids are not above this; null means all of them
+-- How far a lane of a subscription had read when it was last moved back: the events that it reads again are replays.
+--   snapshot  the events visible in it had been passed,
+--   until     as far as their ids are not above this; null is all of them
 create table pubsub.replays (
     subscription integer not null,
     lane         integer not null,

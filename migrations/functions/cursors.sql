@@ -1,14 +1,22 @@
 -- Cursors: how far a subscription has read the log, and what is unread beyond that.
 --
--- Why a cursor loses nothing and reads nothing twice is explained in claim.sql.
+-- claim.sql explains why a cursor loses nothing and reads nothing twice.
 
 -- The log's sequence: the highest id drawn so far, or 0.
 create or replace function pubsub.log_sequence() returns bigint
 language sql volatile
 return coalesce(pg_sequence_last_value('pubsub.db_events_id_seq'), 0);
 
--- The current snapshot with our own transaction listed as in flight. pg_current_snapshot() leaves it out, and then events
--- that this transaction publishes after a claim would count as already read.
+-- Ids up to this were published before the log was moved here.
+create or replace function pubsub.log_floor() returns bigint
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select coalesce(max(i.floor), 0) from pubsub.log_identity i;
+end;
+
+-- The current snapshot, with the own transaction listed as in flight. pg_current_snapshot() leaves it out, and events that
+-- this transaction publishes after a claim would count as read.
 create or replace function pubsub.own_snapshot() returns pg_snapshot
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -27,13 +35,19 @@ begin
 end
 $$;
 
--- The snapshot in which nothing is visible: a cursor that reads from here takes whatever its window holds.
+-- The snapshot in which nothing is visible. A cursor that reads from here takes all that its window holds. Its xmax serves as
+-- the fence that belongs to it.
 create or replace function pubsub.none_visible() returns pg_snapshot
 language sql immutable parallel safe
 return '3:3:'::pg_snapshot;
 
--- Writes a cursor's next position: an open window of all that is visible in `boundary` from event `first` on, or no window
--- at all if `first` is null; and after it, whatever is not visible in `boundary`, whatever its id.
+-- The snapshot in which everything is visible.
+create or replace function pubsub.all_visible() returns pg_snapshot
+language sql immutable parallel safe
+return '9223372036854775807:9223372036854775807:'::pg_snapshot;
+
+-- Writes a cursor's next position: an open window of all that is visible in `boundary` from event `first` on, or no window if
+-- `first` is null. After it, the cursor reads all that is not visible in `boundary`, whatever its id.
 --   sequence, fence, boundary, log_end  the log's sequence, a transaction id, a snapshot and the sequence again, taken in
 --                                       this order
 create or replace function pubsub.place_cursor(
@@ -66,8 +80,8 @@ begin
 end
 $$;
 
--- Raises PB003 unless the caller's transaction has not written anything yet. Claims and new subscriptions read the
--- sequence first and draw their transaction id second; with an older id the cursor's fence would not hold.
+-- Raises PB003 unless the caller's transaction is READ COMMITTED and has not written yet. Claims and new subscriptions read the
+-- sequence before they draw their transaction id: with an older id, the cursor's fence would not hold.
 create or replace function pubsub.require_first_in_transaction(what text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -86,13 +100,8 @@ begin
 end
 $$;
 
--- The snapshot in which everything is visible.
-create or replace function pubsub.all_visible() returns pg_snapshot
-language sql immutable parallel safe
-return '9223372036854775807:9223372036854775807:'::pg_snapshot;
-
--- Whether a lane may have something to read: a look without a lock, a transaction id or a write, with which most claims of
--- an idle subscription end.
+-- Whether a lane may have something to read. It takes no lock, draws no transaction id and writes nothing: most claims of an
+-- idle subscription end here.
 --   sequence  the log's, read before
 create or replace function pubsub.is_ready(c pubsub.cursors, sequence bigint) returns boolean
 language sql stable
@@ -100,10 +109,10 @@ return c.window_snapshot is not null
     or c.read_sequence < sequence
     or pubsub.finished_stragglers(c.read_snapshot, c.read_fence, pg_current_snapshot()) is not null;
 
--- Where the subscriptions stand, or one of them: the newest cursor row of each lane.
+-- The positions of all subscriptions, or of one: the newest cursor row of each lane.
 --
--- Without JIT, here and below: the planner takes these for large, and compiling them would take a hundred times as long as
--- running them.
+-- JIT is off here and in what calls it: the planner overestimates these queries, and compiling them takes a hundred times as
+-- long as running them.
 create or replace function pubsub.positions(of_subscription integer default null) returns setof pubsub.cursors
 language sql stable
 set jit = off
@@ -122,7 +131,7 @@ begin atomic
      where of_subscription is null or s.id = of_subscription;
 end;
 
--- Whether everything in a partition has been claimed.
+-- Whether a lane has claimed every event of a partition.
 create or replace function pubsub.has_claimed_all(c pubsub.cursors, partition pubsub.partitions) returns boolean
 language sql immutable parallel safe
 return coalesce(partition.fence <= pg_snapshot_xmin(c.read_snapshot), false)
@@ -130,7 +139,7 @@ return coalesce(partition.fence <= pg_snapshot_xmin(c.read_snapshot), false)
            partition.fence <= pg_snapshot_xmin(c.window_snapshot) and c.window_position >= partition.end_id - 1, false
        );
 
--- The first event of a lane that is committed and not claimed: no rows, if there is none.
+-- The first event of a lane that is committed and not claimed. No row: there is none.
 create or replace function pubsub.first_unread(reader pubsub.subscriptions, c pubsub.cursors)
 returns table (id bigint, published_at timestamptz)
 language plpgsql stable
@@ -148,8 +157,8 @@ begin
 end
 $$;
 
--- What a cursor has passed, in the terms of pubsub.replays. While it reads stragglers, those it has read already are left
--- out. No row: it has passed nothing that could be described.
+-- What a cursor has passed, in the terms of pubsub.replays. While it reads stragglers, those that it has read are left out.
+-- No row: it has passed nothing that can be described.
 create or replace function pubsub.passed(c pubsub.cursors) returns table (snapshot pg_snapshot, until bigint)
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -160,12 +169,4 @@ begin atomic
     union all
     select c.window_snapshot, c.window_position
      where c.window_position >= c.read_sequence;
-end;
-
--- Ids up to this were published before the log was moved here.
-create or replace function pubsub.log_floor() returns bigint
-language sql stable
-set search_path = pg_catalog, pg_temp
-begin atomic
-    select coalesce(max(i.floor), 0) from pubsub.log_identity i;
 end;

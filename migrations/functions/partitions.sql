@@ -1,31 +1,31 @@
 -- Partitions of the log: made ahead of its ids, and closed when they are full.
 --
--- Attaching one takes share update exclusive on the log, which neither inserts nor claims wait for.
+-- Attaching one takes share update exclusive on the log, for which neither inserts nor claims wait.
 --
 -- The log's ids are cut into partitions before they are drawn. A partition is
 --   opened  when the first id of it has been drawn,
---   closed  when the last one has: a transaction id drawn after that, its fence, is above that of every event in it,
---           because db_events.xid is assigned before db_events.id,
---   sealed  when all transactions below the fence have ended: nothing in it will change any more.
--- What becomes of it then is in removal.sql.
+--   closed  when the last one has: its fence, a transaction id drawn after that, is above that of every event in it, because
+--           db_events.xid is assigned before db_events.id,
+--   sealed  when all transactions below the fence have ended: from then on nothing in it changes.
+-- Afterwards it is removed (removal.sql).
 --
--- All of this can be called at any time by anybody who owns the log. What one call leaves, the next one does.
+-- These functions can be called at any time. Each does what the last call has left.
 
 -- The name of the partition that begins with an id.
 create or replace function pubsub.partition_name(first_id bigint) returns text
 language sql immutable parallel safe
 return 'db_events_' || first_id;
 
--- How long one partition should be in use: an eighth of the longest retention, and at least an hour. A log that keeps its
--- events for a week so has about ten partitions, and an event leaves it less than a day late. Null: no event ever leaves.
+-- How long one partition should be in use: an eighth of the longest retention, and at least an hour. So a log that keeps its
+-- events for a week has about ten partitions, and an event leaves it less than a day late. Null: no event ever leaves.
 create or replace function pubsub.partition_term() returns interval
 language sql stable
 return (
     select greatest(max(c.retention) / 8, interval '1 hour') from pubsub.channels c having max(c.retention) is not null
 );
 
--- How many ids the next partition gets: what the log draws in one term at the rate of late, ids thrown away apart, but at
--- most twice as many as the one before, so that one burst does not make a partition that lasts for years.
+-- How many ids the next partition gets: what the log draws in one term at its recent rate, without skipped ids. At most twice
+-- as many as the one before, so that one burst does not make a partition that lasts for years.
 create or replace function pubsub.next_span() returns bigint
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -56,8 +56,8 @@ begin
 end
 $$;
 
--- Keeps partitions beyond the one in use, for at least `reserve` more ids. Returns how many it made. Gives up for this time
--- when it would have to wait, unless the ids are about to run out: then it says so.
+-- Makes partitions ahead, for at least `reserve` more ids. Returns how many it made. Gives up for this time if it would have to
+-- wait, and raises lock_not_available only if the ids are about to run out.
 create or replace function pubsub.ensure_partitions(reserve bigint default 30000000) returns integer
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -79,7 +79,7 @@ begin
         begin
             span := pubsub.next_span();
             name := pubsub.partition_name(upto);
-            -- Made apart and attached: `create table … partition of` would lock out publishers.
+            -- Created apart and then attached: `create table … partition of` would lock out publishers.
             execute format(
                 'create table pubsub.%I (like pubsub.db_events including defaults including constraints)', name
             );
@@ -102,8 +102,7 @@ $$;
 
 -- Notes which partitions were opened, closed and sealed since the last call. Returns how many were sealed.
 --
--- Must come first in a READ COMMITTED transaction (PB003): the fence is worth something only if it is drawn after the
--- sequence was read.
+-- Must come first in a READ COMMITTED transaction (PB003): the fence must be drawn after the sequence is read.
 create or replace function pubsub.close_partitions() returns integer
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -144,17 +143,17 @@ begin
 end
 $$;
 
--- Closes a partition that has been in use for its term, so that a quiet log loses its old events too: throws away what is
--- left of its ids, a part in each call. Returns how many. One without events that ever leave is left open.
+-- Closes a partition that has been in use for its term, so that a quiet log loses its old events too: skips the ids that are
+-- left, a part in each call. Returns how many. A partition without events that ever leave stays open.
 --
--- Drawn one by one, because the sequence cannot be set forward without the risk of setting it back: somebody else may have
--- drawn more in between.
+-- The ids are drawn one by one. Setting the sequence forward might set it back, for another session may have drawn more in
+-- between.
 create or replace function pubsub.skip_ids() returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    -- Some 70 ms each; more in a partition that would else need more than 64 calls.
+    -- A call takes some 70 ms, and longer in a partition that would otherwise need more than 64 calls.
     least_part constant bigint := 200000;
     most_part  constant bigint := 2000000;
     partition  pubsub.partitions;
@@ -184,10 +183,10 @@ end
 $$;
 
 -- Moves on the cursors of lanes with nothing to read, if a sealed partition waits for them: claims that find nothing write
--- nothing, so they would hold it for ever. Returns how many.
+-- nothing, and would hold it for ever. Returns how many.
 --
--- Must come first in a READ COMMITTED transaction (PB003), for it takes the boundary of a window, in the order of
--- pubsub.claim: sequence, transaction id, lock, snapshot. A lane from which somebody claims at this moment moves by itself.
+-- Must come first in a READ COMMITTED transaction (PB003), because it takes the boundary of a window in the order of
+-- pubsub.claim: sequence, transaction id, lock, snapshot. A lane that is being claimed from moves by itself.
 create or replace function pubsub.advance_idle_cursors() returns integer
 language plpgsql volatile
 set jit = off
@@ -212,7 +211,7 @@ begin
          order by c.subscription, c.lane
     loop
         fence := pg_current_xact_id()::text::bigint;
-        -- The locks of a claim: with them held, neither the lane's position nor the number of lanes changes.
+        -- The locks of a claim: while they are held, neither the lane's position nor the number of lanes changes.
         continue when not pg_try_advisory_xact_lock_shared(hashtext('pubsub.lanes'), held.subscription)
             or not pg_try_advisory_xact_lock(hashtext('pubsub.claiming') + held.lane, held.subscription);
         select s.* into reader from pubsub.subscriptions s where s.id = held.subscription;
@@ -232,5 +231,5 @@ begin
 end
 $$;
 
--- The first ones. Publishers need them from the beginning.
+-- Publishers need the first partitions from the beginning.
 select pubsub.ensure_partitions() where not exists (select from pubsub.partitions);

@@ -1,10 +1,10 @@
 -- Removal: partitions that may leave the log are detached and dropped, one after the other.
 --
--- What this leads to, `alter table … detach partition … concurrently`, takes share update exclusive on the log, which neither
--- inserts nor claims wait for, and access exclusive on a partition that nobody uses any more.
+-- `alter table … detach partition … concurrently` takes share update exclusive on the log, for which neither inserts nor claims
+-- wait, and access exclusive on a partition that is no longer used.
 
--- Partitions that have begun to leave: no statement sees them in the log any more.
---   detached  whether they are tables of their own already
+-- Partitions that have begun to leave: new statements no longer see them in the log.
+--   detached  whether the partition is a table of its own already
 create or replace function pubsub.leaving_partitions() returns table (partition pubsub.partitions, detached boolean)
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -18,8 +18,8 @@ begin atomic
         or i.inhdetachpending;
 end;
 
--- What a sealed partition must wait for, in words: none, if the log can do without it, as the header says. One statement,
--- so one snapshot: a claim is seen with its cursor and its lease, or not at all.
+-- What keeps a sealed partition in the log, in words; empty if nothing does (retention.sql has the rule). It is one statement
+-- with one snapshot, so that it sees a claim with both its cursor and its lease, or not at all.
 create or replace function pubsub.removal_blockers(partition pubsub.partitions) returns text[]
 language sql volatile
 set jit = off
@@ -34,6 +34,7 @@ begin atomic
         union all
         select format('lease %s of process %s', l.token, l.process)
           from pubsub.leases l
+          join pubsub.subscriptions s on s.id = l.subscription
          where not l.from_mailbox
            and exists (
                    select from unnest(l.event_ids) e (id) where e.id >= partition.first_id and e.id < partition.end_id
@@ -46,9 +47,9 @@ begin atomic
     );
 end;
 
--- Which partitions can go a step further on their way out, the next one first; not those whose step was tried within
--- `pause`. Detached ones first. Only one can be on its way at a time: an interrupted one goes before new ones, and of these
--- there is one.
+-- The next steps of partitions on their way out, most urgent first, without those that were tried within `pause`. Detached
+-- partitions are dropped first, and an interrupted detachment is finished before a new one begins. Only one partition can be
+-- detached at a time.
 create or replace function pubsub.removal_steps(pause interval default interval '1 minute') returns table (first_id bigint, step text)
 language sql volatile
 set jit = off
@@ -74,16 +75,16 @@ begin atomic
      order by r.step = 'detach', r.step = 'finalize', r.first_id;
 end;
 
--- The next statement that helps a partition out of the log; null, if none can go now. To be run at once, outside of a
--- transaction and on the same connection, and then to be asked for again:
---   alter table pubsub.db_events detach partition … concurrently    takes it out of the log
---   alter table pubsub.db_events detach partition … finalize        the same, where that was interrupted
---   select pubsub.detach_partition(…)                               either of them, for who does not own the log
---   select pubsub.drop_partition(…)                                 gives its disk space back
--- The first two wait for the transactions that use the log, and nobody waits for them but other maintenance. Give them a
--- statement_timeout: what it interrupts is handed out again after `pause`, to whoever asks.
+-- The next statement that takes a partition out of the log; null if no partition can go now. Run it at once, outside of a
+-- transaction and on the same connection, and call again:
+--   alter table pubsub.db_events detach partition … concurrently    takes the partition out of the log
+--   alter table pubsub.db_events detach partition … finalize        finishes that where it was interrupted
+--   select pubsub.detach_partition(…)                               does either for a role that does not own the log
+--   select pubsub.drop_partition(…)                                 frees the disk space
+-- The first two wait for the transactions that use the log, and only other maintenance waits for them. Give them a
+-- statement_timeout: an interrupted statement is handed out again after `pause`, to any caller.
 --
--- Close the connection afterwards: from here on it holds a lock, so that nobody is moved back in the log meanwhile.
+-- Close the connection afterwards: it holds a lock that keeps subscriptions from being moved back in the log.
 create or replace function pubsub.next_removal(pause interval default interval '1 minute') returns text
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -98,7 +99,7 @@ begin
         if not pg_try_advisory_lock(hashtext('pubsub.maintenance'), 2) then
             return null;
         end if;
-        -- Looked for again with the lock held.
+        -- Asked again, with the lock held.
         select * into next_one from pubsub.removal_steps(pause) limit 1;
     end if;
     if next_one is null then
@@ -108,7 +109,7 @@ begin
        set tried = next_one.step,
            tried_at = clock_timestamp()
      where p.first_id = next_one.first_id;
-    -- Whoever has called, not this function.
+    -- The caller's rights, not this function's.
     select pg_has_role(session_user, c.relowner, 'usage') into is_owner
       from pg_class c
      where c.oid = 'pubsub.db_events'::regclass;
@@ -124,11 +125,11 @@ begin
 end
 $$;
 
--- Takes a partition out of the log, or finishes that, where the caller may not do it himself. Raises lock_not_available when
--- somebody's transaction is in the way.
+-- Takes a partition out of the log, or finishes that, for a caller who does not own the log. Raises lock_not_available if a
+-- transaction is in the way.
 --
--- A function cannot do it concurrently: publishers wait while it waits for those who use the log. So it waits for a
--- moment only, and not at all when one of them has used it for longer than that.
+-- A function cannot detach concurrently: publishers wait while it waits for the transactions that use the log. So it waits only
+-- for a moment, and not at all if one of them has used the log for longer than that.
 create or replace function pubsub.detach_partition(first_id bigint) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -165,8 +166,8 @@ begin
 end
 $$;
 
--- Drops a partition that was detached, and counts what suspended subscriptions miss with it. False: it is not detached.
--- Gives up for this time when somebody still reads it.
+-- Drops a detached partition, and counts what suspended subscriptions miss with it. False: it is not detached. Gives up for
+-- this time if a session still reads the partition.
 create or replace function pubsub.drop_partition(first_id bigint) returns boolean
 language plpgsql volatile
 set jit = off
@@ -183,7 +184,7 @@ begin
         return false;
     end if;
     if to_regclass(format('pubsub.%I', pubsub.partition_name(first_id))) is null then
-        -- By somebody's hand.
+        -- It was dropped by hand.
         delete from pubsub.partitions p where p.first_id = drop_partition.first_id;
         return true;
     end if;

@@ -163,9 +163,7 @@ declare
     new_floor bigint;
     fence     bigint;
     boundary  pg_snapshot;
-    position  pubsub.cursors;
-    ahead     record;
-    rebased   bigint := 0;
+    rebased   bigint;
 begin
     perform pg_advisory_xact_lock(hashtext('pubsub.maintenance'), 1);
     perform pg_advisory_xact_lock(hashtext('pubsub.lanes'), s.id), pg_advisory_xact_lock(hashtext('pubsub.claiming'), s.id)
@@ -193,21 +191,16 @@ begin
     old_floor := pubsub.log_floor();
     fence := pg_current_xact_id()::text::bigint;
     boundary := pubsub.own_snapshot();
-    for position in
-        select c.* from pubsub.positions() c order by c.subscription, c.lane
-    loop
-        select * into ahead from pubsub.unread(position, pubsub.all_visible(), old_floor);
-        insert into pubsub.cursors (
-            subscription, lane, seq, read_snapshot, read_sequence, read_fence, window_snapshot, window_sequence, window_fence,
-            window_end, window_stragglers, window_position
-        )
-        values (
-            position.subscription, position.lane, position.seq + 1, pubsub.none_visible(), ahead.above,
-            pg_snapshot_xmax(pubsub.none_visible())::text::bigint, boundary, new_floor, fence, new_floor, ahead.stragglers,
-            case when ahead.stragglers is null then ahead.above else ahead.below end
-        );
-        rebased := rebased + 1;
-    end loop;
+    insert into pubsub.cursors (
+        subscription, lane, seq, read_snapshot, read_sequence, read_fence, window_snapshot, window_sequence, window_fence,
+        window_end, window_stragglers, window_position
+    )
+    select c.subscription, c.lane, c.seq + 1, pubsub.none_visible(), u.above,
+           pg_snapshot_xmax(pubsub.none_visible())::text::bigint, boundary, new_floor, fence, new_floor, u.stragglers,
+           case when u.stragglers is null then u.above else u.below end
+      from pubsub.positions() c
+     cross join lateral pubsub.unread(c, pubsub.all_visible(), old_floor) u;
+    get diagnostics rebased = row_count;
     -- They hold snapshots of the other cluster.
     delete from pubsub.replays;
     -- The other cluster's publishers are gone, so a closed partition is sealed. Its fence becomes the lowest that there is.

@@ -1,20 +1,18 @@
--- Retention: what the log need not keep any more leaves it, one partition after the other.
+-- Retention: how long the log keeps events, and what becomes of subscriptions that do not read.
 --
--- on the log, which neither inserts nor claims wait for, and access exclusive on a partition that nobody uses any more.
---
--- A partition may leave when it is sealed (partitions.sql) and
---   every subscription is past it, in each of its lanes: all events of it have been claimed,
+-- A partition may leave the log when it is sealed (partitions.sql) and
+--   every subscription has claimed all events of it, in each of its lanes,
 --   no lease from the log names an event of it,
 --   the retention of every channel with events in it has passed since it was sealed.
--- The mailbox and the dead letters have copies of their own, and need not be asked.
+-- The mailbox and the dead letters have copies of their own, so they do not count.
 --
--- Why a subscription that is past it will never claim from it: whatever is in it has a transaction id below its fence. If
--- the oldest transaction in flight at the subscription's read_snapshot was not below the fence, all of that is visible in
--- read_snapshot, and has been claimed. If a window is open, the same holds for what lies up to its position and is visible
+-- Why such a subscription never claims from the partition again: each event in it has a transaction id below its fence. If no
+-- transaction below the fence was in flight at the subscription's read_snapshot, all events of the partition are visible in
+-- read_snapshot, and have been claimed. If a window is open, the same holds for the events up to its position that are visible
 -- in its snapshot.
 
--- How long events of a channel stay in the log after everybody has read them; null: for ever. They leave with their
--- partition, so later: when that is sealed, and the retention of all channels with events in it has passed.
+-- Sets how long events of a channel stay in the log after every subscription has read them; null is for ever. They leave with
+-- their partition, so later: when that is sealed, and the retention of all channels with events in it has passed.
 create or replace function pubsub.set_retention(channel text, retention interval) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -35,7 +33,8 @@ begin
 end
 $$;
 
--- How long events may lie unread by a subscription, without a claim that moves on, before it is suspended; null: for ever.
+-- Sets how long events may lie unread by a subscription, without a claim that moves on, before it is suspended; null is for
+-- ever.
 create or replace function pubsub.set_unread_limit(channel text, subscription text, unread_limit interval) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -56,18 +55,13 @@ begin
 end
 $$;
 
--- Subscriptions with an event that has waited for longer than `older_than`, while no claim moved on: nobody runs them, or
--- their handlers are stuck. One that is slow and moves is not among them, however far behind it is.
+-- Subscriptions with an event that has waited for longer than `older_than`, while no claim moved on: no process runs them, or
+-- their handlers are stuck. One that is slow and moves on is not among them, however far behind it is.
 --   event_id    the first event that waits
 --   unread_for  since it was published, or since the last claim that moved on
 create or replace function pubsub.unread_subscriptions(older_than interval)
 returns table (
-    subscription integer,
-    channel      text,
-    name         text,
-    event_id     bigint,
-    unread_for   interval,
-    unread_limit interval
+    subscription integer, channel text, name text, event_id bigint, unread_for interval, unread_limit interval
 )
 language sql volatile
 set jit = off
@@ -83,8 +77,8 @@ begin atomic
      order by s.id, w.unread_for desc;
 end;
 
--- Suspends subscriptions that have been unread for longer than their limit: the log waits for them no more, and their
--- claims are refused (PB007). Returns those that this call suspended.
+-- Suspends subscriptions that have been unread for longer than their limit: the log no longer waits for them, and their claims
+-- are refused (PB007). Returns those that this call suspended.
 create or replace function pubsub.suspend_unread()
 returns table (channel text, name text, event_id bigint, unread_for interval)
 language plpgsql volatile
@@ -99,10 +93,10 @@ begin
     for late in
         select * from pubsub.unread_subscriptions(shortest) u where u.unread_for > u.unread_limit
     loop
-        -- Whoever holds one of these is claiming, and may have moved on; or it changes the number of lanes.
+        -- A session that holds one of these is claiming, and may have moved on; or it changes the number of lanes.
         continue when not pg_try_advisory_xact_lock(hashtext('pubsub.lanes'), late.subscription)
             or not pg_try_advisory_xact_lock(hashtext('pubsub.claiming'), late.subscription);
-        -- Asked again, in a snapshot that was taken with the locks held.
+        -- Asked again, in a snapshot that is taken with the locks held.
         return query
         update pubsub.subscriptions s
            set suspended_at = clock_timestamp(),
@@ -115,7 +109,7 @@ begin
 end
 $$;
 
--- How many events of a partition have not been claimed from a lane; no more than a million are counted.
+-- How many events of a partition a lane has not claimed. It counts up to a million.
 create or replace function pubsub.count_missed(
     reader    pubsub.subscriptions,
     c         pubsub.cursors,
@@ -129,27 +123,29 @@ declare
     floor  constant bigint := pubsub.log_floor();
     name   constant text := format('pubsub.%I', pubsub.partition_name(partition.first_id));
     ahead  record;
-    missed bigint := 0;
+    missed bigint;
 begin
-    if not pubsub.has_claimed_all(c, partition) and to_regclass(name) is not null then
-        select * into ahead from pubsub.unread(c, pg_current_snapshot(), floor);
-        execute format(
-            'select count(*) from (
-                 select from %s d
-                  where d.channel = $1
-                    and (d.id > $2 or d.id > $3 and d.xid = any ($4))
-                    and pubsub.is_unread($5, d.xid, d.id, $6)
-                    and pubsub.lane_of(d.key, d.id, $7) = $5.lane
-                  limit $8
-             ) d', name
-        ) into missed using reader.channel, ahead.above, ahead.below, ahead.stragglers, c, floor, reader.lanes, most;
+    if pubsub.has_claimed_all(c, partition) or to_regclass(name) is null then
+        return 0;
     end if;
+    -- The partition may have left the log already, so pubsub.unread_events cannot read it.
+    select * into ahead from pubsub.unread(c, pg_current_snapshot(), floor);
+    execute format(
+        'select count(*) from (
+             select from %s d
+              where d.channel = $1
+                and (d.id > $2 or d.id > $3 and d.xid = any ($4))
+                and pubsub.is_unread($5, d.xid, d.id, $6)
+                and pubsub.lane_of(d.key, d.id, $7) = $5.lane
+              limit $8
+         ) d', name
+    ) into missed using reader.channel, ahead.above, ahead.below, ahead.stragglers, c, floor, reader.lanes, most;
     return missed;
 end
 $$;
 
--- Brings a suspended subscription back: it reads on with the first event that it has not read and the log still has.
--- Returns how many events left the log unread by it meanwhile; from a million on it may be more. 0 as well if it was not
+-- Brings a suspended subscription back: it reads on with the first event that it has not read and the log still has. Returns
+-- how many events left the log meanwhile without being read by it. From a million on it may be more. 0 also if it was not
 -- suspended.
 create or replace function pubsub.resume(channel text, subscription text) returns bigint
 language plpgsql volatile

@@ -1,12 +1,11 @@
--- What keeps old versions of rows alive, and so keeps the database from trimming.
-
--- Who keeps old versions of rows alive: transactions that are older than `older_than`, and what else does it. While they
--- last, no vacuum helps anywhere in the database, and one that has written holds the log's partitions too. Oldest first.
+-- The holders of xmin: transactions older than `older_than`, and the slots and standbys that are more than `xids` transaction
+-- ids behind, oldest first. While they last, vacuum removes no row version that died after they began, anywhere in the
+-- database. A transaction that has written holds the log's partitions too.
 --   kind         session, prepared transaction, replication slot, or standby
---   name         whose it is: the session's role, the owner of the prepared transaction, the name of the slot
---   application  the session's application_name, the transaction's gid, the slot's type
---   age          null where PostgreSQL does not tell: for slots and standbys
---   xids_behind  transaction ids drawn since. Slots and standbys are listed above `xids`; null: never
+--   name         the session's role, the owner of the prepared transaction, or the name of the slot
+--   application  the session's application_name, the transaction's gid, or the slot's type
+--   age          null for slots and standbys, whose age PostgreSQL does not know
+--   xids_behind  transaction ids drawn since it began
 create or replace function pubsub.xmin_holders(older_than interval, xids bigint default null)
 returns table (
     kind        text,
