@@ -1,4 +1,4 @@
-//! What the log keeps, and for whom: partitions from their making to their end, and subscriptions that are not read.
+//! Retention: the partitions of the log, from creation to removal, and subscriptions that are not read.
 
 use super::connect::Target;
 use super::{Store, seconds};
@@ -22,17 +22,16 @@ const SET_UNREAD_LIMIT: &str = "select pubsub.set_unread_limit($1, $2, make_inte
 
 const DOING: &str = "remove partitions of the log";
 
-/// Longest wait for the transactions that use the log, when a partition leaves it. Nobody waits for us meanwhile but other
-/// maintenance.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait of a removal for the transactions that use the log. Only other maintenance waits for a removal.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// On top of the server's own limit.
+/// Time that an answer may take beyond the server's own limit.
 const SLACK: Duration = Duration::from_secs(5);
 
-/// Steps in one go; a partition takes two.
+/// Most steps of one removal. A partition takes two.
 const MOST_STEPS: usize = 100;
 
-/// Dedupe keys that are forgotten in one transaction, and transactions in one go: more than anybody publishes meanwhile.
+/// Dedupe keys that one transaction forgets, and most transactions in a row: together more keys than are published meanwhile.
 const DEDUPE_BATCH: i32 = 10_000;
 const MOST_DEDUPE_BATCHES: usize = 50;
 
@@ -41,40 +40,40 @@ const MOST_DEDUPE_BATCHES: usize = 50;
 pub(crate) struct Unread {
     pub(crate) channel: String,
     pub(crate) subscription: String,
-    /// The first event that waits.
+    /// The first unread event.
     pub(crate) event: i64,
     pub(crate) unread_for: Duration,
-    /// When it is suspended; `None` for never.
+    /// How long events may lie unread before it is suspended; `None` for ever.
     pub(crate) limit: Option<Duration>,
 }
 
-/// What became of partitions that nobody needs any more.
+/// The outcome of a removal of partitions.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Removal {
-    /// The statements that did what they should, in their order.
+    /// The statements that succeeded, in order.
     pub(crate) done: Vec<String>,
-    /// The one that somebody's transaction did not let through.
+    /// The statement that another transaction held up.
     pub(crate) held_up: Option<String>,
 }
 
 impl Store {
-    /// Makes the log's next partitions. Returns how many.
+    /// Makes the log's next partitions. Returns how many it made.
     pub(crate) async fn ensure_partitions(&self) -> Result<i64, Error> {
         let sql = "select pubsub.ensure_partitions()::bigint";
         self.query_value("make partitions of the log", sql, &[]).await
     }
 
-    /// Notes which partitions are full and will not change any more. Returns how many.
+    /// Notes which partitions are full and final. Returns how many are new.
     pub(crate) async fn close_partitions(&self) -> Result<i64, Error> {
         self.query_value("close partitions of the log", "select pubsub.close_partitions()::bigint", &[]).await
     }
 
-    /// Brings a partition that has been in use for long enough nearer to its end. Returns how many ids it lost.
+    /// Skips ids of a partition that has been in use for its term. Returns how many.
     pub(crate) async fn skip_ids(&self) -> Result<i64, Error> {
         self.query_value("skip ids of the log", "select pubsub.skip_ids()", &[]).await
     }
 
-    /// Moves on the cursors of subscriptions that have nothing to read. Returns how many.
+    /// Moves on the cursors of lanes with nothing to read. Returns how many.
     pub(crate) async fn advance_idle_cursors(&self) -> Result<i64, Error> {
         let sql = "select pubsub.advance_idle_cursors()::bigint";
         self.query_value("move idle cursors on", sql, &[]).await
@@ -94,26 +93,26 @@ impl Store {
         Ok(total)
     }
 
-    /// Subscriptions whose events have lain unread for longer than this.
+    /// Returns the subscriptions whose events have lain unread for longer than `older_than`.
     pub(crate) async fn unread(&self, older_than: Duration) -> Result<Vec<Unread>, Error> {
         let rows = self.query("look for unread subscriptions", UNREAD, &[&seconds(older_than)]).await?;
         Ok(rows.iter().map(unread).collect())
     }
 
-    /// Suspends the subscriptions that have been unread for longer than their limit. Returns them.
+    /// Suspends the subscriptions that have been unread for longer than their limit, and returns them.
     pub(crate) async fn suspend_unread(&self) -> Result<Vec<Unread>, Error> {
         let rows = self.query("suspend unread subscriptions", SUSPEND, &[]).await?;
         Ok(rows.iter().map(unread).collect())
     }
 
-    /// Brings a suspended subscription back. Returns how many events it missed.
+    /// Resumes a suspended subscription. Returns how many events it missed.
     pub(crate) async fn resume(&self, channel: &str, subscription: &str) -> Result<u64, Error> {
         let sql = "select pubsub.resume($1, $2)";
         let missed: i64 = self.query_value("resume a subscription", sql, &[&channel, &subscription]).await?;
         Ok(missed.unsigned_abs())
     }
 
-    /// How long a channel's events stay in the log after everybody has read them; `None` is for ever.
+    /// Sets how long a channel's events stay in the log after every subscription has read them; `None` is for ever.
     pub(crate) async fn set_retention(
         &self,
         channel: &str,
@@ -124,7 +123,7 @@ impl Store {
         Ok(())
     }
 
-    /// After how long a subscription that does not read is suspended; `None` is never.
+    /// Sets after how long a subscription that does not read is suspended; `None` is never.
     pub(crate) async fn set_unread_limit(
         &self,
         channel: &str,
@@ -137,7 +136,7 @@ impl Store {
         Ok(())
     }
 
-    /// Whether a partition can go a step further on its way out of the log.
+    /// Whether a step of a partition's removal can be taken now.
     pub(crate) async fn is_removal_due(&self) -> Result<bool, Error> {
         let sql = "select exists (select from pubsub.removal_steps())";
         self.query_value("look for expired partitions", sql, &[]).await
@@ -156,11 +155,11 @@ fn unread(row: &Row) -> Unread {
 }
 
 impl Target {
-    /// Helps partitions that nobody needs any more out of the log. On a connection of its own: the statements wait for the
-    /// transactions of others, for longer than any other of ours may, and must stand outside of a transaction.
+    /// Removes the partitions that the log no longer needs. It uses a connection of its own: the statements must run outside of
+    /// a transaction, and wait for other transactions for longer than any other statement may.
     ///
     /// # Cancel safety
-    /// Dropping the future closes the connection. What was begun is finished by whoever looks next.
+    /// Dropping the future closes the connection. The next removal finishes what this one has begun.
     pub(crate) async fn remove_partitions(&self) -> Result<Removal, Error> {
         let (client, connection) = in_time(self.connect()).await?;
         let driver = tokio::spawn(async move {
@@ -177,8 +176,8 @@ impl Target {
 
 async fn remove(client: &Client) -> Result<Removal, Error> {
     let failed = |source| from_database(DOING, source);
-    let patience = format!("set statement_timeout = {}", PATIENCE.as_millis());
-    in_time(async { client.batch_execute(&patience).await.map_err(failed) }).await?;
+    let timeout = format!("set statement_timeout = {}", STATEMENT_TIMEOUT.as_millis());
+    in_time(async { client.batch_execute(&timeout).await.map_err(failed) }).await?;
     let mut removal = Removal::default();
     for _ in 0..MOST_STEPS {
         let next = async { client.query_one("select pubsub.next_removal()", &[]).await.map_err(failed) };
@@ -197,13 +196,13 @@ async fn remove(client: &Client) -> Result<Removal, Error> {
 }
 
 async fn in_time<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let deadline = PATIENCE + SLACK;
+    let deadline = STATEMENT_TIMEOUT + SLACK;
     tokio::time::timeout(deadline, work)
         .await
         .unwrap_or(Err(Error::Timeout { doing: DOING, after: deadline }))
 }
 
-/// Whether somebody's transaction was in the way.
+/// Whether another transaction was in the way.
 fn is_held_up(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| [SqlState::LOCK_NOT_AVAILABLE, SqlState::QUERY_CANCELED].contains(code))
 }
