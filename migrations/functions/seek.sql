@@ -65,18 +65,33 @@ as $$
 declare
     floor constant bigint := pubsub.log_floor();
     mark  record;
+    ahead record;
 begin
     select * into mark from pubsub.passed(c);
+    select * into ahead from pubsub.unread(c, pubsub.all_visible(), floor);
     select count(*) into replayed
       from pubsub.db_events d
      where d.channel = reader.channel
        and d.id >= count_seek.first
        and pubsub.lane_of(d.key, d.id, reader.lanes) = c.lane
        and pubsub.is_behind(d.xid, d.id, mark.snapshot, mark.until, floor);
+    -- Not with pubsub.unread_events, which takes four times as long for a long backlog.
     select count(*) into skipped
-      from pubsub.unread_events(c, reader.channel, reader.lanes, pubsub.all_visible(), floor) u
-     where count_seek.first is null
-        or u.id < count_seek.first;
+      from pubsub.db_events d
+     where d.channel = reader.channel
+       and d.id > ahead.above
+       and (count_seek.first is null or d.id < count_seek.first)
+       and pubsub.lane_of(d.key, d.id, reader.lanes) = c.lane
+       and pubsub.is_unread(c, d.xid, d.id, floor);
+    select skipped + count(*) into skipped
+      from unnest(ahead.stragglers) straggler
+      join pubsub.db_events d on d.xid = straggler
+     where d.channel = reader.channel
+       and d.id > ahead.below
+       and d.id <= ahead.above
+       and (count_seek.first is null or d.id < count_seek.first)
+       and pubsub.lane_of(d.key, d.id, reader.lanes) = c.lane
+       and pubsub.is_unread(c, d.xid, d.id, floor);
     return next;
 end
 $$;
