@@ -139,24 +139,6 @@ return coalesce(partition.fence <= pg_snapshot_xmin(c.read_snapshot), false)
            partition.fence <= pg_snapshot_xmin(c.window_snapshot) and c.window_position >= partition.end_id - 1, false
        );
 
--- The first event of a lane that is committed and not claimed. No row: there is none.
-create or replace function pubsub.first_unread(reader pubsub.subscriptions, c pubsub.cursors)
-returns table (id bigint, published_at timestamptz)
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-#variable_conflict use_column
-declare
-    floor constant bigint := pubsub.log_floor();
-begin
-    return query
-    select u.id, u.published_at
-      from pubsub.unread_events(c, reader.channel, reader.lanes, pubsub.all_visible(), floor, 1) u
-     order by u.id
-     limit 1;
-end
-$$;
-
 -- What a cursor has passed, in the terms of pubsub.replays. While it reads stragglers, those that it has read are left out.
 -- No row: it has passed nothing that can be described.
 create or replace function pubsub.passed(c pubsub.cursors) returns table (snapshot pg_snapshot, until bigint)

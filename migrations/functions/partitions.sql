@@ -11,11 +11,6 @@
 --
 -- These functions can be called at any time. Each does what the last call has left.
 
--- The name of the partition that begins with an id.
-create or replace function pubsub.partition_name(first_id bigint) returns text
-language sql immutable parallel safe
-return 'db_events_' || first_id;
-
 -- How long one partition should be in use: an eighth of the longest retention, and at least an hour. So a log that keeps its
 -- events for a week has about ten partitions, and an event leaves it less than a day late. Null: no event ever leaves.
 create or replace function pubsub.partition_term() returns interval
@@ -67,7 +62,6 @@ declare
     made     integer := 0;
     upto     bigint;
     span     bigint;
-    name     text;
 begin
     if not pg_try_advisory_xact_lock(hashtext('pubsub.maintenance'), 0) then
         return 0;
@@ -78,14 +72,13 @@ begin
         exit when upto > sequence + reserve;
         begin
             span := pubsub.next_span();
-            name := pubsub.partition_name(upto);
             -- Created apart and then attached: `create table … partition of` would lock out publishers.
             execute format(
-                'create table pubsub.%I (like pubsub.db_events including defaults including constraints)', name
+                'create table pubsub.db_events_%s (like pubsub.db_events including defaults including constraints)', upto
             );
             execute format(
-                'alter table pubsub.db_events attach partition pubsub.%I for values from (%s) to (%s)',
-                name, upto, upto + span
+                'alter table pubsub.db_events attach partition pubsub.db_events_%1$s for values from (%1$s) to (%2$s)',
+                upto, upto + span
             );
             insert into pubsub.partitions (first_id, end_id) values (upto, upto + span);
         exception when lock_not_available then
@@ -136,9 +129,9 @@ as $$
 declare
     found_one boolean;
 begin
-    execute format(
-        'select exists (select from pubsub.%I d where d.channel = $1)', pubsub.partition_name(partition.first_id)
-    ) into found_one using channel;
+    execute format('select exists (select from pubsub.db_events_%s d where d.channel = $1)', partition.first_id)
+       into found_one
+      using channel;
     return found_one;
 end
 $$;
@@ -194,6 +187,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     sequence constant bigint := pubsub.log_sequence();
+    floor    constant bigint := pubsub.log_floor();
     fence    bigint;
     held     record;
     reader   pubsub.subscriptions;
@@ -220,12 +214,11 @@ begin
          where c.lane = held.lane;
         continue when not found;
         boundary := pubsub.own_snapshot();
-        if not exists (select from pubsub.first_unread(reader, here)) then
-            perform pubsub.place_cursor(
-                here.subscription, here.lane, here.seq + 1, null, sequence, fence, boundary, null
-            );
-            advanced := advanced + 1;
-        end if;
+        continue when exists (
+            select from pubsub.unread_events(here, reader.channel, reader.lanes, pubsub.all_visible(), floor, 1)
+        );
+        perform pubsub.place_cursor(here.subscription, here.lane, here.seq + 1, null, sequence, fence, boundary, null);
+        advanced := advanced + 1;
     end loop;
     return advanced;
 end

@@ -13,7 +13,7 @@ begin atomic
       from pubsub.partitions p
       left join pg_inherits i
         on i.inhparent = 'pubsub.db_events'::regclass
-       and i.inhrelid = to_regclass(format('pubsub.%I', pubsub.partition_name(p.first_id)))
+       and i.inhrelid = to_regclass(format('pubsub.db_events_%s', p.first_id))
      where i.inhrelid is null
         or i.inhdetachpending;
 end;
@@ -117,8 +117,8 @@ begin
         when next_one.step = 'drop' then format('select pubsub.drop_partition(%s)', next_one.first_id)
         when not is_owner then format('select pubsub.detach_partition(%s)', next_one.first_id)
         else format(
-            'alter table pubsub.db_events detach partition pubsub.%I %s',
-            pubsub.partition_name(next_one.first_id),
+            'alter table pubsub.db_events detach partition pubsub.db_events_%s %s',
+            next_one.first_id,
             case next_one.step when 'detach' then 'concurrently' when 'finalize' then 'finalize' end
         )
     end;
@@ -136,7 +136,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     moment constant interval := interval '50 ms';
-    name   constant text := pubsub.partition_name(first_id);
+    name   constant text := format('pubsub.db_events_%s', first_id);
 begin
     if not pg_try_advisory_xact_lock(hashtext('pubsub.maintenance'), 2)
         or not exists (
@@ -149,7 +149,7 @@ begin
         select
           from pg_locks l
           left join pg_stat_activity a on a.pid = l.pid
-         where l.relation in ('pubsub.db_events'::regclass, to_regclass(format('pubsub.%I', name)))
+         where l.relation in ('pubsub.db_events'::regclass, to_regclass(name))
            and l.database = (select d.oid from pg_database d where d.datname = current_database())
            and l.pid is distinct from pg_backend_pid()
            and coalesce(a.xact_start < clock_timestamp() - moment, true)
@@ -158,7 +158,7 @@ begin
     end if;
     perform set_config('lock_timeout', extract(milliseconds from moment)::integer::text, true);
     execute format(
-        'alter table pubsub.db_events detach partition pubsub.%I %s', name,
+        'alter table pubsub.db_events detach partition %s %s', name,
         case when exists (select from pubsub.leaving_partitions() l where (l.partition).first_id = detach_partition.first_id)
             then 'finalize' else ''
         end
@@ -183,12 +183,12 @@ begin
     if not found then
         return false;
     end if;
-    if to_regclass(format('pubsub.%I', pubsub.partition_name(first_id))) is null then
+    if to_regclass(format('pubsub.db_events_%s', first_id)) is null then
         -- It was dropped by hand.
         delete from pubsub.partitions p where p.first_id = drop_partition.first_id;
         return true;
     end if;
-    execute format('lock table pubsub.%I in access exclusive mode', pubsub.partition_name(first_id));
+    execute format('lock table pubsub.db_events_%s in access exclusive mode', first_id);
     update pubsub.subscriptions s
        set missed = s.missed + m.missed
       from (
@@ -200,7 +200,7 @@ begin
      where s.id = m.subscription
        and s.suspended_at is not null
        and m.missed > 0;
-    execute format('drop table pubsub.%I', pubsub.partition_name(first_id));
+    execute format('drop table pubsub.db_events_%s', first_id);
     delete from pubsub.partitions p where p.first_id = drop_partition.first_id;
     return true;
 end

@@ -70,7 +70,13 @@ begin atomic
     select distinct on (s.id) s.id, s.channel, s.name, u.id, w.unread_for, s.unread_limit
       from pubsub.subscriptions s
       join pubsub.positions() c on c.subscription = s.id and c.moved_at < clock_timestamp() - older_than
-     cross join lateral pubsub.first_unread(s, c) u
+     cross join lateral (
+         -- The subquery keeps the function from being inlined: the floor would be read for each event.
+         select e.id, e.published_at
+           from pubsub.unread_events(c, s.channel, s.lanes, pubsub.all_visible(), (select pubsub.log_floor()), 1) e
+          order by e.id
+          limit 1
+     ) u
      cross join lateral (select clock_timestamp() - greatest(c.moved_at, u.published_at, s.resumed_at) as unread_for) w
      where s.suspended_at is null
        and w.unread_for > older_than
@@ -121,7 +127,7 @@ as $$
 declare
     most   constant bigint := 1000000;
     floor  constant bigint := pubsub.log_floor();
-    name   constant text := format('pubsub.%I', pubsub.partition_name(partition.first_id));
+    name   constant text := format('pubsub.db_events_%s', partition.first_id);
     ahead  record;
     missed bigint;
 begin

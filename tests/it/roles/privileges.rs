@@ -42,7 +42,6 @@ function enter_lane
 function finished_stragglers
 function first_event_since
 function first_of_key
-function first_unread
 function forget_dedupe_keys          owner's | subscriber: execute
 function grant_rights
 function has_claimed_all
@@ -85,7 +84,6 @@ function orphan_leases
 function own_snapshot
 function park
 function park_ahead
-function partition_name
 function partition_term
 function passed
 function place_cursor
