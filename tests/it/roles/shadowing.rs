@@ -254,7 +254,7 @@ async fn an_attackers_functions_and_operators_are_never_run() {
                  declare routine regprocedure;
                  begin
                      for routine in select p.oid from pg_proc p where p.pronamespace = 'pubsub'::regnamespace
-                       and (p.prosecdef or p.proname = 'seek')
+                       and p.prosecdef
                      loop
                          execute format('alter function %s reset search_path', routine);
                      end loop;
