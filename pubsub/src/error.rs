@@ -1,14 +1,20 @@
-//! What can go wrong, for the callers of this crate.
+//! Errors, as callers of this crate see them.
 
-use crate::model::payload::PayloadError;
+mod payload;
+
 use std::time::Duration;
 use tokio_postgres::error::DbError;
 
-/// Why a call failed. `Display` names the thing; the cause is in `source()`.
+pub use payload::PayloadError;
+
+/// An error of this crate.
+///
+/// `Display` names the thing that failed, and `source()` has the cause. [`code`](Self::code) is stable, for programs that
+/// compare. [`is_retryable`](Self::is_retryable) says whether the same call may succeed later.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The database URL cannot be read. It is not repeated here: it may hold a password.
+    /// The database URL cannot be read. It is not repeated here, because it may contain a password.
     #[error("the database URL cannot be read")]
     InvalidUrl(#[source] tokio_postgres::Error),
 
@@ -20,14 +26,14 @@ pub enum Error {
     /// whether the statement took effect.
     #[error("the database failed to {doing}")]
     Database {
-        /// What was being done.
+        /// What was being done. Completes "failed to ..".
         doing: &'static str,
-        /// What the driver says.
+        /// The driver's error.
         #[source]
         source: tokio_postgres::Error,
     },
 
-    /// No answer in time. It is unknown whether the statement took effect.
+    /// The database did not answer in time. It is unknown whether the statement took effect.
     #[error("no answer from the database within {after:?} to {doing}")]
     Timeout {
         /// What was being done.
@@ -36,26 +42,33 @@ pub enum Error {
         after: Duration,
     },
 
-    /// Nobody has declared the channel in this database.
+    /// The channel is not declared in this database.
     #[error("{message}. {hint}")]
     UndeclaredChannel {
-        /// The sentence that names the channel.
+        /// The database's message, which names the channel.
         message: String,
         /// The nearest declared channel, and how to declare one.
         hint: String,
     },
 
-    /// The payload is over the channel's limit.
+    /// The channel has no subscription of this name.
     #[error("{message}")]
-    PayloadTooLarge {
-        /// The sentence that names the channel, the size and the limit.
+    UnknownSubscription {
+        /// The database's message, which names the channel and the subscription.
         message: String,
     },
 
-    /// The channel is strict, and the payload does not have its declared shape.
+    /// The payload is larger than the channel allows.
+    #[error("{message}")]
+    PayloadTooLarge {
+        /// The database's message, which names the channel, the size and the limit.
+        message: String,
+    },
+
+    /// The channel is strict, and the payload does not match its declared schema.
     #[error("{message}")]
     PayloadMismatch {
-        /// The sentence that names the channel, the field, what is expected there, and what is there.
+        /// The database's message, which names the channel, the field, and the expected and the actual value.
         message: String,
     },
 
@@ -64,7 +77,7 @@ pub enum Error {
     InvalidPayload {
         /// The channel.
         channel: &'static str,
-        /// Why.
+        /// The reason.
         #[source]
         source: PayloadError,
     },
@@ -80,11 +93,11 @@ pub enum Error {
     SchemaTooOld {
         /// The schema's version.
         found: i32,
-        /// The version needed.
+        /// The version that this library needs.
         needed: i32,
     },
 
-    /// The database's schema is newer than this library knows.
+    /// The database's schema is newer than this library knows, and does not work with it.
     #[error(
         "the pubsub schema is at version {found} and works with libraries from version {compatible_from} on, \
          but this library has version {known}: update the `pubsub` crate"
@@ -98,21 +111,21 @@ pub enum Error {
         known: i32,
     },
 
-    /// The database was moved to another cluster, by a restore from a dump for instance, and reading on might skip events.
-    /// [`rebase`](crate::admin::rebase) sets it right.
+    /// The database was moved to another cluster, for example restored from a dump, and reading on might skip events.
+    /// [`rebase`](crate::admin::rebase) repairs the subscriptions.
     #[error("{message}. {hint}")]
     Moved {
-        /// What was seen.
+        /// What the database noticed.
         message: String,
         /// What to run.
         hint: String,
     },
 
-    /// A migration failed and was rolled back.
+    /// A migration failed and was rolled back. Migrations before it remain.
     #[error("the pubsub schema cannot be migrated")]
     Migration(#[source] Box<dyn std::error::Error + Send + Sync>),
 
-    /// A subscription's name cannot be used.
+    /// The name cannot be that of a subscription.
     #[error(
         "`{name}` cannot be the name of a subscription: use 1 to 63 characters of a-z 0-9 . _ -, starting with a letter or a digit"
     )]
@@ -144,6 +157,16 @@ pub enum Error {
         allowed: String,
     },
 
+    /// The text is not an [`EventId`](crate::EventId).
+    #[error("`{text}` is not an event id: expected a whole number")]
+    InvalidEventId {
+        /// The text.
+        text: String,
+        /// The reason.
+        #[source]
+        source: std::num::ParseIntError,
+    },
+
     /// `start` was called outside an actix system.
     #[error("no actix system runs on this thread: start inside `#[actix::main]` or `#[actix_web::main]`")]
     NoActixSystem,
@@ -157,29 +180,117 @@ pub enum Error {
     Stopped,
 }
 
-/// Sorts the driver's errors into ours. `doing` completes "the database failed to …".
+/// SQLSTATEs after which the same statement may succeed: their classes or codes.
+///
+/// Connections (08), serialization failures and deadlocks (40), insufficient resources (53), an operator's or a timeout's
+/// intervention (57), locks that are held (55P03), and a server that is read-only during a failover (25006).
+const RETRYABLE: &[&str] = &["08", "40", "53", "57", "55P03", "25006"];
+
+impl Error {
+    /// Whether the same call may succeed later, without any change to the program or the schema: the database was not
+    /// reachable, did not answer in time, was out of resources, or aborted the statement because of others.
+    ///
+    /// A failed publish in a transaction of yours is repeated together with the transaction. After
+    /// [`Timeout`](Self::Timeout) or a broken connection, the call may have taken effect: an event that is published again is
+    /// then published twice, unless it has a dedupe key.
+    ///
+    /// # Examples
+    /// ```
+    /// # use pubsub::Error;
+    /// # use std::time::Duration;
+    /// let timeout = Error::Timeout { doing: "publish", after: Duration::from_secs(30) };
+    /// assert!(timeout.is_retryable());
+    /// assert!(!Error::SchemaMissing.is_retryable());
+    /// ```
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Timeout { .. } => true,
+            Self::Connect(source) | Self::Database { source, .. } => match source.code() {
+                Some(state) => RETRYABLE.iter().any(|class| state.code().starts_with(class)),
+                // No answer of the server: the connection failed or broke. Other errors are of values that cannot be sent or read.
+                None => is_of_connection(source),
+            },
+            _ => false,
+        }
+    }
+
+    /// A stable code of the error: PostgreSQL's SQLSTATE if the database refused the call, and a word otherwise.
+    ///
+    /// The SQLSTATEs that begin with `PB` are those of this library's SQL functions; `docs/sql-contract.md` lists them.
+    ///
+    /// # Examples
+    /// ```
+    /// use pubsub::Error;
+    ///
+    /// assert_eq!(Error::SchemaMissing.code(), "schema_missing");
+    /// ```
+    #[must_use]
+    pub fn code(&self) -> &str {
+        match self {
+            Self::InvalidUrl(_) => "invalid_url",
+            Self::Connect(source) => source.code().map_or("connect", |state| state.code()),
+            Self::Database { source, .. } => source.code().map_or("database", |state| state.code()),
+            Self::Timeout { .. } => "timeout",
+            Self::UndeclaredChannel { .. } => UNDECLARED_CHANNEL,
+            Self::UnknownSubscription { .. } => UNKNOWN_SUBSCRIPTION,
+            Self::PayloadTooLarge { .. } => PAYLOAD_TOO_LARGE,
+            Self::PayloadMismatch { .. } => PAYLOAD_MISMATCH,
+            Self::InvalidPayload { source: PayloadError::Refused { sqlstate }, .. } => sqlstate,
+            Self::InvalidPayload { .. } => "invalid_payload",
+            Self::SchemaMissing => "schema_missing",
+            Self::SchemaTooOld { .. } => "schema_too_old",
+            Self::SchemaTooNew { .. } => "schema_too_new",
+            Self::Moved { .. } => MOVED,
+            Self::Migration(_) => "migration",
+            Self::InvalidSubscriptionName { .. } => "invalid_subscription_name",
+            Self::DuplicateSubscription { .. } => "duplicate_subscription",
+            Self::InvalidSetting { .. } => "invalid_setting",
+            Self::InvalidEventId { .. } => "invalid_event_id",
+            Self::NoActixSystem => "no_actix_system",
+            Self::Threads(_) => "threads",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// Whether an error that is not the server's is the connection's.
+fn is_of_connection(error: &tokio_postgres::Error) -> bool {
+    use std::error::Error as _;
+    error.is_closed() || error.source().is_some_and(|source| source.is::<std::io::Error>())
+}
+
+const UNDECLARED_CHANNEL: &str = "PB001";
+const PAYLOAD_TOO_LARGE: &str = "PB002";
+const UNKNOWN_SUBSCRIPTION: &str = "PB004";
+const MOVED: &str = "PB005";
+const PAYLOAD_MISMATCH: &str = "PB008";
+
+/// Sorts the driver's errors into ours. `doing` completes "the database failed to ..".
 pub(crate) fn from_database(doing: &'static str, source: tokio_postgres::Error) -> Error {
     let Some(db) = source.as_db_error() else {
         return Error::Database { doing, source };
     };
     let message = db.message().to_owned();
+    let hint = || db.hint().unwrap_or_default().to_owned();
     match db.code().code() {
-        "PB001" => Error::UndeclaredChannel { message, hint: db.hint().unwrap_or_default().to_owned() },
-        "PB002" => Error::PayloadTooLarge { message },
-        "PB008" => Error::PayloadMismatch { message },
-        "PB005" => Error::Moved { message, hint: db.hint().unwrap_or_default().to_owned() },
+        UNDECLARED_CHANNEL => Error::UndeclaredChannel { message, hint: hint() },
+        UNKNOWN_SUBSCRIPTION => Error::UnknownSubscription { message },
+        PAYLOAD_TOO_LARGE => Error::PayloadTooLarge { message },
+        PAYLOAD_MISMATCH => Error::PayloadMismatch { message },
+        MOVED => Error::Moved { message, hint: hint() },
         _ => Error::Database { doing, source },
     }
 }
 
-/// An error and its causes on one line, for logs and for the error text of a delivery.
+/// An error and its causes on one line, for logs and for the stored error text of a delivery.
 ///
-/// Of an error of PostgreSQL only the message and the SQLSTATE: its DETAIL quotes the values of rows.
+/// Of PostgreSQL's errors only the message and the SQLSTATE, because their DETAIL quotes values of rows.
 pub(crate) fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let say = |error: &(dyn std::error::Error + 'static)| match error.downcast_ref::<DbError>() {
+    let text = |error: &(dyn std::error::Error + 'static)| match error.downcast_ref::<DbError>() {
         Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
         None => error.to_string(),
     };
-    let links: Vec<String> = std::iter::successors(Some(error), |error| error.source()).map(say).collect();
+    let links: Vec<String> = std::iter::successors(Some(error), |error| error.source()).map(text).collect();
     links.join(": ")
 }

@@ -65,8 +65,8 @@ pub mod routing {
 pub mod schema {
     #[cfg(feature = "schema")]
     pub use crate::contract::schema::SchemaFormat;
+    pub use crate::error::PayloadError;
     pub use crate::model::channel::Payload;
-    pub use crate::model::payload::PayloadError;
     #[cfg(feature = "schema")]
     pub use crate::store::schema::export;
 }

@@ -6,6 +6,7 @@ mod bad_input;
 mod bell;
 mod dedupe;
 mod draining;
+mod errors;
 mod fan_out;
 mod keys;
 mod migrating;

@@ -179,9 +179,9 @@ async fn a_redrive_runs_a_dead_letter_once_with_new_attempts() {
     assert_eq!(rest, [(ids[0], 1), (ids[2], 1)]);
     db.until_settled().await;
     assert_eq!(db.count("select count(*) from pubsub.dead_letters").await, 0);
-    assert!(
-        pubsub.subscription::<Email>("nobody").redrive().await.unwrap_err().to_string().contains("redrive")
-    );
+    let unknown = pubsub.subscription::<Email>("nobody").redrive().await.unwrap_err();
+    assert_eq!(unknown.to_string(), r#"channel "email" has no subscription "nobody""#);
+    assert_eq!((unknown.code(), unknown.is_retryable()), ("PB004", false));
 }
 
 #[actix::test]

@@ -93,57 +93,105 @@ channel!(KeptTooLong, const RETENTION: Retention = Retention::For(Duration::MAX)
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
+fn runtime(set: impl FnOnce(Builder) -> Builder) -> Builder {
+    set(PubSub::builder("postgres://nobody@127.0.0.1:1/nothing"))
+}
+
+fn options(set: impl FnOnce(SubscribeOptions) -> SubscribeOptions) -> Builder {
+    runtime(|b| b.subscribe_fn_with("one", set(SubscribeOptions::new()), ok))
+}
+
+fn backoff(backoff: Backoff) -> Builder {
+    options(|o| o.backoff(backoff))
+}
+
+/// Each builder's `start` is refused with its sentence.
+async fn assert_refused(place: &str, refused: impl IntoIterator<Item = (Builder, &str)>) {
+    for (builder, sentence) in refused {
+        let refused = builder.start().await.unwrap_err();
+        assert!(matches!(refused, Error::InvalidSetting { .. }), "{refused:?}");
+        assert_eq!(refused.to_string(), format!("{place}{sentence}"));
+    }
+}
+
 #[actix::test]
-async fn values_that_cannot_be_are_refused_by_start() {
-    let runtime = |set: fn(Builder) -> Builder| set(PubSub::builder("postgres://nobody@127.0.0.1:1/nothing"));
-    let options = |set: fn(SubscribeOptions) -> SubscribeOptions| {
-        runtime(|builder| builder).subscribe_fn_with("one", set(SubscribeOptions::new()), ok)
-    };
-    let backoff = |backoff: Backoff| {
-        runtime(|builder| builder).subscribe_fn_with("one", SubscribeOptions::new().backoff(backoff), ok)
-    };
-    let initial = Backoff::exponential;
+async fn start_refuses_settings_of_a_runtime_that_cannot_be() {
     let refused = [
-        (
-            runtime(|b| b.poll_interval(Duration::ZERO)),
-            "the runtime: `poll_interval` must be from 1ms to 1d, not 0s",
-        ),
-        (
-            runtime(|b| b.poll_interval(DAY + SECOND)),
-            "the runtime: `poll_interval` must be from 1ms to 1d, not 86401s",
-        ),
+        (runtime(|b| b.poll_interval(Duration::ZERO)), "`poll_interval` must be from 1ms to 1d, not 0s"),
+        (runtime(|b| b.poll_interval(DAY + SECOND)), "`poll_interval` must be from 1ms to 1d, not 86401s"),
         (
             runtime(|b| b.heartbeat_interval(SECOND / 1_000)),
-            "the runtime: `heartbeat_interval` must be from 10ms to 1h, not 1ms",
+            "`heartbeat_interval` must be from 10ms to 1h, not 1ms",
         ),
         (
             runtime(|b| b.heartbeat_interval(Duration::MAX)),
-            "the runtime: `heartbeat_interval` must be from 10ms to 1h, not 18446744073709552000s",
+            "`heartbeat_interval` must be from 10ms to 1h, not 18446744073709552000s",
         ),
         (
             runtime(|b| b.silence_limit(SECOND)),
-            "the runtime: `silence_limit` must be at least twice the heartbeat's interval, which is 1s, not 1s",
+            "`silence_limit` must be at least twice the heartbeat's interval, which is 1s, not 1s",
         ),
-        (
-            runtime(|b| b.silence_limit(36_501 * DAY)),
-            "the runtime: `silence_limit` must be at most 36500d, not 36501d",
-        ),
+        (runtime(|b| b.silence_limit(36_501 * DAY)), "`silence_limit` must be at most 36500d, not 36501d"),
         (
             runtime(|b| b.report_unread_after(36_501 * DAY)),
-            "the runtime: `report_unread_after` must be at most 36500d, not 36501d",
+            "`report_unread_after` must be at most 36500d, not 36501d",
         ),
         (
             runtime(|b| b.report_transactions_after(36_501 * DAY)),
-            "the runtime: `report_transactions_after` must be at most 36500d, not 36501d",
+            "`report_transactions_after` must be at most 36500d, not 36501d",
         ),
-        (
-            runtime(|b| b.connections(0)),
-            "the runtime: `connections` must be a whole number from 1 to 10000, not 0",
-        ),
+        (runtime(|b| b.connections(0)), "`connections` must be a whole number from 1 to 10000, not 0"),
         (
             runtime(|b| b.connections(10_001)),
-            "the runtime: `connections` must be a whole number from 1 to 10000, not 10001",
+            "`connections` must be a whole number from 1 to 10000, not 10001",
         ),
+    ];
+    assert_refused("the runtime: ", refused).await;
+}
+
+#[actix::test]
+async fn start_refuses_options_that_cannot_be() {
+    let refused = [
+        (options(|o| o.max_attempts(0)), "`max_attempts` must be a whole number from 1 to 4294967295, not 0"),
+        (options(|o| o.max_panics(0)), "`max_panics` must be a whole number from 1 to 4294967295, not 0"),
+        (options(|o| o.timeout(Duration::ZERO)), "`timeout` must be longer than 0s and at most 24h, not 0s"),
+        (
+            options(|o| o.timeout(DAY + SECOND)),
+            "`timeout` must be longer than 0s and at most 24h, not 86401s",
+        ),
+        (options(|o| o.concurrency(0)), "`concurrency` must be a whole number from 1 to 100000, not 0"),
+        (
+            options(|o| o.concurrency(usize::MAX)),
+            "`concurrency` must be a whole number from 1 to 100000, not 18446744073709551615",
+        ),
+        (options(|o| o.lanes(0)), "`lanes` must be a whole number from 1 to 64, not 0"),
+        (options(|o| o.lanes(65)), "`lanes` must be a whole number from 1 to 64, not 65"),
+        (options(|o| o.unread_limit(36_501 * DAY)), "`unread_limit` must be at most 36500d, not 36501d"),
+    ];
+    assert_refused("subscription `one` of channel `sms`: ", refused).await;
+}
+
+#[actix::test]
+async fn start_refuses_a_backoff_that_cannot_be() {
+    let refused = [
+        (
+            backoff(Backoff::exponential(SECOND).factor(0.5)),
+            "`factor` must be a number from 1 to 1000000, not 0.5",
+        ),
+        (
+            backoff(Backoff::exponential(SECOND).factor(f64::NAN)),
+            "`factor` must be a number from 1 to 1000000, not NaN",
+        ),
+        (backoff(Backoff::exponential(SECOND).jitter(20.0)), "`jitter` must be a number from 0 to 1, not 20"),
+        (backoff(Backoff::exponential(SECOND).max(7 * DAY)), "`max` must be at most 24h, not 7d"),
+        (backoff(Backoff::exponential(DAY)), "`initial` must be at most `max`, which is 15m, not 1d"),
+    ];
+    assert_refused("the backoff of subscription `one` of channel `sms`: ", refused).await;
+}
+
+#[actix::test]
+async fn start_refuses_a_channel_that_cannot_be() {
+    let refused = [
         (
             runtime(|b| b.retention::<Sms>(Retention::For(36_501 * DAY))),
             "channel `sms`: `retention` must be at most 36500d, not 36501d",
@@ -157,75 +205,15 @@ async fn values_that_cannot_be_are_refused_by_start() {
             "channel `by-hand`: `version` must be a whole number from 1 to 4294967295, not 0",
         ),
         (
-            options(|o| o.max_attempts(0)),
-            "subscription `one` of channel `sms`: `max_attempts` must be a whole number from 1 to 4294967295, not 0",
-        ),
-        (
             runtime(|b| b.subscribe_fn("one", |_: Delivery<NeverAttempted>| async { Ok(()) })),
             "subscription `one` of channel `by-hand`: `max_attempts` must be a whole number from 1 to 4294967295, not 0",
-        ),
-        (
-            options(|o| o.max_panics(0)),
-            "subscription `one` of channel `sms`: `max_panics` must be a whole number from 1 to 4294967295, not 0",
-        ),
-        (
-            options(|o| o.timeout(Duration::ZERO)),
-            "subscription `one` of channel `sms`: `timeout` must be longer than 0s and at most 24h, not 0s",
-        ),
-        (
-            options(|o| o.timeout(DAY + SECOND)),
-            "subscription `one` of channel `sms`: `timeout` must be longer than 0s and at most 24h, not 86401s",
-        ),
-        (
-            options(|o| o.concurrency(0)),
-            "subscription `one` of channel `sms`: `concurrency` must be a whole number from 1 to 100000, not 0",
-        ),
-        (
-            options(|o| o.concurrency(usize::MAX)),
-            "subscription `one` of channel `sms`: `concurrency` must be a whole number from 1 to 100000, not 18446744073709551615",
-        ),
-        (
-            options(|o| o.lanes(0)),
-            "subscription `one` of channel `sms`: `lanes` must be a whole number from 1 to 64, not 0",
-        ),
-        (
-            options(|o| o.lanes(65)),
-            "subscription `one` of channel `sms`: `lanes` must be a whole number from 1 to 64, not 65",
-        ),
-        (
-            options(|o| o.unread_limit(36_501 * DAY)),
-            "subscription `one` of channel `sms`: `unread_limit` must be at most 36500d, not 36501d",
-        ),
-        (
-            backoff(initial(SECOND).factor(0.5)),
-            "the backoff of subscription `one` of channel `sms`: `factor` must be a number from 1 to 1000000, not 0.5",
-        ),
-        (
-            backoff(initial(SECOND).factor(f64::NAN)),
-            "the backoff of subscription `one` of channel `sms`: `factor` must be a number from 1 to 1000000, not NaN",
         ),
         (
             runtime(|b| b.subscribe_fn("one", |_: Delivery<Shrinking>| async { Ok(()) })),
             "the backoff of subscription `one` of channel `by-hand`: `factor` must be a number from 1 to 1000000, not 0.5",
         ),
-        (
-            backoff(initial(SECOND).jitter(20.0)),
-            "the backoff of subscription `one` of channel `sms`: `jitter` must be a number from 0 to 1, not 20",
-        ),
-        (
-            backoff(initial(SECOND).max(7 * DAY)),
-            "the backoff of subscription `one` of channel `sms`: `max` must be at most 24h, not 7d",
-        ),
-        (
-            backoff(initial(DAY)),
-            "the backoff of subscription `one` of channel `sms`: `initial` must be at most `max`, which is 15m, not 1d",
-        ),
     ];
-    for (builder, sentence) in refused {
-        let refused = builder.start().await.unwrap_err();
-        assert!(matches!(refused, Error::InvalidSetting { .. }), "{refused:?}");
-        assert_eq!(refused.to_string(), sentence);
-    }
+    assert_refused("", refused).await;
 }
 
 #[actix::test]

@@ -1,11 +1,11 @@
-//! A delivery given up.
+//! Dead letters.
 
 use crate::contract::redact::Redacted;
 use crate::model::event::EventId;
 use jiff::Timestamp;
 use std::fmt;
 
-/// A delivery given up, kept until somebody redrives it.
+/// A delivery that was given up. It is kept until it is redriven or deleted.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetter {
@@ -13,15 +13,15 @@ pub struct DeadLetter {
     pub event_id: EventId,
     /// The event's payload, as JSON text.
     pub payload: String,
-    /// Why it was given up.
+    /// The reason why it was given up.
     pub reason: Reason,
-    /// How often the handler was started for it.
+    /// Attempts of the delivery.
     pub attempts: u32,
-    /// What the last attempt ended with.
+    /// The error of the last attempt.
     pub error: Option<String>,
-    /// When the event was published, by the database's clock.
+    /// Time of the event's publication, by the database's clock.
     pub published_at: Timestamp,
-    /// When it was given up, by the database's clock.
+    /// Time at which it was given up, by the database's clock.
     pub died_at: Timestamp,
     /// Whether the payload has a redacted field.
     pub(crate) redacted: bool,
@@ -47,32 +47,44 @@ impl fmt::Debug for DeadLetter {
     }
 }
 
-/// Why a delivery was given up.
+/// The reason why a delivery became a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
     /// It failed at its last attempt.
     Exhausted,
-    /// The handler said that no attempt can succeed.
+    /// The handler answered with [`Failure::reject`](crate::Failure::reject).
     Rejected,
-    /// The payload is not what the subscriber's type can read.
+    /// The subscriber's type cannot read the payload.
     Undecodable,
-    /// Its process died at its last attempt.
+    /// Its handler panicked as often as the subscription allows.
+    Panicked,
+    /// Its process died: at the last attempt, or as often as the subscription allows.
     Crashed,
     /// A reason that only a newer version of this library knows.
     Other,
 }
 
 impl Reason {
-    /// The reason behind the database's word for it.
-    pub(crate) fn from_word(word: &str) -> Self {
-        match word {
-            "exhausted" => Self::Exhausted,
-            "rejected" => Self::Rejected,
-            "undecodable" => Self::Undecodable,
-            "crashed" => Self::Crashed,
-            _ => Self::Other,
+    const ALL: [Self; 6] =
+        [Self::Exhausted, Self::Rejected, Self::Undecodable, Self::Panicked, Self::Crashed, Self::Other];
+
+    /// The reason's word in the column `reason` of `pubsub.dead_letters`; `other` for [`Other`](Self::Other).
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exhausted => "exhausted",
+            Self::Rejected => "rejected",
+            Self::Undecodable => "undecodable",
+            Self::Panicked => "panicked",
+            Self::Crashed => "crashed",
+            Self::Other => "other",
         }
+    }
+
+    /// The reason with this word, or [`Other`](Self::Other).
+    pub(crate) fn from_word(word: &str) -> Self {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == word).unwrap_or(Self::Other)
     }
 }
 
@@ -82,7 +94,8 @@ impl fmt::Display for Reason {
             Self::Exhausted => "out of attempts",
             Self::Rejected => "rejected by its handler",
             Self::Undecodable => "its payload cannot be decoded",
-            Self::Crashed => "its process died at its last attempt",
+            Self::Panicked => "its handler panicked too often",
+            Self::Crashed => "its process died too often or at its last attempt",
             Self::Other => "for a reason that this version does not know",
         })
     }

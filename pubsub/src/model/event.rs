@@ -1,12 +1,39 @@
-//! What identifies and surrounds an event.
+//! An event's identity, and everything beside its payload.
 
+use crate::error::Error;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
-/// The position of an event in the log: unique in its database, rising roughly in publish order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The position of an event in the log. Unique in its database; rises roughly in publish order.
+///
+/// Written and read as a number, by serde, `Display` and `FromStr` alike.
+///
+/// # Examples
+/// ```
+/// use pubsub::EventId;
+///
+/// let id: EventId = "17".parse()?;
+/// assert_eq!(id, EventId(17));
+/// assert_eq!(id.to_string(), "17");
+///
+/// let error = "seventeen".parse::<EventId>().unwrap_err();
+/// assert_eq!(error.to_string(), "`seventeen` is not an event id: expected a whole number");
+/// # Ok::<(), pubsub::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct EventId(pub i64);
+
+impl FromStr for EventId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        text.parse().map(Self).map_err(|source| Error::InvalidEventId { text: text.to_owned(), source })
+    }
+}
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -14,9 +41,10 @@ impl fmt::Display for EventId {
     }
 }
 
-/// A claim's right to settle: rises with every claim of an event by a subscription, so that a system outside can
-/// refuse an answer older than one it has seen (a fencing token).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The token of a lease. Rises with every claim of an event by a subscription, so that an external system can refuse a handler
+/// whose token is lower than one it has seen: a fencing token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct LeaseToken(pub i64);
 
 impl fmt::Display for LeaseToken {
@@ -28,19 +56,19 @@ impl fmt::Display for LeaseToken {
 /// Text beside the payload: trace context, tenant, origin.
 pub(crate) type Headers = BTreeMap<String, String>;
 
-/// Which start of a delivery this is.
+/// The start of a delivery that is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Start {
     /// From 1.
     pub(crate) attempt: u32,
-    /// How many before it ended with a panic.
+    /// Earlier starts that ended with a panic.
     pub(crate) panics: u32,
 }
 
-/// An event as it was claimed: its payload not yet decoded, for the type is known only where the handler is.
+/// An event as it was claimed. Its payload is not decoded yet, because the type is known only where the handler is.
 #[derive(Clone, PartialEq)]
 pub(crate) struct ClaimedEvent {
-    /// Where it stands in the log.
+    /// The event's position in the log.
     pub id: EventId,
     /// The process that claimed it.
     pub(crate) process: i64,
@@ -48,11 +76,11 @@ pub(crate) struct ClaimedEvent {
     pub token: LeaseToken,
     /// Starts of this delivery, the coming one included.
     pub attempt: u32,
-    /// How many starts before it ended with a panic.
+    /// Earlier starts that ended with a panic.
     pub(crate) panics: u32,
-    /// How many starts before it ended with the death of its process: if any, it is a suspect.
+    /// Earlier starts that ended with the death of the process. If there are any, the event is a suspect.
     pub(crate) crashes: u32,
-    /// What the publisher orders by, if anything.
+    /// The event's key.
     pub key: Option<String>,
     /// JSON text.
     pub payload: Vec<u8>,
@@ -62,11 +90,11 @@ pub(crate) struct ClaimedEvent {
     pub version: i32,
     /// When it was published, by the database's clock.
     pub published_at: Timestamp,
-    /// The subscription had passed it before, and was moved back.
+    /// Whether the subscription had passed the event before it was moved back.
     pub(crate) replay: bool,
 }
 
-/// Without what was published: its payload, its key and its headers.
+/// Without the payload, the key and the headers.
 impl fmt::Debug for ClaimedEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClaimedEvent")
@@ -78,7 +106,7 @@ impl fmt::Debug for ClaimedEvent {
 }
 
 impl ClaimedEvent {
-    /// The headers as text. A value that is not a string stands as its JSON: other languages may write what they like.
+    /// The headers as text. A value that is not a string, which publishers in SQL may write, is shown as its JSON.
     pub(crate) fn headers(&self) -> Headers {
         let parsed: serde_json::Map<String, serde_json::Value> =
             self.headers.as_deref().and_then(|json| serde_json::from_slice(json).ok()).unwrap_or_default();

@@ -1,68 +1,30 @@
-//! Writing and reading payloads, and refusing what could not be stored or read back.
+//! Writes payloads, and refuses those that could not be stored or read back.
 
 use crate::contract::older_version::DecodeError;
-use crate::error::error_chain;
+use crate::error::{PayloadError, error_chain};
 use crate::model::channel::{Channel, Payload};
 use serde::ser::Error as _;
 
-/// Deepest nesting of a payload that is published. serde_json reads 128 levels; the rest is room for whoever wraps it.
+/// Deepest nesting of a payload that is published. serde_json reads 128 levels; the rest is room for programs that wrap the
+/// payload.
 pub(crate) const MAX_DEPTH: usize = 64;
 
 /// Longest key or dedupe key of an event, in bytes. The indexes that hold one take no more than twice that.
 pub(crate) const MAX_KEY_BYTES: usize = 1024;
 
-/// Why an event cannot be published.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PayloadError {
-    /// serde could not write it.
-    #[error("it cannot be written as JSON")]
-    Unserializable(#[source] serde_json::Error),
-    /// It has a NUL character in a text, which PostgreSQL's jsonb cannot store.
-    #[error("it contains a NUL character (\\u0000) at byte {at} of its JSON, which PostgreSQL cannot store")]
-    Nul {
-        /// Where, in the JSON text.
-        at: usize,
-    },
-    /// It nests too deep for its readers.
-    #[error("it nests deeper than {MAX_DEPTH} levels")]
-    TooDeep,
-    /// Its key, or its dedupe key, has a NUL character, which PostgreSQL's text cannot store.
-    #[error("its key contains a NUL character at byte {at}, which PostgreSQL cannot store")]
-    NulInKey {
-        /// Where, in the key.
-        at: usize,
-    },
-    /// Its key, or its dedupe key, is too long to be indexed.
-    #[error("its key has {bytes} bytes, and the limit is {MAX_KEY_BYTES}")]
-    KeyTooLong {
-        /// How long it is.
-        bytes: usize,
-    },
-    /// The database refused it, in words that quote it. Only for channels with redacted fields; for others the words are
-    /// in [`Error::Database`](crate::Error::Database).
-    #[error(
-        "the database refused it (SQLSTATE {sqlstate}); its words are withheld, because they may quote a redacted field"
-    )]
-    Refused {
-        /// What the database calls the error.
-        sqlstate: String,
-    },
-}
-
-/// Refuses a key that could not be stored, or not be indexed.
+/// Refuses a key that cannot be stored or indexed.
 pub(crate) fn check_key(key: &str) -> Result<(), PayloadError> {
     if let Some(at) = key.bytes().position(|byte| byte == 0) {
         return Err(PayloadError::NulInKey { at });
     }
     match key.len() {
-        bytes if bytes > MAX_KEY_BYTES => Err(PayloadError::KeyTooLong { bytes }),
+        bytes if bytes > MAX_KEY_BYTES => Err(PayloadError::KeyTooLong { bytes, limit: MAX_KEY_BYTES }),
         _ => Ok(()),
     }
 }
 
-/// Why a payload cannot be decoded, in words that may be stored and logged. serde's own quote the payload, so a channel with
-/// redacted fields only tells where it was.
+/// The reason why a payload cannot be decoded, as text that may be stored and logged. serde's own text quotes the payload, so
+/// that of a channel with redacted fields only says where the error was.
 pub(crate) fn undecodable<C: Channel>(error: &DecodeError) -> String {
     let error = match error {
         DecodeError::Json(error) if !C::REDACTED.is_empty() => error,
@@ -100,7 +62,7 @@ pub(crate) fn encode(payload: &impl Payload) -> Result<String, PayloadError> {
     Ok(json)
 }
 
-/// Looks through well-formed JSON for what PostgreSQL or a reader would refuse.
+/// Searches well-formed JSON for anything that PostgreSQL or a reader would refuse.
 fn inspect(json: &[u8]) -> Result<(), PayloadError> {
     let mut depth = 0_usize;
     let mut in_text = false;
@@ -117,7 +79,7 @@ fn inspect(json: &[u8]) -> Result<(), PayloadError> {
             b'{' | b'[' if !in_text => {
                 depth += 1;
                 if depth > MAX_DEPTH {
-                    return Err(PayloadError::TooDeep);
+                    return Err(PayloadError::TooDeep { limit: MAX_DEPTH });
                 }
             }
             b'}' | b']' if !in_text => depth -= 1,
@@ -151,7 +113,7 @@ mod tests {
     fn nesting_is_refused_past_its_limit_only() {
         let nested = |levels: usize| (1..levels).fold(json!([]), |inner, _| json!([inner]));
         assert!(encode(&nested(MAX_DEPTH)).is_ok());
-        assert!(matches!(encode(&nested(MAX_DEPTH + 1)), Err(PayloadError::TooDeep)));
+        assert!(matches!(encode(&nested(MAX_DEPTH + 1)), Err(PayloadError::TooDeep { .. })));
     }
 
     proptest! {

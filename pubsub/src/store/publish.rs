@@ -2,10 +2,10 @@
 
 use super::Store;
 use super::secrecy::Secrecy;
-use crate::error::{Error, from_database};
+use crate::error::{Error, PayloadError, from_database};
 use crate::model::channel::Channel;
 use crate::model::event::{EventId, Headers};
-use crate::model::payload::{self, PayloadError};
+use crate::model::payload;
 use std::borrow::Cow;
 use std::time::Duration;
 use tokio_postgres::Row;

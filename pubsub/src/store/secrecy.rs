@@ -1,11 +1,10 @@
-//! What must not be said of a channel's payloads.
+//! Keeps redacted payloads out of logs and errors.
 
-use crate::error::Error;
+use crate::error::{Error, PayloadError};
 use crate::model::channel::Channel;
-use crate::model::payload::PayloadError;
 use tokio_postgres::error::SqlState;
 
-/// Whether a channel has redacted fields: then its payloads are in no log, and in no error.
+/// Whether a channel has redacted fields. Its payloads must then appear in no log and in no error.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Secrecy {
     channel: &'static str,
@@ -17,8 +16,7 @@ impl Secrecy {
         Self { channel: C::NAME, is_wanted: !C::REDACTED.is_empty() }
     }
 
-    /// The database's error. It may quote the values that it refused, so that of a channel with redacted fields goes without
-    /// its words.
+    /// Removes the database's message from an error that may quote a redacted value.
     pub(crate) fn keep(self, error: Error) -> Error {
         let Error::Database { source, .. } = &error else { return error };
         // Class 22 is about values, and 23 about rows that break a constraint.
