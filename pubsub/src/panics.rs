@@ -1,8 +1,8 @@
-//! Remembers what panicked on this process's handler threads, and where.
+//! Remembers the panics of this process's handler threads.
 //!
-//! A panic in a handler's future is caught by tokio, which keeps its message to itself, and actix lets the answer's
-//! channel close without a word. So a hook, chained before the one the application has, notes each panic of a thread
-//! that [`watch`]es, and a [`PanicProbe`] that travels inside the delivery says which delivery it was.
+//! tokio catches a panic in a handler's future and drops its message, and actix closes the answer's channel without a reason.
+//! So a hook, chained before the application's own, notes each panic on a watched thread ([`watch_this_thread`]), and a
+//! [`PanicProbe`] that travels inside the delivery reports which delivery it was.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -11,7 +11,7 @@ use std::fmt;
 use std::panic::PanicHookInfo;
 use std::sync::{Arc, Once, OnceLock};
 
-/// Panics that a thread remembers until somebody asks: more than can happen between two looks.
+/// Panics that a thread remembers until they are taken: more than can happen in between.
 const REMEMBERED: usize = 64;
 
 thread_local! {
@@ -30,7 +30,7 @@ pub(crate) struct Panic {
 }
 
 impl Panic {
-    /// What a caught panic's payload says.
+    /// Reads the message of a caught panic.
     pub(crate) fn from_payload(payload: &(dyn Any + Send)) -> Self {
         let message = payload
             .downcast_ref::<&str>()
@@ -48,8 +48,8 @@ impl fmt::Display for Panic {
     }
 }
 
-/// From now on this thread's panics are noted.
-pub(crate) fn watch() {
+/// Notes this thread's panics from now on.
+pub(crate) fn watch_this_thread() {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {
         let previous = std::panic::take_hook();
@@ -78,39 +78,39 @@ fn note(info: &PanicHookInfo<'_>) {
     });
 }
 
-/// Takes the newest panic of this thread that nobody has taken.
+/// Takes the newest panic of this thread that was not taken yet.
 pub(crate) fn take_newest() -> Option<Panic> {
     NOTED.with_borrow_mut(VecDeque::pop_back)
 }
 
-/// The last panic of this thread, whether anybody has taken it or not: for whoever just caught one.
+/// Returns the last panic of this thread, taken or not: the one that was just caught.
 pub(crate) fn last() -> Option<Panic> {
     LAST.with_borrow(Clone::clone)
 }
 
-/// Takes the oldest panic of this thread that nobody has taken: for whoever finds an answer missing.
+/// Takes the oldest panic of this thread that was not taken yet: the reason why an answer is missing.
 pub(crate) fn take_oldest() -> Option<Panic> {
     NOTED.with_borrow_mut(VecDeque::pop_front)
 }
 
-/// Travels inside a delivery. Dropped while its thread panics, it takes the panic down as that delivery's.
+/// Travels inside a delivery. If it is dropped while its thread panics, it reports the panic as that delivery's.
 #[derive(Debug)]
 pub(crate) struct PanicProbe(Arc<OnceLock<Panic>>);
 
-/// What a [`PanicProbe`] saw.
+/// The report of a [`PanicProbe`].
 #[derive(Debug)]
 pub(crate) struct PanicReport(Arc<OnceLock<Panic>>);
 
 impl PanicProbe {
-    /// A probe, and where its report will be.
+    /// Returns a probe, and the place of its report.
     pub(crate) fn new() -> (Self, PanicReport) {
-        let seen = Arc::new(OnceLock::new());
-        (Self(Arc::clone(&seen)), PanicReport(seen))
+        let report = Arc::new(OnceLock::new());
+        (Self(Arc::clone(&report)), PanicReport(report))
     }
 }
 
 impl PanicReport {
-    /// The panic that dropped the delivery, if one did.
+    /// The panic that dropped the delivery, if there was one.
     pub(crate) fn panic(&self) -> Option<&Panic> {
         self.0.get()
     }
@@ -135,7 +135,7 @@ mod injection {
     #[derive(Default)]
     struct Injected {
         due: Vec<String>,
-        /// Whom to wake for a strike.
+        /// The actors, to be woken for a panic.
         targets: Vec<(&'static str, Waker)>,
     }
 
@@ -145,7 +145,7 @@ mod injection {
         INJECTED.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a system actor of this process panic.
+    /// Makes one of this process's own actors panic.
     pub(crate) fn inject_panic(actor: &str) {
         let mut injected = injected();
         injected.due.push(actor.to_owned());
@@ -154,18 +154,18 @@ mod injection {
         }
     }
 
-    /// Whether every strike has hit.
+    /// Whether every injected panic has happened.
     pub(crate) fn all_injected_panics_happened() -> bool {
         injected().due.is_empty()
     }
 
-    /// Panics if a strike at this actor is due; if not, it is woken when one is.
+    /// Panics if a panic of this actor is due. If not, the actor is woken when one is.
     pub(crate) fn panic_if_injected(actor: &'static str, waker: &Waker) {
         let mut injected = injected();
         if let Some(at) = injected.due.iter().position(|name| name == actor) {
             injected.due.swap_remove(at);
             drop(injected);
-            panic!("struck by a test");
+            panic!("injected by a test");
         }
         injected.targets.retain(|(name, target)| *name != actor || !target.will_wake(waker));
         injected.targets.push((actor, waker.clone()));

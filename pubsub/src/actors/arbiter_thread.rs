@@ -1,4 +1,4 @@
-//! A thread of the runtime, which ends when nobody holds it any more.
+//! A thread of the runtime with an arbiter on it.
 
 use crate::error::Error;
 use actix::Arbiter;
@@ -8,7 +8,7 @@ use std::ops::Deref;
 pub(crate) struct ArbiterThread(Arbiter);
 
 impl ArbiterThread {
-    /// Starts a thread with an arbiter on it. Needs an actix system on the current one.
+    /// Starts a thread with an arbiter on it. The current thread must have an actix system.
     pub(crate) fn start() -> Result<Self, Error> {
         Arbiter::try_new().map(Self).map_err(Error::Threads)
     }

@@ -1,11 +1,11 @@
-//! Where one subscription's handler lives: the user's actor, rebuilt by its factory whenever it dies.
+//! Hosts one subscription's handler: the user's actor, which its factory builds anew whenever it dies.
 //!
-//! Not an actor but the task that owns one. actix restarts no actor that panicked, and polls it once more while it unwinds
-//! (see `supervisor`); so the cell polls the actor's context inside `catch_unwind`, and on a panic terminates it, drops it
-//! apart from the unwinding, and asks the factory for a fresh one.
+//! The host is not an actor but the task that owns one. actix does not restart an actor that panicked, and polls it once more
+//! while it unwinds (see `supervisor`). So the host polls the actor's context inside `catch_unwind`. After a panic it
+//! terminates the context, drops it apart from the unwinding, and asks the factory for a fresh actor.
 //!
-//! Owns: the user's actor, its factory, its restarts, its workbench · Receives: `HostCommand` · Sends: `Answers`,
-//! `HandlerDied`, `HandlerRecovered` · If it dies: its arbiter does; the dispatcher finds its deliveries refused.
+//! Owns: the user's actor, its factory, its restarts, its deliveries in flight · Receives: `HostCommand` · Sends: `Answers`,
+//! `HandlerDied`, `HandlerRecovered` · If it dies: its arbiter has died; the dispatcher finds its deliveries refused.
 
 mod in_flight;
 mod pump;
@@ -37,12 +37,12 @@ where
     H: Handler<Delivery<C>> + Actor<Context = Context<H>>,
     F: Fn() -> H + Unpin,
 {
-    panics::watch();
+    panics::watch_this_thread();
     let in_flight = InFlight::new(link.config, link.commands, link.answers);
     HandlerHost {
         factory,
         in_flight: Rc::new(RefCell::new(in_flight)),
-        state: State::Vacant,
+        state: State::Starting,
         restarts: Restarts::default(),
         deaths: link.deaths,
         recoveries: link.recoveries,
@@ -61,19 +61,19 @@ struct HandlerHost<C, H: Actor<Context = Context<H>>, F> {
 }
 
 enum State<H: Actor<Context = Context<H>>> {
-    /// The next step is to ask the factory.
-    Vacant,
+    /// The factory is asked next.
+    Starting,
     /// The handler runs.
-    Occupied(Box<ContextFut<H, Context<H>>>),
-    /// Too many deaths: the next handler has to wait.
-    Waiting(Pin<Box<Sleep>>),
+    Running(Box<ContextFut<H, Context<H>>>),
+    /// Too many handlers have died: the next one has to wait.
+    Quarantined(Pin<Box<Sleep>>),
 }
 
 /// How a handler ended.
 enum End {
     Panicked(Box<dyn std::any::Any + Send>),
-    /// The pump or the in_flight saw what the context did not.
-    ReplaceReason(ReplaceReason),
+    /// Its context goes on, but one of its deliveries says that it must be replaced.
+    Unusable(ReplaceReason),
     StoppedItself,
 }
 
@@ -95,21 +95,21 @@ where
             }
             let closed = this.in_flight.borrow().closed;
             match &mut this.state {
-                State::Vacant if closed => return Poll::Ready(()),
-                State::Vacant => this.start_handler(),
-                State::Waiting(_) if closed => return Poll::Ready(()),
-                State::Waiting(sleep) => {
+                State::Starting if closed => return Poll::Ready(()),
+                State::Starting => this.start_handler(),
+                State::Quarantined(_) if closed => return Poll::Ready(()),
+                State::Quarantined(sleep) => {
                     let mut in_flight = this.in_flight.borrow_mut();
                     in_flight.give_back();
                     in_flight.flush();
                     if sleep.as_mut().poll(context).is_pending() {
                         return Poll::Pending;
                     }
-                    this.state = State::Vacant;
+                    this.state = State::Starting;
                     drop(in_flight);
                     this.recoveries.do_send(HandlerRecovered);
                 }
-                State::Occupied(handler) => {
+                State::Running(handler) => {
                     if closed {
                         handler.ctx().stop();
                     }
@@ -144,12 +144,12 @@ where
             Box::new(context.into_future(handler))
         }));
         match built {
-            Ok(handler) => self.state = State::Occupied(handler),
+            Ok(handler) => self.state = State::Running(handler),
             Err(payload) => self.handle_exit(End::Panicked(payload)),
         }
     }
 
-    /// Whether the handler has ended, after it was polled; and sends off what it has answered.
+    /// Sends the answers after the handler was polled. Returns how the handler ended, if it has.
     fn after_poll(
         &mut self,
         polled: Result<Poll<()>, Box<dyn std::any::Any + Send>>,
@@ -160,9 +160,9 @@ where
             Err(payload) => Some(End::Panicked(payload)),
             Ok(Poll::Ready(())) => Some(End::StoppedItself),
             Ok(Poll::Pending) => {
-                // Registers this task for the answers of what was just begun.
+                // Registers this task for the answers of the deliveries that were just started.
                 in_flight.poll_running(context);
-                in_flight.broken.take().map(End::ReplaceReason)
+                in_flight.replace.take().map(End::Unusable)
             }
         };
         in_flight.flush();
@@ -172,14 +172,14 @@ where
         end
     }
 
-    /// Puts the dead handler away and decides when the next one comes.
+    /// Drops a handler that has ended, and decides when the next one starts.
     fn handle_exit(&mut self, end: End) {
         let (reason, unexplained) = match end {
             End::StoppedItself => (ExitReason::StoppedItself, None),
-            End::ReplaceReason(ReplaceReason::Panicked(panic)) => (ExitReason::Panicked(panic), None),
-            End::ReplaceReason(ReplaceReason::TimedOut(after)) => (ExitReason::TimedOut(after), None),
+            End::Unusable(ReplaceReason::Panicked(panic)) => (ExitReason::Panicked(panic), None),
+            End::Unusable(ReplaceReason::TimedOut(after)) => (ExitReason::TimedOut(after), None),
             End::Panicked(payload) => {
-                // Still there if no delivery has testified to it: then nobody knows which one it was.
+                // Still there if no delivery's probe has reported it: then it is unknown which delivery it was.
                 let unexplained = panics::take_newest();
                 let panic = panics::last().unwrap_or_else(|| Panic::from_payload(payload.as_ref()));
                 (ExitReason::Panicked(panic), unexplained)
@@ -190,13 +190,14 @@ where
         let wait = self.restarts.note(Instant::now(), fastrand::f64());
         self.deaths.do_send(HandlerDied { reason, wait, restarts: self.restarts.total() });
         if !wait.is_zero() {
-            self.state = State::Waiting(Box::pin(tokio::time::sleep(wait)));
+            self.state = State::Quarantined(Box::pin(tokio::time::sleep(wait)));
         }
     }
 
-    /// Drops the handler, whatever its `Drop` does. Terminated first, so that dropping the context does not poll it again.
+    /// Drops the handler, whatever its `Drop` does. It is terminated first, so that dropping its context does not poll it
+    /// again.
     fn drop_handler(&mut self) {
-        let State::Occupied(mut handler) = std::mem::replace(&mut self.state, State::Vacant) else {
+        let State::Running(mut handler) = std::mem::replace(&mut self.state, State::Starting) else {
             return;
         };
         handler.ctx().terminate();
@@ -209,7 +210,7 @@ where
 
 impl<C, H: Actor<Context = Context<H>>, F> Drop for HandlerHost<C, H, F> {
     fn drop(&mut self) {
-        if let State::Occupied(handler) = &mut self.state {
+        if let State::Running(handler) = &mut self.state {
             handler.ctx().terminate();
         }
     }

@@ -1,4 +1,4 @@
-//! What the actors say to each other.
+//! The messages of the actors.
 
 use crate::model::event::ClaimedEvent;
 use crate::model::outcome::Answer;
@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// The bell: events may be waiting in the log. Content-free, and any number of them mean the same as one.
+/// The bell: the log may have events. It has no content, and many of them mean the same as one.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Wake;
@@ -17,38 +17,38 @@ pub(crate) struct Wake;
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub(crate) struct MailboxDue {
-    /// An ordinary one at least.
+    /// At least one is ordinary.
     pub(crate) ordinary: bool,
-    /// A suspect at least: its process died, and it runs alone.
+    /// At least one is a suspect: its process died, and it runs alone.
     pub(crate) suspect: bool,
 }
 
-/// The mailbox may have changed: somebody rang, or this process settled a delivery that is due `after` this long.
+/// The mailbox may have changed: the bell rang for it, or this process settled a delivery that is due `after` this long.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub(crate) struct MailboxChanged {
     pub(crate) after: Duration,
 }
 
-/// This process was declared dead and has registered anew: what it held is no longer its own.
+/// This process was declared dead and has registered again. It has lost everything that it held.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub(crate) struct ProcessReregistered;
 
-/// The server crashed, or a standby was promoted: what was committed last may be gone. So the database may hold leases
-/// under our name that we have settled, and may know nothing of others.
+/// The server crashed, or a standby was promoted, and the last commits may be gone. So the database may still have leases
+/// that this process has settled, and may have lost others.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub(crate) struct IncarnationEnded;
 
-/// What became of deliveries, from the cell that ran them.
+/// The answers to deliveries, from the handler's host.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Answers {
     pub(crate) answers: Vec<Answer>,
-    /// How long the handler was at work for them.
+    /// The time that the handler took for them.
     pub(crate) busy: Duration,
-    /// Most deliveries that were ever at work at once.
+    /// The most deliveries that ever ran at once.
     pub(crate) peak: usize,
 }
 
@@ -57,9 +57,9 @@ pub(crate) struct Answers {
 #[rtype(result = "()")]
 pub(crate) struct HandlerDied {
     pub(crate) reason: ExitReason,
-    /// When it starts again; zero is at once. Until then it takes no deliveries.
+    /// The time until it starts again. Until then it takes no deliveries.
     pub(crate) wait: Duration,
-    /// All its restarts.
+    /// All restarts of the handler.
     pub(crate) restarts: u64,
 }
 
@@ -72,7 +72,7 @@ pub(crate) enum ExitReason {
     StoppedItself,
     /// Its atomic response took longer than this.
     TimedOut(Duration),
-    /// It has blocked its thread for longer than this, and is left behind.
+    /// It has blocked its thread for longer than this, and is abandoned.
     Blocked(Duration),
 }
 
@@ -87,25 +87,25 @@ impl fmt::Display for ExitReason {
     }
 }
 
-/// A handler that had to wait after its death has started again.
+/// A handler that was quarantined has started again.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub(crate) struct HandlerRecovered;
 
-/// Claim no more, finish what is begun, give back the rest, and answer when nothing is held any more.
+/// Claim nothing more, finish the deliveries that have started, give back the others, and answer when nothing is held.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Drain;
 
-/// To a handler's cell. Bounded by the dispatcher: it never has more than `MAX_OUTSTANDING` deliveries out.
+/// A command to a handler's host. The dispatcher bounds them: it never has more than `MAX_OUTSTANDING` deliveries out.
 #[derive(Debug)]
 pub(crate) enum HostCommand {
     /// Handle these, in this order.
     Deliver(Vec<ClaimedEvent>),
-    /// Give back what has not begun.
+    /// Give back the deliveries that have not started.
     Recall,
-    /// Give a sign of life.
+    /// Respond.
     Ping,
-    /// Stop the handler; whoever waits for it is told by the senders' end.
+    /// Stop the handler. The senders are dropped when it has stopped.
     Stop(Vec<oneshot::Sender<()>>),
 }

@@ -1,11 +1,11 @@
 //! Keeps the runtime's own actors alive.
 //!
-//! actix's own `Supervisor` restarts an actor whose context finished, never one that panicked, and dropping the context of
-//! a panicked actor polls it once more in the middle of the unwinding. So we own the context's future: poll it inside
-//! `catch_unwind`, and restart it in place, which keeps the actor's address and its queued messages valid.
+//! actix's own `Supervisor` restarts an actor whose context has finished, but not one that panicked, and dropping the context
+//! of a panicked actor polls it once more in the middle of the unwinding. So this supervisor owns the context's future. It
+//! polls it inside `catch_unwind`, and restarts it in place, which keeps the actor's address and its queued messages valid.
 //!
-//! Owns: the future of one system actor, its restarts · Receives: exits and panics, by polling · Sends: nothing · If it
-//! dies: it is a plain task without state worth keeping; its actor ends, and the process's leases are reclaimed.
+//! Owns: the future of one system actor, its restarts · Receives: ends and panics, by polling · Sends: nothing · If it dies:
+//! its actor ends, and other processes reclaim this one's leases.
 
 use crate::panics::{self, Panic};
 use crate::policy::restart::Restarts;
@@ -17,7 +17,7 @@ use std::task::{Poll, ready};
 use std::time::Instant;
 use tokio::time::Sleep;
 
-/// An actor's address before the actor: what lets two actors know each other from the start.
+/// The address of an actor that has not started yet, so that two actors can know each other from the start.
 pub(crate) struct ActorSlot<A: Actor<Context = Context<A>>>(Context<A>);
 
 impl<A> ActorSlot<A>
@@ -34,7 +34,7 @@ where
 
     /// Starts the actor on the current arbiter and keeps it alive until its context is stopped, or the arbiter ends.
     pub(crate) fn start(self, name: &'static str, actor: A) -> Addr<A> {
-        panics::watch();
+        panics::watch_this_thread();
         let address = self.0.address();
         let actor = Box::new(self.0.into_future(actor));
         let held = address.clone();
@@ -55,7 +55,7 @@ where
 {
     name: &'static str,
     actor: Box<ContextFut<A, Context<A>>>,
-    /// An actor that nobody can reach is not restarted by actix, and some of ours are never spoken to.
+    /// Held because actix does not restart an actor without an address, and some actors receive no messages.
     _address: Addr<A>,
     restarts: Restarts,
     waiting: Option<Pin<Box<Sleep>>>,
@@ -73,7 +73,7 @@ where
             if let Some(waiting) = &mut this.waiting {
                 ready!(waiting.as_mut().poll(context));
                 this.waiting = None;
-                // It always restarts: its address is held here.
+                // It always restarts, because its address is held here.
                 if let Err(payload) = catch_unwind(AssertUnwindSafe(|| this.actor.restart())) {
                     this.died(payload.as_ref());
                     continue;
@@ -111,7 +111,7 @@ where
     A: Supervised + Actor<Context = Context<A>>,
 {
     fn drop(&mut self) {
-        // Terminated first, so that dropping the context does not poll it again.
+        // The context is terminated first, so that dropping it does not poll it again.
         self.actor.ctx().terminate();
     }
 }

@@ -1,6 +1,6 @@
-//! A handler's workbench: what waits for it, what it has at work, what it has answered.
+//! The deliveries of a handler: those that wait for it, run in it, and were answered by it.
 //!
-//! It outlives the handler: deliveries that have not begun wait here for the next one.
+//! They outlive the handler: deliveries that have not started wait here for the next one.
 
 use super::running::{RunningDelivery, TimedOut};
 use crate::actors::handler_link::HandlerConfig;
@@ -17,11 +17,11 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
-/// Why a handler must be replaced, although its context knows nothing of it.
+/// The reason to replace a handler whose context goes on.
 pub(super) enum ReplaceReason {
     /// A delivery panicked.
     Panicked(Panic),
-    /// An atomic response took longer than this, and nothing else can be handled while it does.
+    /// An atomic response took longer than this. Until it ends, the handler can take nothing else.
     TimedOut(Duration),
 }
 
@@ -32,28 +32,28 @@ pub(super) struct InFlight {
     pub(super) queue: VecDeque<ClaimedEvent>,
     running: FuturesUnordered<RunningDelivery>,
     answers: Vec<Answer>,
-    /// Since when something is at work, and not yet reported as busy time.
+    /// Since when deliveries run whose time is not yet in `busy`.
     busy_since: Option<Instant>,
     busy: Duration,
     peak: usize,
-    /// The highest peak that the dispatcher has been told.
+    /// The highest peak that was reported to the dispatcher.
     reported_peak: usize,
-    /// Which handler works here: the first is 0, and each of its deaths begins the next.
+    /// The number of the handler, which begins at 0 and rises with each death.
     generation: u64,
-    /// Why the last handler died, if nobody could say which delivery it was: all that it had at work are suspects.
+    /// The panic of the last handler, if no delivery reported it: all deliveries that ran then may have caused it.
     unexplained: Option<Panic>,
-    /// Why the handler must be replaced.
-    pub(super) broken: Option<ReplaceReason>,
-    /// Futures of the actor whose deliveries ran out of time.
+    /// The handler must be replaced.
+    pub(super) replace: Option<ReplaceReason>,
+    /// Futures of the actor whose deliveries have timed out.
     pub(super) to_cancel: Vec<SpawnHandle>,
-    /// The dispatcher wants a sign of life.
-    asked: bool,
+    /// The dispatcher waits for a response.
+    pinged: bool,
     /// The pump stopped before the queue was empty, to let others run.
     pub(super) yielded: bool,
     /// The runtime is stopping.
     pub(super) closed: bool,
-    /// Who waits for the handler to have stopped: told when the in_flight, and with it the cell, is dropped.
-    waiting_for_the_end: Vec<oneshot::Sender<()>>,
+    /// Dropped with this, and so with the host, which tells the receivers that the handler has stopped.
+    stopped: Vec<oneshot::Sender<()>>,
 }
 
 impl InFlight {
@@ -75,24 +75,24 @@ impl InFlight {
             reported_peak: 0,
             generation: 0,
             unexplained: None,
-            broken: None,
+            replace: None,
             to_cancel: Vec::new(),
-            asked: false,
+            pinged: false,
             yielded: false,
             closed: false,
-            waiting_for_the_end: Vec::new(),
+            stopped: Vec::new(),
         }
     }
 
-    /// Takes in what the dispatcher sent.
+    /// Carries out the dispatcher's commands.
     pub(super) fn poll_commands(&mut self, context: &mut Context<'_>) {
         while let Poll::Ready(command) = self.commands.poll_recv(context) {
             match command {
                 Some(HostCommand::Deliver(events)) => self.queue.extend(events),
                 Some(HostCommand::Recall) => self.give_back(),
-                Some(HostCommand::Ping) => self.asked = true,
-                Some(HostCommand::Stop(waiting)) => {
-                    self.waiting_for_the_end = waiting;
+                Some(HostCommand::Ping) => self.pinged = true,
+                Some(HostCommand::Stop(stopped)) => {
+                    self.stopped = stopped;
                     self.closed = true;
                     return;
                 }
@@ -104,13 +104,13 @@ impl InFlight {
         }
     }
 
-    /// Takes in what the handler has answered.
+    /// Collects the deliveries that have finished.
     pub(super) fn poll_running(&mut self, context: &mut Context<'_>) {
-        while let Poll::Ready(Some(ended)) = self.running.poll_next_unpin(context) {
-            let (token, event) = (ended.token, ended.event);
-            let outcome = match ended.timed_out {
-                Some(timed_out) => self.cancel(ended.generation, &timed_out),
-                None => self.judge(ended.generation, ended.panic, ended.handled),
+        while let Poll::Ready(Some(finished)) = self.running.poll_next_unpin(context) {
+            let (token, event) = (finished.token, finished.event);
+            let outcome = match finished.timed_out {
+                Some(timed_out) => self.cancel(finished.generation, &timed_out),
+                None => self.outcome(finished.generation, finished.panic, finished.handled),
             };
             self.answer(token, event, outcome);
         }
@@ -121,11 +121,11 @@ impl InFlight {
         }
     }
 
-    /// What becomes of a delivery that ran out of time. Its tasks are gone already.
+    /// Cancels a delivery that has timed out. Its tasks are gone already.
     fn cancel(&mut self, generation: u64, timed_out: &TimedOut) -> Outcome {
         if generation == self.generation {
             if timed_out.atomic {
-                self.broken.get_or_insert(ReplaceReason::TimedOut(timed_out.after));
+                self.replace.get_or_insert(ReplaceReason::TimedOut(timed_out.after));
             } else {
                 self.to_cancel.extend(timed_out.future);
             }
@@ -133,16 +133,16 @@ impl InFlight {
         Outcome::Failed { error: format!("timed out after {:?}", timed_out.after), after: None }
     }
 
-    /// What became of a delivery that ended. Without an answer there was a panic, or the handler died for another reason,
-    /// or it let the delivery fall.
-    fn judge(&mut self, generation: u64, panic: Option<Panic>, handled: Option<Handled>) -> Outcome {
+    /// Returns the outcome of a delivery that has finished. Without an answer there was a panic, or the handler died for
+    /// another reason, or it dropped the delivery.
+    fn outcome(&mut self, generation: u64, panic: Option<Panic>, handled: Option<Handled>) -> Outcome {
         if let Some(handled) = handled {
             return handled.into();
         }
         let current = generation == self.generation;
         if let Some(panic) = panic.or_else(|| current.then(panics::take_oldest).flatten()) {
             if current {
-                self.broken = Some(ReplaceReason::Panicked(panic.clone()));
+                self.replace = Some(ReplaceReason::Panicked(panic.clone()));
             }
             return Outcome::Panicked(panic);
         }
@@ -161,18 +161,18 @@ impl InFlight {
         }
     }
 
-    /// Whether the handler may begin another delivery.
+    /// Whether the handler may start another delivery.
     pub(super) fn has_free_slot(&self) -> bool {
         self.running.len() < self.config.settings.concurrency
     }
 
-    /// Puts a begun delivery on the in_flight.
-    pub(super) fn begin(&mut self, mut work: RunningDelivery) {
+    /// Keeps a delivery that was started, unless it is answered already.
+    pub(super) fn keep(&mut self, mut delivery: RunningDelivery) {
         self.peak = self.peak.max(self.running.len() + 1);
-        // A handler that answered at once needs no place among those that are waited for.
-        match work.answer.try_recv() {
-            Ok(handled) => self.answer(work.token, work.event, handled.into()),
-            Err(_) => self.running.push(work),
+        // A delivery that was answered at once need not be waited for.
+        match delivery.answer.try_recv() {
+            Ok(handled) => self.answer(delivery.token, delivery.event, handled.into()),
+            Err(_) => self.running.push(delivery),
         }
     }
 
@@ -183,8 +183,8 @@ impl InFlight {
         self.answers.push(Answer { token, event, outcome });
     }
 
-    /// A delivery is about to begin.
-    pub(super) fn beginning(&mut self, event: EventId, now: Instant) {
+    /// A delivery is about to start.
+    pub(super) fn starting(&mut self, event: EventId, now: Instant) {
         self.busy_since.get_or_insert(now);
         if self.config.settings.timeout.is_some() {
             self.config.started.started(event);
@@ -195,25 +195,26 @@ impl InFlight {
         self.generation
     }
 
-    /// The handler has died. `unexplained` is its panic, if no delivery has testified to it.
+    /// The handler has died. `unexplained` is its panic, if no delivery reported it.
     pub(super) fn next_generation(&mut self, unexplained: Option<Panic>) {
         self.generation += 1;
         self.unexplained = unexplained;
-        self.broken = None;
+        self.replace = None;
         self.to_cancel.clear();
         self.yielded = false;
     }
 
-    /// Gives back what has not begun.
+    /// Gives back the deliveries that have not started.
     pub(super) fn give_back(&mut self) {
         for event in std::mem::take(&mut self.queue) {
             self.answer(event.token, event.id, Outcome::Returned);
         }
     }
 
-    /// Sends the answers to the dispatcher; also none, if it has asked, or more is at work at once than it knows.
+    /// Sends the answers to the dispatcher. It sends none as well, if the dispatcher waits for a response or the peak has
+    /// risen.
     pub(super) fn flush(&mut self) {
-        if self.answers.is_empty() && self.peak <= self.reported_peak && !std::mem::take(&mut self.asked) {
+        if self.answers.is_empty() && self.peak <= self.reported_peak && !std::mem::take(&mut self.pinged) {
             return;
         }
         let answers = std::mem::take(&mut self.answers);
@@ -222,7 +223,7 @@ impl InFlight {
         self.dispatcher.do_send(Answers { answers, busy, peak: self.peak });
     }
 
-    /// The time at work since it was last taken.
+    /// Takes the time that deliveries ran since it was last taken.
     fn take_busy(&mut self) -> Duration {
         if let Some(since) = &mut self.busy_since {
             let now = Instant::now();

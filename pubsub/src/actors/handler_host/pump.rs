@@ -1,7 +1,7 @@
-//! Begins deliveries inside the user's actor.
+//! Starts deliveries inside the user's actor.
 //!
-//! A future that lives in the actor's own context, where it has the actor and the context at hand: it calls `handle` as
-//! actix would, but sees whether it panics, knows what has begun and what has not, and needs no place in the mailbox.
+//! The pump is a future in the actor's own context, where it has access to the actor and the context. It calls `handle` as
+//! actix would, but it sees a panic, knows which deliveries have started, and needs no place in the actor's mailbox.
 
 use super::in_flight::{InFlight, ReplaceReason};
 use super::running::{Limit, RunningDelivery};
@@ -26,10 +26,10 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// Deliveries begun before others on the arbiter have their turn, and before the answers are sent off.
+/// Deliveries to start before other tasks of the arbiter have their turn and the answers are sent.
 const BUDGET: usize = 128;
 
-/// The same, for handlers that take their time in `handle` itself.
+/// The same in time, for handlers that take long in `handle` itself.
 const SLICE: Duration = Duration::from_millis(5);
 
 pub(super) struct Pump<C> {
@@ -60,7 +60,7 @@ where
         for _ in 0..BUDGET {
             // An actor that waits for an atomic response, or stops, takes nothing new.
             if context.waiting()
-                || self.in_flight.borrow().broken.is_some()
+                || self.in_flight.borrow().replace.is_some()
                 || !self.in_flight.borrow().has_free_slot()
             {
                 return Poll::Pending;
@@ -68,7 +68,7 @@ where
             let Some(event) = self.in_flight.borrow_mut().queue.pop_front() else {
                 return Poll::Pending;
             };
-            self.begin(event, handler, context);
+            self.start(event, handler, context);
             if began.elapsed() > SLICE {
                 break;
             }
@@ -79,29 +79,29 @@ where
 }
 
 impl<C: Channel> Pump<C> {
-    fn begin<H>(&self, event: ClaimedEvent, handler: &mut H, context: &mut Context<H>)
+    fn start<H>(&self, event: ClaimedEvent, handler: &mut H, context: &mut Context<H>)
     where
         H: Handler<Delivery<C>> + Actor<Context = Context<H>>,
     {
         let (token, id) = (event.token, event.id);
         let (subscription, process, timeout, generation) = {
             let mut in_flight = self.in_flight.borrow_mut();
-            in_flight.beginning(id, Instant::now());
+            in_flight.starting(id, Instant::now());
             let HandlerConfig { settings, process, .. } = &in_flight.config;
             (Arc::clone(&settings.name), process.clone(), settings.timeout, in_flight.generation())
         };
         let mut report = None;
-        // The in_flight is not borrowed while the user's code runs.
-        let begun = catch_unwind(AssertUnwindSafe(|| {
-            let (delivery, probed) = Delivery::<C>::decode(event, subscription, process)?;
-            report = Some(probed);
+        // `in_flight` is not borrowed while the user's code runs.
+        let started = catch_unwind(AssertUnwindSafe(|| {
+            let (delivery, probe_report) = Delivery::<C>::decode(event, subscription, process)?;
+            report = Some(probe_report);
             let span = delivery.span().clone();
             let _entered = span.enter();
             let (answer, answered) = oneshot::channel();
             let response = handler.handle(delivery, context);
             let respond = |context: &mut Context<H>| response.handle(context, Some(answer));
             let limit = match timeout {
-                Some(after) => Some(Limit::begin(after, context, respond)),
+                Some(after) => Some(Limit::start(after, context, respond)),
                 None => {
                     respond(context);
                     None
@@ -110,9 +110,9 @@ impl<C: Channel> Pump<C> {
             Ok::<_, DecodeError>((answered, limit))
         }));
         let mut in_flight = self.in_flight.borrow_mut();
-        match (begun, report) {
+        match (started, report) {
             (Ok(Ok((answer, limit))), Some(report)) => {
-                in_flight.begin(RunningDelivery { token, event: id, generation, report, answer, limit });
+                in_flight.keep(RunningDelivery { token, event: id, generation, report, answer, limit });
             }
             (Ok(Ok(_)), None) => unreachable!("a delivery that was handled was decoded"),
             (Ok(Err(error)), _) => {
@@ -123,7 +123,7 @@ impl<C: Channel> Pump<C> {
                     .and_then(|report| report.panic().cloned())
                     .or_else(panics::take_newest)
                     .unwrap_or_else(|| Panic::from_payload(payload.as_ref()));
-                in_flight.broken = Some(ReplaceReason::Panicked(panic.clone()));
+                in_flight.replace = Some(ReplaceReason::Panicked(panic.clone()));
                 in_flight.answer(token, id, Outcome::Panicked(panic));
             }
         }

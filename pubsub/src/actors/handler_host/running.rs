@@ -1,4 +1,4 @@
-//! A delivery that a handler has begun, until it ends: answered, unanswered, or out of time.
+//! A delivery that a handler has started, until it finishes: answered, unanswered, or timed out.
 
 use crate::model::event::{EventId, LeaseToken};
 use crate::model::failure::Handled;
@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 use tokio::time::Sleep;
 
-/// A delivery that the handler has begun.
+/// A delivery that runs in the handler.
 pub(super) struct RunningDelivery {
     pub(super) token: LeaseToken,
     pub(super) event: EventId,
@@ -21,40 +21,40 @@ pub(super) struct RunningDelivery {
     pub(super) limit: Option<Limit>,
 }
 
-/// How a delivery ended.
+/// A delivery that has finished.
 pub(super) struct FinishedDelivery {
     pub(super) token: LeaseToken,
     pub(super) event: EventId,
     pub(super) generation: u64,
     pub(super) panic: Option<Panic>,
-    /// The answer, if there is one.
+    /// The handler's answer; `None` if it was dropped.
     pub(super) handled: Option<Handled>,
-    /// It ran out of time.
+    /// The delivery has timed out.
     pub(super) timed_out: Option<TimedOut>,
 }
 
-/// A delivery that ran out of time, and what is left to cancel of it.
+/// The remains of a delivery that has timed out.
 pub(super) struct TimedOut {
     pub(super) after: Duration,
-    /// The actor's future that works on it, if one does.
+    /// The actor's future that runs it, if there is one.
     pub(super) future: Option<SpawnHandle>,
-    /// The whole actor waits for it: it can only be replaced.
+    /// The whole actor waits for the delivery, and can only be replaced.
     pub(super) atomic: bool,
 }
 
-/// The time that a delivery has, and all that works on it.
+/// The time that a delivery has, and everything that runs for it.
 pub(super) struct Limit {
     after: Duration,
     alarm: Pin<Box<Sleep>>,
-    /// The tasks that the answer was spawned as, which actix would let run on without a handle.
+    /// The tasks that were spawned for the answer. actix keeps no handle of them, and would let them run on.
     tasks: LocalSet,
     future: Option<SpawnHandle>,
     atomic: bool,
 }
 
 impl Limit {
-    /// Lets `respond` begin whatever will answer, in a place where it can be cancelled.
-    pub(super) fn begin<A>(
+    /// Lets `respond` start whatever will answer, in a place where it can be cancelled.
+    pub(super) fn start<A>(
         after: Duration,
         context: &mut actix::Context<A>,
         respond: impl FnOnce(&mut actix::Context<A>),
@@ -86,7 +86,7 @@ impl Future for RunningDelivery {
                 if let Some(limit) = this.limit.take()
                     && busy
                 {
-                    // Answered, but something that the handler spawned goes on.
+                    // The delivery is answered, but tasks that the handler spawned go on.
                     actix_rt::spawn(limit.tasks);
                 }
                 (handled.ok(), None)
