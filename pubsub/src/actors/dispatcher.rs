@@ -1,50 +1,31 @@
 //! Feeds one subscription's handler: claims what it can take, and settles what it answers.
 //!
-//! Every decision is made by [`Dispatch`]; this actor reports what has happened to it, and performs the steps that it names.
+//! [`Dispatch`] makes every decision. This actor reports to it what has happened, and performs the steps that it names.
 //!
 //! Owns: its leases, its waiter row, the handler's thread · Receives: `Wake`, `MailboxDue`, `Answers`, the handler's deaths,
 //! `Drain` · Sends: deliveries to the handler's host, `MailboxChanged` to the scheduler · If it dies: restarted without
 //! memory; it gives back whatever the database still has under its name.
 
+pub(crate) mod config;
 mod effects;
 mod handler_thread;
 
 use crate::actors::arbiter_thread::ArbiterThread;
-use crate::actors::handler_link::HandlerLink;
 use crate::actors::message::{
-    Answers, Drain, ExitReason, HandlerDied, HandlerRecovered, IncarnationEnded, MailboxChanged, MailboxDue,
+    Answers, Drain, ExitReason, HandlerDied, HandlerRecovered, IncarnationEnded, MailboxDue,
     ProcessReregistered, Wake,
 };
 use crate::model::outcome::{Answer, Outcome};
-use crate::model::process::ProcessId;
 use crate::model::settings::SubscriptionSettings;
-use crate::observe::{Gauges, HandlerState};
+use crate::observe::HandlerState;
 use crate::policy::dispatch::Dispatch;
 use crate::policy::dispatch::step::{Conclusion, End};
-use crate::store::Store;
-use actix::{
-    Actor, Addr, Arbiter, AsyncContext, Context, Handler, Recipient, ResponseFuture, SpawnHandle, Supervised,
-};
+use actix::{Actor, Addr, AsyncContext, Context, Handler, ResponseFuture, SpawnHandle, Supervised};
+use config::DispatcherConfig;
 use handler_thread::HandlerThread;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::oneshot;
-
-/// Starts a handler's host on an arbiter.
-pub(crate) type StartHost = Box<dyn Fn(&Arbiter, HandlerLink) + Send>;
-
-/// Everything that a dispatcher is given at its start.
-pub(crate) struct DispatcherConfig {
-    pub(crate) store: Store,
-    /// The subscription's id.
-    pub(crate) subscription: i32,
-    pub(crate) settings: Arc<SubscriptionSettings>,
-    pub(crate) process: ProcessId,
-    pub(crate) poll_interval: Duration,
-    pub(crate) start_host: StartHost,
-    pub(crate) scheduler: Recipient<MailboxChanged>,
-    pub(crate) gauges: Arc<Gauges>,
-}
 
 pub(crate) struct Dispatcher {
     config: DispatcherConfig,

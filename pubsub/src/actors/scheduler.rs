@@ -7,7 +7,7 @@
 use crate::actors::message::{MailboxChanged, MailboxDue};
 use crate::error::{Error, error_chain};
 use crate::model::process::ProcessId;
-use crate::policy::absence::{Absences, next_look};
+use crate::policy::absence::{Absences, next_check};
 use crate::store::Store;
 use crate::store::claim::Due;
 use crate::store::process::DeadProcess;
@@ -35,7 +35,7 @@ pub(crate) struct Scheduler {
     silence_limit: Duration,
     silence_due: Instant,
     absences: Absences,
-    next_look: Duration,
+    next_check: Duration,
     planned: Option<(Instant, SpawnHandle)>,
     looking: bool,
 }
@@ -58,7 +58,7 @@ impl Scheduler {
             silence_limit,
             silence_due: Instant::now(),
             absences: Absences::default(),
-            next_look: next_look(1, false, 0.0),
+            next_check: next_check(1, false, 0.0),
             planned: None,
             looking: false,
         }
@@ -125,7 +125,7 @@ impl Scheduler {
         context.spawn(looking.into_actor(self).map(|looked, actor, context| match looked {
             Ok((absent, processes)) => {
                 let now = Instant::now();
-                actor.next_look = next_look(processes, !absent.is_empty(), fastrand::f64());
+                actor.next_check = next_check(processes, !absent.is_empty(), fastrand::f64());
                 let dead = actor.absences.dead(&absent, now);
                 if dead.is_empty() && now < actor.silence_due {
                     return actor.reclaim_later(context);
@@ -169,7 +169,7 @@ impl Scheduler {
     }
 
     fn reclaim_later(&self, context: &mut Context<Self>) {
-        context.run_later(self.next_look, |actor, context| actor.reclaim(context));
+        context.run_later(self.next_check, |actor, context| actor.reclaim(context));
     }
 }
 

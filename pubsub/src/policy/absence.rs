@@ -1,37 +1,39 @@
-//! Decides when a process whose session is gone is dead.
+//! Decides when a process without a database session is dead.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// How long a process may be without a session: time to notice, to connect and to beat again.
+/// How long a process may be without a session: enough to notice the loss, to connect and to beat again.
 pub(crate) const GRACE: Duration = Duration::from_millis(500);
 
-/// Between two looks for processes without a session while one is, or while there are few processes.
-const SHORTEST_LOOK: Duration = Duration::from_millis(200);
+/// The shortest pause between two checks for processes without a session: while there is one, or while there are few
+/// processes.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 
-/// All processes look for each other, and one that sees is enough: so many looks per second all together.
-const LOOKS_PER_SECOND: f64 = 20.0;
+/// Checks per second of all processes together: they all check on each other, and one that notices is enough.
+const CHECKS_PER_SECOND: f64 = 20.0;
 
-const LONGEST_LOOK: Duration = Duration::from_secs(5);
+/// The longest pause between two checks of one process.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// When a process looks again, one of so many; `jitter` from 0 to 1 keeps them apart.
-pub(crate) fn next_look(processes: i64, somebody_is_absent: bool, jitter: f64) -> Duration {
-    if somebody_is_absent {
-        return SHORTEST_LOOK;
+/// Returns how long one of `processes` waits until its next check. `jitter`, from 0 to 1, keeps them apart.
+pub(crate) fn next_check(processes: i64, one_is_absent: bool, jitter: f64) -> Duration {
+    if one_is_absent {
+        return SHORTEST_PAUSE;
     }
-    let share = processes.max(1) as f64 / LOOKS_PER_SECOND;
-    Duration::from_secs_f64(share * (0.75 + jitter / 2.0)).clamp(SHORTEST_LOOK, LONGEST_LOOK)
+    let share = processes.max(1) as f64 / CHECKS_PER_SECOND;
+    Duration::from_secs_f64(share * (0.75 + jitter / 2.0)).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }
 
-/// Who is without a session, and since when we know.
+/// The processes without a session, and since when that is known.
 #[derive(Debug, Default)]
 pub(crate) struct Absences {
     since: HashMap<i64, Instant>,
 }
 
 impl Absences {
-    /// Takes note of the processes that are without a session at `now`, and returns those that have been for longer than
-    /// [`GRACE`]. Whoever came back in between is forgotten.
+    /// Notes the processes that are without a session at `now`, and returns those that have been for [`GRACE`]. Processes that
+    /// have come back in between are forgotten.
     pub(crate) fn dead(&mut self, absent: &[i64], now: Instant) -> Vec<i64> {
         self.since.retain(|process, _| absent.contains(process));
         for &process in absent {
@@ -56,11 +58,11 @@ mod tests {
     }
 
     #[test]
-    fn many_processes_share_the_looks_and_whoever_sees_an_absence_looks_often() {
-        assert_eq!(next_look(3, false, 0.5), SHORTEST_LOOK);
-        assert_eq!(next_look(40, false, 0.5), Duration::from_secs(2));
-        assert_eq!(next_look(1_000_000, false, 1.0), LONGEST_LOOK);
-        assert_eq!(next_look(40, true, 0.5), SHORTEST_LOOK);
+    fn many_processes_share_the_checks_and_an_absence_makes_more() {
+        assert_eq!(next_check(3, false, 0.5), SHORTEST_PAUSE);
+        assert_eq!(next_check(40, false, 0.5), Duration::from_secs(2));
+        assert_eq!(next_check(1_000_000, false, 1.0), LONGEST_PAUSE);
+        assert_eq!(next_check(40, true, 0.5), SHORTEST_PAUSE);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Decides what happens to a delivery after its handler answered.
+//! Decides what happens to a delivery after its handler has answered.
 //!
-//! `store::settle` writes whatever this returns. Only one thing is decided elsewhere, by the database, because it must
-//! also hold for processes that died: whether an attempt, a panic or a crash was the last (`pubsub.reason_of_death`).
+//! `store::settle` writes what this returns. The database decides only whether an attempt, a panic or a crash was the last,
+//! because that must also hold for processes that died.
 
 use crate::model::backoff::Backoff;
 use crate::model::event::{EventId, Start};
@@ -10,20 +10,18 @@ use crate::model::settings::SubscriptionSettings;
 use serde::{Serialize, Serializer};
 use std::time::Duration;
 
-/// Longest error text that is kept with a delivery, in bytes.
+/// The longest error text that is kept with a delivery, in bytes.
 pub(crate) const MAX_ERROR_BYTES: usize = 4096;
 
-/// What becomes of one event that is not done: a row of `pubsub.settle`'s `dispositions`.
+/// The fate of one event that is not done: a row of `pubsub.settle`'s `dispositions`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Disposition {
-    /// The event.
+    /// The event's id.
     pub id: i64,
-    /// What to do.
     pub action: Action,
-    /// How long until it is due. Written as an interval, as PostgreSQL reads it.
+    /// How long until it is due. It is written as an interval that PostgreSQL reads.
     #[serde(serialize_with = "interval")]
     pub delay: Duration,
-    /// Why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -32,23 +30,23 @@ pub(crate) struct Disposition {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Action {
-    /// Again after the delay; dead if this was the last attempt.
+    /// Retry after the delay; a dead letter if this was the last attempt.
     Retry,
-    /// Again after the delay; dead if this was the last attempt, or one panic too many.
+    /// Retry after the delay; a dead letter if this was the last attempt, or one panic too many.
     Panic,
-    /// Again after the delay; the attempt does not count.
+    /// Deliver again after the delay, without counting the attempt.
     Snooze,
-    /// Again at once; the attempt never began.
+    /// Deliver again at once: the attempt never started.
     Return,
-    /// Dead: no attempt can succeed.
+    /// A dead letter: no attempt can succeed.
     Reject,
-    /// Dead: the payload cannot be read.
+    /// A dead letter: the payload cannot be read.
     Undecodable,
-    /// For a process that knows the event's version; the attempt never began.
+    /// Leave it to a process that knows the event's version: the attempt never started.
     TooNew,
 }
 
-/// What becomes of a delivery after `outcome`; `None` if it is done. `random` (in `0.0..1.0`) decides the jitter.
+/// Decides what happens to a delivery after `outcome`; `None` if it is done. `random` (in `0.0..1.0`) decides the jitter.
 pub(crate) fn decide(
     id: EventId,
     attempt: u32,
@@ -72,7 +70,7 @@ pub(crate) fn decide(
         }
         Outcome::Returned => (Action::Return, Duration::ZERO, None),
     };
-    // A handler may ask for any delay; the database's clock has an end.
+    // A handler may ask for any delay, but the database's clock has an end.
     Some(Disposition { id: id.0, action, delay: delay.min(LONGEST_ASKED), error: error.map(storable) })
 }
 
@@ -91,11 +89,11 @@ pub(crate) fn starts_again(action: Action, start: Start, settings: &Subscription
     }
 }
 
-/// Longest delay that a handler can ask for.
+/// The longest delay that a handler can ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// An error text that the database will take: without NUL characters and at most [`MAX_ERROR_BYTES`] long. Recording a
-/// failure must never itself fail.
+/// Returns an error text that the database accepts: without NUL characters, and at most [`MAX_ERROR_BYTES`] long. Recording
+/// a failure must never itself fail.
 fn storable(error: String) -> String {
     let mut error = if error.contains('\0') { error.replace('\0', "\u{FFFD}") } else { error };
     error.truncate(error.floor_char_boundary(MAX_ERROR_BYTES));
@@ -129,7 +127,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_the_error_says_it_can_be_stored(text in "\\PC*\0?\\PC*", repeat in 1usize..200) {
+        fn any_error_text_can_be_stored(text in "\\PC*\0?\\PC*", repeat in 1usize..200) {
             let stored = storable(text.repeat(repeat));
             prop_assert!(stored.len() <= MAX_ERROR_BYTES && !stored.contains('\0'));
         }

@@ -1,12 +1,12 @@
-//! What this process holds of one subscription, and what to settle when.
+//! Decides when answers are settled, lease by lease.
 
 use crate::model::event::{EventId, LeaseToken, Start};
 use crate::policy::disposition::{Action, Disposition};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// How long an answer waits for the rest of its lease before it is settled alone: what a crash makes run again, and how
-/// late a failed delivery can be for its next attempt.
+/// How long an answer waits for the rest of its lease before it is settled alone. A crash makes the answers that wait run
+/// again, and a failed delivery may be late for its next attempt by as much.
 pub(crate) const LINGER: Duration = Duration::from_millis(20);
 
 /// The leases of one subscription in one process.
@@ -25,38 +25,37 @@ struct Held {
     outstanding: HashMap<i64, Start>,
     done: Vec<i64>,
     dispositions: Vec<Disposition>,
-    /// When the oldest answer that is not being settled came.
+    /// The time of the oldest answer that is not being settled.
     since: Option<Instant>,
     settling: bool,
-    /// A settlement was sent and its fate is unknown: a later refusal may only mean that it went through.
+    /// A settlement was sent and its fate is unknown. A later refusal may only mean that it has taken effect.
     uncertain: bool,
 }
 
-/// What to write with one `pubsub.settle`.
+/// The answers to write with one `pubsub.settle`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Settlement {
-    /// The lease.
     pub(crate) token: LeaseToken,
     /// Events that are done.
     done: Vec<i64>,
     /// Events that are not.
     pub(crate) dispositions: Vec<Disposition>,
-    /// Whether the lease ends with it.
+    /// The lease ends with this settlement.
     whole: bool,
 }
 
 impl Settlement {
-    /// Events to acknowledge; `None` means all the rest of the lease.
+    /// The events to acknowledge; `None` for all that are left of the lease.
     pub(crate) fn acknowledged(&self) -> Option<&[i64]> {
         (!self.whole).then_some(&self.done)
     }
 
-    /// Answers in it.
+    /// The number of answers.
     pub(crate) fn size(&self) -> usize {
         self.done.len() + self.dispositions.len()
     }
 
-    /// How long until the first of its deliveries is due again.
+    /// How long until the first of the deliveries is due again.
     pub(crate) fn next_due(&self) -> Option<Duration> {
         let again = |d: &&Disposition| {
             matches!(d.action, Action::Retry | Action::Panic | Action::Snooze | Action::Return)
@@ -66,14 +65,14 @@ impl Settlement {
 }
 
 impl Leases {
-    /// Takes note of a claimed event.
+    /// Notes a claimed event.
     pub(crate) fn hold(&mut self, token: LeaseToken, event: EventId, start: Start) {
         if self.held.entry(token).or_default().outstanding.insert(event.0, start).is_none() {
             self.outstanding += 1;
         }
     }
 
-    /// Takes note of an answer; `None` is done. False: the event is not held (any more), or was answered before.
+    /// Notes an answer; `None` is done. Returns false if the event is not held any more, or was answered before.
     pub(crate) fn answer(
         &mut self,
         token: LeaseToken,
@@ -97,8 +96,9 @@ impl Leases {
         true
     }
 
-    /// What should be settled at `now`: every lease that is answered in full, and every answer that has waited for
-    /// [`LINGER`]. One settlement per lease at a time; tell [`settled`](Self::settled) or [`failed`](Self::failed).
+    /// Returns the settlements that are due at `now`: of every lease that is answered in full, and of every answer that has
+    /// waited for [`LINGER`]. There is one settlement per lease at a time; its end is reported with
+    /// [`settled`](Self::settled) or [`failed`](Self::failed).
     pub(crate) fn settlements(&mut self, now: Instant) -> Vec<Settlement> {
         let mut settlements = Vec::new();
         for (&token, held) in &mut self.held {
@@ -116,7 +116,7 @@ impl Leases {
         settlements
     }
 
-    /// No answer need wait for more of its lease.
+    /// Makes all answers due, though they have not waited for [`LINGER`].
     pub(crate) fn hurry(&mut self, now: Instant) {
         let lingered = now.checked_sub(LINGER).unwrap_or(now);
         for since in self.held.values_mut().filter_map(|held| held.since.as_mut()) {
@@ -139,7 +139,7 @@ impl Leases {
         news
     }
 
-    /// A settlement's fate is unknown: it will be ready again at once.
+    /// The fate of a settlement is unknown: it is due again at once.
     pub(crate) fn failed(&mut self, settlement: Settlement, now: Instant) {
         let Some(held) = self.held.get_mut(&settlement.token) else {
             self.unsettled = self.unsettled.saturating_sub(settlement.size());
@@ -164,7 +164,7 @@ impl Leases {
         self.outstanding
     }
 
-    /// Which start of an event was handed out and is not answered.
+    /// The start of an event that was handed out and is not answered.
     pub(crate) fn start(&self, token: LeaseToken, event: EventId) -> Option<Start> {
         self.held.get(&token)?.outstanding.get(&event.0).copied()
     }
@@ -187,12 +187,12 @@ impl Leases {
         self.held.values().any(|held| held.since.is_some() && !held.settling)
     }
 
-    /// Whether nothing is held at all.
+    /// Whether nothing is held.
     pub(crate) fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
 
-    /// The tokens held.
+    /// The tokens of all leases.
     pub(crate) fn tokens(&self) -> Vec<i64> {
         self.held.keys().map(|token| token.0).collect()
     }
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_settlement_of_unknown_fate_is_sent_again_and_its_refusal_is_no_news() {
+    fn a_settlement_of_unknown_fate_is_sent_again() {
         let now = Instant::now();
         let mut leases = Leases::default();
         leases.hold(LeaseToken(1), EventId(10), START);

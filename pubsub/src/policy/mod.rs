@@ -1,6 +1,6 @@
-//! L2: everything that decides, and nothing else.
+//! L2: the decisions, and nothing else.
 //!
-//! Pure on purpose: no async, no clock, no I/O. `now` and randomness are arguments, so every decision can be
+//! This layer is pure: no async, no clock, no I/O. `now` and random numbers are arguments, so that every decision can be
 //! property-tested and replayed.
 
 pub(crate) mod absence;

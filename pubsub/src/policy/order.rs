@@ -1,4 +1,4 @@
-//! Decides which keys may begin now, in an ordered subscription.
+//! Decides which keys may start now, in an ordered subscription.
 
 use crate::model::event::{EventId, LeaseToken};
 use std::collections::{HashMap, HashSet};
@@ -6,22 +6,22 @@ use std::collections::{HashMap, HashSet};
 /// One start of one event.
 type Place = (LeaseToken, EventId);
 
-/// The keys of what an ordered subscription holds in this process. An event may begin only once the earlier ones of its key
-/// are done.
+/// The keys of the events that an ordered subscription holds in this process. An event may start only once the earlier events
+/// of its key are done.
 ///
-/// An earlier one that is not done goes to the mailbox, and the later ones must go there behind it. The database parks those
-/// that it reads after that; those that were claimed before are given back from here. So a key is *parked* until whatever
-/// went to the mailbox is written there, and every claim that may have missed it has come back.
+/// An earlier event that is not done goes to the mailbox, and the later ones must go there behind it. The database parks those
+/// that it reads after that; those that were claimed before are given back from here. So a key is *parked* until the events on
+/// their way to the mailbox are written there, and every claim that may have missed them has come back.
 #[derive(Debug, Default)]
 pub(crate) struct Order {
     /// With the handler.
-    at_work: HashMap<Place, String>,
+    running: HashMap<Place, String>,
     busy: HashSet<String>,
-    /// What is on its way to the mailbox, by key.
+    /// The events on their way to the mailbox, by key.
     parked: HashMap<String, HashSet<Place>>,
-    /// Written while a claim was under way.
+    /// The keys whose events were written while a claim was under way.
     written: HashSet<String>,
-    /// Leases that came from the mailbox.
+    /// The leases that came from the mailbox.
     from_mailbox: HashSet<LeaseToken>,
 }
 
@@ -36,20 +36,20 @@ impl Order {
         self.parked.contains_key(key)
     }
 
-    /// The next events are under a lease from the mailbox.
+    /// Notes that a lease came from the mailbox.
     pub(crate) fn claimed_from_mailbox(&mut self, token: LeaseToken) {
         self.from_mailbox.insert(token);
     }
 
     /// An event goes to the handler.
-    pub(crate) fn begins(&mut self, place: Place, key: &str) {
+    pub(crate) fn starts(&mut self, place: Place, key: &str) {
         self.busy.insert(key.to_owned());
-        self.at_work.insert(place, key.to_owned());
+        self.running.insert(place, key.to_owned());
     }
 
-    /// An event has left the handler. If it is not done its key is parked, and returned.
+    /// An event has left the handler. If it is not done, its key is parked and returned.
     pub(crate) fn ended(&mut self, place: Place, done: bool) -> Option<String> {
-        let key = self.at_work.remove(&place)?;
+        let key = self.running.remove(&place)?;
         self.busy.remove(&key);
         if done {
             return None;
@@ -64,8 +64,8 @@ impl Order {
         self.parked.entry(key.to_owned()).or_default().insert(place);
     }
 
-    /// What these events of a lease came to is written, or, with `all`, the lease is over. Returns whether the mailbox may
-    /// have more of their keys now.
+    /// These events of a lease are settled, or, with `all`, the lease is over. Returns whether the mailbox may have more of
+    /// their keys now.
     pub(crate) fn settled(
         &mut self,
         token: LeaseToken,
@@ -84,7 +84,7 @@ impl Order {
         if all { self.from_mailbox.remove(&token) } else { self.from_mailbox.contains(&token) }
     }
 
-    /// The claim that was under way has come back, and what it brought was looked at.
+    /// The claim that was under way has come back, and its events were taken in.
     pub(crate) fn claim_over(&mut self) {
         for key in self.written.drain() {
             self.parked.remove(&key);
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn a_key_is_busy_until_its_event_is_done() {
         let mut order = Order::default();
-        order.begins(place(1, 1), "a");
+        order.starts(place(1, 1), "a");
         assert!(!order.is_free("a") && order.is_free("b"));
         assert_eq!(order.ended(place(1, 1), true), None);
         assert!(order.is_free("a"));
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn a_key_that_failed_is_parked_until_that_is_written() {
         let mut order = Order::default();
-        order.begins(place(1, 1), "a");
+        order.starts(place(1, 1), "a");
         assert_eq!(order.ended(place(1, 1), false).as_deref(), Some("a"));
         order.park(place(2, 2), "a");
         order.settled(LeaseToken(1), &[EventId(1)], false, false);
@@ -122,9 +122,9 @@ mod tests {
     }
 
     #[test]
-    fn a_key_stays_parked_until_a_claim_that_may_have_missed_it_has_come_back() {
+    fn a_key_stays_parked_until_a_claim_that_missed_it_is_back() {
         let mut order = Order::default();
-        order.begins(place(1, 1), "a");
+        order.starts(place(1, 1), "a");
         order.ended(place(1, 1), false);
         order.settled(LeaseToken(1), &[EventId(1)], true, true);
         assert!(order.is_parked("a"));
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn when_something_from_the_mailbox_is_settled_there_may_be_more() {
+    fn after_an_event_of_the_mailbox_there_may_be_more() {
         let mut order = Order::default();
         order.claimed_from_mailbox(LeaseToken(1));
         assert!(order.settled(LeaseToken(1), &[EventId(1)], false, false));

@@ -1,37 +1,37 @@
-//! Decides how many events to claim.
+//! Decides how many events to claim ahead of the handler.
 
 use crate::policy::leases::LINGER;
 use std::time::Duration;
 
-/// How much work may lie leased in this process beyond what is begun, in time: what a slow handler holds back from other
-/// processes, and what a crash makes run again. At least [`SHORTEST_HORIZON`], and as long as [`CLAIMS_AHEAD`] claims take,
-/// for a handler must not run dry while the next claim is on its way.
-pub(crate) const LONGEST_HORIZON: Duration = Duration::from_millis(250);
+/// How much work may be leased in this process and not started, measured in time: a slow handler holds back that much from
+/// other processes, and a crash makes that much run again. The window is as long as [`CLAIMS_AHEAD`] claims take, because a
+/// handler must not run dry while the next claim is on its way, and at least [`SHORTEST_WINDOW`].
+pub(crate) const LONGEST_WINDOW: Duration = Duration::from_millis(250);
 
-/// See [`LONGEST_HORIZON`].
-pub(crate) const SHORTEST_HORIZON: Duration = Duration::from_millis(25);
+/// See [`LONGEST_WINDOW`].
+pub(crate) const SHORTEST_WINDOW: Duration = Duration::from_millis(25);
 
-/// See [`LONGEST_HORIZON`].
+/// See [`LONGEST_WINDOW`].
 const CLAIMS_AHEAD: f64 = 4.0;
 
-/// Most events that one subscription holds in one process.
+/// The most events that one subscription holds in one process.
 pub(crate) const MAX_OUTSTANDING: usize = 1_000;
 
-/// Most events in one claim. Past 500 a claim costs more memory than it saves time.
+/// The most events in one claim. Beyond 500, a claim costs more memory than it saves time.
 pub(crate) const MAX_BATCH: usize = 500;
 
-/// Weight of the newest measurement in the moving average of the rate.
+/// The weight of the newest measurement in a moving average.
 const WEIGHT: f64 = 0.3;
 
-/// What one handler can take: learnt from what it has done.
+/// The capacity of one handler, learnt from the deliveries that it has finished.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Prefetch {
     concurrency: usize,
-    /// Deliveries per second while at work; `None` until the first is measured.
+    /// Deliveries per second while any run; `None` until the first is measured.
     rate: Option<f64>,
-    /// Seconds that a claim takes; zero until the first is measured.
+    /// The seconds that a claim takes; zero until the first is measured.
     claim_time: f64,
-    /// Most deliveries seen at work at once. A handler that never yields has 1, whatever its concurrency.
+    /// The most deliveries that ever ran at once. A handler that never yields has 1, whatever its concurrency.
     peak: usize,
 }
 
@@ -41,7 +41,7 @@ impl Prefetch {
         Self { concurrency: concurrency.max(1), rate: None, claim_time: 0.0, peak: 1 }
     }
 
-    /// Learns from `completed` deliveries in `busy` time of work, up to `peak` of them at once.
+    /// Learns from `completed` deliveries that took `busy` together, up to `peak` of them at once.
     pub(crate) fn observe(&mut self, completed: usize, busy: Duration, peak: usize) {
         self.peak = self.peak.max(peak);
         if completed == 0 {
@@ -57,29 +57,30 @@ impl Prefetch {
         self.claim_time += WEIGHT * (took.as_secs_f64() - self.claim_time);
     }
 
-    /// How much work to hold, in seconds.
-    fn horizon(&self) -> f64 {
-        (CLAIMS_AHEAD * self.claim_time).clamp(SHORTEST_HORIZON.as_secs_f64(), LONGEST_HORIZON.as_secs_f64())
+    /// The time for which to hold work, in seconds.
+    fn window(&self) -> f64 {
+        (CLAIMS_AHEAD * self.claim_time).clamp(SHORTEST_WINDOW.as_secs_f64(), LONGEST_WINDOW.as_secs_f64())
     }
 
-    /// How many events the process should hold: enough to keep every slot of the handler at work, and at most
-    /// a horizon's worth. Slots that were never used at once are tried one doubling at a time.
+    /// The number of events that the process should hold: enough to keep every slot of the handler busy, and at most a window's
+    /// worth. Slots that were never used at once are tried one doubling at a time.
     pub(crate) fn target(&self) -> usize {
         let slots = self.concurrency.min(self.peak * 2);
-        let horizon = self.rate.map_or(0.0, |rate| rate * self.horizon());
-        (horizon as usize).clamp(slots.min(MAX_OUTSTANDING), MAX_OUTSTANDING)
+        let window = self.rate.map_or(0.0, |rate| rate * self.window());
+        (window as usize).clamp(slots.min(MAX_OUTSTANDING), MAX_OUTSTANDING)
     }
 
-    /// How many deliveries may have begun and not be settled: all slots of the handler, and what it finishes while its
-    /// answers linger and are written, with a quarter to spare. More would put the blame for a crash on more events.
+    /// The number of deliveries that may have started and be unsettled: all slots of the handler, and the deliveries that it
+    /// finishes while its answers linger and are written, with a quarter to spare. A higher limit would make more events
+    /// suspects after a crash.
     pub(crate) fn start_limit(&self) -> usize {
         let written_after = LINGER.as_secs_f64() + self.claim_time;
         let finished = self.rate.map_or(0.0, |rate| rate * written_after * 1.25);
         (self.concurrency + finished as usize).min(MAX_OUTSTANDING)
     }
 
-    /// How many events to claim now, with `outstanding` in hand; 0 while more than half of the target is. Half, so that
-    /// a claim is worth its transaction and still returns before the handler runs dry.
+    /// The number of events to claim now, while `outstanding` are held; 0 while that is more than half of the target. Half, so
+    /// that a claim is worth its transaction and still returns before the handler runs dry.
     pub(crate) fn claim_size(&self, outstanding: usize) -> usize {
         let target = self.target();
         if outstanding > target / 2 && outstanding >= self.concurrency.min(self.peak * 2) {
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_a_slow_handler_can_have_begun_is_blamed_for_a_crash() {
+    fn a_slow_handler_has_a_low_start_limit() {
         let mut prefetch = Prefetch::new(16);
         assert_eq!(prefetch.start_limit(), 16);
         for _ in 0..20 {
@@ -151,7 +152,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_idle_handler_is_always_fed_and_nobody_is_overfed(
+        fn an_idle_handler_is_always_fed_and_none_is_overfed(
             concurrency in 0usize..100_000, completed in 0usize..10_000, busy in any::<u32>(), peak in 0usize..10_000,
             outstanding in 0usize..5_000,
         ) {

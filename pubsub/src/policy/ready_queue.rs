@@ -5,11 +5,11 @@ use crate::policy::leases::Settlement;
 use crate::policy::order::Order;
 use std::collections::{HashSet, VecDeque};
 
-/// Claimed events on their way to the handler, in the order of claiming.
+/// Claimed events on their way to the handler, in the order of their claims.
 ///
-/// It keeps the promise that was made with each claim: an event begins only once fewer than `begins` of those claimed
-/// before it are not settled. What stands beyond that has not begun for certain, should this process die, and is not
-/// blamed for its death. In an ordered subscription it also keeps the order of each key.
+/// The queue keeps to the start limit of each claim: an event starts only once fewer than that many of the events claimed
+/// before it are unsettled. So the events beyond the limit have certainly not started if this process dies, and are not
+/// suspects. In an ordered subscription the queue also keeps the order of each key.
 #[derive(Debug, Default)]
 pub(crate) struct ReadyQueue {
     waiting: VecDeque<Waiting>,
@@ -19,7 +19,7 @@ pub(crate) struct ReadyQueue {
 #[derive(Debug)]
 struct Waiting {
     event: ClaimedEvent,
-    begins: usize,
+    start_limit: usize,
 }
 
 impl ReadyQueue {
@@ -27,11 +27,11 @@ impl ReadyQueue {
         Self { waiting: VecDeque::new(), order: ordered.then(Order::default) }
     }
 
-    /// Takes in what one claim brought. Returns what must be given back: an earlier event of its key failed.
+    /// Adds the events of one claim. Returns those that must be given back because an earlier event of their key has failed.
     pub(crate) fn push(
         &mut self,
         events: Vec<ClaimedEvent>,
-        begins: usize,
+        start_limit: usize,
         from_mailbox: bool,
     ) -> Vec<ClaimedEvent> {
         let mut parked = Vec::new();
@@ -45,14 +45,14 @@ impl ReadyQueue {
                     continue;
                 }
             }
-            self.waiting.push_back(Waiting { event, begins });
+            self.waiting.push_back(Waiting { event, start_limit });
         }
         parked
     }
 
-    /// The events that may begin, while `unsettled` of those that went before are not settled.
+    /// Removes the events that may start, while `unsettled` of the earlier ones are not settled.
     pub(crate) fn release(&mut self, unsettled: usize) -> Vec<ClaimedEvent> {
-        let within = |&(before, waiting): &(usize, &Waiting)| unsettled + before < waiting.begins;
+        let within = |&(before, waiting): &(usize, &Waiting)| unsettled + before < waiting.start_limit;
         let count = self.waiting.iter().enumerate().take_while(within).count();
         let Some(order) = &mut self.order else {
             return self.waiting.drain(..count).map(|waiting| waiting.event).collect();
@@ -68,7 +68,7 @@ impl ReadyQueue {
                     held_up.push_back(waiting);
                     continue;
                 }
-                Some(key) => order.begins((event.token, event.id), key),
+                Some(key) => order.starts((event.token, event.id), key),
                 None => {}
             }
             released.push(waiting.event);
@@ -79,7 +79,7 @@ impl ReadyQueue {
         released
     }
 
-    /// An event has left the handler. Returns what must be given back with it.
+    /// An event has left the handler. Returns the events that must be given back with it.
     pub(crate) fn ended(&mut self, token: LeaseToken, event: EventId, done: bool) -> Vec<ClaimedEvent> {
         let failed = self.order.as_mut().and_then(|order| order.ended((token, event), done));
         let Some(failed) = failed else { return Vec::new() };
@@ -90,39 +90,39 @@ impl ReadyQueue {
         behind.into_iter().map(|waiting| waiting.event).collect()
     }
 
-    /// An event is given back without having begun.
+    /// An event is given back without having started.
     pub(crate) fn returned(&mut self, event: &ClaimedEvent) {
         if let (Some(order), Some(key)) = (&mut self.order, &event.key) {
             order.park((event.token, event.id), key);
         }
     }
 
-    /// A lease is not ours any more: what waits of it must not begin.
+    /// A lease is lost: its events that wait must not start.
     pub(crate) fn lost(&mut self, token: LeaseToken) {
         self.waiting.retain(|waiting| waiting.event.token != token);
     }
 
-    /// A settlement was answered; `over`: nothing of its lease is left. Returns whether the mailbox may have something due
-    /// now that it had not before.
+    /// A settlement was answered; `over`: nothing of its lease is left. Returns whether the mailbox may have deliveries due now
+    /// that it had not before.
     pub(crate) fn settled(&mut self, settlement: &Settlement, over: bool, claiming: bool) -> bool {
         let Some(order) = &mut self.order else { return false };
         let parked: Vec<EventId> = settlement.dispositions.iter().map(|d| EventId(d.id)).collect();
         order.settled(settlement.token, &parked, over, claiming)
     }
 
-    /// The claim that was under way has come back, and was taken in.
+    /// The claim that was under way has come back, and its events were added.
     pub(crate) fn claim_over(&mut self) {
         if let Some(order) = &mut self.order {
             order.claim_over();
         }
     }
 
-    /// Gives up all that waits.
+    /// Removes all events.
     pub(crate) fn recall(&mut self) -> Vec<ClaimedEvent> {
         std::mem::take(&mut self.waiting).into_iter().map(|waiting| waiting.event).collect()
     }
 
-    /// How many wait.
+    /// The number of events that wait.
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_the_promise_waits_for_settlements() {
+    fn events_beyond_the_start_limit_wait_for_settlements() {
         let mut ready = ReadyQueue::default();
         ready.push((0..10).map(event).collect(), 4, false);
         assert_eq!(ready.release(0).len(), 4);
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn of_each_key_one_event_is_with_the_handler_and_the_others_wait_for_it() {
+    fn one_event_of_each_key_is_with_the_handler() {
         let mut ready = ReadyQueue::new(true);
         let events = vec![keyed(1, "a"), keyed(2, "a"), keyed(3, "b"), event(4), event(5), keyed(6, "a")];
         ready.push(events, 10, false);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_an_event_that_failed_the_others_of_its_key_are_given_back() {
+    fn later_events_of_a_key_that_failed_are_given_back() {
         let mut ready = ReadyQueue::new(true);
         ready.push(vec![keyed(1, "a"), keyed(2, "a"), keyed(3, "b")], 10, false);
         assert_eq!(ids(&ready.release(0)), [1, 3]);
@@ -192,28 +192,28 @@ mod tests {
 
     proptest! {
         #[test]
-        fn events_come_in_the_order_of_claiming_and_never_beyond_their_promise(
+        fn events_start_in_order_and_within_their_start_limit(
             claims in proptest::collection::vec((1usize..20, 1usize..30), 1..10),
             settle in proptest::collection::vec(0usize..10, 0..60),
         ) {
             let mut ready = ReadyQueue::default();
-            let mut promises = Vec::new();
-            for (size, begins) in claims {
-                let first = promises.len() as i64;
-                promises.extend(std::iter::repeat_n(begins, size));
-                ready.push((first..first + size as i64).map(event).collect(), begins, false);
+            let mut limits = Vec::new();
+            for (size, limit) in claims {
+                let first = limits.len() as i64;
+                limits.extend(std::iter::repeat_n(limit, size));
+                ready.push((first..first + size as i64).map(event).collect(), limit, false);
             }
             let (mut next, mut unsettled) = (0, 0usize);
-            for settled in settle.into_iter().chain(std::iter::repeat_n(usize::MAX, promises.len())) {
+            for settled in settle.into_iter().chain(std::iter::repeat_n(usize::MAX, limits.len())) {
                 unsettled = unsettled.saturating_sub(settled);
                 for event in ready.release(unsettled) {
                     prop_assert_eq!(event.id.0, next as i64);
-                    prop_assert!(unsettled < promises[next]);
+                    prop_assert!(unsettled < limits[next]);
                     unsettled += 1;
                     next += 1;
                 }
             }
-            prop_assert_eq!(next, promises.len(), "everything begins, once enough is settled");
+            prop_assert_eq!(next, limits.len(), "everything starts, once enough is settled");
         }
     }
 }

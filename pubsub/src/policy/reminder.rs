@@ -1,12 +1,12 @@
-//! Decides when to say again what is still wrong.
+//! Decides when to report a problem again.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// What has been said, and how large it was then: its age, or any other measure.
+/// The problems that were reported, each with its size at that time: its age, or any other measure.
 ///
-/// A thing is said when it is new, and whenever it has doubled. So what lasts for a month and is looked at four times a
-/// minute is said a dozen times.
+/// A problem is reported when it is new, and whenever it has doubled. So a problem that lasts for a month, and is checked four
+/// times a minute, is reported a dozen times.
 #[derive(Debug)]
 pub(crate) struct Reminders<K> {
     said: HashMap<K, f64>,
@@ -19,12 +19,12 @@ impl<K> Default for Reminders<K> {
 }
 
 impl<K: Eq + Hash> Reminders<K> {
-    /// Of all that is wrong now, each with its size, tells in their order which to say. What is not wrong any more is
-    /// forgotten.
+    /// Takes all problems of now, each with its size, and returns for each of them whether to report it. Problems that are over
+    /// are forgotten.
     pub(crate) fn due(&mut self, wrong: Vec<(K, f64)>) -> Vec<bool> {
         let mut before = std::mem::take(&mut self.said);
         let mut judge = |(key, size): (K, f64)| {
-            // Smaller than it was: it ended and began anew.
+            // A smaller size means that it has ended and begun again.
             let said = before.remove(&key).filter(|&said| said <= size && size < said * 2.0);
             self.said.insert(key, said.unwrap_or(size));
             said.is_none()
@@ -39,14 +39,14 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_lasts_is_said_when_it_is_new_and_each_time_it_has_doubled() {
+    fn a_problem_is_reported_when_new_and_each_time_it_doubles() {
         let mut reminders = Reminders::default();
         let said = (10..=80).filter(|&age| reminders.due(vec![("a", f64::from(age))])[0]);
         assert_eq!(said.collect::<Vec<_>>(), [10, 20, 40, 80]);
     }
 
     #[test]
-    fn what_comes_back_is_new() {
+    fn a_problem_that_comes_back_is_new() {
         let mut reminders = Reminders::default();
         assert_eq!(reminders.due(vec![("a", 10.0), ("b", 10.0)]), [true, true]);
         assert_eq!(reminders.due(vec![("b", 11.0)]), [false]);
@@ -56,7 +56,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_kept_of_what_is_over(wrong in proptest::collection::vec((0..10_u8, 0.0..1e9), 0..20)) {
+        fn nothing_is_kept_of_problems_that_are_over(wrong in proptest::collection::vec((0..10_u8, 0.0..1e9), 0..20)) {
             let mut reminders = Reminders::default();
             reminders.due(wrong.clone());
             prop_assert!(reminders.said.keys().all(|key| wrong.iter().any(|(wrong, _)| wrong == key)));

@@ -1,20 +1,20 @@
-//! Decides when an actor that died starts again.
+//! Decides when an actor that has died starts again.
 
 use std::time::{Duration, Instant};
 
-/// Restarts within [`WINDOW`] that happen at once. One more, and the actor waits.
+/// The number of restarts within [`WINDOW`] that happen at once. With one more, the actor waits.
 pub(crate) const INTENSITY: usize = 5;
 
 /// How long a restart counts.
 pub(crate) const WINDOW: Duration = Duration::from_secs(30);
 
-/// The first wait once the intensity is exceeded; each further restart doubles it.
+/// The first wait after the intensity is exceeded; each further restart doubles it.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 /// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// The restarts of one actor. It is never given up, only slowed down.
+/// The restarts of one actor. An actor is slowed down, but never given up.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Restarts {
     recent: Vec<Instant>,
@@ -23,8 +23,8 @@ pub(crate) struct Restarts {
 }
 
 impl Restarts {
-    /// Notes a death at `now` and says how long to wait before the restart. `random` (in `0.0..1.0`) spreads the wait
-    /// over its upper half, so that processes that die together do not return together.
+    /// Notes a death at `now` and returns how long to wait before the restart. `random` (in `0.0..1.0`) spreads the wait over
+    /// its upper half, so that actors that die together do not return together.
     pub(crate) fn note(&mut self, now: Instant, random: f64) -> Duration {
         self.total += 1;
         self.recent.retain(|&died| now.saturating_duration_since(died) < WINDOW);
@@ -41,7 +41,7 @@ impl Restarts {
         wait.mul_f64(0.5 + 0.5 * random.clamp(0.0, 1.0))
     }
 
-    /// All restarts ever.
+    /// The number of all restarts.
     pub(crate) fn total(&self) -> u64 {
         self.total
     }
@@ -53,7 +53,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_first_five_in_a_window_are_at_once_and_then_the_wait_doubles() {
+    fn after_five_restarts_at_once_the_wait_doubles() {
         let start = Instant::now();
         let mut restarts = Restarts::default();
         let waits: Vec<_> =
@@ -74,7 +74,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_dies_how_often_it_starts_again_within_a_minute(deaths in 1usize..200, random in any::<f64>()) {
+        fn every_restart_comes_within_a_minute(deaths in 1usize..200, random in any::<f64>()) {
             let now = Instant::now();
             let mut restarts = Restarts::default();
             for _ in 0..deaths {

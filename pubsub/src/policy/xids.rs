@@ -1,10 +1,10 @@
-//! Tells how many transaction ids make something old.
+//! Counts the transaction ids that were drawn within some time.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The next transaction id, as it was seen from time to time. It dates what tells no time of its own: what is more
-/// transaction ids behind than were drawn within some time is older than that time.
+/// The next transaction id, as it was read from time to time. It tells the age of things that have none of their own: a thing
+/// that is more transaction ids behind than were drawn within some time is older than that time.
 #[derive(Debug)]
 pub(crate) struct XidHistory {
     within: Duration,
@@ -16,8 +16,8 @@ impl XidHistory {
         Self { within, seen: VecDeque::new() }
     }
 
-    /// Takes note of the next transaction id at `now`. Returns how many were drawn within the time; `None` until that much
-    /// time has been seen.
+    /// Notes the next transaction id at `now`. Returns how many were drawn within the time, or `None` until that much time has
+    /// passed.
     pub(crate) fn note(&mut self, now: Instant, next_xid: i64) -> Option<i64> {
         self.seen.push_back((now, next_xid));
         let is_old = |at: Instant| now.saturating_duration_since(at) >= self.within;
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn transaction_ids_are_counted_from_the_last_time_that_is_old_enough() {
+    fn ids_are_counted_from_the_last_time_that_is_old_enough() {
         let (start, second) = (Instant::now(), Duration::from_secs(1));
         let mut history = XidHistory::new(second * 10);
         let mut note = |after: u32, xid| history.note(start + second * after, xid);

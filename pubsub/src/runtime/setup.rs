@@ -1,7 +1,7 @@
 //! Everything that a runtime needs to start, as the builder collects it.
 
 use super::options::{Order, SubscribeOptions};
-use crate::actors::dispatcher::StartHost;
+use crate::actors::dispatcher::config::StartHost;
 use crate::actors::handler_host;
 use crate::config::{Config, DEFAULT_CONCURRENCY, DEFAULT_LANES};
 use crate::model::channel::Channel;

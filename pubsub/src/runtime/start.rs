@@ -3,7 +3,8 @@
 use super::pubsub::{PubSub, Running, RunningSubscription};
 use super::setup::{Declaration, Setup, SubscriptionSetup};
 use crate::actors::arbiter_thread::ArbiterThread;
-use crate::actors::dispatcher::{Dispatcher, DispatcherConfig, StartHost};
+use crate::actors::dispatcher::Dispatcher;
+use crate::actors::dispatcher::config::{DispatcherConfig, StartHost};
 use crate::actors::heartbeat::{Heartbeat, Recipients, Registered};
 use crate::actors::janitor::Janitor;
 use crate::actors::listener::Listener;

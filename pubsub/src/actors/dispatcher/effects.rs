@@ -1,6 +1,7 @@
 //! Performs the steps that [`Dispatch`](crate::policy::dispatch::Dispatch) names, and reports their ends to it.
 
 use super::Dispatcher;
+use super::handler_thread::HandlerThread;
 use crate::actors::arbiter_thread::ArbiterThread;
 use crate::actors::message::{ExitReason, HandlerDied, MailboxChanged};
 use crate::error::{Error, error_chain};
@@ -189,7 +190,8 @@ impl Dispatcher {
                 return;
             }
         };
-        let started = self.handler_thread.replace(&self.config, thread, &context.address());
+        let started =
+            HandlerThread::open(&self.config, thread, &context.address()).replace(&mut self.handler_thread);
         self.dispatch.handler_abandoned(
             silent,
             |event| started.contains(event),

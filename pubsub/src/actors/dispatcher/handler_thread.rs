@@ -1,12 +1,12 @@
 //! The handler's thread, and the dispatcher's end of the link to the handler's host on it.
 
-use super::{Dispatcher, DispatcherConfig};
+use super::config::DispatcherConfig;
 use crate::actors::arbiter_thread::ArbiterThread;
 use crate::actors::handler_link::{HandlerConfig, HandlerLink, StartedEvents};
-use crate::actors::message::HostCommand;
+use crate::actors::message::{Answers, HandlerDied, HandlerRecovered, HostCommand};
 use crate::model::event::ClaimedEvent;
 use crate::policy::prefetch::MAX_OUTSTANDING;
-use actix::Addr;
+use actix::{Actor, Addr, Context, Handler};
 use std::sync::Arc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -20,13 +20,12 @@ pub(super) struct HandlerThread {
 
 impl HandlerThread {
     /// Starts a handler on a thread.
-    pub(super) fn open(
-        config: &DispatcherConfig,
-        thread: ArbiterThread,
-        dispatcher: &Addr<Dispatcher>,
-    ) -> Self {
+    pub(super) fn open<D>(config: &DispatcherConfig, thread: ArbiterThread, dispatcher: &Addr<D>) -> Self
+    where
+        D: Actor<Context = Context<D>> + Handler<Answers> + Handler<HandlerDied> + Handler<HandlerRecovered>,
+    {
         let started = StartedEvents::default();
-        // One place for each delivery that can be out, and one for a command beside it.
+        // One place for each delivery that can be out, and one for another command.
         let (commands, receiver) = mpsc::channel(MAX_OUTSTANDING + 1);
         let link = HandlerLink {
             config: HandlerConfig {
@@ -43,16 +42,9 @@ impl HandlerThread {
         Self { commands, started, _thread: thread }
     }
 
-    /// Starts another handler on another thread. Returns what the old one has started and not finished.
-    pub(super) fn replace(
-        &mut self,
-        config: &DispatcherConfig,
-        thread: ArbiterThread,
-        dispatcher: &Addr<Dispatcher>,
-    ) -> StartedEvents {
-        let started = self.started.clone();
-        *self = Self::open(config, thread, dispatcher);
-        started
+    /// Takes the place of another thread. Returns the events that the other handler has started and not finished.
+    pub(super) fn replace(self, other: &mut Self) -> StartedEvents {
+        std::mem::replace(other, self).started
     }
 
     /// Hands events to the handler, or returns those that it cannot take.
@@ -65,7 +57,7 @@ impl HandlerThread {
         self.commands.try_send(HostCommand::Deliver(events)).map_err(refused)
     }
 
-    /// Asks the host to give back what has not started. Returns whether it was asked.
+    /// Asks the host to give back the deliveries that have not started. Returns whether it was asked.
     pub(super) fn recall(&self) -> bool {
         self.commands.try_send(HostCommand::Recall).is_ok()
     }
@@ -77,7 +69,7 @@ impl HandlerThread {
 
     /// Stops the handler. The senders are dropped when it has stopped.
     pub(super) fn stop(&self, stopped: Vec<oneshot::Sender<()>>) {
-        // A host that takes no command any more has stopped already, and this drops the senders.
+        // A host that takes no commands has stopped already; then this drops the senders.
         drop(self.commands.try_send(HostCommand::Stop(stopped)));
     }
 }
