@@ -1,8 +1,8 @@
-//! Owns the retry mailbox's time: who is due when, and which processes are dead.
+//! Tells dispatchers when deliveries are due in the retry mailbox, and takes over from dead processes.
 //!
-//! Owns: the due timer · Receives: `MailboxChanged`, its timers · Sends: `MailboxDue` to the dispatcher whose deliveries
-//! are due; the dispatcher claims them, for only it knows how many its handler can take · If it dies: restarted; its state
-//! is in the tables.
+//! Owns: the due timer · Receives: `MailboxChanged`, its timers · Sends: `MailboxDue` to the dispatcher whose deliveries are
+//! due, which claims them, because only it knows how many its handler can take · If it dies: restarted; its state is in the
+//! tables.
 
 use crate::actors::message::{MailboxChanged, MailboxDue};
 use crate::error::{Error, error_chain};
@@ -28,16 +28,16 @@ pub(crate) struct Scheduler {
     store: Store,
     process: ProcessId,
     dispatchers: HashMap<i32, Mailbox>,
-    /// How often to look without being told.
+    /// How often to ask for due deliveries without a message.
     poll_interval: Duration,
-    /// How often to look for silent processes, and how long a silence makes a dead one.
+    /// How often to check for silent processes, and after how long a silence a process is dead.
     silence_every: Duration,
     silence_limit: Duration,
     silence_due: Instant,
     absences: Absences,
     next_check: Duration,
     planned: Option<(Instant, SpawnHandle)>,
-    looking: bool,
+    polling: bool,
 }
 
 impl Scheduler {
@@ -60,11 +60,11 @@ impl Scheduler {
             absences: Absences::default(),
             next_check: next_check(1, false, 0.0),
             planned: None,
-            looking: false,
+            polling: false,
         }
     }
 
-    /// Looks after this long, or earlier if that is planned already.
+    /// Polls the mailbox after this long, or earlier if that is planned already.
     fn plan(&mut self, after: Duration, context: &mut Context<Self>) {
         let at = Instant::now() + after.min(self.poll_interval);
         if let Some((planned, timer)) = self.planned {
@@ -75,28 +75,28 @@ impl Scheduler {
         }
         let timer = context.run_later(at.saturating_duration_since(Instant::now()), |actor, context| {
             actor.planned = None;
-            actor.look(context);
+            actor.poll(context);
         });
         self.planned = Some((at, timer));
     }
 
-    fn look(&mut self, context: &mut Context<Self>) {
-        if self.looking {
-            // What this look would find, the one under way may have missed.
+    fn poll(&mut self, context: &mut Context<Self>) {
+        if self.polling {
+            // The poll under way may miss what this one would find.
             self.plan(Duration::from_millis(1), context);
             return;
         }
-        self.looking = true;
+        self.polling = true;
         let store = self.store.clone();
         let (subscriptions, versions): (Vec<i32>, Vec<i32>) =
             self.dispatchers.iter().map(|(subscription, mailbox)| (*subscription, mailbox.version)).unzip();
         let process = self.process.get();
-        let looking = async move { store.next_due(&subscriptions, &versions, process).await };
-        context.spawn(looking.into_actor(self).map(Self::looked));
+        let polling = async move { store.next_due(&subscriptions, &versions, process).await };
+        context.spawn(polling.into_actor(self).map(Self::polled));
     }
 
-    fn looked(due: Result<Vec<Due>, Error>, actor: &mut Self, context: &mut Context<Self>) {
-        actor.looking = false;
+    fn polled(due: Result<Vec<Due>, Error>, actor: &mut Self, context: &mut Context<Self>) {
+        actor.polling = false;
         let mut next = actor.poll_interval;
         match due {
             Ok(due) => {
@@ -112,17 +112,17 @@ impl Scheduler {
                     next = waits.fold(next, Duration::min);
                 }
             }
-            Err(error) => tracing::warn!(error = error_chain(&error), "cannot look into the mailbox"),
+            Err(error) => tracing::warn!(error = error_chain(&error), "the mailbox cannot be polled"),
         }
         actor.plan(next, context);
     }
 
-    /// Looks for processes whose session is gone, and takes over from the dead; then plans the next time: never two at
-    /// once.
+    /// Checks for processes without a session, takes over from those that are dead, and then plans the next check. There is
+    /// never more than one check at a time.
     fn reclaim(&self, context: &mut Context<Self>) {
         let store = self.store.clone();
-        let looking = async move { store.absent_processes().await };
-        context.spawn(looking.into_actor(self).map(|looked, actor, context| match looked {
+        let checking = async move { store.absent_processes().await };
+        context.spawn(checking.into_actor(self).map(|checked, actor, context| match checked {
             Ok((absent, processes)) => {
                 let now = Instant::now();
                 actor.next_check = next_check(processes, !absent.is_empty(), fastrand::f64());
@@ -134,7 +134,7 @@ impl Scheduler {
                 actor.take_over(dead, context);
             }
             Err(error) => {
-                tracing::warn!(error = error_chain(&error), "cannot look for dead processes");
+                tracing::warn!(error = error_chain(&error), "dead processes cannot be checked for");
                 actor.reclaim_later(context);
             }
         }));
@@ -163,7 +163,9 @@ impl Scheduler {
                     actor.plan(Duration::ZERO, context);
                 }
             }
-            Err(error) => tracing::warn!(error = error_chain(&error), "cannot take over from dead processes"),
+            Err(error) => {
+                tracing::warn!(error = error_chain(&error), "dead processes cannot be taken over from")
+            }
         }
         actor.reclaim_later(context);
     }
@@ -185,7 +187,7 @@ impl Actor for Scheduler {
 impl Supervised for Scheduler {
     fn restarting(&mut self, _: &mut Self::Context) {
         self.planned = None;
-        self.looking = false;
+        self.polling = false;
         self.absences = Absences::default();
     }
 }
@@ -193,7 +195,7 @@ impl Supervised for Scheduler {
 impl Handler<MailboxChanged> for Scheduler {
     type Result = ();
 
-    fn handle(&mut self, look: MailboxChanged, context: &mut Self::Context) {
-        self.plan(look.after, context);
+    fn handle(&mut self, changed: MailboxChanged, context: &mut Self::Context) {
+        self.plan(changed.after, context);
     }
 }

@@ -1,8 +1,8 @@
 //! Decides everything that a dispatcher does.
 //!
-//! One state machine: it is told what has happened, and [`next`](Dispatch::next) names the next [`Step`]. The dispatcher
-//! performs the steps and reports their ends. Whatever depends on time is decided in `next`, which must be called until it
-//! says [`Step::Wait`], after everything that has happened and at the time that it names then.
+//! [`Dispatch`] is a state machine. The dispatcher reports what has happened, asks [`next`](Dispatch::next) for the next
+//! [`Step`], performs it, and reports its end. It calls `next` until that returns [`Step::Wait`]: after everything that has
+//! happened, and at the time that `Wait` names.
 
 mod deliveries;
 mod intake;
@@ -73,7 +73,7 @@ impl Dispatch {
         }
     }
 
-    /// Names the next step. A step counts as begun once it is named.
+    /// Returns the next step. From then on the step counts as begun.
     pub(crate) fn next(&mut self, now: Instant) -> Step {
         if self.steps.is_empty() {
             self.decide(now);
@@ -105,7 +105,7 @@ impl Dispatch {
         self.prefetch.claim_size(leases.outstanding())
     }
 
-    /// When to decide again, should nothing happen before. What should have happened by now waits for something else.
+    /// When to decide again if nothing happens before. A time that has passed is left out: then something else is waited for.
     fn wake_at(&self, now: Instant) -> Option<Instant> {
         self.intake.wake_at().chain(self.deliveries.wake_at()).filter(|&at| at > now).min()
     }
@@ -145,7 +145,7 @@ impl Dispatch {
         self.deliveries.query_over();
     }
 
-    /// The query under way has failed. Returns how long no other begins.
+    /// The query under way has failed. Returns how long the next one waits.
     pub(crate) fn query_failed(&mut self, now: Instant, random: f64) -> Duration {
         self.intake.failed(now, random)
     }
@@ -155,8 +155,8 @@ impl Dispatch {
         self.intake.waiter_removed();
     }
 
-    /// The handler's host reports: answers, the handler's time at work for them, and most deliveries that ever ran at once.
-    /// `random` is uniform in `0.0..1.0`, and drawn for each answer.
+    /// The handler's host reports answers, the time that the handler took for them, and the most deliveries that ever ran at
+    /// once. `random` is uniform in `0.0..1.0`, and drawn for each answer.
     pub(crate) fn answered(
         &mut self,
         answers: Vec<Answer>,
@@ -181,7 +181,7 @@ impl Dispatch {
         self.deliveries.take_conclusions()
     }
 
-    /// A settlement was answered. Returns whether its refusal is news: the lease was taken over.
+    /// A settlement was answered. Returns whether it was refused because its lease was taken over.
     pub(crate) fn settled(&mut self, settlement: &Settlement, accepted: bool, now: Instant) -> bool {
         self.settle_failures = 0;
         let (news, mailbox_ready) = self.deliveries.settled(settlement, accepted, self.intake.is_busy());
@@ -210,7 +210,7 @@ impl Dispatch {
         wait
     }
 
-    /// The handler's host did not take these, which only a dying arbiter does.
+    /// The handler's host did not take these events. Only a dying arbiter refuses them.
     pub(crate) fn not_delivered(&mut self, events: &[ClaimedEvent], now: Instant) {
         self.deliveries.give_back(events, now);
     }
@@ -220,8 +220,8 @@ impl Dispatch {
         self.watchdog.asked(now);
     }
 
-    /// The handler blocked its thread, and another has taken its place. What it has started has failed; what it has not
-    /// started is given back. Its late answers are refused.
+    /// The handler has blocked its thread, and another has taken its place. The deliveries that it has started have failed; the
+    /// others are given back. Its late answers are refused.
     pub(crate) fn handler_abandoned(
         &mut self,
         silent: Duration,
@@ -256,21 +256,21 @@ impl Dispatch {
         self.intake.mailbox_ready(true, true);
     }
 
-    /// The process was declared dead, and has a new id. Everything it held is in the mailbox now, for any process to claim.
-    /// What the handler has started it finishes; its answers are refused.
+    /// The process was declared dead, and has a new id. Everything that it held is in the mailbox now, for any process to claim.
+    /// The handler finishes the deliveries that it has started, and its answers are refused.
     pub(crate) fn reregistered(&mut self, now: Instant) {
         self.deliveries.forget();
         self.intake.reregistered();
         self.recall(now);
     }
 
-    /// The server may have forgotten what was committed last. It refuses to settle those of our leases that it has not kept;
-    /// those that it has kept and we do not know are given back.
+    /// The server may have lost the last commits. It refuses to settle the leases that it has lost. Leases that it has kept and
+    /// this process does not know of are given back.
     pub(crate) fn incarnation_ended(&mut self) {
         self.intake.incarnation_ended();
     }
 
-    /// The dispatcher has lost its memory. What the database still has under its process's name is given back.
+    /// The dispatcher has lost its memory. Leases that the database still has under its process's name are given back.
     pub(crate) fn restarted(&mut self, now: Instant) {
         self.steps.clear();
         self.deliveries.forget();
@@ -279,10 +279,11 @@ impl Dispatch {
         self.recall(now);
     }
 
-    /// Claims no more, lets the handler finish what it has started, gives back the rest, and then stops the handler.
+    /// Claims nothing more, lets the handler finish the deliveries that it has started, gives back the others, and then stops
+    /// the handler.
     pub(crate) fn drain(&mut self, now: Instant) {
         self.draining = true;
-        // Asked for once more after its end, it ends once more.
+        // A drain that is asked for after another has ended must end as well.
         self.stopped = false;
         if self.settings.is_ordered() {
             self.steps.push_back(Step::LeaveLanes);
@@ -296,7 +297,7 @@ impl Dispatch {
         self.steps.push_back(Step::Recall);
     }
 
-    /// The tokens of the leases held: those that the database need not give back.
+    /// The tokens of all leases held, which the database must not give back.
     pub(crate) fn held_tokens(&self) -> Vec<i64> {
         self.deliveries.leases().tokens()
     }

@@ -1,4 +1,4 @@
-//! A model of the database that the simulated dispatcher talks to: the log, the mailbox, leases, and who is rung for.
+//! A model of the database for the simulated dispatcher: the log, the mailbox, leases, and the waiter row.
 
 use super::step::{Query, Reply};
 use super::waiter::WAITER_TTL;
@@ -20,7 +20,7 @@ struct Logged {
 /// A transaction that publishes.
 #[derive(Debug)]
 struct Publish {
-    /// It has found a sleeper when it looked, and rings when it commits.
+    /// It has found a sleeper, and rings when it commits.
     rings: bool,
     under_way: bool,
 }
@@ -41,11 +41,11 @@ enum Row {
     Awake,
 }
 
-/// What a query has found, for those who look on.
+/// The finding of a query, for the properties.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Found {
     pub(super) events: usize,
-    /// Events of the log for which nobody rings.
+    /// Events of the log for which no bell rings.
     pub(super) unrung: usize,
     /// The longest that one of them has waited in the log since its commit.
     pub(super) waited: Duration,

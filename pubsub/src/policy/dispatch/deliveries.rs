@@ -20,7 +20,7 @@ pub(super) struct Deliveries {
     ready: ReadyQueue,
     /// Versions that were too new, and were reported.
     too_new: BTreeSet<i32>,
-    /// When answers that wait for more of their lease are looked at again.
+    /// The planned settlement of answers that wait for more of their lease.
     settle_at: Option<Instant>,
     conclusions: Vec<Conclusion>,
 }
@@ -43,7 +43,7 @@ impl Deliveries {
         self.ready = ReadyQueue::new(self.settings.is_ordered());
     }
 
-    /// Takes the events of a claim under their leases. With `take` they are lined up for the handler, without they are given
+    /// Notes the events of a claim under their leases. With `take` they are lined up for the handler; without it they are given
     /// back.
     pub(super) fn claimed(
         &mut self,
@@ -66,7 +66,7 @@ impl Deliveries {
         if too_new.is_empty() {
             return self.line_up(events, start_limit, from_mailbox, now);
         }
-        // In order: what comes before an event that is too new goes on, and what comes behind it, of its key, waits behind it.
+        // In order: the events before one that is too new go on, and those behind it, of its key, go to the mailbox behind it.
         for event in events {
             if event.version <= known {
                 self.line_up(vec![event], start_limit, from_mailbox, now);
@@ -94,7 +94,7 @@ impl Deliveries {
         }
     }
 
-    /// Hands the handler what may start.
+    /// Hands the events that may start to the handler.
     pub(super) fn release(&mut self, steps: &mut VecDeque<Step>) {
         let with_the_handler = self.leases.outstanding() - self.ready.len();
         let events = self.ready.release(with_the_handler + self.leases.unsettled());
@@ -103,7 +103,7 @@ impl Deliveries {
         }
     }
 
-    /// Gives back what waits for the handler.
+    /// Gives back the events that wait for the handler.
     pub(super) fn recall(&mut self, now: Instant) {
         let waiting = self.ready.recall();
         self.give_back(&waiting, now);
@@ -117,7 +117,7 @@ impl Deliveries {
         }
     }
 
-    /// Decides what becomes of a delivery, and puts it up for settlement. `random` is uniform in `0.0..1.0`.
+    /// Decides what happens to a delivery, and puts it up for settlement. `random` is uniform in `0.0..1.0`.
     pub(super) fn conclude(
         &mut self,
         token: LeaseToken,
@@ -153,8 +153,8 @@ impl Deliveries {
         }
     }
 
-    /// Writes what is due, and plans to look again while answers wait for more of their lease. They do not wait if the handler
-    /// could have more to do once they are written.
+    /// Settles the answers that are due, and plans the next settlement while others wait for more of their lease. They do not
+    /// wait if the handler gets more to do once they are settled.
     pub(super) fn settle(&mut self, now: Instant, steps: &mut VecDeque<Step>) {
         let waiting = self.ready.len();
         if waiting > 0 && waiting == self.leases.outstanding() {
@@ -184,8 +184,8 @@ impl Deliveries {
         self.settle_at = None;
     }
 
-    /// A settlement was answered. Returns whether a refusal of it would be news, and whether the mailbox may have something
-    /// due now that it had not before.
+    /// A settlement was answered. Returns whether a refusal of it would be news, and whether the mailbox may have deliveries due
+    /// now that it had not before.
     pub(super) fn settled(
         &mut self,
         settlement: &Settlement,

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 const DATABASE_BACKOFF: Backoff =
     Backoff::exponential(Duration::from_millis(50)).max(Duration::from_secs(5)).jitter(0.5);
 
-/// How long to let events gather after a claim found some, but not a full batch: publishers may be busy, and ringing for
+/// How long to let events gather after a claim has found some, but not a full batch. Publishers may be busy, and ringing for
 /// each of their events would cost them more than one more claim costs this process.
 pub(super) const GATHER: Duration = Duration::from_millis(2);
 
-/// First and longest pause between two polls while somebody is in the middle of a publish.
+/// The first and the longest pause between two polls while somebody is in the middle of a publish.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -35,7 +35,8 @@ pub(super) struct Intake {
     mailbox_was_last: bool,
     suspects: Suspects,
     waiter: Waiter,
-    /// Polling, because somebody was in the middle of a publish: whoever began before the waiter row does not ring.
+    /// The log is polled again and again, because a publish was under way that began before the waiter row was written, and so
+    /// does not ring.
     repolling: Option<Repolling>,
     /// The poll interval has passed.
     poll_due: bool,
@@ -52,14 +53,14 @@ struct Repolling {
     next_pause: Duration,
 }
 
-/// What the next query depends on beside the intake's own state.
+/// The facts that the next query depends on, beside the intake's own state.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Facts {
     /// How many events may be claimed.
     pub(super) room: usize,
     /// See [`ClaimSize::start_limit`].
     pub(super) start_limit: usize,
-    /// Nothing of the subscription is held in this process.
+    /// This process holds nothing of the subscription.
     pub(super) holds_nothing: bool,
 }
 
@@ -96,7 +97,7 @@ impl Intake {
         self.suspects.reregistered();
     }
 
-    /// The database may have forgotten what this process knows, and the waiter row with it.
+    /// The database may have lost the last commits, and the waiter row with them.
     pub(super) fn incarnation_ended(&mut self) {
         self.waiter.lost();
         self.repolling = None;
@@ -168,7 +169,7 @@ impl Intake {
         self.waiter.can_poll();
         match self.waiter.row() {
             Row::None if self.waiter.is_removing() => {}
-            // Registered before the claim: whoever publishes after the claim sees the row, and rings.
+            // The row is written before the claim, so that a publish that the claim does not see finds the row, and rings.
             Row::None | Row::Awake(_) => self.begin(Query::ClaimIfQuiet { size, registers: true }, steps),
             Row::Asleep(since) => match self.repolling {
                 Some(repolling) if now < repolling.next_at => {}
@@ -207,7 +208,7 @@ impl Intake {
         self.waiter.removed();
     }
 
-    /// Takes leave of the publishers. Returns whether nothing is left to do for that.
+    /// Removes the waiter row for good. Returns whether it is gone.
     pub(super) fn leave(&mut self, steps: &mut VecDeque<Step>) -> bool {
         if self.waiter.row() != Row::None {
             self.remove_waiter(steps);
@@ -215,7 +216,7 @@ impl Intake {
         !self.waiter.is_removing()
     }
 
-    /// Learns from the answer to the query under way, and returns which one that was.
+    /// Learns from the answer to the query under way, and returns that query.
     pub(super) fn completed(&mut self, reply: &Reply, now: Instant) -> Option<Query> {
         let query = self.query.take()?;
         self.failures = 0;
@@ -257,13 +258,13 @@ impl Intake {
         Some(query)
     }
 
-    /// The next of the pauses, which grow.
+    /// Begins the next pause. The pauses grow.
     fn repoll(&self, now: Instant) -> Repolling {
         let pause = self.repolling.map_or(FIRST_PAUSE, |repolling| repolling.next_pause);
         Repolling { next_at: now + pause, next_pause: (pause * 2).min(LONGEST_PAUSE) }
     }
 
-    /// Whether the query took effect is unknown: what it may have claimed is given back before anything else is claimed.
+    /// The query under way has failed, and may have taken effect: its claim is given back before anything else is claimed.
     /// Returns how long to wait.
     pub(super) fn failed(&mut self, now: Instant, random: f64) -> Duration {
         self.query = None;
@@ -277,7 +278,7 @@ impl Intake {
         wait
     }
 
-    /// When [`choose`](Self::choose) decides otherwise by itself, for each thing that it may wait for.
+    /// The times at which [`choose`](Self::choose) may decide otherwise, if nothing else happens.
     pub(super) fn wake_at(&self) -> impl Iterator<Item = Instant> {
         let repoll_at = self.repolling.map(|repolling| repolling.next_at);
         [self.resume_at, self.suspects.wake_at(), self.waiter.wake_at(), repoll_at].into_iter().flatten()

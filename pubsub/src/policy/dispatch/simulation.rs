@@ -1,7 +1,7 @@
 //! A model of the world around the decisions: time, the database, publishers, the handler.
 //!
-//! It performs the steps as the dispatcher does, with any delays and failures, and writes down what it sees. It judges
-//! nothing: that is for the properties.
+//! It performs the steps as the dispatcher does, with random delays and failures, and records what happens. The properties
+//! judge the records.
 
 use super::Dispatch;
 use super::database::{Database, Found};
@@ -15,15 +15,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What a run is like.
+/// The parameters of a run.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Scenario {
     pub(super) seed: u64,
     pub(super) concurrency: usize,
     pub(super) ordered: bool,
-    /// The time that the handler takes at most, in microseconds.
+    /// The longest time that the handler takes, in microseconds.
     pub(super) handler_micros: u64,
-    /// Of a thousand statements, how many fail, before or after they take effect.
+    /// The number of statements in a thousand that fail, before or after they take effect.
     pub(super) failures: u64,
     /// Publishes: when each begins and how long it takes, in milliseconds, and its events.
     pub(super) publishes: Vec<(u64, u64, usize)>,

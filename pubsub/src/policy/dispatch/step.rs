@@ -1,4 +1,4 @@
-//! The steps that a dispatcher performs, and the answers that it brings back.
+//! The steps that a dispatcher performs, and the answers that it reports.
 
 use crate::model::event::{ClaimedEvent, EventId, LeaseToken};
 use crate::policy::leases::Settlement;
@@ -47,7 +47,7 @@ pub(crate) enum Query {
     ClaimSuspect,
     /// Claim from the mailbox.
     ClaimMailbox(ClaimSize),
-    /// Claim from the log. `says_awake`: and say that publishers need not ring for a while.
+    /// Claim from the log. `says_awake`: also tell publishers that they need not ring for a while.
     ClaimLog { size: ClaimSize, says_awake: bool },
     /// Ask whether nobody is in the middle of a publish, then claim from the log. `registers`: write the waiter row first.
     ClaimIfQuiet { size: ClaimSize, registers: bool },
@@ -68,7 +68,7 @@ impl Query {
             | Self::ClaimLog { size, .. }
             | Self::ClaimIfQuiet { size, .. }
             | Self::Poll { size, .. } => size.start_limit,
-            // A suspect waits for nothing: it has been made sure already that it is alone.
+            // A suspect is claimed when it may start.
             Self::ClaimSuspect | Self::ReturnUnknownClaims => usize::MAX,
         }
     }

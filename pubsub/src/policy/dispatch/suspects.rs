@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 /// How long a suspect waits until it can be alone.
 pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 
-/// How long a suspect is handled alone. What kills a process mostly does so at once; what takes longer than this must not
+/// How long a suspect is handled alone. An event that kills its process mostly does so at once; one that takes longer must not
 /// hold up the others.
 pub(super) const PROBATION: Duration = Duration::from_millis(100);
 
-/// The same for a suspect whose process died twice, which hardly any innocent one's does: its neighbours were in both deaths
-/// with it, and must not be in a third.
+/// The same for a suspect whose process has died twice. An innocent one hardly ever gets there, and the events beside it were
+/// in both deaths and must not be in a third.
 pub(super) const LONG_PROBATION: Duration = Duration::from_secs(5);
 
-/// What the dispatcher knows of suspects.
+/// The state of a subscription's suspects.
 #[derive(Debug)]
 pub(super) struct Suspects {
     /// The mailbox may have one.
@@ -25,14 +25,14 @@ pub(super) struct Suspects {
     alone_until: Option<Instant>,
 }
 
-/// What suspects ask of the next step.
+/// The demand of the suspects on the next query.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// Nothing.
+    /// Anything may be claimed.
     None,
-    /// To claim nothing else yet.
+    /// Nothing may be claimed yet.
     Wait,
-    /// To claim a suspect now.
+    /// A suspect must be claimed.
     Claim,
 }
 
@@ -54,7 +54,7 @@ impl Suspects {
         self.alone_until = None;
     }
 
-    /// Decides whether a suspect is claimed now, or must be waited for. The others do not wait for ever: a handler may take
+    /// Decides whether a suspect is claimed now, or waits to be alone. Nothing waits for ever, because a handler may take
     /// hours.
     pub(super) fn turn(&mut self, holds_nothing: bool, now: Instant) -> Turn {
         if !self.ready && self.alone_until.is_none() {
@@ -64,13 +64,13 @@ impl Suspects {
         if !holds_nothing && now < until {
             return Turn::Wait;
         }
-        // Either alone, or out of patience with what has been running for long.
+        // The suspect is alone, or has waited for long enough for deliveries that take long.
         self.alone_until = None;
         if std::mem::take(&mut self.ready) { Turn::Claim } else { Turn::None }
     }
 
-    /// A claim has brought a suspect, or none. Where there is one there may be more; and it is alone until it is settled,
-    /// or its probation is over.
+    /// A claim has brought a suspect, or none. If there is one there may be more. It is alone until it is settled or its
+    /// probation is over.
     pub(super) fn claimed(&mut self, suspect: Option<&ClaimedEvent>, now: Instant) {
         self.ready |= suspect.is_some();
         let probation = |suspect: &ClaimedEvent| if suspect.crashes < 2 { PROBATION } else { LONG_PROBATION };

@@ -2,21 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-/// How long a handler may be full before its process passes the bell on: a handler that is about to have room again need
-/// not wake another process.
+/// How long a handler may be full before its process passes the bell on. A handler that soon has room again need not wake
+/// another process.
 pub(super) const PASS_AFTER: Duration = Duration::from_millis(5);
 
-/// How long others need not be rung for, once a process has said that it is awake. If it dies meanwhile, what is published
-/// waits for the others' poll.
+/// How long publishers need not ring after a process has said that it is awake. If it dies in that time, events wait for the
+/// poll of the others.
 pub(crate) const AWAKE_TTL: Duration = Duration::from_secs(1);
 
 /// How long a waiter row counts. A process that dies asleep makes publishers ring for nobody for this long.
 pub(crate) const WAITER_TTL: Duration = Duration::from_secs(10);
 
-/// What publishers know of this dispatcher.
+/// The waiter row: what publishers know of this dispatcher.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Row {
-    /// Nothing: they ring for others that sleep.
+    /// There is none. They ring for others that sleep.
     #[default]
     None,
     /// It has been asleep since then, and may be rung for.
@@ -31,7 +31,8 @@ pub(super) struct Waiter {
     row: Row,
     /// The row is being removed; until it is gone, none may be written.
     removing: bool,
-    /// The log cannot be polled, although publishers rely on it. If it still cannot then, the bell is passed on.
+    /// The log cannot be polled, although publishers rely on that. If it cannot be polled at this time either, the bell is
+    /// passed on.
     pass_bell_at: Option<Instant>,
 }
 
@@ -44,7 +45,7 @@ impl Waiter {
         self.removing
     }
 
-    /// The row is gone, or stands under the name that this process had.
+    /// The row is gone, or stands under an id that the process has lost.
     pub(super) fn lost(&mut self) {
         self.row = Row::None;
     }

@@ -3,18 +3,18 @@
 use super::step::Step;
 use std::time::{Duration, Instant};
 
-/// How long past its timeout a delivery may go unanswered before its thread counts as blocked: the handler's side answers on
-/// time, if anything runs there at all.
+/// How long past its timeout a delivery may go unanswered before its thread counts as blocked. The host answers on time, if
+/// anything runs on its thread at all.
 pub(super) const BLOCKED_AFTER: Duration = Duration::from_secs(1);
 
-/// How long a handler without a timeout may be silent before that is reported. It is left alone: without a timeout, a handler
-/// may block indefinitely.
+/// How long a handler without a timeout may be silent before that is reported. Nothing else is done: without a timeout, a
+/// handler may block indefinitely.
 pub(super) const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(10);
 
 /// Watches whether a handler's thread still runs anything.
 #[derive(Debug, Default)]
 pub(super) struct Watchdog {
-    /// Since when a response is waited for.
+    /// When the host was asked to respond, if it has not responded yet.
     asked_at: Option<Instant>,
     /// The handler was reported as unresponsive.
     reported: bool,

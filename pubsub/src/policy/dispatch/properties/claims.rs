@@ -11,6 +11,9 @@ mod tests {
     use std::collections::VecDeque;
     use std::time::{Duration, Instant};
 
+    /// Seconds after which the slowest handler has handled everything.
+    const ENOUGH: u64 = 600;
+
     fn run(scenario: Scenario, seconds: u64) -> World {
         World::new(scenario, Instant::now()).run(Duration::from_secs(seconds))
     }
@@ -80,7 +83,7 @@ mod tests {
 
         #[test]
         fn a_quarantined_handler_gets_nothing(scenario in scenarios(50), from in 0u64..3_000, takes in 1u64..3_000) {
-            let world = run(Scenario { quarantine: Some((from, takes)), ..scenario }, 60);
+            let world = run(Scenario { quarantine: Some((from, takes)), ..scenario }, ENOUGH);
             let mut quarantined = false;
             for (at, seen) in &world.seen {
                 match seen {
@@ -98,7 +101,7 @@ mod tests {
         #[test]
         fn a_drain_ends(scenario in scenarios(50), drain_at in 0u64..5_000) {
             let failures = scenario.failures;
-            let world = run(Scenario { drain_at: Some(drain_at), ..scenario }, 60);
+            let world = run(Scenario { drain_at: Some(drain_at), ..scenario }, ENOUGH);
             let position = |what: fn(&Seen) -> bool| world.seen.iter().position(|(_, seen)| what(seen));
             let drained = position(|seen| matches!(seen, Seen::Drain));
             let stopped = position(|seen| matches!(seen, Seen::Stop));
