@@ -1,7 +1,8 @@
-//! Tells the database that this process lives.
+//! Tells the database that this process is alive.
 //!
-//! Owns: the process's row, and the session it beats from · Receives: its timer, the end of its session · Sends:
-//! `ProcessReregistered` when the process had been declared dead, `IncarnationEnded` when the server may have forgotten something · If it dies: restarted; a beat missed is made up by the next.
+//! Owns: the process's row, and the session of its beats · Receives: its timer, the end of its session · Sends:
+//! `ProcessReregistered` when the process had been declared dead, `IncarnationEnded` when the server may have lost commits ·
+//! If it dies: restarted; the next beat makes up for a missed one.
 
 use crate::actors::message::{IncarnationEnded, ProcessReregistered};
 use crate::error::{Error, error_chain};
@@ -20,14 +21,14 @@ pub(crate) struct Heartbeat {
     registered: Registered,
     every: Duration,
     recipients: Recipients,
-    pulse: Option<Rc<HeartbeatSession>>,
+    session: Option<Rc<HeartbeatSession>>,
     /// Failures since the last beat that was recorded.
     failures: u32,
     beating: bool,
     planned: Option<SpawnHandle>,
 }
 
-/// As what, and where, this process is registered.
+/// The registration of this process.
 #[derive(Debug, Clone)]
 pub(crate) struct Registered {
     pub(crate) host: String,
@@ -36,15 +37,15 @@ pub(crate) struct Registered {
     pub(crate) incarnation: i64,
 }
 
-/// Who is told of what.
+/// The recipients of the heartbeat's messages.
 #[derive(Debug)]
 pub(crate) struct Recipients {
     pub(crate) reregistered: Vec<Recipient<ProcessReregistered>>,
     pub(crate) incarnation_ended: Vec<Recipient<IncarnationEnded>>,
 }
 
-/// Between two tries to come back. The first ones are quick: the others wait for half a second before they take a process
-/// whose session is gone for dead.
+/// The pauses between attempts to connect again. The first ones are short, because other processes declare a process without
+/// a session dead after half a second.
 const RECONNECT: Backoff =
     Backoff::exponential(Duration::from_millis(20)).max(Duration::from_secs(1)).jitter(0.5);
 
@@ -62,14 +63,14 @@ impl Heartbeat {
             registered,
             every,
             recipients,
-            pulse: None,
+            session: None,
             failures: 0,
             beating: false,
             planned: None,
         }
     }
 
-    /// Beats now, and plans the next: never two at once.
+    /// Beats now, and plans the next beat. There is never more than one at a time.
     fn beat(&mut self, context: &mut Context<Self>) {
         if self.beating {
             return;
@@ -80,20 +81,20 @@ impl Heartbeat {
         }
         let (target, deadline) = (self.target.clone(), self.deadline);
         let (host, process) = (self.registered.host.clone(), self.registered.process.get());
-        let pulse = self.pulse.clone();
+        let session = self.session.clone();
         let beating = async move {
-            let (pulse, opened) = match pulse {
-                Some(pulse) => (pulse, None),
+            let (session, opened) = match session {
+                Some(session) => (session, None),
                 None => {
-                    let (pulse, end) = target.heartbeat_session(deadline).await?;
-                    // Before anything else is said: it may be another server, or one that has forgotten something.
-                    let recognized = pulse.recognize().await?;
-                    (Rc::new(pulse), Some((end, recognized)))
+                    let (session, end) = target.heartbeat_session(deadline).await?;
+                    // Before anything else is written: it may be another server, or one that has lost commits.
+                    let recognized = session.recognize().await?;
+                    (Rc::new(session), Some((end, recognized)))
                 }
             };
             let registered =
-                if pulse.beat(process).await? { None } else { Some(pulse.register_again(&host).await?) };
-            Ok(Beaten { pulse, opened, registered })
+                if session.beat(process).await? { None } else { Some(session.register_again(&host).await?) };
+            Ok(Beaten { session, opened, registered })
         };
         context.spawn(beating.into_actor(self).map(Self::beaten));
     }
@@ -101,9 +102,9 @@ impl Heartbeat {
     fn beaten(beaten: Result<Beaten, Error>, actor: &mut Self, context: &mut Context<Self>) {
         actor.beating = false;
         let wait = match beaten {
-            Ok(Beaten { pulse, opened, registered }) => {
+            Ok(Beaten { session, opened, registered }) => {
                 actor.failures = 0;
-                actor.pulse = Some(pulse);
+                actor.session = Some(session);
                 if let Some((end, recognized)) = opened {
                     actor.watch(end, context);
                     actor.compare(recognized);
@@ -115,7 +116,7 @@ impl Heartbeat {
             }
             Err(error) => {
                 actor.failures = actor.failures.saturating_add(1);
-                actor.pulse = None;
+                actor.session = None;
                 let wait = RECONNECT.delay(actor.failures, fastrand::f64());
                 tracing::warn!(error = error_chain(&error), ?wait, "a heartbeat was not recorded");
                 wait
@@ -124,10 +125,10 @@ impl Heartbeat {
         actor.planned = Some(context.run_later(wait, Self::beat));
     }
 
-    /// Beats from another session as soon as this one ends: until then the others take the process for dead.
+    /// Beats from another session as soon as this one ends, because the others count the time without one.
     fn watch(&self, end: SessionEnd, context: &mut Context<Self>) {
         context.spawn(end.into_actor(self).map(|_, actor, context| {
-            if actor.pulse.take().is_some() {
+            if actor.session.take().is_some() {
                 tracing::debug!("the heartbeat's session ended; it begins another");
                 actor.beat(context);
             }
@@ -158,8 +159,8 @@ impl Heartbeat {
 
 /// A beat that was recorded.
 struct Beaten {
-    pulse: Rc<HeartbeatSession>,
-    /// The end of a session that was opened for it, and what the server said of itself.
+    session: Rc<HeartbeatSession>,
+    /// The end of a session that was opened for it, and the server that it found.
     opened: Option<(SessionEnd, Recognized)>,
     /// The new id of a process that was declared dead.
     registered: Option<i64>,
@@ -175,7 +176,7 @@ impl Actor for Heartbeat {
 
 impl Supervised for Heartbeat {
     fn restarting(&mut self, _: &mut Self::Context) {
-        self.pulse = None;
+        self.session = None;
         self.beating = false;
         self.planned = None;
     }

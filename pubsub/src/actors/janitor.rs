@@ -1,7 +1,7 @@
-//! Keeps the tables in order, and says what keeps them from it.
+//! Keeps the tables in order, and reports what prevents that.
 //!
-//! Owns: when what was last said · Receives: its timer · Sends: nothing · If it dies: restarted; everything it does is
-//! idempotent, and any process may do it. What is still wrong is said again.
+//! Owns: the times of its last reports · Receives: its timer · Sends: nothing · If it dies: restarted; everything that it does
+//! is idempotent, and any process may do it. It reports the problems that last once more.
 
 use crate::error::{Error, error_chain};
 use crate::policy::reminder::Reminders;
@@ -12,30 +12,31 @@ use crate::store::{Store, Target};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Supervised, WrapFuture};
 use std::time::{Duration, Instant};
 
-/// How often to look. The partitions made ahead last for minutes at the highest rate measured.
+/// The time between two rounds. The partitions made ahead last for minutes at the highest rate that was measured.
 const EVERY: Duration = Duration::from_secs(15);
 
-/// How long a partition may be held up on its way out of the log before it is said.
+/// How long the removal of a partition may be held up before that is reported.
 const HELD_UP_LIMIT: Duration = Duration::from_secs(600);
 
 pub(crate) struct Janitor {
     store: Store,
     target: Target,
-    /// From which age on events that lie unread are reported, and transactions.
+    /// The age from which events that lie unread are reported.
     unread_after: Duration,
+    /// The age from which transactions are reported.
     holders_after: Duration,
     xids: XidHistory,
-    /// Transaction ids that were drawn within `holders_after`, as of the last look.
+    /// Transaction ids that were drawn within `holders_after`, as of the last round.
     recent_xids: Option<i64>,
-    unread_said: Reminders<(String, String)>,
+    unread_reported: Reminders<(String, String)>,
     holders_reported: Reminders<(String, Option<String>, Option<i32>)>,
-    held_up_said: Reminders<String>,
+    held_up_reported: Reminders<String>,
     /// The statement that is held up, and since when.
     held_up: Option<(String, Instant)>,
     removing: bool,
 }
 
-/// What a look has found.
+/// The findings of one round.
 struct Findings {
     suspended: Result<Vec<Unread>, Error>,
     unread: Result<Vec<Unread>, Error>,
@@ -53,9 +54,9 @@ impl Janitor {
             holders_after,
             xids: XidHistory::new(holders_after),
             recent_xids: None,
-            unread_said: Reminders::default(),
+            unread_reported: Reminders::default(),
             holders_reported: Reminders::default(),
-            held_up_said: Reminders::default(),
+            held_up_reported: Reminders::default(),
             held_up: None,
             removing: false,
         }
@@ -80,7 +81,7 @@ impl Janitor {
 
     fn cleaned(findings: Findings, actor: &mut Self, context: &mut Context<Self>) {
         let Findings { suspended, unread, holders, next_xid, removal_due } = findings;
-        for suspended in of("suspend unread subscriptions", suspended).unwrap_or_default() {
+        for suspended in result_of("suspend unread subscriptions", suspended).unwrap_or_default() {
             let Unread { channel, subscription, event, unread_for, .. } = suspended;
             tracing::error!(
                 channel,
@@ -90,16 +91,16 @@ impl Janitor {
                 "suspended: nobody has read this subscription's events for longer than its limit"
             );
         }
-        if let Some(unread) = of("look for unread subscriptions", unread) {
+        if let Some(unread) = result_of("find unread subscriptions", unread) {
             actor.report_unread(unread);
         }
-        if let Some(holders) = of("look for old transactions", holders) {
+        if let Some(holders) = result_of("find old transactions", holders) {
             actor.report_xmin_holders(holders);
         }
-        if let Some(next_xid) = of("look for old transactions", next_xid) {
+        if let Some(next_xid) = result_of("find old transactions", next_xid) {
             actor.recent_xids = actor.xids.note(Instant::now(), next_xid);
         }
-        if of("look for expired partitions", removal_due).unwrap_or_default() && !actor.removing {
+        if result_of("find expired partitions", removal_due).unwrap_or_default() && !actor.removing {
             actor.remove(context);
         }
         context.run_later(EVERY, Self::clean);
@@ -109,7 +110,7 @@ impl Janitor {
         let key = |found: &Unread| {
             ((found.channel.clone(), found.subscription.clone()), found.unread_for.as_secs_f64())
         };
-        let due = self.unread_said.due(unread.iter().map(key).collect());
+        let due = self.unread_reported.due(unread.iter().map(key).collect());
         for (Unread { channel, subscription, event, unread_for, limit }, _) in
             unread.into_iter().zip(due).filter(|(_, due)| *due)
         {
@@ -125,7 +126,7 @@ impl Janitor {
     }
 
     fn report_xmin_holders(&mut self, holders: Vec<XminHolder>) {
-        // What tells no age is measured by what it is behind.
+        // A holder without an age is measured by the transaction ids that it is behind.
         let size = |holder: &XminHolder| {
             holder.age.map_or(holder.xids.unwrap_or_default() as f64, |age| age.as_secs_f64())
         };
@@ -151,7 +152,7 @@ impl Janitor {
         }
     }
 
-    /// Beside the rest: it may have to wait for others' transactions.
+    /// Removes partitions. It runs beside the other tasks, because it may have to wait for other transactions.
     fn remove(&mut self, context: &mut Context<Self>) {
         self.removing = true;
         let target = self.target.clone();
@@ -161,7 +162,7 @@ impl Janitor {
 
     fn removed(&mut self, removal: Result<Removal, Error>) {
         self.removing = false;
-        let Some(Removal { done, held_up }) = of("remove partitions", removal) else { return };
+        let Some(Removal { done, held_up }) = result_of("remove partitions", removal) else { return };
         for statement in done {
             tracing::info!(statement, "a partition leaves the log");
         }
@@ -175,7 +176,7 @@ impl Janitor {
         let long: Vec<_> = long
             .map(|(held_up, since)| (held_up.clone(), now.duration_since(*since).as_secs_f64()))
             .collect();
-        if self.held_up_said.due(long).contains(&true)
+        if self.held_up_reported.due(long).contains(&true)
             && let Some((statement, since)) = &self.held_up
         {
             let held_up_for = now.duration_since(*since);
@@ -188,7 +189,7 @@ impl Janitor {
     }
 }
 
-/// The part that says nothing but what it did.
+/// The tasks that report only what they have done.
 async fn tidy(store: &Store) {
     report("make partitions", store.ensure_partitions().await);
     report("close partitions", store.close_partitions().await);
@@ -200,13 +201,13 @@ async fn tidy(store: &Store) {
 }
 
 fn report(task: &'static str, outcome: Result<i64, Error>) {
-    if let Some(count) = of(task, outcome).filter(|&count| count > 0) {
-        tracing::info!(task, count, "the janitor was at work");
+    if let Some(count) = result_of(task, outcome).filter(|&count| count > 0) {
+        tracing::info!(task, count, "the janitor has done a task");
     }
 }
 
-/// The outcome of a task; an error is reported.
-fn of<T>(task: &'static str, outcome: Result<T, Error>) -> Option<T> {
+/// Returns the result of a task, or reports its error.
+fn result_of<T>(task: &'static str, outcome: Result<T, Error>) -> Option<T> {
     outcome
         .inspect_err(|error| {
             tracing::warn!(task, error = error_chain(error), "the janitor could not do its work");

@@ -1,7 +1,8 @@
 //! Turns PostgreSQL's notifications into wake-ups.
 //!
-//! Owns: the one LISTEN connection of the process · Receives: notifications, its timers, `ProcessReregistered` · Sends: `Wake` to the
-//! dispatchers of a channel, `MailboxChanged` to the scheduler · If it dies: restarted; until it listens again the polls cover.
+//! Owns: the LISTEN connection of the process · Receives: notifications, its timers, `ProcessReregistered` · Sends: `Wake` to
+//! the dispatchers of a channel, `MailboxChanged` to the scheduler · If it dies: restarted; until it listens again,
+//! subscriptions poll.
 
 use crate::actors::message::{MailboxChanged, ProcessReregistered, Wake};
 use crate::error::{Error, error_chain};
@@ -17,23 +18,24 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// Between two attempts to connect.
+/// The pauses between attempts to connect.
 const RECONNECT: Backoff =
     Backoff::exponential(Duration::from_millis(50)).max(Duration::from_secs(10)).jitter(0.5);
 
-/// Longest silence before the listener tests whether it hears at all, and how long it waits to. Each waits a little less, by a
-/// random part of up to a quarter: what the first one notifies is heard by all, and so nobody else has to.
+/// The longest silence before the listener tests its connection with a notification of its own, and how long it waits for
+/// that. Each listener waits a little less, by a random part of up to a quarter: all of them receive the first one's
+/// notification, and need not send another.
 const SILENCE: Duration = Duration::from_secs(5);
 const PROBE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// After listening has begun, everybody looks at once, and once more after this: PostgreSQL 19 can lose a notification
-/// that commits while the first LISTEN does.
-const SECOND_LOOK: Duration = Duration::from_millis(200);
+/// Once the listener listens, it wakes all dispatchers, and does so once more after this time: PostgreSQL 19 can lose a
+/// notification that commits while the first LISTEN does.
+const SECOND_WAKE: Duration = Duration::from_millis(200);
 
 pub(crate) struct Listener {
     target: Target,
     deadline: Duration,
-    /// Whose topic it listens to, beside that of all.
+    /// The process whose topic it listens to, beside the common one.
     process: ProcessId,
     dispatchers: HashMap<String, Vec<Recipient<Wake>>>,
     scheduler: Recipient<MailboxChanged>,
@@ -43,11 +45,11 @@ pub(crate) struct Listener {
 }
 
 struct Listening {
-    ears: Rc<ListenClient>,
+    client: Rc<ListenClient>,
     stream: SpawnHandle,
-    /// The id whose topic it is.
+    /// The process's id when the connection was opened.
     process: i64,
-    heard_at: Instant,
+    received_at: Instant,
 }
 
 impl Listener {
@@ -73,15 +75,16 @@ impl Listener {
     fn connected(
         &mut self,
         process: i64,
-        (ears, hearing): (ListenClient, Notifications),
+        (client, notifications): (ListenClient, Notifications),
         context: &mut Context<Self>,
     ) {
         self.attempts = 0;
-        let stream = context.add_stream(hearing);
-        self.listening = Some(Listening { ears: Rc::new(ears), stream, process, heard_at: Instant::now() });
-        tracing::debug!("the listener hears");
+        let stream = context.add_stream(notifications);
+        self.listening =
+            Some(Listening { client: Rc::new(client), stream, process, received_at: Instant::now() });
+        tracing::debug!("the listener is connected");
         self.wake_all();
-        context.run_later(SECOND_LOOK, |actor, _| actor.wake_all());
+        context.run_later(SECOND_WAKE, |actor, _| actor.wake_all());
         self.follow(context);
     }
 
@@ -92,7 +95,7 @@ impl Listener {
         context.run_later(wait, Self::connect);
     }
 
-    /// Gives the connection up, whatever its state, and opens another.
+    /// Gives up the connection, whatever its state, and opens another.
     fn lost(&mut self, why: &str, context: &mut Context<Self>) {
         if self.listening.is_some() {
             tracing::warn!(why, "the listener lost its connection; polls cover until it hears again");
@@ -107,7 +110,7 @@ impl Listener {
         }
     }
 
-    /// Listens to another topic, if the process has another id.
+    /// Listens to another topic if the process has another id.
     fn follow(&mut self, context: &mut Context<Self>) {
         if self.listening.as_ref().is_some_and(|listening| listening.process != self.process.get()) {
             self.connect_anew(context);
@@ -121,10 +124,10 @@ impl Listener {
         self.scheduler.do_send(MailboxChanged { after: Duration::ZERO });
     }
 
-    /// Probes once it has heard nothing for `patience`; it waits for `rest` of it now.
+    /// Probes once nothing was received for `patience`, of which `rest` is left.
     fn await_silence(&mut self, patience: Duration, rest: Duration, context: &mut Context<Self>) {
         context.run_later(rest, move |actor, context| {
-            let silent = actor.listening.as_ref().map(|listening| listening.heard_at.elapsed());
+            let silent = actor.listening.as_ref().map(|listening| listening.received_at.elapsed());
             match silent.map(|silent| patience.saturating_sub(silent)) {
                 Some(Duration::ZERO) => actor.probe(context),
                 Some(rest) => return actor.await_silence(patience, rest, context),
@@ -137,16 +140,16 @@ impl Listener {
 
     fn probe(&mut self, context: &mut Context<Self>) {
         let Some(listening) = &self.listening else { return };
-        let (asked_at, ears) = (Instant::now(), Rc::clone(&listening.ears));
-        let probing = Rc::clone(&ears).probe(PROBE_DEADLINE);
+        let (asked_at, client) = (Instant::now(), Rc::clone(&listening.client));
+        let probing = Rc::clone(&client).probe(PROBE_DEADLINE);
         context.spawn(probing.into_actor(self).map(move |sent, actor, context| {
-            let is_current = actor.listening.as_ref().is_some_and(|now| Rc::ptr_eq(&now.ears, &ears));
+            let is_current = actor.listening.as_ref().is_some_and(|now| Rc::ptr_eq(&now.client, &client));
             if let (Err(error), true) = (sent, is_current) {
                 actor.lost(&error_chain(&error), context);
             }
         }));
         context.run_later(PROBE_DEADLINE, move |actor, context| {
-            if actor.listening.as_ref().is_some_and(|listening| listening.heard_at < asked_at) {
+            if actor.listening.as_ref().is_some_and(|listening| listening.received_at < asked_at) {
                 actor.lost(
                     "it does not hear itself: a broken network, or a pooler in transaction mode",
                     context,
@@ -156,7 +159,7 @@ impl Listener {
     }
 }
 
-/// How long a listener puts up with silence this time.
+/// Draws the silence after which the listener probes.
 fn draw_patience() -> Duration {
     SILENCE.mul_f64(1.0 - fastrand::f64() / 4.0)
 }
@@ -186,13 +189,13 @@ impl Handler<ProcessReregistered> for Listener {
 }
 
 impl StreamHandler<Result<Notification, Error>> for Listener {
-    fn handle(&mut self, heard: Result<Notification, Error>, context: &mut Self::Context) {
-        if let (Ok(_), Some(listening)) = (&heard, &mut self.listening) {
-            listening.heard_at = Instant::now();
+    fn handle(&mut self, notification: Result<Notification, Error>, context: &mut Self::Context) {
+        if let (Ok(_), Some(listening)) = (&notification, &mut self.listening) {
+            listening.received_at = Instant::now();
         }
-        match heard {
+        match notification {
             Ok(Notification::Bell { channel }) => {
-                // A name that nobody here subscribes to, or a forged one, wakes nobody.
+                // A channel without a subscription here, or a forged one, wakes nobody.
                 for dispatcher in self.dispatchers.get(&channel).into_iter().flatten() {
                     dispatcher.do_send(Wake);
                 }
