@@ -25,6 +25,7 @@ mod roles;
 mod routes;
 mod schemas;
 mod seek;
+mod sql_contract;
 mod starting;
 mod subscription;
 mod supervision;

@@ -174,4 +174,5 @@ fn promises_can_name_tests_that_do_not_exist() {
     );
     assert_eq!(found("`a::c::helper`"), ["docs/promises.md:1"]);
     assert_eq!(found("nothing"), ["docs/promises.md:1"]);
+    assert_eq!(places(totals::promises, &tests), ["docs/promises.md:1"]);
 }

@@ -74,7 +74,9 @@ pub(crate) fn test_names(files: &[File]) -> Vec<Finding> {
 /// Checks the tests that the list of promises names: `module::test` is in `tests/it`, and a name that is followed by
 /// "in `path`" is in that file.
 pub(crate) fn promises(files: &[File]) -> Vec<Finding> {
-    let Some(promises) = files.iter().find(|file| file.path == PROMISES) else { return Vec::new() };
+    let Some(promises) = files.iter().find(|file| file.path == PROMISES) else {
+        return vec![Finding::new(PROMISES, 1, "is missing")];
+    };
     let known: BTreeSet<String> = files.iter().flat_map(tests).map(|test| full_name(&test)).collect();
     let mut findings = Vec::new();
     let mut named = 0;
