@@ -1,7 +1,9 @@
-//! `drain`: a backlog through one handler actor that does nothing, in one process, from the runtime's start until the last
-//! answer is settled and the runtime has stopped.
+//! `drain`: one handler actor, which does nothing, handles a backlog in one process. The time runs from the runtime's start
+//! until the last answer is settled and the runtime has stopped.
 
-use crate::{Order, RUNS, connect, database, figure, median};
+use crate::databases::{connect, database};
+use crate::figures::{RUNS, figure, median};
+use crate::order::Order;
 use actix::prelude::*;
 use pubsub::testing::Server;
 use pubsub::{Delivery, Handled, PubSub, publish_all};
@@ -57,9 +59,9 @@ pub(crate) async fn run(server: &Server) {
 
 async fn start(url: &str) -> (PubSub, Arc<Notify>) {
     let (seen, done) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
-    let told = Arc::clone(&done);
+    let notify = Arc::clone(&done);
     let pubsub = PubSub::builder(url)
-        .subscribe::<Order, _>("idler", move || Idler { seen: Arc::clone(&seen), done: Arc::clone(&told) })
+        .subscribe::<Order, _>("idler", move || Idler { seen: Arc::clone(&seen), done: Arc::clone(&notify) })
         .start()
         .await
         .expect("a runtime");

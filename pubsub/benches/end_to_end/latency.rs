@@ -1,16 +1,19 @@
-//! `latency_idle_p50` and `_p99`: from a publish's commit to the handler's entry, 50 times a second, one at a time.
+//! `latency_idle_p50` and `_p99`: the time from the commit of a publish until the handler starts, for one event at a time, 50
+//! times a second.
 
-use crate::{Order, RUNS, connect, database, figure, median, percentile};
+use crate::databases::{connect, database};
+use crate::figures::{RUNS, figure, median, percentile};
+use crate::order::Order;
 use pubsub::testing::Server;
 use pubsub::{Delivery, PubSub, publish};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// Events of one run, and how many of them before the measuring begins.
+/// The events of one run, and how many of them are not measured.
 const EVENTS: u64 = 500;
 const WARM_UP: u64 = 50;
 
-/// Between two publishes.
+/// The time between two publishes.
 const PACE: Duration = Duration::from_millis(20);
 
 pub(crate) async fn run(server: &Server) {

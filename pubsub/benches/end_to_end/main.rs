@@ -1,40 +1,18 @@
-//! The whole path, measured: `cargo bench --bench end_to_end` prints lines `figure NAME VALUE UNIT`.
+//! Measures the whole path: `cargo bench --bench end_to_end` prints lines `figure NAME VALUE UNIT`.
 //!
-//! It starts a PostgreSQL server of its own with fsync on, on the machine it runs on: client, runtime and server share its
-//! cores. Compare figures of one run with each other; absolute values do not travel. Each figure is the median of
-//! [`RUNS`] runs. What they mean is in `docs/benchmarks.md`.
+//! The benchmark starts its own PostgreSQL server with fsync on. Client, runtime and server share the cores of the machine, so
+//! compare only figures of one run with each other. Each figure is the median of three runs. `docs/benchmarks.md` explains the
+//! figures.
 
+mod databases;
 mod drain;
+mod figures;
 mod idle;
 mod latency;
+mod order;
 mod publishing;
 
-use pubsub::Channel;
 use pubsub::testing::{Options, Server};
-use serde::{Deserialize, Serialize};
-use tokio_postgres::{Client, NoTls};
-
-/// Runs behind each figure.
-const RUNS: usize = 3;
-
-/// The event that is measured: about a hundred bytes of JSON.
-#[derive(Debug, Clone, Serialize, Deserialize, Channel)]
-#[channel("bench")]
-struct Order {
-    order: u64,
-    amount: f64,
-    note: String,
-}
-
-impl Order {
-    fn new(order: u64) -> Self {
-        Self {
-            order,
-            amount: 9.99,
-            note: "a note about as long as an average one, and not longer than that".into(),
-        }
-    }
-}
 
 fn main() {
     actix::System::new().block_on(async {
@@ -55,45 +33,8 @@ fn main() {
     });
 }
 
-/// Whether a part was asked for: all are, unless some are named.
+/// Whether the command line names this part, or none.
 fn is_wanted(part: &str) -> bool {
     let mut named = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).peekable();
     named.peek().is_none() || named.any(|name| name == part)
-}
-
-/// A migrated database of its own for one run.
-async fn database(server: &Server, name: &str) -> String {
-    let admin = connect(&server.url("postgres")).await;
-    admin.batch_execute(&format!("create database {name}")).await.expect("a database for the run");
-    let url = server.url(name);
-    pubsub::migrate(&url).await.expect("its schema");
-    url
-}
-
-async fn connect(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
-    tokio::spawn(connection);
-    client
-}
-
-/// The middle one of some values.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// The value that a share of them is below.
-fn percentile(values: &mut [f64], share: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let last = values.len() - 1;
-    values[(last as f64 * share).round() as usize]
-}
-
-#[expect(clippy::print_stdout, reason = "this is what the benchmark is for")]
-fn figure(name: &str, value: f64, unit: &str) {
-    if value < 100.0 {
-        println!("figure {name} {value:.3} {unit}");
-    } else {
-        println!("figure {name} {value:.0} {unit}");
-    }
 }

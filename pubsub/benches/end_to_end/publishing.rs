@@ -1,7 +1,9 @@
-//! `publish_1`, `publish_8`, `publish_bulk`, and the bare floor beside them: the same rows into a table of the same shape
-//! without a trigger, by prepared inserts and by COPY.
+//! `publish_1`, `publish_8`, `publish_bulk`, and beside them the floor: the same rows into a table of the same shape without a
+//! trigger, by prepared inserts and by COPY.
 
-use crate::{Order, RUNS, connect, database, figure, median};
+use crate::databases::{connect, database};
+use crate::figures::{RUNS, figure, median};
+use crate::order::Order;
 use futures_util::SinkExt;
 use futures_util::future::join_all;
 use pubsub::testing::Server;
@@ -9,13 +11,13 @@ use pubsub::{PubSub, publish, publish_all};
 use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 
-/// How long each way is measured.
+/// The time for which each way is measured.
 const SPAN: Duration = Duration::from_secs(3);
 
-/// From one publish of a client at leisure to its next.
+/// The time between two publishes of a client that is paced.
 const PACE: Duration = Duration::from_millis(25);
 
-/// Events in one bulk.
+/// The events of one bulk.
 const BULK: usize = 10_000;
 
 const FLOOR: &str = "
@@ -52,7 +54,7 @@ pub(crate) async fn run(server: &Server) {
     }
 }
 
-/// Some clients at once, each doing `work` until the time is over; `work` says how many events it published.
+/// Lets some clients do `work` at once until the time is over. `work` returns how many events it has published.
 async fn rate<W: AsyncFn(&Client, u64) -> u64>(url: &str, clients: usize, work: W) -> f64 {
     let connections = join_all((0..clients).map(|_| connect(url))).await;
     let began = Instant::now();
@@ -67,7 +69,7 @@ async fn rate<W: AsyncFn(&Client, u64) -> u64>(url: &str, clients: usize, work: 
     published.iter().sum::<u64>() as f64 / began.elapsed().as_secs_f64()
 }
 
-/// Single events, each its own transaction, over some connections: events per second.
+/// Publishes single events, each in its own transaction, over some connections. Returns events per second.
 pub(crate) async fn one_by_one(url: &str, clients: usize) -> f64 {
     rate(url, clients, async |client, n| {
         publish(client, &Order::new(n)).await.expect("a publish");
@@ -76,12 +78,12 @@ pub(crate) async fn one_by_one(url: &str, clients: usize) -> f64 {
     .await
 }
 
-/// The same at [`PACE`] each: milliseconds for every publish.
+/// The same, with [`PACE`] between the publishes of a connection. Returns the milliseconds of every publish.
 pub(crate) async fn paced(url: &str, clients: usize) -> Vec<f64> {
     let connections = join_all((0..clients).map(|_| connect(url))).await;
     let began = Instant::now();
     let latencies = join_all(connections.iter().enumerate().map(async |(number, client)| {
-        // They do not publish all at once.
+        // The connections do not publish all at the same time.
         let first = began + PACE.mul_f64(number as f64 / clients as f64);
         let mut pace = tokio::time::interval_at(first.into(), PACE);
         let mut latencies = Vec::new();

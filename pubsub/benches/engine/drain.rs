@@ -1,13 +1,14 @@
-//! Draining: two consumers empty a backlog in batches of 100, claim and acknowledge each its own transaction, beside a queue
-//! of the same shape. What they read is decoded by nobody.
+//! Draining: two consumers empty a backlog in batches of 100, from the log and from a queue of the same shape. Each claim and
+//! each acknowledgement is a transaction. The events are not decoded.
 //!
-//! The acknowledgement commits as the server's default says, and our claim asynchronously, as the runtime has it. The queue's
-//! claim is measured both ways: as the libraries with such a queue commit it, and as ours. The WAL holds no pages in full:
-//! every page was first changed after the only checkpoint.
+//! Acknowledgements commit synchronously, and the log's claims asynchronously, as in the runtime. The queue's claims are
+//! measured both ways: synchronously, as the libraries with such a queue commit them, and asynchronously. The WAL contains no
+//! full pages, because every page was changed for the first time after the only checkpoint.
 
+use crate::databases::{connect, database, number, wal_position};
+use crate::figures::{figure, median};
 use crate::rounds::Rounds;
-use crate::tables::Design;
-use crate::{connect, database, number, wal_position};
+use crate::tables::{BATCH, Design};
 use futures_util::future::{join, join_all};
 use pubsub::testing::Server;
 use std::collections::VecDeque;
@@ -19,15 +20,12 @@ const EVENTS: u64 = 100_000;
 
 const CONSUMERS: usize = 2;
 
-/// Batches of each consumer before the clock starts: from the sixth on they run on plans that stay.
+/// The batches of each consumer that are not measured: from the sixth on, statements run on plans that are kept.
 const WARM_UP: usize = 10;
-
-/// Events that are claimed at once.
-pub(crate) const BATCH: u64 = 100;
 
 const ROUNDS: usize = 5;
 
-/// Longest wait for the server's statistics.
+/// The longest wait for the server's statistics.
 const STATISTICS: Duration = Duration::from_secs(30);
 
 pub(crate) async fn run(server: &Server) {
@@ -46,22 +44,23 @@ pub(crate) async fn run(server: &Server) {
     for design in [Design::Log, Design::Queue] {
         let of_design = |value: fn(&Drain) -> f64| {
             let drains = drains.iter().filter(|(of, _)| *of == design);
-            crate::median(drains.map(|(_, drain)| value(drain)).collect())
+            median(drains.map(|(_, drain)| value(drain)).collect())
         };
-        crate::figure(&format!("{}_wal", design.name()), of_design(|drain| drain.wal), "bytes");
-        crate::figure(&format!("{}_dead", design.name()), of_design(|drain| drain.dead), "tuples");
+        figure(&format!("{}_wal", design.name()), of_design(|drain| drain.wal), "bytes");
+        figure(&format!("{}_dead", design.name()), of_design(|drain| drain.dead), "tuples");
     }
 }
 
-/// What a drain came to.
+/// The figures of a drain.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Drain {
     /// Deliveries per second.
     pub(crate) rate: f64,
-    /// Bytes of WAL, and dead tuples, for each delivery.
+    /// Bytes of WAL for each delivery.
     pub(crate) wal: f64,
+    /// Dead tuples for each delivery.
     pub(crate) dead: f64,
-    /// Bytes of WAL for each event that was published, before.
+    /// Bytes of WAL for each event when it was published.
     pub(crate) published_wal: f64,
 }
 
@@ -77,7 +76,7 @@ impl Drain {
         let before = wal_position(&admin).await;
         admin.batch_execute(&design.load(events, subscriptions)).await.expect("a backlog");
         let published = wal_position(&admin).await - before;
-        admin.batch_execute("vacuum analyze").await.expect("what autovacuum would have done");
+        admin.batch_execute("vacuum analyze").await.expect("vacuumed tables");
 
         let mut consumers =
             join_all((0..CONSUMERS).map(|number| Consumer::start(url, design, subscriptions, number))).await;
@@ -102,16 +101,16 @@ impl Drain {
     }
 }
 
-/// Claims and acknowledges, one subscription after the other; the consumers start with different ones. A batch is acknowledged
-/// while the next is claimed, over another connection: the runtime does not wait for the one before the other either.
+/// A consumer, which claims from one subscription after the other. The consumers begin with different ones. A batch is
+/// acknowledged over one connection while the next is claimed over another: the runtime does not wait in between either.
 struct Consumer {
     design: Design,
     process: i64,
     claims: (Client, Statement),
     acknowledgements: (Client, Statement),
-    /// Subscriptions that may have more.
+    /// The subscriptions that may have more events.
     left: VecDeque<i32>,
-    /// What was claimed and is not acknowledged.
+    /// The events that are claimed and not acknowledged.
     held: Vec<Row>,
 }
 
@@ -138,7 +137,7 @@ impl Consumer {
         }
     }
 
-    /// Goes on until nothing is left, or for `most` batches; says how many events it acknowledged.
+    /// Drains until nothing is left, or for `most` batches. Returns how many events it has acknowledged.
     async fn drain(&mut self, most: usize) -> u64 {
         let mut drained = 0;
         for _ in 0..most {
@@ -177,7 +176,7 @@ impl Consumer {
     }
 }
 
-/// What vacuum would have to remove now. The consumers' sessions have ended; what they did is counted a little later.
+/// Counts the tuples that vacuum would remove. The statistics of the consumers' sessions arrive a little after their end.
 async fn dead_tuples(admin: &Client, design: Design, deliveries: u64) -> f64 {
     let (tables, done) = match design {
         // A lease for a hundred deliveries, inserted and deleted.
@@ -187,7 +186,7 @@ async fn dead_tuples(admin: &Client, design: Design, deliveries: u64) -> f64 {
     let sum = |column| format!("select sum({column})::float8 from pg_stat_user_tables where {tables}");
     let until = Instant::now() + STATISTICS;
     while number(admin, &sum("n_tup_del")).await < done as f64 {
-        assert!(Instant::now() < until, "the statistics do not come");
+        assert!(Instant::now() < until, "the statistics do not arrive");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     number(admin, &sum("n_dead_tup")).await

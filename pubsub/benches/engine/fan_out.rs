@@ -1,13 +1,14 @@
-//! Fan-out: what ten subscriptions cost instead of one, when publishing and when draining, beside a queue, which writes a row
+//! Fan-out: the cost of ten subscriptions instead of one, when publishing and when draining, beside a queue, which writes a row
 //! for each of them.
 
+use crate::databases::database;
 use crate::drain::Drain;
+use crate::figures::figure;
 use crate::rounds::Rounds;
 use crate::tables::Design;
-use crate::{database, figure};
 use pubsub::testing::Server;
 
-/// Events, each for every subscription.
+/// The number of events, each for every subscription.
 const EVENTS: u64 = 20_000;
 
 const ROUNDS: usize = 3;

@@ -1,22 +1,23 @@
-//! Publishing: single rows, each its own transaction, by 1, 8 and 64 clients; and bulk, a thousand rows to a statement or ten
-//! thousand to a COPY, by two clients. Nobody subscribes, nobody sleeps.
+//! Publishing: single rows, each in its own transaction, by 1, 8 and 64 clients; and bulks by two clients, a thousand rows to a
+//! statement or ten thousand to a COPY. There is no subscription, and so no sleeper.
 
+use crate::databases::{connect, database};
 use crate::rounds::{ROUNDS, Rounds};
-use crate::{PAYLOAD, connect, database};
+use crate::tables::PAYLOAD;
 use futures_util::future::join_all;
 use futures_util::{SinkExt, pin_mut};
 use pubsub::testing::Server;
 use std::time::{Duration, Instant};
 use tokio_postgres::{Client, Statement};
 
-/// One turn.
+/// The duration of one turn.
 const TURN: Duration = Duration::from_secs(1);
 
-/// Rows of one statement by UNNEST, and of one by COPY.
+/// The rows of one INSERT from UNNEST, and of one COPY.
 const UNNEST_ROWS: usize = 1_000;
 const COPY_ROWS: usize = 10_000;
 
-/// Statements of each client before it is measured: from the sixth on they run on plans that stay.
+/// The statements of each client that are not measured: from the sixth on, statements run on plans that are kept.
 const WARM_UP: usize = 20;
 
 const TABLES: [&str; 4] = ["pubsub.db_events", "bare", "partitioned", "notifying"];
@@ -54,7 +55,7 @@ pub(crate) async fn run(server: &Server) {
     rounds.print_ratio("copy_to_bare", 0, 1);
 }
 
-/// Some clients at once, each doing `work` until the turn is over; `work` says how many events it published.
+/// Lets some clients do `work` at once until the turn is over. `work` returns how many events it has published.
 async fn rate<C>(clients: &[C], work: impl AsyncFn(&C) -> u64) -> f64 {
     let began = Instant::now();
     let published = join_all(clients.iter().map(async |client| {

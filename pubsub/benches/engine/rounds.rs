@@ -1,18 +1,18 @@
-//! Taking turns, and what comes of it.
+//! Turns of the ways that are compared.
 
-use crate::{figure, median};
+use crate::figures::{figure, median};
 
-/// Rounds in which every way has its turn.
+/// The number of rounds. Every way has a turn in each.
 pub(crate) const ROUNDS: usize = 5;
 
-/// The values of some ways, a column for each, a row for each round.
+/// The values of the ways that are compared: a column for each way, and a row for each round.
 #[derive(Debug)]
 pub(crate) struct Rounds<const WAYS: usize> {
     values: Vec<[f64; WAYS]>,
 }
 
 impl<const WAYS: usize> Rounds<WAYS> {
-    /// Lets every way have its turn, `rounds` times, in an order that is reversed from round to round.
+    /// Gives every way a turn in each round, in an order that is reversed from round to round.
     pub(crate) async fn play(rounds: usize, mut turn: impl AsyncFnMut(usize) -> f64) -> Self {
         let mut values = Vec::new();
         for round in 0..rounds {

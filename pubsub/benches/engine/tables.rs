@@ -1,7 +1,10 @@
-//! What the log is compared with.
+//! The tables with which the log is compared.
 
-use crate::PAYLOAD;
-use crate::drain::BATCH;
+/// The payload of every event: about a hundred bytes of JSON.
+pub(crate) const PAYLOAD: &str = r#"{"order": 123, "amount": 9.99, "note": "a note about as long as an average one, and not longer than that"}"#;
+
+/// The events of one claim.
+pub(crate) const BATCH: u64 = 100;
 
 /// - `bare`: the log's columns and indexes, without its partitions, checks and trigger
 /// - `partitioned`: the log's columns, indexes, checks and partitions, without its trigger
@@ -51,7 +54,7 @@ pub(crate) const DEFINITIONS: &str = "
 
     select pubsub.declare_channel('bench')";
 
-/// Dead tuples are counted, so nothing may remove them meanwhile.
+/// Turns autovacuum off, so that it does not remove dead tuples before they are counted.
 pub(crate) const WITHOUT_AUTOVACUUM: &str = "
     do $$
     declare
@@ -67,13 +70,13 @@ pub(crate) const WITHOUT_AUTOVACUUM: &str = "
     end
     $$";
 
-/// Ways to hand out events.
+/// A way to hand out events.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Design {
     Log,
-    /// Its claims are on the disk before they count, as those of the libraries with such a queue are.
+    /// A queue whose claims commit synchronously, as in the libraries with such a queue.
     Queue,
-    /// Its claims are not waited for, as ours are not.
+    /// A queue whose claims commit asynchronously, as the log's claims do.
     AsyncQueue,
 }
 
@@ -88,14 +91,14 @@ impl Design {
         }
     }
 
-    /// Publishes a backlog in one statement.
+    /// The statement that publishes a backlog.
     pub(crate) fn load(self, events: u64, subscriptions: i32) -> String {
         match self {
             Self::Log => format!(
                 "insert into pubsub.db_events (channel, key, payload)
                  select 'bench', (n % 1000)::text, '{PAYLOAD}' from generate_series(1, {events}) n"
             ),
-            // With more than one subscription the payload would be kept once, elsewhere: the rows go without it.
+            // A queue with more than one subscription would keep the payload once, elsewhere, so its rows have none.
             Self::Queue | Self::AsyncQueue => format!(
                 "insert into queue (subscription, key, payload)
                  select s, (n % 1000)::text, {}
@@ -105,7 +108,7 @@ impl Design {
         }
     }
 
-    /// Takes the next batch.
+    /// The statement that claims the next batch.
     pub(crate) fn claim(self) -> String {
         let asynchronous = "set_config('synchronous_commit', 'off', true)";
         let queue = |commit: &str| {
@@ -141,7 +144,7 @@ impl Design {
         }
     }
 
-    /// What was claimed is done.
+    /// The statement that acknowledges a batch.
     pub(crate) fn acknowledge(self) -> &'static str {
         match self {
             Self::Log => "select pubsub.settle($1, $2)",

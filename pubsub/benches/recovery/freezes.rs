@@ -1,19 +1,24 @@
-//! `frozen_to_rerun_p99`: from a SIGSTOP until an event that the worker had begun and not finished begins again. Once it is
-//! thawed the worker finishes what it had begun, and its answers must be refused.
+//! `frozen_to_rerun_p99`: the time from a SIGSTOP until an event that the worker had started and not finished starts again. Once
+//! it is thawed, the worker finishes the events that it had started, and its answers must be refused.
 
-use crate::load::{EVEN, Load};
-use crate::tape::{Aftermath, now};
+use crate::databases::{connect, database};
+use crate::figures::{figure, percentile};
+use crate::load::Load;
+use crate::records::{Aftermath, now};
+use crate::work::EVEN;
 use crate::worker::Worker;
-use crate::{FREEZES, database, figure, percentile};
 use pubsub::testing::Server;
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// Events that a worker finishes before it is frozen, which happens at most this much later.
+/// How often a worker is frozen.
+const FREEZES: usize = 5;
+
+/// The events that a worker finishes before it is frozen, and the most time between that and the freeze.
 const SHARE: usize = 200;
 const MOMENT: Duration = Duration::from_millis(500);
 
-/// Notes what is settled in the name of a process that is dead.
+/// Records the settlements under the id of a dead process.
 const AUDIT: &str = "
     create table late_answers (accepted boolean not null);
     create schema audited;
@@ -33,23 +38,23 @@ const AUDIT: &str = "
 
 pub(crate) async fn run(server: &Server) {
     let url = database(server, "freezes").await;
-    crate::connect(&url).await.batch_execute(AUDIT).await.expect("an audited settle");
+    connect(&url).await.batch_execute(AUDIT).await.expect("an audited settle");
     let load = Load::start(&url, EVEN).await;
     let mut freezes = Vec::new();
-    for player in 1..=FREEZES {
-        let worker = Worker::start(player, &url, EVEN, &load.tape);
-        worker.warm(&load.tape, SHARE).await;
+    for number in 1..=FREEZES {
+        let worker = Worker::start(number, &url, EVEN, &load.records);
+        worker.warm(&load.records, SHARE).await;
         tokio::time::sleep(MOMENT.mul_f64(fastrand::f64())).await;
         let frozen = now();
         worker.signal("STOP");
         load.until_taken_over(worker.pid()).await;
         let thawed = now();
         worker.signal("CONT");
-        // Back under another name, and at work.
+        // It is back under another id, and handles events.
         load.until(&format!("select exists (select from pubsub.processes where os_pid = {})", worker.pid()))
             .await;
-        worker.warm(&load.tape, load.tape.finished(player) + SHARE).await;
-        freezes.push((player, frozen, thawed));
+        worker.warm(&load.records, load.records.finished(number) + SHARE).await;
+        freezes.push((number, frozen, thawed));
         drop(worker);
         load.until("select not exists (select from pubsub.mailbox where crashes > 0)").await;
     }
@@ -57,23 +62,25 @@ pub(crate) async fn run(server: &Server) {
     let answers = load.client().query_one(count, &[]).await.expect("the audit");
     let (accepted, late): (i64, i64) = (answers.get(0), answers.get(1));
     assert_eq!(accepted, 0, "a late answer was accepted");
-    let tape = load.tape.clone();
+    let records = load.records.clone();
     load.end().await;
 
-    let notes = tape.notes();
+    let records = records.all();
     let (mut reruns, mut late_ends) = (Vec::new(), 0);
-    for (player, frozen, thawed) in freezes {
-        let aftermath = Aftermath::of(&notes, player, frozen, thawed);
+    for (number, frozen, thawed) in freezes {
+        let aftermath = Aftermath::of(&records, number, frozen, thawed);
         assert_eq!(aftermath.lost, 0, "everything runs again");
         reruns.extend(aftermath.reruns.iter().map(|after| after.as_secs_f64() * 1e3));
-        let of_player = || notes.iter().filter(|note| note.player == player);
-        let begun: HashSet<u64> =
-            of_player().filter(|note| !note.finished && note.at <= frozen).map(|note| note.order).collect();
-        late_ends += of_player()
-            .filter(|note| note.at > thawed && note.finished && begun.contains(&note.order))
+        let of_worker = || records.iter().filter(|record| record.process == number);
+        let started: HashSet<u64> = of_worker()
+            .filter(|record| !record.finished && record.at <= frozen)
+            .map(|record| record.order)
+            .collect();
+        late_ends += of_worker()
+            .filter(|record| record.at > thawed && record.finished && started.contains(&record.order))
             .count();
     }
-    assert!(late_ends > 0, "thawed workers finish what they had begun");
+    assert!(late_ends > 0, "thawed workers finish the events that they had started");
     assert!(late > 0, "late answers were sent, and refused");
     figure("late_answers_refused", late as f64, "settlements");
     figure("frozen_to_rerun_p99", percentile(&mut reruns, 0.99), "ms");

@@ -1,15 +1,17 @@
-//! `kill_to_rerun_p50` and `_p99`: from a `kill -9` until an event that the worker had begun and not finished begins again.
-//! `rerun_after_kill_events` and `_ms`: what the worker had finished and runs again all the same, and how much of its time
-//! that was worth.
+//! `kill_to_rerun_p50` and `_p99`: the time from a `kill -9` until an event that the worker had started and not finished starts
+//! again. `rerun_after_kill_events` and `_ms`: the events that the worker had finished and that run again, and how much of its
+//! time they were worth.
 
-use crate::load::{Load, Work};
-use crate::tape::{Aftermath, now};
+use crate::databases::database;
+use crate::figures::{figure, percentile};
+use crate::load::Load;
+use crate::records::{Aftermath, now};
+use crate::work::Work;
 use crate::worker::Worker;
-use crate::{database, figure, percentile};
 use pubsub::testing::Server;
 use std::time::Duration;
 
-/// Events that a worker finishes before its end may come, which comes at most this much later.
+/// The events that a worker finishes before it is killed, and the most time between that and the kill.
 const SHARE: usize = 200;
 const MOMENT: Duration = Duration::from_millis(500);
 
@@ -17,22 +19,22 @@ pub(crate) async fn run(server: &Server, prefix: &str, work: Work, times: usize)
     let url = database(server, &format!("{prefix}kills")).await;
     let load = Load::start(&url, work).await;
     let mut kills = Vec::new();
-    for player in 1..=times {
-        let mut worker = Worker::start(player, &url, work, &load.tape);
-        worker.warm(&load.tape, SHARE).await;
+    for number in 1..=times {
+        let mut worker = Worker::start(number, &url, work, &load.records);
+        worker.warm(&load.records, SHARE).await;
         tokio::time::sleep(MOMENT.mul_f64(fastrand::f64())).await;
         let killed = now();
         worker.kill();
-        kills.push((player, killed));
+        kills.push((number, killed));
         load.until_taken_over(worker.pid()).await;
     }
-    let tape = load.tape.clone();
+    let records = load.records.clone();
     load.end().await;
 
-    let notes = tape.notes();
+    let records = records.all();
     let (mut reruns, mut repeats, mut worth) = (Vec::new(), Vec::new(), Vec::new());
-    for (player, killed) in kills {
-        let aftermath = Aftermath::of(&notes, player, killed, Duration::MAX);
+    for (number, killed) in kills {
+        let aftermath = Aftermath::of(&records, number, killed, Duration::MAX);
         assert_eq!(aftermath.lost, 0, "everything runs again");
         reruns.extend(aftermath.reruns.iter().map(|after| after.as_secs_f64() * 1e3));
         repeats.push(aftermath.repeats.len() as f64);

@@ -1,7 +1,9 @@
-//! A steady load, and the survivor that shares it with the worker.
+//! A steady load, and the survivor that handles it with the worker.
 
-use crate::tape::{Note, Tape, now};
-use crate::{DEADLINE, Order, connect, worker};
+use crate::databases::connect;
+use crate::records::{Record, Records, SURVIVOR, now};
+use crate::work::{DEADLINE, Order, Work};
+use crate::worker;
 use pubsub::{PubSub, publish_all};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,32 +11,13 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
-/// What there is to do.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Work {
-    /// Events per second.
-    pub(crate) rate: u64,
-    /// What the handler takes for one event in [`SLOW_ONES`]; the others take [`TYPICAL`].
-    pub(crate) slow: Duration,
-}
-
-pub(crate) const TYPICAL: Duration = Duration::from_millis(20);
-pub(crate) const SLOW_ONES: u64 = 20;
-
-/// What keeps three quarters of the survivor's slots at work once it is alone.
-pub(crate) const EVEN: Work = Work { rate: 600, slow: TYPICAL };
-/// More than the survivor can do alone: there is a backlog, and both hold as much as they may.
-pub(crate) const BUSY: Work = Work { rate: 1_000, slow: TYPICAL };
-/// Slow events keep their leases open.
-pub(crate) const UNEVEN: Work = Work { rate: 250, slow: Duration::from_millis(400) };
-
-/// Between two bulks of events.
+/// The time between two bulks of events.
 const PACE: Duration = Duration::from_millis(5);
 
-/// A survivor at work under load.
+/// A survivor that handles a load.
 #[derive(Debug)]
 pub(crate) struct Load {
-    pub(crate) tape: Tape,
+    pub(crate) records: Records,
     survivor: PubSub,
     client: Client,
     over: Arc<AtomicBool>,
@@ -43,18 +26,18 @@ pub(crate) struct Load {
 
 impl Load {
     pub(crate) async fn start(url: &str, work: Work) -> Self {
-        let tape = Tape::default();
-        let notes = tape.clone();
+        let records = Records::default();
+        let recorded = records.clone();
         let survivor = worker::serve(url, work, move |order, finished| {
-            notes.record(Note { player: 0, order, at: now(), finished });
+            recorded.add(Record { process: SURVIVOR, order, at: now(), finished });
         })
         .await;
         let over = Arc::new(AtomicBool::new(false));
         let publishing = actix::spawn(publish(connect(url).await, work.rate, Arc::clone(&over)));
-        Self { tape, survivor, client: connect(url).await, over, publishing }
+        Self { records, survivor, client: connect(url).await, over, publishing }
     }
 
-    /// Waits until a query says true.
+    /// Waits until a query returns true.
     pub(crate) async fn until(&self, sql: &str) {
         let until = Instant::now() + DEADLINE;
         loop {
@@ -68,7 +51,7 @@ impl Load {
         }
     }
 
-    /// Waits until the processes that the operating system knows by this id are dead, and what they held has been handled.
+    /// Waits until the processes with this operating system id are declared dead, and their deliveries are handled.
     pub(crate) async fn until_taken_over(&self, pid: i32) {
         self.until(&format!("select not exists (select from pubsub.processes where os_pid = {pid})")).await;
         self.until("select not exists (select from pubsub.mailbox where crashes > 0)").await;

@@ -1,44 +1,32 @@
-//! Recovery, measured at default settings: `cargo bench --bench recovery` prints lines `figure NAME VALUE UNIT`.
+//! Measures recovery at default settings: `cargo bench --bench recovery` prints lines `figure NAME VALUE UNIT`.
 //!
-//! It starts a PostgreSQL server of its own with fsync on, on the machine it runs on. A worker, which is this binary
-//! started again, and a survivor in this process share one subscription under a steady load. The worker is killed, or
-//! frozen, at random times; what it had begun and not finished is timed until anybody begins it again.
+//! The benchmark starts its own PostgreSQL server with fsync on. A worker, which is this binary started again, and a survivor
+//! in this process share one subscription under a steady load. The worker is killed or frozen at random times. Each event that
+//! it had started and not finished is timed until it starts again.
 //!
-//! The handler takes 20 ms for an event. In the figures named `busy_` there is more to do than the survivor can do alone. In
-//! those named `uneven_` one event in twenty takes 400 ms, which keeps leases open. Every event that the worker had leased is
-//! an orphan, and each orphan is handled alone: what was leased and not begun, and what is slow, holds up the others.
+//! The handler takes 20 ms for an event. In the figures named `busy_`, the load is more than the survivor can handle alone. In
+//! those named `uneven_`, one event in twenty takes 400 ms, which keeps leases open. Every event that the worker had leased is
+//! an orphan. Orphans that may have started are handled alone, and slow ones hold up the others.
 
+mod databases;
+mod figures;
 mod freezes;
 mod kills;
 mod load;
-mod tape;
+mod records;
+mod work;
 mod worker;
 
-use load::{BUSY, EVEN, UNEVEN};
-use pubsub::Channel;
 use pubsub::testing::{Options, Server};
-use serde::{Deserialize, Serialize};
-use std::time::Duration;
-use tokio_postgres::{Client, NoTls};
+use work::{BUSY, EVEN, UNEVEN};
 
-/// How often the worker is killed in the first run (in the others a third of that), and how often frozen.
+/// How often the worker is killed in the first run. In the others it is a third of that.
 const KILLS: usize = 30;
-const FREEZES: usize = 5;
-
-/// Longest wait for anything that must happen.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-/// The event that is handled.
-#[derive(Debug, Clone, Serialize, Deserialize, Channel)]
-#[channel("bench")]
-struct Order {
-    order: u64,
-}
 
 fn main() {
     actix::System::new().block_on(async {
         if let Some((url, work)) = worker::part() {
-            return worker::play(url, work).await;
+            return worker::work(url, work).await;
         }
         let options = Options { fsync: true, ..Options::default() };
         let server = Server::start_with(options).expect("a server for the benchmark");
@@ -57,35 +45,8 @@ fn main() {
     });
 }
 
-/// Whether the command line names a part of the benchmark, or none: `cargo bench --bench recovery -- freezes`.
+/// Whether the command line names this part of the benchmark, or none: `cargo bench --bench recovery -- freezes`.
 fn is_wanted(part: &str) -> bool {
     let mut named = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).peekable();
     named.peek().is_none() || named.any(|name| name == part)
-}
-
-/// A migrated database of its own for one run.
-async fn database(server: &Server, name: &str) -> String {
-    let admin = connect(&server.url("postgres")).await;
-    admin.batch_execute(&format!("create database {name}")).await.expect("a database for the run");
-    let url = server.url(name);
-    pubsub::migrate(&url).await.expect("its schema");
-    url
-}
-
-async fn connect(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
-    tokio::spawn(connection);
-    client
-}
-
-/// The value that a share of them is below.
-fn percentile(values: &mut [f64], share: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let last = values.len() - 1;
-    values[(last as f64 * share).round() as usize]
-}
-
-#[expect(clippy::print_stdout, reason = "this is what the benchmark is for")]
-fn figure(name: &str, value: f64, unit: &str) {
-    println!("figure {name} {value:.0} {unit}");
 }

@@ -1,38 +1,37 @@
-//! The worker: this binary again, which tells what its handler does by lines on its standard output.
+//! The worker: this binary started again. It writes its records as lines to its standard output.
 
-use crate::load::{EVEN, SLOW_ONES, TYPICAL, Work};
-use crate::tape::{Note, Player, Tape, now};
-use crate::{DEADLINE, Order};
+use crate::records::{ProcessNumber, Record, Records, now};
+use crate::work::{DEADLINE, EVEN, Order, SLOW_ONES, TYPICAL, Work};
 use pubsub::{Delivery, PubSub};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// In the environment of a worker: its database, and what its handler takes for a slow event.
+/// The environment of a worker: its database, and its handler's time for a slow event.
 const DATABASE: &str = "PUBSUB_BENCH_WORKER_DATABASE";
 const SLOW_MS: &str = "PUBSUB_BENCH_WORKER_SLOW_MS";
 
-/// The subscription that everybody serves.
+/// The subscription that all processes share.
 pub(crate) const SUBSCRIPTION: &str = "shared";
 
-/// `None`: this is the benchmark itself.
+/// Returns the database and the work of a worker; `None` in the benchmark itself.
 pub(crate) fn part() -> Option<(String, Work)> {
     let url = std::env::var(DATABASE).ok()?;
     let slow = std::env::var(SLOW_MS).ok()?.parse().ok()?;
     Some((url, Work { slow: Duration::from_millis(slow), ..EVEN }))
 }
 
-/// Works until killed, or until the benchmark ends.
-pub(crate) async fn play(url: String, work: Work) {
+/// Works until it is killed, or the benchmark ends.
+pub(crate) async fn work(url: String, work: Work) {
     std::thread::spawn(|| {
         let mut line = String::new();
         while std::io::stdin().read_line(&mut line).is_ok_and(|read| read > 0) {}
         std::process::exit(1);
     });
     let _pubsub = serve(&url, work, |order, finished| {
-        let (what, at) = (if finished { "finished" } else { "begun" }, now().as_nanos());
-        // In one piece: a kill leaves whole lines.
+        let (what, at) = (if finished { "finished" } else { "started" }, now().as_nanos());
+        // Written in one piece, so that a kill leaves whole lines.
         let line = format!("{what} {order} {at}\n");
         std::io::stdout().lock().write_all(line.as_bytes()).expect("the benchmark listens");
     })
@@ -40,7 +39,7 @@ pub(crate) async fn play(url: String, work: Work) {
     std::future::pending::<()>().await;
 }
 
-/// A runtime at default settings, whose handler notes what it does.
+/// Starts a runtime with default settings, whose handler records its starts and ends.
 pub(crate) async fn serve(
     url: &str,
     work: Work,
@@ -62,17 +61,17 @@ pub(crate) async fn serve(
         .expect("a runtime")
 }
 
-/// A worker that was started by the benchmark. Killed when dropped.
+/// A worker that the benchmark has started. It is killed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    pub(crate) player: Player,
+    pub(crate) number: ProcessNumber,
     child: Child,
     reader: Option<JoinHandle<()>>,
     _stdin: ChildStdin,
 }
 
 impl Worker {
-    pub(crate) fn start(player: Player, url: &str, work: Work, tape: &Tape) -> Self {
+    pub(crate) fn start(number: ProcessNumber, url: &str, work: Work, records: &Records) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("a binary has a path"))
             .env(DATABASE, url)
             .env(SLOW_MS, work.slow.as_millis().to_string())
@@ -81,20 +80,20 @@ impl Worker {
             .spawn()
             .expect("the benchmark can be started again");
         let lines = BufReader::new(child.stdout.take().expect("its output is piped"));
-        let tape = tape.clone();
+        let records = records.clone();
         let reader = std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
-                tape.record(parse(player, &line).expect("whole lines"));
+                records.add(parse(number, &line).expect("whole lines"));
             }
         });
         let stdin = child.stdin.take().expect("its input is piped");
-        Self { player, child, reader: Some(reader), _stdin: stdin }
+        Self { number, child, reader: Some(reader), _stdin: stdin }
     }
 
-    /// Waits until it has finished its share of events.
-    pub(crate) async fn warm(&self, tape: &Tape, events: usize) {
+    /// Waits until the worker has finished this many events.
+    pub(crate) async fn warm(&self, records: &Records, events: usize) {
         let until = Instant::now() + DEADLINE;
-        while tape.finished(self.player) < events {
+        while records.finished(self.number) < events {
             assert!(Instant::now() < until, "the worker gets no work");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -106,14 +105,14 @@ impl Worker {
         assert!(status.expect("there is a kill command").success(), "kill -{name} works");
     }
 
-    /// Its process id.
+    /// The worker's process id.
     pub(crate) fn pid(&self) -> i32 {
         self.child.id().cast_signed()
     }
 
-    /// Kills it at once, and reads its last lines.
+    /// Kills the worker at once, and reads its last lines.
     pub(crate) fn kill(&mut self) {
-        // Both may have happened already.
+        // The worker may be dead already.
         self.child.kill().unwrap_or_default();
         self.child.wait().map(drop).unwrap_or_default();
         if let Some(reader) = self.reader.take() {
@@ -128,10 +127,10 @@ impl Drop for Worker {
     }
 }
 
-fn parse(player: Player, line: &str) -> Option<Note> {
+fn parse(number: ProcessNumber, line: &str) -> Option<Record> {
     let mut words = line.split(' ');
     let finished = words.next()? == "finished";
     let order = words.next()?.parse().ok()?;
     let at = Duration::from_nanos(words.next()?.parse().ok()?);
-    Some(Note { player, order, at, finished })
+    Some(Record { process: number, order, at, finished })
 }

@@ -134,7 +134,7 @@ impl Scheduler {
                 actor.take_over(dead, context);
             }
             Err(error) => {
-                tracing::warn!(error = error_chain(&error), "dead processes cannot be checked for");
+                tracing::warn!(error = error_chain(&error), "the check for dead processes failed");
                 actor.reclaim_later(context);
             }
         }));
@@ -164,7 +164,10 @@ impl Scheduler {
                 }
             }
             Err(error) => {
-                tracing::warn!(error = error_chain(&error), "dead processes cannot be taken over from")
+                tracing::warn!(
+                    error = error_chain(&error),
+                    "the deliveries of dead processes cannot be taken over"
+                );
             }
         }
         actor.reclaim_later(context);
