@@ -7,6 +7,7 @@ mod bell;
 mod dedupe;
 mod draining;
 mod errors;
+mod examples;
 mod fan_out;
 mod keys;
 mod migrating;
