@@ -10,7 +10,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Data, DeriveInput};
 
-/// `#[derive(Channel)]`.
+/// Expands `#[derive(Channel)]`.
 pub(crate) fn channel(input: &DeriveInput) -> TokenStream {
     let mut errors = Errors::default();
     let attr = channel_attr::read(input, &mut errors);
@@ -33,7 +33,7 @@ pub(crate) fn channel(input: &DeriveInput) -> TokenStream {
     tokens
 }
 
-/// `#[derive(OlderVersion)]`.
+/// Expands `#[derive(OlderVersion)]`.
 pub(crate) fn older_version(input: &DeriveInput) -> TokenStream {
     let mut errors = Errors::default();
     let attr = channel_attr::read(input, &mut errors);
@@ -53,12 +53,12 @@ pub(crate) fn older_version(input: &DeriveInput) -> TokenStream {
     tokens
 }
 
-/// `#[derive(Shape)]`.
+/// Expands `#[derive(Shape)]`.
 pub(crate) fn shape(input: &DeriveInput) -> TokenStream {
     let Some(layout) = TypeLayout::of(input) else {
         return syn::Error::new_spanned(
             &input.ident,
-            "a union has no shape, because nothing says which field to write",
+            "a union has no shape, because serde cannot tell which field to write",
         )
         .into_compile_error();
     };
@@ -71,7 +71,7 @@ pub(crate) fn shape(input: &DeriveInput) -> TokenStream {
     }
 }
 
-/// The fields that attributes can name. A union has none: it is refused as a whole.
+/// Returns the fields that attributes can name. A union has none: it is refused as a whole.
 fn fields(input: &DeriveInput) -> Option<Fields<'_>> {
     (!matches!(input.data, Data::Union(_))).then(|| Fields::new(input))
 }

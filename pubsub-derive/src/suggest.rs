@@ -23,7 +23,7 @@ fn rank(word: &str, candidate: &str) -> Option<usize> {
     part.then_some(distance + candidate.len())
 }
 
-/// The number of letters to insert, remove, replace or swap with their neighbour to turn `a` into `b`.
+/// Returns the number of letters to insert, remove, replace or swap with their neighbour to turn `a` into `b`.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
@@ -46,7 +46,7 @@ fn distance(a: &str, b: &str) -> usize {
     rows[a.len()][b.len()]
 }
 
-/// `text` in snake case: `OrderPaid` and `Order Paid` are `order_paid`, `HTTPReply` is `http_reply`.
+/// Returns `text` in snake case: `OrderPaid` and `Order Paid` are `order_paid`, `HTTPReply` is `http_reply`.
 pub(crate) fn snake_case(text: &str) -> String {
     let letters: Vec<char> = text.trim().chars().collect();
     let mut snake = String::with_capacity(text.len() + 4);
@@ -78,7 +78,7 @@ mod tests {
     const KEYS: [&str; 6] = ["max_attempts", "backoff", "version", "crate", "max_panics", "timeout"];
 
     #[test]
-    fn a_slip_of_the_finger_finds_its_key() {
+    fn a_misspelled_word_finds_its_key() {
         let slips = [
             ("max_atempts", "max_attempts"),
             ("maxattempts", "max_attempts"),

@@ -82,18 +82,15 @@ pub mod subscription {
     pub use crate::model::seek::{Seek, SeekReport};
 }
 
-/// What `#[derive(Channel)]` and `routes!` write code against. Not part of the public interface.
+/// The items that the output of the macros uses. Not part of the public interface.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::contract::{channel_name, key, lock_file, older_version, redact, routed, schema, shape};
-    // Also by itself: rustc calls `OlderVersion` a sealed trait otherwise, and adds notes about that to its errors.
+    // Also under its own name: otherwise rustc takes `OlderVersion` for a sealed trait, and says so in its errors.
     pub use crate::contract::older_version::Readable;
     pub use crate::runtime::routes;
     pub use pubsub_derive::routes;
-    pub use serde_json::Value;
-    pub use std::borrow::Cow;
-    pub use std::fmt;
-    pub use std::time::Duration;
+    pub use serde_json;
 }
 
 /// The README's program, compiled.

@@ -58,7 +58,7 @@ pub(super) fn resolve<'a>(
     None
 }
 
-/// The message for a field that is in no variant.
+/// Returns the message for a field that is in no variant.
 fn unknown(fields: &Fields<'_>, path: &FieldPath, key: &str) -> String {
     let (of, name) = (fields.of, spelled(&path.first));
     let mut names: Vec<String> = Vec::new();
@@ -96,7 +96,7 @@ fn unknown(fields: &Fields<'_>, path: &FieldPath, key: &str) -> String {
     format!("{has_no}{advice}\n{kind} {}{inside}", quoted_list(names))
 }
 
-/// `member` as it was declared, with the span where the user named it.
+/// Returns `member` as it is declared, with the span where the user named it.
 fn respanned(mut member: Member, at: Span) -> Member {
     match &mut member {
         Member::Named(name) => name.set_span(name.span().located_at(at)),

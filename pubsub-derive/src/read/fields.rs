@@ -32,14 +32,14 @@ impl<'a> Fields<'a> {
         Self { of: &input.ident, is_enum: matches!(input.data, Data::Enum(_)), variants }
     }
 
-    /// A field that every variant has, for examples in messages.
+    /// Returns a field that every variant has, for examples in messages.
     pub(crate) fn example(&self) -> Option<String> {
         let (first, others) = self.variants.split_first()?;
         let in_all = |name: &String| others.iter().all(|other| other.find(name).is_some());
         first.fields.iter().map(|(member, _)| spelled(member)).find(in_all)
     }
 
-    /// Every field of every variant.
+    /// Returns every field of every variant.
     pub(crate) fn all(&self) -> impl Iterator<Item = &(Member, &'a Field)> {
         self.variants.iter().flat_map(|variant| &variant.fields)
     }
@@ -54,7 +54,7 @@ impl<'a> Variant<'a> {
         Self { name, attrs, fields: fields.iter().enumerate().map(member).collect() }
     }
 
-    /// The field with this name or index.
+    /// Finds the field with this name or index.
     pub(crate) fn find(&self, name: &str) -> Option<&(Member, &'a Field)> {
         self.fields.iter().find(|(member, _)| spelled(member) == name)
     }

@@ -1,6 +1,6 @@
 //! `routes!`: which handler gets which channel, as a type that the compiler can check.
 //!
-//! It has the stages of the derives: [`parse`], [`check`], [`write`]. After a mistake, the output is a fallback, so that the
+//! It has the stages of the derives: `parse`, `check`, `write`. After a mistake, the output is a fallback, so that the
 //! compiler reports nothing else.
 
 mod check;

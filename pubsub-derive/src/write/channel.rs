@@ -107,7 +107,7 @@ fn consts(channel: &Channel<'_>) -> TokenStream {
     let timeout = channel.timeout.map(|timeout| {
         let value = duration_value(timeout);
         quote! {
-            const TIMEOUT: ::core::option::Option<__pubsub::__private::Duration> =
+            const TIMEOUT: ::core::option::Option<::core::time::Duration> =
                 ::core::option::Option::Some(#value);
         }
     });
@@ -160,5 +160,5 @@ fn backoff_value(backoff: &Backoff) -> TokenStream {
 
 fn duration_value(value: Duration) -> TokenStream {
     let nanos = u64::try_from(value.as_nanos()).expect("a duration is at most 500 years");
-    quote!(__pubsub::__private::Duration::from_nanos(#nanos))
+    quote!(::core::time::Duration::from_nanos(#nanos))
 }

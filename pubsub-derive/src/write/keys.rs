@@ -25,7 +25,7 @@ pub(crate) fn keys(keys: &Keys<'_>) -> TokenStream {
 fn method(name: &str, value: &TokenStream) -> TokenStream {
     let name = Ident::new(name, Span::call_site());
     quote! {
-        fn #name(&self) -> ::core::option::Option<__pubsub::__private::Cow<'_, ::core::primitive::str>> {
+        fn #name(&self) -> ::core::option::Option<::std::borrow::Cow<'_, ::core::primitive::str>> {
             #value
         }
     }

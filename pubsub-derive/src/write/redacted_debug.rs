@@ -15,7 +15,7 @@ pub(crate) fn redacted(of: &Ident, redactions: &[Redaction<'_>]) -> Option<Token
     let arms = redactions.iter().map(|redaction| arm(of, redaction));
     Some(quote! {
         const REDACTED: &'static [&'static ::core::primitive::str] = &[#(#names),*];
-        fn fmt_payload(&self, __f: &mut __pubsub::__private::fmt::Formatter<'_>) -> __pubsub::__private::fmt::Result {
+        fn fmt_payload(&self, __f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
             #[allow(unused_imports)]
             use __pubsub::__private::redact::WithoutDebug as _;
             match self { #(#arms),* }

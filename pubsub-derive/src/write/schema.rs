@@ -23,7 +23,7 @@ pub(crate) fn schema(input: &DeriveInput, channel: &Channel<'_>, unfit: bool) ->
     }
     let of = &input.ident;
     let probe = quote! {
-        fn json_schema() -> ::core::option::Option<__pubsub::__private::Value> {
+        fn json_schema() -> ::core::option::Option<__pubsub::__private::serde_json::Value> {
             #[allow(unused_imports)]
             use __pubsub::__private::schema::{DerivedSchema as _, WithoutSchema as _};
             (&__pubsub::__private::schema::SchemaOf::<#of>(::core::marker::PhantomData)).json_schema()

@@ -1,7 +1,7 @@
 //! Lock files: the recorded shape of a payload, in `pubsub.lock.d`, against which the derive compares the next build.
 //!
-//! A lock file is written and checked by a test that the derive adds while `pubsub schema` runs, because only code in the
-//! user's crate knows the type.
+//! While `pubsub schema` runs, the derive adds a test that writes or checks the lock file, because only code in the user's
+//! crate knows the type.
 
 use super::shape::{Member, Shape, ShapeRef, TypeShape, fingerprint, is_compatible};
 use serde_json::{Map, Value, json};

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 /// An earlier version of a channel's payload, which is read and never written.
 ///
-/// Derive it for a version that has a still older one before it. A version without one only needs `Deserialize`.
+/// Derive it for a version that has an even older one before it. A version without one only needs `Deserialize`.
 ///
 /// ```
 /// use pubsub::{Channel, OlderVersion};
@@ -131,9 +131,9 @@ pub(crate) fn read_exactly<T>(
     read().map_err(DecodeError::Json)
 }
 
-/// The type that an `upcast_from` names. It implements [`OlderVersion`] and knows its version, or it is any type with
-/// `Deserialize`, and is the version right before: see [`UpcastFromPlain`]. An inherent item goes before that of a trait
-/// where its bounds hold, so the compiler picks the right one.
+/// The type of an `upcast_from`. A type that implements [`OlderVersion`] has a version number. Any other type is the version
+/// right before, and needs `Deserialize`: see [`UpcastFromPlain`]. The compiler prefers an inherent item to that of a trait
+/// where its bounds hold, so it picks the right one.
 #[derive(Debug)]
 pub struct UpcastSource<T>(PhantomData<T>);
 

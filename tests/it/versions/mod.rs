@@ -157,7 +157,7 @@ async fn an_event_of_an_unknown_old_version_is_undecodable() {
     let row = db.client.query_one("select error from pubsub.dead_letters", &[]).await.unwrap();
     assert_eq!(
         row.get::<_, &str>(0),
-        "it is of version 1, and 2 is the oldest that can be read here: give that one an `upcast_from`"
+        "the event has version 1, and the oldest version that can be read here is 2: add `upcast_from` to version 2"
     );
 }
 

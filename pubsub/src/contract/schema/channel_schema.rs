@@ -1,4 +1,4 @@
-//! The schema of a channel, to be exported.
+//! The schema of a channel, for exports.
 
 /// The schema of one version of a channel's payload.
 #[derive(Debug, Clone)]

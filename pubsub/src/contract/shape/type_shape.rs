@@ -88,8 +88,8 @@ pub struct Member {
     pub type_name: &'static str,
 }
 
-/// Finds the shape of a type, if it has one. An inherent item goes before that of a trait where its bounds hold, so the
-/// compiler picks [`WithoutShape`] for the other types.
+/// Finds the shape of a type, if it has one. The compiler prefers an inherent item to that of a trait where its bounds hold,
+/// so it picks [`WithoutShape`] for all other types.
 #[derive(Debug)]
 pub struct ShapeOf<T: ?Sized>(PhantomData<T>);
 
@@ -98,7 +98,7 @@ impl<T: Shape + ?Sized> ShapeOf<T> {
     pub const SHAPE: Option<ShapeRef> = Some(T::SHAPE);
 }
 
-/// The fallback for a [`ShapeOf`] a type without a shape.
+/// The fallback for a type without a shape.
 pub trait WithoutShape {
     /// `None`.
     const SHAPE: Option<ShapeRef> = None;
