@@ -4,7 +4,7 @@
 //!
 //! Owns: its leases, its waiter row, the handler's thread · Receives: `Wake`, `MailboxDue`, `Answers`, the handler's deaths,
 //! `Drain` · Sends: deliveries to the handler's host, `MailboxChanged` to the scheduler · If it dies: restarted without
-//! memory; it gives back whatever the database still has under its name.
+//! memory; it gives back every lease that the database still has under its process's id.
 
 pub(crate) mod config;
 mod effects;

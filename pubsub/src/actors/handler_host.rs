@@ -30,7 +30,7 @@ use std::task::Poll;
 use std::time::Instant;
 use tokio::time::Sleep;
 
-/// Runs a handler on the current arbiter until the dispatcher hangs up.
+/// Runs a handler on the current arbiter until the dispatcher drops its end of the link.
 pub(crate) fn run<C, H, F>(link: HandlerLink, factory: F) -> impl Future<Output = ()>
 where
     C: Channel,

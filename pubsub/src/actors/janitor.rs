@@ -164,7 +164,7 @@ impl Janitor {
         self.removing = false;
         let Some(Removal { done, held_up }) = result_of("remove partitions", removal) else { return };
         for statement in done {
-            tracing::info!(statement, "a partition leaves the log");
+            tracing::info!(statement, "a partition is removed");
         }
         let now = Instant::now();
         let before = self.held_up.take();
@@ -180,11 +180,7 @@ impl Janitor {
             && let Some((statement, since)) = &self.held_up
         {
             let held_up_for = now.duration_since(*since);
-            tracing::warn!(
-                statement,
-                ?held_up_for,
-                "a partition cannot leave the log: somebody's transaction uses it"
-            );
+            tracing::warn!(statement, ?held_up_for, "a partition cannot be removed: a transaction uses it");
         }
     }
 }

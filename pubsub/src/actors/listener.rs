@@ -91,14 +91,18 @@ impl Listener {
     fn not_connected(&mut self, error: &Error, context: &mut Context<Self>) {
         self.attempts = self.attempts.saturating_add(1);
         let wait = RECONNECT.delay(self.attempts, fastrand::f64());
-        tracing::warn!(error = error_chain(error), ?wait, "the listener cannot connect; polls cover");
+        tracing::warn!(
+            error = error_chain(error),
+            ?wait,
+            "the listener cannot connect; subscriptions poll until it does"
+        );
         context.run_later(wait, Self::connect);
     }
 
     /// Gives up the connection, whatever its state, and opens another.
     fn lost(&mut self, why: &str, context: &mut Context<Self>) {
         if self.listening.is_some() {
-            tracing::warn!(why, "the listener lost its connection; polls cover until it hears again");
+            tracing::warn!(why, "the listener lost its connection; subscriptions poll until it is back");
             self.connect_anew(context);
         }
     }
@@ -151,7 +155,7 @@ impl Listener {
         context.run_later(PROBE_DEADLINE, move |actor, context| {
             if actor.listening.as_ref().is_some_and(|listening| listening.received_at < asked_at) {
                 actor.lost(
-                    "it does not hear itself: a broken network, or a pooler in transaction mode",
+                    "it does not receive its own notifications: a broken network, or a pooler in transaction mode",
                     context,
                 );
             }

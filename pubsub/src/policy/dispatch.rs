@@ -32,11 +32,11 @@ use std::time::{Duration, Instant};
 use step::{Conclusion, Query, Reply, Step};
 use watchdog::Watchdog;
 
-/// Between two tries to settle while the database fails.
+/// The pauses between attempts to settle while the database fails.
 const SETTLE_BACKOFF: Backoff =
     Backoff::exponential(Duration::from_millis(50)).max(Duration::from_secs(5)).jitter(0.5);
 
-/// Answers that may wait for the database before nothing more is claimed.
+/// The number of answers that may wait for the database. Beyond it, nothing is claimed.
 const MAX_UNSETTLED: usize = 4 * MAX_OUTSTANDING;
 
 /// The decisions of one subscription's dispatcher.

@@ -7,7 +7,7 @@ use crate::model::backoff::Backoff;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Between two tries after the database failed.
+/// The pauses between attempts while the database fails.
 const DATABASE_BACKOFF: Backoff =
     Backoff::exponential(Duration::from_millis(50)).max(Duration::from_secs(5)).jitter(0.5);
 

@@ -31,7 +31,7 @@ impl Watchdog {
         std::mem::take(self).reported
     }
 
-    /// Checks on a handler that has something in hand, and gives it up if it stays silent.
+    /// Checks on a handler that holds deliveries, and abandons it if it stays silent.
     pub(super) fn check(&mut self, at_work: bool, timeout: Option<Duration>, now: Instant) -> Option<Step> {
         let Some(asked_at) = self.asked_at else { return at_work.then_some(Step::Ping) };
         let silent = now.saturating_duration_since(asked_at);
