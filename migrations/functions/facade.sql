@@ -45,6 +45,7 @@ declare
     );
     is_quiet    constant boolean := waits_until is not null and pubsub.no_publisher_at_work(subscription);
     source      text;
+    log_is_left boolean := false;
 begin
     perform pubsub.require_first_in_transaction('pubsub.next');
     foreach source in array case when random() < 0.5 then '{suspect,log,mailbox}' else '{suspect,mailbox,log}' end::text[] loop
@@ -55,8 +56,10 @@ begin
             return query
             select c.*, null::interval
               from pubsub.claim_mailbox(next.subscription, next.process, next.batch, false, 1, next.knows) c;
-        -- Looking for a delivery may have written something, although there is none.
-        elsif pg_current_xact_id_if_assigned() is null then
+        elsif pg_current_xact_id_if_assigned() is not null then
+            -- The query of the mailbox has written something, although it found nothing. The log's turn is in the next call.
+            log_is_left := true;
+        else
             return query
             select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at, 1, 0, 0, c.replay, null::interval
               from pubsub.claim(next.subscription, next.process, next.batch, 1) c;
@@ -69,7 +72,7 @@ begin
         end if;
     end loop;
 
-    if pg_current_xact_id_if_assigned() is not null or waits_until is null then
+    if log_is_left or waits_until is null then
         wait := interval '0';
     elsif not is_quiet then
         wait := interval '10 ms';
@@ -108,7 +111,7 @@ declare
 begin
     perform pubsub.reclaim(silence, absent);
     if tidied_at > clock_timestamp() - interval '15 seconds' then
-        return (pubsub.absent_processes()).absent;
+        return (select a.absent from pubsub.absent_processes() a);
     end if;
     perform set_config('pubsub.tidied_at', clock_timestamp()::text, false);
     -- Each of these two draws a transaction id, and must be the first to do so. Mostly neither has to.
@@ -135,6 +138,6 @@ begin
         -- A transaction uses the partition. The next time may do.
         null;
     end;
-    return (pubsub.absent_processes()).absent;
+    return (select a.absent from pubsub.absent_processes() a);
 end
 $$;

@@ -1,7 +1,7 @@
--- What observers see: everything but what was published, its key and its headers.
+-- Observation: the state of everything, without payloads, keys and headers.
 
--- How many events a subscription has not claimed, counted up to 10,000 in each lane, and when the first of them was
--- published. The few that were published by transactions in flight when it last read are left out.
+-- Counts the events that a subscription has not claimed, up to 10,000 in each lane, and returns when the first of them was
+-- published. Leaves out the few events of transactions that were in flight when the subscription last read.
 create or replace function pubsub.count_unread(subscription integer) returns table (unread bigint, oldest_unread_at timestamptz)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -31,7 +31,7 @@ begin
 end
 $$;
 
--- How many events a subscription has not claimed, by its name: see pubsub.count_unread.
+-- Counts the events that a subscription has not claimed, by its name: see pubsub.count_unread.
 create or replace function pubsub.lag(channel text, subscription text) returns bigint
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -50,13 +50,14 @@ begin
 end
 $$;
 
--- Subscriptions, and how far behind each is.
---   lanes             0 if it is unordered
---   unread            and oldest_unread_at: see pubsub.count_unread
---   leased            events at work; oldest_lease_at since when the longest
---   waiting           deliveries in the mailbox that nobody works at; overdue those that are due, but for those that
---                     are too_new: some process did not know their version
---   suspects          deliveries in the mailbox whose process has died
+-- Subscriptions, and how far behind each of them is.
+--   lanes            0 if it is unordered
+--   unread           events that it has not claimed, and oldest_unread_at: see pubsub.count_unread
+--   leased           events under a lease; oldest_lease_at is when the oldest of them was claimed
+--   waiting          deliveries of the mailbox that are not leased; the first of them is due at next_due_at
+--   overdue          waiting deliveries that are due, but for those that are too_new
+--   too_new          waiting deliveries that a process has given back because it does not know their version
+--   suspects         deliveries of the mailbox whose process has died
 create or replace view pubsub.observed_subscriptions as
 select s.id,
        s.channel,
@@ -68,12 +69,12 @@ select s.id,
        ahead.oldest_unread_at,
        held.leased,
        held.oldest_lease_at,
-       post.waiting,
-       post.overdue,
-       post.next_due_at,
-       post.suspects,
+       mail.waiting,
+       mail.overdue,
+       mail.next_due_at,
+       mail.suspects,
        (select count(*) from pubsub.dead_letters d where d.subscription = s.id) as dead_letters,
-       post.too_new
+       mail.too_new
   from pubsub.subscriptions s
  cross join lateral pubsub.count_unread(s.id) ahead
  cross join lateral (
@@ -86,12 +87,12 @@ select s.id,
             count(*) filter (where m.token is null and m.needs is null and m.due_at <= clock_timestamp()) as overdue,
             min(m.due_at) filter (where m.token is null) as next_due_at,
             count(*) filter (where m.crashes > 0) as suspects,
-           count(*) filter (where m.token is null and m.needs is not null) as too_new
+            count(*) filter (where m.token is null and m.needs is not null) as too_new
        from pubsub.mailbox m
       where m.subscription = s.id
- ) post;
+ ) mail;
 
--- The lanes of ordered subscriptions, and which process claims from each.
+-- The lanes of ordered subscriptions, and the process that claims from each.
 --   parked  deliveries that wait behind an earlier event of their key
 create or replace view pubsub.observed_lanes as
 select s.channel, s.name as subscription, l.lane, l.process,
@@ -103,9 +104,9 @@ select s.channel, s.name as subscription, l.lane, l.process,
   from pubsub.lanes l
   join pubsub.subscriptions s on s.id = l.subscription;
 
--- Running processes.
---   silent_for  since its last beat
---   absent      its session is gone: it is dead, or will be back in a moment
+-- Registered processes.
+--   silent_for  the time since its last beat
+--   absent      whether its session has ended: it is dead, or will be back in a moment
 create or replace view pubsub.observed_processes as
 select p.id,
        p.host,
@@ -119,30 +120,30 @@ select p.id,
   from pubsub.processes p
  cross join pubsub.absent_processes() a;
 
--- Claimed batches that are not settled.
+-- Leases: claimed batches that are not settled.
 create or replace view pubsub.observed_leases as
 select l.token, s.channel, s.name as subscription, l.process, cardinality(l.event_ids) as events, l.from_mailbox,
        l.claimed_at
   from pubsub.leases l
   join pubsub.subscriptions s on s.id = l.subscription;
 
--- Deliveries with a state of their own. `last_error` is in the words of the handler's error; `needs` is the version that
--- a process must know to be given it, if one that does not has refused it.
+-- Deliveries of the mailbox. `last_error` has the handler's words. `needs` is the version that a process must know to claim the
+-- delivery, if a process that does not know it has given it back.
 create or replace view pubsub.observed_mailbox as
 select s.channel, s.name as subscription, m.event_id, m.published_at, m.attempt, m.panics, m.crashes, m.due_at,
        m.token is not null as leased, m.last_error, m.version, m.needs
   from pubsub.mailbox m
   join pubsub.subscriptions s on s.id = m.subscription;
 
--- Deliveries given up. `error` is in the words of the handler's error.
+-- Dead letters. `error` has the handler's words.
 create or replace view pubsub.observed_dead_letters as
 select s.channel, s.name as subscription, d.event_id, d.published_at, d.attempt, d.panics, d.crashes, d.reason, d.error,
        d.died_at
   from pubsub.dead_letters d
   join pubsub.subscriptions s on s.id = d.subscription;
 
--- Who sleeps and who is awake: publishers ring for subscriptions of which somebody sleeps and nobody is awake. Not on a
--- standby, which has no unlogged tables.
+-- Waiter rows: the processes that sleep, and those that have reported that they are awake. Does not work on a standby, which
+-- has no unlogged tables.
 create or replace view pubsub.observed_waiters as
 select s.channel, s.name as subscription, w.process, w.is_awake, w.until
   from pubsub.waiters w

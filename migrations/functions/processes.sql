@@ -162,7 +162,7 @@ return pubsub.end_process(process, 'retry', 'its process stopped before it was d
 --
 -- A process that has not beaten since the server last ended all sessions is not absent: its session was ended by the server.
 -- The crash of one backend ends all sessions too, and then only the background processes have started again.
-create or replace function pubsub.absent_processes(out absent bigint[], out registered bigint)
+create or replace function pubsub.absent_processes() returns table (absent bigint[], registered bigint)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -187,6 +187,7 @@ begin
                )
     );
     registered := (select count(*) from pubsub.processes);
+    return next;
 end
 $$;
 
@@ -213,7 +214,9 @@ declare
     end;
     gone   constant bigint[] := case
         when absent = '{}' then '{}'
-        else array(select a from unnest((pubsub.absent_processes()).absent) a where a = any (reclaim.absent))
+        else array(
+            select p from pubsub.absent_processes() a cross join unnest(a.absent) p where p = any (reclaim.absent)
+        )
     end;
     dead   pubsub.processes;
 begin

@@ -145,46 +145,22 @@ $$;
 delete from pubsub.audiences;
 
 insert into pubsub.audiences (object, audience)
-values
-    ('publish',                'publisher'), ('publish_once', 'publisher'), ('publish_all_once', 'publisher'),
-    ('set_dedupe_window', 'subscriber'), ('forget_dedupe_keys', 'subscriber'),
-    ('declare_channel',        'subscriber'), ('declare_version', 'subscriber'),
-    ('subscribe',              'subscriber'), ('unsubscribe', 'subscriber'),
-    ('next', 'subscriber'), ('tidy', 'subscriber'),
-    ('register_process',       'subscriber'),
-    ('beat',                   'subscriber'),
-    ('leave',                  'subscriber'),
-    ('absent_processes',       'subscriber'),
-    ('absent_processes',       'observer'),
-    ('reclaim',                'subscriber'),
-    ('claim', 'subscriber'), ('claim_mailbox', 'subscriber'), ('next_due', 'subscriber'), ('settle', 'subscriber'),
-    ('return_unknown',         'subscriber'),
-    ('start_waiting',          'subscriber'),
-    ('report_awake',           'subscriber'),
-    ('no_publisher_at_work',   'subscriber'),
-    ('stop_waiting',           'subscriber'),
-    ('list_dead_letters',      'subscriber'),
-    ('redrive',                'subscriber'),
-    ('ensure_partitions',      'subscriber'),
-    ('remove_expired_waiters', 'subscriber'),
-    ('close_partitions', 'subscriber'), ('skip_ids', 'subscriber'), ('advance_idle_cursors', 'subscriber'),
-    ('set_retention', 'subscriber'), ('set_unread_limit', 'subscriber'), ('suspend_unread', 'subscriber'),
-    ('unread_subscriptions', 'subscriber'), ('unread_subscriptions', 'observer'), ('resume', 'subscriber'),
-    ('removal_steps', 'subscriber'), ('next_removal', 'subscriber'), ('detach_partition', 'subscriber'),
-    ('drop_partition', 'subscriber'), ('xmin_holders', 'subscriber'), ('xmin_holders', 'observer'),
-    ('stop_running', 'subscriber'), ('recognize', 'subscriber'),
-    ('seek', 'subscriber'),
-    ('reclaim_strays',         'subscriber'),
-    ('declare_schema',         'subscriber'),
-    ('list_schemas', 'publisher'), ('list_schemas', 'subscriber'), ('list_schemas', 'observer'),
-    ('count_unread',           'observer'),
-    ('lag', 'subscriber'), ('lag', 'observer'),
-    ('observed_lanes',         'observer'),
-    ('observed_subscriptions', 'observer'),
-    ('observed_processes',     'observer'),
-    ('observed_leases',        'observer'),
-    ('observed_mailbox',       'observer'),
-    ('observed_dead_letters',  'observer'),
-    ('observed_waiters',       'observer');
+select object, 'publisher' from unnest('{
+    list_schemas, publish, publish_all_once, publish_once
+}'::text[]) object
+union all
+select object, 'subscriber' from unnest('{
+    absent_processes, advance_idle_cursors, beat, claim, claim_mailbox, close_partitions, declare_channel,
+    declare_schema, declare_version, detach_partition, drop_partition, ensure_partitions, forget_dedupe_keys, lag,
+    leave, list_dead_letters, list_schemas, next, next_due, next_removal, no_publisher_at_work, reclaim,
+    reclaim_strays, recognize, redrive, register_process, removal_steps, remove_expired_waiters, report_awake, resume,
+    return_unknown, seek, set_dedupe_window, set_retention, set_unread_limit, settle, skip_ids, start_waiting,
+    stop_running, stop_waiting, subscribe, suspend_unread, tidy, unread_subscriptions, unsubscribe, xmin_holders
+}'::text[]) object
+union all
+select object, 'observer' from unnest('{
+    absent_processes, count_unread, lag, list_schemas, observed_dead_letters, observed_lanes, observed_leases,
+    observed_mailbox, observed_processes, observed_subscriptions, observed_waiters, unread_subscriptions, xmin_holders
+}'::text[]) object;
 
 select pubsub.apply_audiences();

@@ -80,6 +80,7 @@ pub mod status {
 pub mod subscription {
     pub use crate::model::dead_letter::{DeadLetter, Reason};
     pub use crate::model::seek::{Seek, SeekReport};
+    pub use crate::model::unsubscribed::Unsubscribed;
 }
 
 /// The items that the output of the macros uses. Not part of the public interface.

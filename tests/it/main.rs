@@ -33,4 +33,5 @@ mod supervision;
 mod throwaway_server;
 mod timeouts;
 mod tracing_fields;
+mod unsubscribe;
 mod versions;

@@ -296,7 +296,7 @@ async fn sleep_and_wake(mut sleeper: Sleeper, mut rng: Rng, run_state: Arc<Run>)
     while !run_state.is_over() {
         // Nobody rings for an awake process: the poll finds the events that arrive meanwhile.
         if rng.bool() {
-            sleeper.stay_awake().await?;
+            sleeper.report_awake().await?;
         }
         while sleeper.claim().await? {}
         // A running handler.

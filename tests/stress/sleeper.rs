@@ -105,7 +105,7 @@ impl Sleeper {
         Ok(())
     }
 
-    pub(crate) async fn stay_awake(&self) -> Result<()> {
+    pub(crate) async fn report_awake(&self) -> Result<()> {
         let awake = "select pubsub.report_awake($1, $2, '1 minute')";
         self.client.execute(awake, &[&self.subscription, &self.process]).await?;
         Ok(())

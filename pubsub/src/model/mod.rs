@@ -13,3 +13,4 @@ pub(crate) mod process;
 pub(crate) mod retention;
 pub(crate) mod seek;
 pub(crate) mod settings;
+pub(crate) mod unsubscribed;

@@ -7,6 +7,7 @@ use crate::model::channel::Channel;
 use crate::model::dead_letter::DeadLetter;
 use crate::model::event::EventId;
 use crate::model::seek::{Seek, SeekReport};
+use crate::model::unsubscribed::Unsubscribed;
 use crate::store::Target;
 use std::fmt;
 use std::marker::PhantomData;
@@ -181,6 +182,33 @@ impl<C: Channel> Subscription<C> {
     /// Dropping the future leaves it open whether the subscription was resumed. It is safe to call again.
     pub async fn resume(&self) -> Result<u64, Error> {
         self.access.store()?.resume(C::NAME, &self.name).await
+    }
+
+    /// Removes the subscription, if no process runs it and it has nothing left to deliver. Returns what was removed with it.
+    ///
+    /// Afterwards, a process that still runs the subscription cannot claim events, and logs why. A new subscription of the
+    /// same name begins afresh.
+    ///
+    /// # Errors
+    /// With code `PB009` if a process runs the subscription, or if it has unread events, unsettled deliveries or dead letters;
+    /// nothing is removed then. If the channel has no such subscription; [`Error::Stopped`]; or the database's own errors.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it open whether the subscription was removed. It is safe to call again.
+    pub async fn unsubscribe(&self) -> Result<Unsubscribed, Error> {
+        self.access.store()?.unsubscribe(C::NAME, &self.name, false).await
+    }
+
+    /// Removes the subscription with everything that it has left to deliver, whether or not processes run it. Otherwise like
+    /// [`unsubscribe`](Self::unsubscribe).
+    ///
+    /// # Errors
+    /// If the channel has no such subscription; [`Error::Stopped`]; or the database's own errors.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it open whether the subscription was removed. It is safe to call again.
+    pub async fn force_unsubscribe(&self) -> Result<Unsubscribed, Error> {
+        self.access.store()?.unsubscribe(C::NAME, &self.name, true).await
     }
 
     /// Returns how many committed events the subscription has not read yet. Counting stops at 10,000 for an unordered

@@ -3,13 +3,18 @@
 use super::publish::stored;
 use super::{Parameters, Store};
 use crate::error::Error;
+use crate::model::unsubscribed::Unsubscribed;
 use jiff::Timestamp;
+use tokio_postgres::Row;
 
 const DECLARE: &str = "select pubsub.declare_channel($1, $2, $3)";
 
 const DECLARE_VERSION: &str = "select pubsub.declare_version($1, $2, $3)";
 
 const SUBSCRIBE: &str = "select pubsub.subscribe($1, $2, $3, $4, $5, $6)";
+
+const UNSUBSCRIBE: &str = "
+    select u.unread, u.leased, u.waiting, u.dead_letters from pubsub.unsubscribe($1, $2, force => $3) u";
 
 const STOP_RUNNING: &str = "select pubsub.stop_running($1, $2)";
 
@@ -56,9 +61,26 @@ impl Store {
         self.query_value("subscribe", SUBSCRIBE, parameters).await
     }
 
+    /// Removes a subscription. With `force`, also if it is in use.
+    pub(crate) async fn unsubscribe(
+        &self,
+        channel: &str,
+        name: &str,
+        force: bool,
+    ) -> Result<Unsubscribed, Error> {
+        const DOING: &str = "unsubscribe";
+        let rows = self.query(DOING, UNSUBSCRIBE, &[&channel, &name, &force]).await?;
+        unsubscribed(&rows[0]).map_err(|source| Error::Database { doing: DOING, source })
+    }
+
     /// Leaves the lanes of an ordered subscription to other processes.
     pub(crate) async fn stop_running(&self, subscription: i32, process: i64) -> Result<(), Error> {
         self.query("leave the lanes of a subscription", STOP_RUNNING, &[&subscription, &process]).await?;
         Ok(())
     }
+}
+
+fn unsubscribed(row: &Row) -> Result<Unsubscribed, tokio_postgres::Error> {
+    let count = |column| row.try_get::<_, i64>(column).map(i64::unsigned_abs);
+    Ok(Unsubscribed { unread: count(0)?, leased: count(1)?, waiting: count(2)?, dead_letters: count(3)? })
 }

@@ -159,6 +159,7 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("unread_subscriptions", "pubsub.unread_subscriptions('0')", None),
     ("suspend_unread", "pubsub.suspend_unread()", None),
     ("claim", "pubsub.claim(1, 2, 1)", Some("PB007")),
+    ("tidy", "pubsub.tidy()", None),
     ("resume", "pubsub.resume('sms', 'one')", None),
     ("removal_steps", "pubsub.removal_steps()", None),
     ("next_removal", "pubsub.next_removal()", None),
@@ -192,10 +193,11 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("lag", "pubsub.lag('sms', 'one')", None),
     ("lag", "pubsub.lag('smz', 'one')", Some("PB004")),
     ("next", "pubsub.next(1, 2)", None),
-    ("tidy", "pubsub.tidy()", None),
-    ("unsubscribe", "pubsub.unsubscribe('sms', 'two')", Some("PB009")),
-    ("unsubscribe", "pubsub.unsubscribe('sms', 'two', true)", None),
-    ("unsubscribe", "pubsub.unsubscribe('sms', 'two')", Some("PB004")),
+    ("subscribe", "pubsub.subscribe('sms', 'three')", None),
+    ("publish", "pubsub.publish('sms', '{}')", None),
+    ("unsubscribe", "pubsub.unsubscribe('sms', 'three')", Some("PB009")),
+    ("unsubscribe", "pubsub.unsubscribe('sms', 'three', true)", None),
+    ("unsubscribe", "pubsub.unsubscribe('sms', 'three')", Some("PB004")),
     ("leave", "pubsub.leave(3)", None),
 ];
 

@@ -1,0 +1,287 @@
+//! A subscription and a channel can be removed, and nothing of others is touched.
+
+use pubsub::{Error, Subscription};
+use pubsub_tests::{Sms, SqlSubscriber, TestDatabase, connect};
+use std::time::{Duration, Instant};
+use tokio_postgres::{Client, Error as DatabaseError};
+
+/// The SQLSTATE of an error of the database.
+fn code(error: &DatabaseError) -> &str {
+    error.code().map_or("none", |code| code.code())
+}
+
+/// What `unsubscribe` has removed: unread, leased, waiting, dead letters.
+async fn unsubscribe(client: &Client, name: &str, force: bool) -> Result<[i64; 4], DatabaseError> {
+    let row = client.query_one("select * from pubsub.unsubscribe('sms', $1, $2)", &[&name, &force]).await?;
+    Ok([row.get(0), row.get(1), row.get(2), row.get(3)])
+}
+
+async fn publish(client: &Client, events: i32) {
+    let sql = "select pubsub.publish('sms', '{\"msg\": \"hello\"}') from generate_series(1, $1)";
+    client.query(sql, &[&events]).await.unwrap();
+}
+
+/// Rows that belong to a subscription, in all tables that have any.
+fn rows_of(subscription: i32) -> String {
+    let tables = ["cursors", "lanes", "runners", "leases", "mailbox", "dead_letters", "waiters", "replays"];
+    let counts = tables
+        .map(|table| format!("(select count(*) from pubsub.{table} where subscription = {subscription})"))
+        .join(" + ");
+    format!("select {counts}")
+}
+
+#[actix::test]
+async fn a_subscription_in_use_is_kept_unless_forced() {
+    let db = TestDatabase::new().await;
+    let client = &db.client;
+    let one = SqlSubscriber::register(client, "one").await.unwrap();
+    let two = SqlSubscriber::register(client, "two").await.unwrap();
+    publish(client, 6).await;
+    let claimed = one.claim(4).await.unwrap();
+    let answer = r#"[{"id": 1, "action": "retry", "delay": "1 hour"}, {"id": 2, "action": "reject"}]"#;
+    let settle = format!("select pubsub.settle($1, $2, '{{}}', '{answer}')");
+    client.execute(&settle, &[&one.process, &claimed[0].token]).await.unwrap();
+    client
+        .execute("select pubsub.start_waiting($1, $2, '1 minute')", &[&one.subscription, &one.process])
+        .await
+        .unwrap();
+    client
+        .execute("select pubsub.start_waiting($1, $2, '1 minute')", &[&two.subscription, &two.process])
+        .await
+        .unwrap();
+    let rows_of_two = db.count(&rows_of(two.subscription)).await;
+
+    let refused = unsubscribe(client, "one", false).await.unwrap_err();
+    assert_eq!(code(&refused), "PB009");
+    let refused = refused.as_db_error().unwrap();
+    assert_eq!(refused.message(), "subscription \"one\" of channel \"sms\" is in use");
+    let detail = "Processes that run it: 1. Events: 2 unread, 2 leased, 1 in the mailbox, 1 dead letters.";
+    assert_eq!(refused.detail(), Some(detail));
+    assert_eq!(unsubscribe(client, "one", true).await.unwrap(), [2, 2, 1, 1]);
+    assert_eq!(db.count(&rows_of(one.subscription)).await, 0);
+    assert_eq!(db.count(&rows_of(two.subscription)).await, rows_of_two, "nothing of others is touched");
+    assert_eq!(two.claim(10).await.unwrap().len(), 6);
+
+    assert_eq!(code(&unsubscribe(client, "one", true).await.unwrap_err()), "PB004", "it is gone");
+    assert_eq!(code(&one.claim(10).await.unwrap_err()), "PB004", "its process is told");
+    assert!(!one.settle(claimed[0].token).await.unwrap(), "its leases are gone");
+    assert_eq!(db.count(&format!("select pubsub.leave({})", one.process)).await, 0);
+}
+
+#[actix::test]
+async fn a_tool_removes_a_subscription() {
+    let db = TestDatabase::new().await;
+    let (pubsub, mut received) = db.receive("one").await;
+    pubsub::publish(&db.client, &Sms::new("hello")).await.unwrap();
+    assert_eq!(received.next().await, "hello");
+    db.until_count("select count(*) from pubsub.waiters where not is_awake", 1).await;
+    let one = Subscription::<Sms>::connect(db.url(), "one").await.unwrap();
+    let refused = one.unsubscribe().await.unwrap_err();
+    assert_eq!(refused.code(), "PB009", "a process runs it");
+    assert!(pubsub.drain(Duration::from_secs(10)).await);
+    let removed = one.unsubscribe().await.unwrap();
+    assert_eq!((removed.unread, removed.leased, removed.waiting, removed.dead_letters), (0, 0, 0, 0));
+    assert!(matches!(one.unsubscribe().await, Err(Error::UnknownSubscription { .. })));
+
+    SqlSubscriber::register(&db.client, "one").await.unwrap();
+    publish(&db.client, 2).await;
+    assert_eq!(one.force_unsubscribe().await.unwrap().unread, 2);
+}
+
+#[actix::test]
+async fn a_subscription_without_work_is_removed() {
+    let db = TestDatabase::new().await;
+    let one = SqlSubscriber::register(&db.client, "one").await.unwrap();
+    publish(&db.client, 3).await;
+    let claimed = one.claim(3).await.unwrap();
+    assert!(one.settle(claimed[0].token).await.unwrap());
+    assert_eq!(unsubscribe(&db.client, "one", false).await.unwrap(), [0; 4]);
+    assert_eq!(db.count("select count(*) from pubsub.subscriptions").await, 0);
+}
+
+#[actix::test]
+async fn a_new_subscription_of_the_same_name_begins_afresh() {
+    let db = TestDatabase::new().await;
+    let first = SqlSubscriber::register(&db.client, "one").await.unwrap();
+    publish(&db.client, 3).await;
+    let claimed = first.claim(1).await.unwrap();
+    unsubscribe(&db.client, "one", true).await.unwrap();
+    let again = SqlSubscriber::register(&db.client, "one").await.unwrap();
+    assert_ne!(again.subscription, first.subscription);
+    assert!(again.claim(10).await.unwrap().is_empty(), "it begins with the events after it");
+    publish(&db.client, 1).await;
+    let fresh = again.claim(10).await.unwrap();
+    assert_eq!(fresh.len(), 1);
+    assert!(fresh[0].token > claimed[0].token);
+    assert!(!first.settle(claimed[0].token).await.unwrap(), "an old lease settles nothing of the new one");
+}
+
+#[actix::test]
+async fn the_log_does_not_wait_for_a_removed_subscription() {
+    let db = TestDatabase::new().await;
+    let client = &db.client;
+    let one = SqlSubscriber::register(client, "one").await.unwrap();
+    publish(client, 3).await;
+    one.claim(1).await.unwrap();
+    client.batch_execute("select pubsub.set_retention('sms', '0')").await.unwrap();
+    // The partition is full and final.
+    client
+        .batch_execute(
+            "select setval('pubsub.db_events_id_seq', (select min(end_id) from pubsub.partitions))",
+        )
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        client.batch_execute("select pubsub.close_partitions()").await.unwrap();
+    }
+    let sealed = "select count(*) from pubsub.partitions where sealed_at is not null";
+    db.until_count(sealed, 1).await;
+    let removable = "select count(*) from pubsub.removal_steps()";
+    assert_eq!(db.count(removable).await, 0, "the log waits for its subscription");
+    unsubscribe(client, "one", true).await.unwrap();
+    assert_eq!(db.count(removable).await, 1);
+}
+
+#[actix::test]
+async fn claims_and_settlements_beside_the_removal_lose_nothing() {
+    let db = TestDatabase::new().await;
+    let client = &db.client;
+    let (claiming, settling) = (connect(db.url()).await, connect(db.url()).await);
+    let one = SqlSubscriber::register(client, "one").await.unwrap();
+    let two = SqlSubscriber::register(client, "two").await.unwrap();
+    publish(client, 4).await;
+
+    // A claim under way is waited for, and its lease removed.
+    claiming.batch_execute("begin").await.unwrap();
+    let claim = "select token from pubsub.claim($1, $2, 1)";
+    claiming.query_one(claim, &[&one.subscription, &one.process]).await.unwrap();
+    let removing = connect(db.url()).await;
+    let removal = tokio::task::spawn_local(async move { unsubscribe(&removing, "one", true).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!removal.is_finished(), "it waits for the claim");
+    claiming.batch_execute("commit").await.unwrap();
+    assert_eq!(removal.await.unwrap().unwrap(), [3, 1, 0, 0]);
+
+    // A settlement under way is waited for as well: its dead letter is removed, not left behind.
+    let token = two.claim(2).await.unwrap()[0].token;
+    settling.batch_execute("begin").await.unwrap();
+    let settle = r#"select pubsub.settle($1, $2, null, '[{"id": 1, "action": "reject"}]')"#;
+    settling.execute(settle, &[&two.process, &token]).await.unwrap();
+    let removing = connect(db.url()).await;
+    let removal = tokio::task::spawn_local(async move { unsubscribe(&removing, "two", true).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!removal.is_finished(), "it waits for the settlement");
+    settling.batch_execute("commit").await.unwrap();
+    assert_eq!(removal.await.unwrap().unwrap(), [2, 0, 0, 1]);
+    for subscription in [one.subscription, two.subscription] {
+        assert_eq!(db.count(&rows_of(subscription)).await, 0);
+    }
+}
+
+#[actix::test]
+async fn a_running_process_is_told_and_does_not_spin() {
+    let db = TestDatabase::new().await;
+    let (pubsub, mut received) = db.receive("one").await;
+    pubsub::publish(&db.client, &Sms::new("before")).await.unwrap();
+    assert_eq!(received.next().await, "before");
+    db.until_settled().await;
+    unsubscribe(&db.client, "one", true).await.unwrap();
+    pubsub::publish(&db.client, &Sms::new("after")).await.unwrap();
+    let transactions = "select (xact_commit + xact_rollback)::bigint from pg_stat_database where datname = current_database()";
+    let (before, began) = (db.count(transactions).await, Instant::now());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let rate = (db.count(transactions).await - before) as f64 / began.elapsed().as_secs_f64();
+    // Heartbeats, looks for absent processes, and tries that become rarer.
+    assert!(rate < 100.0, "{rate} transactions per second");
+    assert!(received.rest().is_empty());
+    assert!(pubsub.drain(Duration::from_secs(10)).await);
+}
+
+#[actix::test]
+async fn an_ordered_subscription_is_removed_with_its_lanes() {
+    let db = TestDatabase::new().await;
+    let client = &db.client;
+    let one = SqlSubscriber::register(client, "one").await.unwrap();
+    client.batch_execute("select pubsub.subscribe('sms', 'one', lanes => 4)").await.unwrap();
+    assert!(one.claim(10).await.unwrap().is_empty());
+    client
+        .batch_execute("select pubsub.publish('sms', '{}', 'key') from generate_series(1, 3)")
+        .await
+        .unwrap();
+    let claimed = one.claim(10).await.unwrap();
+    let answer = r#"[{"id": 1, "action": "retry", "delay": "1 hour"}, {"id": 2, "action": "return"}, {"id": 3, "action": "return"}]"#;
+    let settle = format!("select pubsub.settle($1, $2, '{{}}', '{answer}')");
+    client.execute(&settle, &[&one.process, &claimed[0].token]).await.unwrap();
+    assert_eq!(
+        db.count("select count(*) from pubsub.mailbox where due_at = 'infinity'").await,
+        2,
+        "they are parked"
+    );
+    assert_eq!(unsubscribe(client, "one", true).await.unwrap(), [0, 0, 3, 0]);
+    assert_eq!(db.count(&rows_of(one.subscription)).await, 0);
+}
+
+#[actix::test]
+async fn an_older_snapshot_cannot_unsubscribe() {
+    let db = TestDatabase::new().await;
+    SqlSubscriber::register(&db.client, "one").await.unwrap();
+    db.client.batch_execute("begin isolation level repeatable read").await.unwrap();
+    assert_eq!(code(&unsubscribe(&db.client, "one", true).await.unwrap_err()), "PB003");
+}
+
+#[actix::test]
+async fn a_channel_is_dropped_with_its_events_and_keys() {
+    let db = TestDatabase::new().await;
+    let client = &db.client;
+    SqlSubscriber::register(client, "one").await.unwrap();
+    for sql in [
+        "declare_channel('email')",
+        "subscribe('email', 'other')",
+        "declare_version('sms', 1, 17)",
+        "declare_schema('sms', 1, '{}')",
+        "publish_once('sms', '{}', 'a key')",
+        "publish('email', '{}')",
+    ] {
+        client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
+    }
+    publish(client, 2).await;
+    let drop_channel = async |force: bool| {
+        let row = client.query_one("select * from pubsub.drop_channel('sms', $1)", &[&force]).await?;
+        Ok::<[i64; 2], DatabaseError>([row.get(0), row.get(1)])
+    };
+    assert_eq!(code(&drop_channel(false).await.unwrap_err()), "PB009", "it has a subscription");
+    assert_eq!(drop_channel(true).await.unwrap(), [1, 3]);
+    assert_eq!(code(&drop_channel(true).await.unwrap_err()), "PB001", "it is gone");
+    let refused = client.batch_execute("select pubsub.publish('sms', '{}')").await.unwrap_err();
+    assert_eq!(code(&refused), "PB001");
+    assert_eq!(db.count("select count(*) from pubsub.db_events where channel = 'email'").await, 1);
+    assert_eq!(db.count("select count(*) from pubsub.subscriptions").await, 1);
+
+    let one = SqlSubscriber::register(client, "one").await.unwrap();
+    let again = db.count("select pubsub.publish_once('sms', '{}', 'a key')").await;
+    assert!(again > 4, "{again}: the key is free again");
+    assert_eq!(one.claim(10).await.unwrap().len(), 1);
+}
+
+#[actix::test]
+async fn publishers_finish_before_their_channel_is_dropped() {
+    let db = TestDatabase::new().await;
+    db.client.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
+    let publisher = connect(db.url()).await;
+    publisher.batch_execute("begin; select pubsub.publish('sms', '{}')").await.unwrap();
+    let dropping = connect(db.url()).await;
+    let dropped = tokio::task::spawn_local(async move {
+        dropping.query_one("select events from pubsub.drop_channel('sms')", &[]).await
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!dropped.is_finished(), "it waits for the publisher");
+    let late = connect(db.url()).await;
+    let late =
+        tokio::task::spawn_local(
+            async move { late.batch_execute("select pubsub.publish('sms', '{}')").await },
+        );
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    publisher.batch_execute("commit").await.unwrap();
+    assert_eq!(dropped.await.unwrap().unwrap().get::<_, i64>(0), 1);
+    assert_eq!(code(&late.await.unwrap().unwrap_err()), "PB001", "a later one finds no channel");
+}
