@@ -33,7 +33,7 @@ pub(crate) async fn work(release: &str, url: &str, report: impl Fn(&str)) {
     match started {
         Ok(_pubsub) => {
             report("started");
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
         Err(error) => report(&format!("start: {error}")),
     }

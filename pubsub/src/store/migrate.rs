@@ -53,12 +53,12 @@ async fn migrate_locked(client: &mut Client) -> Result<(), Error> {
         .execute("select pg_advisory_lock($1)", &[&LOCK])
         .await
         .map_err(|source| Error::Database { doing: "migrate", source })?;
-    let installed = installed(client).await?;
+    let installed = history(client).await?;
     let migration = |source: tokio_postgres::Error| Error::Migration(Box::new(source));
     match installed.last() {
         Some(version) if version.number > newest().version => version.check(),
         Some(version) if is_current(&installed, version)? => match install::drop_obsolete(client).await {
-            // Another migration drops them.
+            // A later call drops them.
             Err(error) if install::is_lock_unavailable(&error) => Ok(()),
             dropped => dropped.map_err(migration),
         },
@@ -92,15 +92,15 @@ impl Version {
 }
 
 /// Returns the history of the schema, oldest version first. It is empty if the schema is not installed.
-async fn installed(client: &Client) -> Result<Vec<Version>, Error> {
+async fn history(client: &Client) -> Result<Vec<Version>, Error> {
     let database = |source| Error::Database { doing: "read the schema's version", source };
     let exists = "select to_regclass('pubsub.schema_history') is not null";
     if !client.query_one(exists, &[]).await.map_err(database)?.get::<_, bool>(0) {
         return Ok(Vec::new());
     }
-    let history = "select h.version, h.checksum, h.functions, h.compatible_from \
+    let versions = "select h.version, h.checksum, h.functions, h.compatible_from \
                      from pubsub.schema_history h order by h.version";
-    let rows = client.query(history, &[]).await.map_err(database)?;
+    let rows = client.query(versions, &[]).await.map_err(database)?;
     let version = |row: &tokio_postgres::Row| Version {
         number: row.get(0),
         checksum: row.get(1),
@@ -135,7 +135,7 @@ impl Target {
         let check = async {
             let (client, connection) = self.connect().await?;
             let driver = tokio::spawn(connection);
-            let installed = installed(&client).await;
+            let installed = history(&client).await;
             driver.abort();
             installed?.last().ok_or(Error::SchemaMissing)?.check()
         };

@@ -13,8 +13,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 /// The pause after a lock was not free.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How long replaced functions stay that the source no longer has. A call that was running while they were replaced may
-/// still need them.
+/// How long a function stays that the source no longer has. A call that was running when its caller was replaced may need it.
 const OBSOLETE_FOR: &str = "1 hour";
 
 /// The history of the schema: one row per version.
@@ -29,7 +28,7 @@ const HISTORY: &str = "
         constraint schema_history_pkey primary key (version)
     )";
 
-/// Refuses a second function of one name: its arguments have changed, and calls with the old ones would be ambiguous.
+/// Refuses two functions of one name. The arguments of one have changed, and a call could mean either.
 const REFUSE_CHANGED_ARGUMENTS: &str = "
     do $$
     declare
@@ -81,16 +80,22 @@ async fn try_install(client: &mut Client, missing: &[Migration]) -> Result<(), E
     transaction.commit().await
 }
 
-/// Drops functions and views that the source no longer has, some time after they were replaced.
+/// Drops functions and views that the source no longer has, some time after they were replaced. Leaves those of other owners:
+/// a role that may not migrate may find that there is nothing to do.
 pub(super) async fn drop_obsolete(client: &mut Client) -> Result<(), Error> {
     let obsolete = "
         select format('drop view if exists %s cascade', c.oid::regclass)
           from pg_class c
-         where c.relnamespace = 'pubsub'::regnamespace and c.relkind = 'v' and c.relname <> all ($1)
+         where c.relnamespace = 'pubsub'::regnamespace
+           and c.relkind = 'v'
+           and c.relname <> all ($1)
+           and pg_has_role(c.relowner, 'usage')
         union all
         select format('drop routine if exists %s cascade', p.oid::regprocedure)
           from pg_proc p
-         where p.pronamespace = 'pubsub'::regnamespace and p.proname <> all ($1)";
+         where p.pronamespace = 'pubsub'::regnamespace
+           and p.proname <> all ($1)
+           and pg_has_role(p.proowner, 'usage')";
     let replaced =
         "select max(h.installed_at) < clock_timestamp() - $1::text::interval from pubsub.schema_history h";
     let transaction = begin(client).await?;
