@@ -203,7 +203,7 @@ async fn a_handler_that_dies_too_often_is_quarantined_and_recovers() {
     assert_eq!(bystander_received.next().await, "hello");
     assert_eq!(received.next().await, (7, 1), "it heals by itself, and no attempt was burned");
     assert_eq!(state(&pubsub), HandlerState::Running);
-    assert!(pubsub.handlers()[0].last_panic.as_ref().unwrap().contains("one more death"));
+    assert!(pubsub.handlers()[0].last_panic.as_ref().unwrap().contains("one death more"));
 }
 
 #[actix::test]
