@@ -11,13 +11,13 @@ create schema if not exists pubsub;
 comment on schema pubsub is 'Durable publish/subscribe. Private, but for inserts into db_events and the functions.';
 
 -- Declared channels.
---   version            newest shape of the payload that any binary has declared
---   max_payload_bytes  longest payload, as JSON text
---   asleep_until       no waiter row of the channel counts for longer: past it, publishers need not look for one
---   retention          how long an event stays in the log after everybody has read it; null: for ever
---   dedupe_window      for how long after an event the same dedupe key is a duplicate of it; null: for ever
---   strict             payloads are held against their version's shape when they are published
---   plain_bytes        stored size up to which the trigger has nothing more to ask of a payload
+--   version            the newest version of the payload that any process has declared
+--   max_payload_bytes  the longest payload, as JSON text
+--   asleep_until       no waiter row of the channel counts for longer; after this time, publishers do not look for one
+--   retention          how long an event stays in the log after all subscriptions have read it; null: for ever
+--   dedupe_window      how long after an event the same dedupe key is a duplicate of it; null: for ever
+--   strict             whether payloads are checked against the schema of their version
+--   plain_bytes        the stored size up to which the trigger does not look at a payload more closely
 create table pubsub.channels (
     name              text collate "C" not null,
     id                integer generated always as identity,
@@ -154,9 +154,9 @@ create table pubsub.cursors (
     constraint cursors_pkey primary key (subscription, lane, seq)
 );
 
--- Running processes. A process that stops beating is dead, and its leases become orphans; one whose session is gone and
--- does not come back soon is dead well before that.
---   session_pid, session_started_at  the database session that it beats from; null for one that beats from any
+-- Registered processes. A process that stops beating is declared dead, and its leases become orphans. One whose session has ended,
+-- and that does not come back soon, is declared dead well before that.
+--   session_pid, session_started_at  the database session that it beats from; null if it beats from any connection
 create table pubsub.processes (
     id                 bigint generated always as identity,
     host               text not null,
@@ -169,13 +169,13 @@ create table pubsub.processes (
     constraint processes_pkey primary key (id)
 );
 
--- The last version of a process's row first: an old snapshot keeps as many versions of it alive as it has beaten since, and
--- every claim looks for it (pubsub.require_registered).
+-- Finds the last version of a process's row first. Every claim reads that row (pubsub.require_registered), and an old snapshot
+-- keeps one version of it alive for each beat since then.
 create index processes_beat_idx on pubsub.processes (id, beat_at);
 
--- Which processes run an ordered subscription, up to which version of the payload each knows (null: it has not said), and
--- which of them claims from which lane. This only spreads the work: that
--- no two processes at a time have events of one lane is seen to by the leases.
+-- The processes that run an ordered subscription, the newest version of the payload that each knows (null: it has not said), and
+-- the lanes that each claims from. This only spreads the work. The leases see to it that no two processes have events of one lane
+-- at a time.
 create table pubsub.runners (
     subscription integer not null,
     process      bigint not null,
@@ -288,13 +288,13 @@ create table pubsub.dead_letters (
     )
 );
 
--- Who sleeps, and who is awake and would notice what is published: publishers ring the bell for a subscription only if
--- somebody sleeps and nobody is awake. Unlogged: after a crash of the server everybody has been disconnected and looks again
--- anyway.
---   until  past this the row counts no longer: its process died without removing it
+-- The processes that sleep, and those that have reported that they are awake. Publishers ring the bell for a subscription only
+-- if a process sleeps and none is awake. The table is unlogged: a crash of the server disconnects all processes, and they poll
+-- again when they are back.
+--   until  the time until which the row counts; a process that has died does not remove its row
 --
--- No row is like one before it, and what is looked for are rows whose time is not over. So a look walks over the sleeps of
--- the last moments at most, even if an old snapshot keeps the removed rows of many hours.
+-- Queries ask for rows whose time is not over, and every row has a later time than those before it. So they read the rows of
+-- the last moments only, even if an old snapshot keeps the removed rows of many hours.
 create unlogged table pubsub.waiters (
     subscription integer not null,
     process      bigint not null,
@@ -341,7 +341,7 @@ create unlogged table pubsub.incarnations (
 
 -- The dedupe keys that were published lately.
 --   channel   the channel's id
---   event_id  the event that was published under the key; it may have left the log
+--   event_id  the event that was published with the key; it may have left the log
 create table pubsub.dedupe_keys (
     channel      integer not null,
     key          text collate "C" not null,
@@ -354,7 +354,7 @@ create table pubsub.dedupe_keys (
 create index dedupe_keys_published_at_idx on pubsub.dedupe_keys (channel, published_at);
 
 -- The shape of each version of a channel's payload, as it was declared last.
---   fingerprint  of the shape: equal shapes have equal ones
+--   fingerprint  a number of the shape; equal shapes have equal ones
 create table pubsub.channel_versions (
     channel     text collate "C" not null,
     version     integer not null,
@@ -364,8 +364,8 @@ create table pubsub.channel_versions (
     constraint channel_versions_channel_fkey foreign key (channel) references pubsub.channels (name)
 );
 
--- What the payload of a channel looks like, by version.
---   schema  JSON Schema, draft 2020-12, of what its readers accept
+-- The schemas of payloads, one per version of a channel.
+--   schema  JSON Schema, draft 2020-12, of the payloads that readers accept
 create table pubsub.schemas (
     channel     text collate "C" not null,
     version     integer not null,
@@ -377,11 +377,11 @@ create table pubsub.schemas (
     constraint schemas_schema_check check (jsonb_typeof(schema) in ('object', 'boolean'))
 );
 
--- What is not only for the owner.
---   object    name of a function, in all its overloads, or of a view
---   audience  publisher   may publish, and reads nothing
---             subscriber  may run subscriptions: what a process does
---             observer    may look, but not at events
+-- The functions and views that are for others than the owner.
+--   object    the name of a function or of a view
+--   audience  publisher   publishes, and reads nothing
+--             subscriber  runs subscriptions: all that a process does but publish
+--             observer    reads the state, but no events
 create table pubsub.audiences (
     object   text collate "C" not null,
     audience text collate "C" not null,

@@ -37,7 +37,7 @@ begin atomic
            );
 end;
 
--- What a part of a schema accepts, in words: `a string or null`.
+-- Describes what a part of a schema accepts: `a string or null`.
 create or replace function pubsub.in_words(part jsonb, root jsonb) returns text
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
