@@ -1,6 +1,6 @@
 // Written by `pubsub schema export`. Do not edit.
 
-/** All that serde and schemars know how to write. */
+/** Uses every type and attribute of serde and schemars. */
 export namespace Everything {
   export type Adjacent = {
     t: "Unit";
@@ -41,7 +41,7 @@ export namespace Everything {
   export type Untagged = number | string | {
     a: Array<number>;
   };
-  /** All that serde and schemars know how to write. */
+  /** Uses every type and attribute of serde and schemars. */
   export type Payload = {
     adjacent?: Adjacent | null;
     any: unknown;
