@@ -9,8 +9,8 @@ pub use payload::PayloadError;
 
 /// An error of this crate.
 ///
-/// `Display` names the thing that failed, and `source()` has the cause. [`code`](Self::code) is stable, for programs that
-/// compare. [`is_retryable`](Self::is_retryable) says whether the same call may succeed later.
+/// `Display` names the operation that failed, and `source()` returns the cause. [`code`](Self::code) is stable, so that programs
+/// can compare it. [`is_retryable`](Self::is_retryable) tells whether the same call may succeed later.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -26,7 +26,7 @@ pub enum Error {
     /// whether the statement took effect.
     #[error("the database failed to {doing}")]
     Database {
-        /// What was being done. Completes "failed to ..".
+        /// The operation. It completes the sentence "failed to ..".
         doing: &'static str,
         /// The driver's error.
         #[source]
@@ -36,7 +36,7 @@ pub enum Error {
     /// The database did not answer in time. It is unknown whether the statement took effect.
     #[error("no answer from the database within {after:?} to {doing}")]
     Timeout {
-        /// What was being done.
+        /// The operation.
         doing: &'static str,
         /// The deadline that passed.
         after: Duration,
@@ -115,9 +115,9 @@ pub enum Error {
     /// [`rebase`](crate::admin::rebase) repairs the subscriptions.
     #[error("{message}. {hint}")]
     Moved {
-        /// What the database noticed.
+        /// The database's message.
         message: String,
-        /// What to run.
+        /// The function to run.
         hint: String,
     },
 
@@ -143,8 +143,7 @@ pub enum Error {
         name: String,
     },
 
-    /// A setting has a value that it cannot have. [`Builder::start`](crate::Builder::start) checks all settings before it does
-    /// anything else.
+    /// The value of a setting is not allowed. [`Builder::start`](crate::Builder::start) checks all settings first.
     #[error("{place}: `{setting}` must be {allowed}, not {value}")]
     InvalidSetting {
         /// Where the setting was made: the runtime, a channel, or a subscription.
@@ -153,7 +152,7 @@ pub enum Error {
         setting: &'static str,
         /// The value.
         value: String,
-        /// The values that it may have. Completes "must be ..".
+        /// The values that it may have. They complete the sentence "must be ..".
         allowed: String,
     },
 
@@ -180,7 +179,7 @@ pub enum Error {
     Stopped,
 }
 
-/// SQLSTATEs after which the same statement may succeed: their classes or codes.
+/// The SQLSTATEs, or their classes, after which the same statement may succeed later.
 ///
 /// Connections (08), serialization failures and deadlocks (40), insufficient resources (53), an operator's or a timeout's
 /// intervention (57), locks that are held (55P03), and a server that is read-only during a failover (25006).
@@ -192,7 +191,7 @@ impl Error {
     ///
     /// A failed publish in a transaction of yours is repeated together with the transaction. After
     /// [`Timeout`](Self::Timeout) or a broken connection, the call may have taken effect: an event that is published again is
-    /// then published twice, unless it has a dedupe key.
+    /// then published twice, unless it has a deduplication key.
     ///
     /// # Examples
     /// ```
@@ -208,7 +207,7 @@ impl Error {
             Self::Timeout { .. } => true,
             Self::Connect(source) | Self::Database { source, .. } => match source.code() {
                 Some(state) => RETRYABLE.iter().any(|class| state.code().starts_with(class)),
-                // No answer of the server: the connection failed or broke. Other errors are of values that cannot be sent or read.
+                // Without an answer of the server, the connection has failed or a value could not be sent or read.
                 None => is_of_connection(source),
             },
             _ => false,
@@ -254,7 +253,7 @@ impl Error {
     }
 }
 
-/// Whether an error that is not the server's is the connection's.
+/// Whether an error that does not come from the server comes from the connection.
 fn is_of_connection(error: &tokio_postgres::Error) -> bool {
     use std::error::Error as _;
     error.is_closed() || error.source().is_some_and(|source| source.is::<std::io::Error>())
@@ -266,7 +265,7 @@ const UNKNOWN_SUBSCRIPTION: &str = "PB004";
 const MOVED: &str = "PB005";
 const PAYLOAD_MISMATCH: &str = "PB008";
 
-/// Sorts the driver's errors into ours. `doing` completes "the database failed to ..".
+/// Converts an error of the driver into ours. `doing` completes the sentence "the database failed to ..".
 pub(crate) fn from_database(doing: &'static str, source: tokio_postgres::Error) -> Error {
     let Some(db) = source.as_db_error() else {
         return Error::Database { doing, source };
@@ -283,9 +282,9 @@ pub(crate) fn from_database(doing: &'static str, source: tokio_postgres::Error) 
     }
 }
 
-/// An error and its causes on one line, for logs and for the stored error text of a delivery.
+/// Returns an error and its causes on one line, for logs and for the stored error text of a delivery.
 ///
-/// Of PostgreSQL's errors only the message and the SQLSTATE, because their DETAIL quotes values of rows.
+/// An error of PostgreSQL contributes only its message and SQLSTATE, because its DETAIL quotes values of rows.
 pub(crate) fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
     let text = |error: &(dyn std::error::Error + 'static)| match error.downcast_ref::<DbError>() {
         Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),

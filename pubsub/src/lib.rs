@@ -1,20 +1,20 @@
 //! Durable, typed publish/subscribe for actix applications, on the PostgreSQL they already run.
 //!
-//! An application publishes an event **in the transaction that made it true**; handler actors, in this process, on other
-//! machines or in other languages, act on it at least once: retried with exponential backoff, restarted when they panic,
-//! until it is done or a dead letter.
+//! An application publishes an event **in the transaction that made it true**. Handler actors act on it at least once, in this
+//! process, on other machines or in other languages. A handler that fails is retried with exponential backoff, and a handler
+//! that panics is restarted, until the event is done or a dead letter.
 //!
 //! Where to begin:
 //! - [`#[derive(Channel)]`](derive@Channel) binds a payload type to its channel.
-//! - [`migrate`] installs the schema, [`PubSub::builder`] says which handler gets which channel, [`Builder::start`] runs it.
+//! - [`migrate`] installs the schema, [`PubSub::builder`] takes the handler of each channel, and [`Builder::start`] runs them.
 //! - [`routes!`] names the handlers of each channel in one table; [`Publisher`](routing::Publisher) publishes on its channels, and on no others.
 //! - [`publish`] and [`publish_all`] publish in a transaction of yours, or through a running [`PubSub`] in one of its own.
-//! - A handler is an actix actor with `impl Handler<Delivery<C>>`. It is given a [`Delivery`] and answers [`Handled`]: done,
-//!   or a [`Failure`] that says what should happen instead.
-//! - A payload changes by a new version: `upcast_from` in [`#[derive(Channel)]`](derive@Channel), [`OlderVersion`](trait@OlderVersion), [`Shape`](trait@Shape).
-//! - [`PubSub::drain`] ends it: finishes what has begun, gives back the rest.
+//! - A handler is an actix actor with `impl Handler<Delivery<C>>`. It receives a [`Delivery`] and answers with [`Handled`]:
+//!   `Ok(())`, or a [`Failure`] that decides when the delivery is tried again, if at all.
+//! - A payload changes through a new version: `upcast_from` in [`#[derive(Channel)]`](derive@Channel), [`OlderVersion`](trait@OlderVersion), [`Shape`](trait@Shape).
+//! - [`PubSub::drain`] stops the runtime. It finishes the deliveries that have started, and returns the others.
 //!
-//! The README shows it in one program; `examples/quickstart` is a whole web application.
+//! The README shows all of this in one program; `examples/quickstart` is a whole web application.
 //!
 //! # Features
 //! - `schema`: JSON Schema and TypeScript types of the channels whose payloads derive `schemars::JsonSchema`, and `strict`
@@ -61,7 +61,7 @@ pub mod routing {
     pub use crate::runtime::routes::publisher::Publisher;
 }
 
-/// Payloads and how they are described.
+/// Payloads, and the schemas that describe them.
 pub mod schema {
     #[cfg(feature = "schema")]
     pub use crate::contract::schema::SchemaFormat;
@@ -87,7 +87,7 @@ pub mod subscription {
 #[doc(hidden)]
 pub mod __private {
     pub use crate::contract::{channel_name, key, lock_file, older_version, redact, routed, schema, shape};
-    // Also under its own name: otherwise rustc takes `OlderVersion` for a sealed trait, and says so in its errors.
+    // Also under its own name. Otherwise rustc takes `OlderVersion` for a sealed trait, and its errors call it one.
     pub use crate::contract::older_version::Readable;
     pub use crate::runtime::routes;
     pub use pubsub_derive::routes;

@@ -10,10 +10,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-/// What can travel as an event: owned data that serde can write and read back.
+/// Owned data that serde can write and read back, and that can therefore travel as an event.
 ///
-/// Implemented for every such type; there is nothing to write. serde's traits are not its supertraits, so that a type
-/// that lacks them is told so in one sentence, and not once for each of them.
+/// Implemented for every such type; there is nothing to write. serde's traits are not its supertraits, so that the compiler
+/// reports a type without them in one error, and not in one for each of them.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the payload of a channel",
     label = "needs `Serialize` and `Deserialize`, without borrowed data",
@@ -21,11 +21,11 @@ use std::time::Duration;
     note = "a payload may not borrow: use `String` instead of `&str`"
 )]
 pub trait Payload: Sized + Send + 'static {
-    /// As JSON text.
+    /// Writes the payload as JSON text.
     #[doc(hidden)]
     fn to_json(&self) -> serde_json::Result<String>;
 
-    /// From JSON text.
+    /// Reads the payload from JSON text.
     #[doc(hidden)]
     fn from_json(json: &[u8]) -> serde_json::Result<Self>;
 }
@@ -68,54 +68,55 @@ pub trait Channel: Payload {
     /// starting with a letter or a digit.
     const NAME: &'static str;
 
-    /// One or more sentences for the catalog; the derive takes the type's doc comment.
+    /// The description in the database, one or more sentences. The derive takes the type's doc comment.
     const DESCRIPTION: &'static str = "";
 
     /// Version of the payload's shape, from 1. Stored with every event.
     const VERSION: u32 = 1;
 
-    /// Fingerprint of the payload's shape, as it is written: names of fields, types and serde attributes, through nested
-    /// types that have a [`Shape`](trait@crate::Shape). 0 is not known; the derive computes it.
+    /// Fingerprint of the payload's shape: the names of its fields, their types and serde attributes, and the shapes of nested
+    /// types that have a [`Shape`](trait@crate::Shape). The derive computes it. 0 means that it is not known.
     const FINGERPRINT: u64 = 0;
 
-    /// How often a delivery is started at most before it becomes a dead letter, from 1.
+    /// The number of attempts after which a delivery becomes a dead letter, from 1.
     const MAX_ATTEMPTS: u32 = DEFAULT_MAX_ATTEMPTS;
 
-    /// How many panics of its handler make an event a dead letter, from 1, even if attempts remain.
+    /// The number of panics of its handler after which a delivery becomes a dead letter, even if attempts remain; from 1.
     const MAX_PANICS: u32 = DEFAULT_MAX_PANICS;
 
-    /// How long a handler may take for one delivery before it is cancelled and the attempt counts as failed; `None` is as
-    /// long as it likes.
+    /// The time that a handler has for one delivery. After it the delivery is cancelled, and the attempt counts as failed.
+    /// `None` is no limit.
     const TIMEOUT: Option<Duration> = None;
 
-    /// How long a delivery waits between two attempts.
+    /// The delays between the attempts of a delivery.
     const BACKOFF: Backoff = Backoff::DEFAULT;
 
-    /// How long an event stays in the log after every subscription has handled it. Written to the database whenever a process
-    /// that declares the channel starts.
+    /// The time that an event stays in the log after every subscription has handled it. Each process that declares the channel
+    /// writes it to the database when it starts.
     const RETENTION: Retention = Retention::Default;
 
-    /// Whether subscriptions handle the events of one key one after another, unless they say otherwise:
-    /// [`SubscribeOptions::ordered`](crate::SubscribeOptions::ordered).
+    /// Whether subscriptions handle the events of one key one after another. A subscription can choose otherwise with
+    /// [`SubscribeOptions::ordered`](crate::SubscribeOptions::ordered) or
+    /// [`SubscribeOptions::unordered`](crate::SubscribeOptions::unordered).
     const ORDERED: bool = false;
 
-    /// The fields whose values appear in no log, in no `Debug` of a [`Delivery`](crate::Delivery), and in no error text
-    /// that is stored.
+    /// The fields whose values appear in no log, in no `Debug` output of a [`Delivery`](crate::Delivery), and in no stored
+    /// error text.
     const REDACTED: &'static [&'static str] = &[];
 
-    /// What the event belongs to: an order, a customer. Publishing takes it, unless
-    /// [`PublishOptions::key`](crate::PublishOptions::key) says another.
+    /// The entity that the event belongs to: an order, a customer. [`PublishOptions::key`](crate::PublishOptions::key) takes
+    /// precedence over it.
     fn key(&self) -> Option<Cow<'_, str>> {
         None
     }
 
-    /// What makes an event the same as another: one whose dedupe key was published on the channel within its window, a
-    /// day unless set by `pubsub.set_dedupe_window`, is not published again. At most 1,024 bytes.
+    /// The deduplication key: an event is not published if one with the same key was published on the channel within its
+    /// deduplication window. The window is a day unless `pubsub.set_dedupe_window` changed it. At most 1,024 bytes.
     fn dedupe_key(&self) -> Option<Cow<'_, str>> {
         None
     }
 
-    /// For the `Debug` of a delivery: without the redacted fields.
+    /// Writes the payload for the `Debug` output of a delivery, without the redacted fields.
     #[doc(hidden)]
     fn fmt_payload(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result
     where
@@ -124,26 +125,27 @@ pub trait Channel: Payload {
         fmt::Debug::fmt(self, f)
     }
 
-    /// Reads the payload of an event of some version. The derive reads older ones by `upcast_from`.
+    /// Reads the payload of an event of any version. The derive reads older versions through `upcast_from`.
     ///
     /// # Errors
-    /// If the payload is not what its version says, or nothing here can read that version.
+    /// If the payload does not match its version, or this type cannot read that version.
     #[doc(hidden)]
     fn decode(version: u32, json: &[u8]) -> Result<Self, DecodeError> {
         older_version::read_exactly(version, Self::VERSION, || Self::from_json(json))
     }
 
-    /// Whether the database holds payloads against the channel's JSON Schema when they are published, and refuses others
-    /// with [`Error::PayloadMismatch`](crate::Error::PayloadMismatch). Needs the feature `schema`, and a payload that derives
-    /// `schemars::JsonSchema`. `docs/sql-contract.md` says what is checked; it costs the publisher some time per field.
+    /// Whether the database checks payloads against the channel's JSON Schema when they are published. It refuses a payload that
+    /// does not match with [`Error::PayloadMismatch`](crate::Error::PayloadMismatch). Needs the feature `schema`, and a payload
+    /// that derives `schemars::JsonSchema`. `docs/sql-contract.md` lists the keywords that are checked. The check costs the
+    /// publisher some time per field.
     const STRICT: bool = false;
 
-    /// The payload's JSON Schema, if it has one: the derive finds that of `schemars::JsonSchema`.
+    /// The payload's JSON Schema, if it has one. The derive takes that of `schemars::JsonSchema`.
     #[doc(hidden)]
     fn json_schema() -> Option<serde_json::Value> {
         None
     }
 }
 
-/// The panics of a channel that says nothing else.
+/// [`Channel::MAX_PANICS`] unless a channel sets it.
 pub(crate) const DEFAULT_MAX_PANICS: u32 = 3;

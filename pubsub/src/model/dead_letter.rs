@@ -82,7 +82,7 @@ impl Reason {
         }
     }
 
-    /// The reason with this word, or [`Other`](Self::Other).
+    /// Returns the reason with this word, or [`Other`](Self::Other).
     pub(crate) fn from_word(word: &str) -> Self {
         Self::ALL.into_iter().find(|reason| reason.as_str() == word).unwrap_or(Self::Other)
     }

@@ -14,8 +14,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 use tracing::Span;
 
-/// One event of channel `C`, handed to one subscription's handler. An actix message: a handler is any actor with
-/// `impl Handler<Delivery<C>>`. Dereferences to the payload.
+/// One event of channel `C`, handed to one subscription's handler. It is an actix message, so a handler is any actor with
+/// `impl Handler<Delivery<C>>`. It dereferences to the payload.
 ///
 /// # Examples
 /// ```
@@ -65,34 +65,33 @@ impl<C: Channel> Delivery<C> {
         Ok((Self { payload, event, subscription, process, span, _probe: probe }, report))
     }
 
-    /// Where the event stands in the log: the same for every subscription and every attempt.
+    /// The event's position in the log, which is the same for every subscription and every attempt.
     #[must_use]
     pub fn event_id(&self) -> EventId {
         self.event.id
     }
 
-    /// Which start of the handler for this event this is, from 1. Counted in the database before the handler runs; only
-    /// a crash of the database server itself can forget a first one.
+    /// The number of this attempt, from 1. The database counts it before the handler starts. Only a crash of the database server
+    /// can lose the count of a first attempt.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.event.attempt
     }
 
-    /// Whether a [seek](crate::Subscription::seek) has brought this delivery about: the subscription had passed the event before
-    /// it was last moved back. So it was delivered before, unless it had also been skipped by a seek. It stays true for
-    /// the delivery's further attempts.
+    /// Whether this delivery is a replay: the subscription had passed the event, and a [seek](crate::Subscription::seek) moved it
+    /// back. The event was delivered before, unless an earlier seek had skipped it. True for all attempts of the delivery.
     #[must_use]
     pub fn is_replay(&self) -> bool {
         self.event.replay
     }
 
-    /// When the event was published, by the database's clock.
+    /// The time of publication, by the database's clock.
     #[must_use]
     pub fn published_at(&self) -> Timestamp {
         self.event.published_at
     }
 
-    /// What the publisher said the event belongs to.
+    /// The event's key: the entity that it belongs to.
     #[must_use]
     pub fn key(&self) -> Option<&str> {
         self.event.key.as_deref()
@@ -110,36 +109,40 @@ impl<C: Channel> Delivery<C> {
         &self.subscription
     }
 
-    /// Whether an answer to this delivery can still count. False once this process has noticed that it was declared dead:
-    /// the event has been given to another, and whatever is not done yet is better left undone. True is a hope, not a
-    /// promise: a process that was frozen learns of its death only with its next heartbeat.
+    /// Whether an answer to this delivery can still count.
+    ///
+    /// False once this process knows that it was declared dead. The event then runs in another process, and the handler should
+    /// stop its work. True promises nothing: a process that was frozen learns only from its next heartbeat that it was declared
+    /// dead.
     #[must_use]
     pub fn is_current(&self) -> bool {
         self.process.get() == self.event.process
     }
 
-    /// The token of the claim: rises with every claim of this event by this subscription. A fencing token: an external
-    /// system that remembers the highest it has seen for an event can refuse a handler that is late.
+    /// The token of the lease, which rises with every claim of this event by this subscription.
+    ///
+    /// It can serve as a fencing token: an external system that remembers the highest token of each event can refuse a handler
+    /// that is late.
     #[must_use]
     pub fn token(&self) -> LeaseToken {
         self.event.token
     }
 
-    /// The `tracing` span of this delivery, with its channel, subscription, event and attempt. `handle` runs inside it;
-    /// a future that it returns does only if it is told to: `.instrument(delivery.span().clone())`.
+    /// The `tracing` span of this delivery, with its channel, subscription, event and attempt. `handle` runs inside the span. A
+    /// future that it returns runs inside it only after `.instrument(delivery.span().clone())`.
     #[must_use]
     pub fn span(&self) -> &Span {
         &self.span
     }
 
-    /// The payload alone.
+    /// Returns the payload.
     #[must_use]
     pub fn into_payload(self) -> C {
         self.payload
     }
 }
 
-/// Shows the payload as its own `Debug` does, but for the redacted fields.
+/// Shows the payload as its own `Debug` does, except for redacted fields.
 impl<C: Channel + fmt::Debug> fmt::Debug for Delivery<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Delivery")

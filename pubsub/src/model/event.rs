@@ -1,4 +1,4 @@
-//! An event's identity, and everything beside its payload.
+//! An event without its payload: its id, its headers, and the lease that it was claimed under.
 
 use crate::error::Error;
 use jiff::Timestamp;
@@ -41,8 +41,8 @@ impl fmt::Display for EventId {
     }
 }
 
-/// The token of a lease. Rises with every claim of an event by a subscription, so that an external system can refuse a handler
-/// whose token is lower than one it has seen: a fencing token.
+/// The token of a lease, which rises with every claim of an event by a subscription. An external system can use it as a fencing
+/// token: it refuses a handler whose token is lower than one that it has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LeaseToken(pub i64);
@@ -53,13 +53,13 @@ impl fmt::Display for LeaseToken {
     }
 }
 
-/// Text beside the payload: trace context, tenant, origin.
+/// Text that travels with the payload: trace context, tenant, origin.
 pub(crate) type Headers = BTreeMap<String, String>;
 
-/// The start of a delivery that is meant.
+/// One start of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Start {
-    /// From 1.
+    /// The number of the attempt, from 1.
     pub(crate) attempt: u32,
     /// Earlier starts that ended with a panic.
     pub(crate) panics: u32,
@@ -74,7 +74,7 @@ pub(crate) struct ClaimedEvent {
     pub(crate) process: i64,
     /// The lease it was claimed under.
     pub token: LeaseToken,
-    /// Starts of this delivery, the coming one included.
+    /// Starts of this delivery, including the next one.
     pub attempt: u32,
     /// Earlier starts that ended with a panic.
     pub(crate) panics: u32,

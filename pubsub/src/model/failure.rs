@@ -1,16 +1,16 @@
-//! What a handler answers.
+//! The answers of handlers.
 
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-/// What a handler answers: done, or a [`Failure`] that says what should happen instead.
+/// The answer of a handler: done, or a [`Failure`] that decides what happens to the delivery.
 pub type Handled = Result<(), Failure>;
 
-/// Why a handler is not done with a delivery, and what should happen to it.
+/// The reason why a handler is not done with a delivery, and what happens to the delivery.
 ///
-/// Any error becomes one by `?`, and means: try again after the channel's backoff. `Failure` is not an error itself, as
-/// in `anyhow`, so that this conversion can exist.
+/// `?` turns any error into a `Failure` that retries the delivery after the backoff. For this conversion to exist, `Failure`
+/// itself is not an error, like `anyhow::Error`.
 ///
 /// # Examples
 /// ```
@@ -35,7 +35,7 @@ pub struct Failure {
     pub(crate) error: Option<Box<dyn Error + Send + Sync>>,
 }
 
-/// What should happen to a delivery that is not done.
+/// The treatment of a delivery that is not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wish {
     /// Again after the backoff.
@@ -49,25 +49,25 @@ pub(crate) enum Wish {
 }
 
 impl Failure {
-    /// Try again after the channel's backoff. The attempt counts; after the last one the event is a dead letter.
+    /// Retries the delivery after the backoff. The attempt counts; after the last one the event is a dead letter.
     #[must_use]
     pub fn retry(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { wish: Wish::Retry, error: Some(error.into()) }
     }
 
-    /// Try again after `delay` instead of the backoff. The attempt counts.
+    /// Retries the delivery after `delay` instead of the backoff. The attempt counts.
     #[must_use]
     pub fn retry_after(delay: Duration, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { wish: Wish::RetryAfter(delay), error: Some(error.into()) }
     }
 
-    /// Not now: try again after `delay`. The attempt does not count, so a delivery may snooze for ever.
+    /// Postpones the delivery by `delay`. The attempt does not count, so a delivery may be postponed without end.
     #[must_use]
     pub fn snooze(delay: Duration) -> Self {
         Self { wish: Wish::Snooze(delay), error: None }
     }
 
-    /// No attempt can succeed: the event is a dead letter now, with this reason.
+    /// Makes the event a dead letter now, with this reason, because no attempt can succeed.
     #[must_use]
     pub fn reject(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { wish: Wish::Reject, error: Some(reason.into()) }

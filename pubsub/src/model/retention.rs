@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// How long a channel's events stay in the log after every subscription has handled them.
 ///
-/// The log is trimmed in pieces, so events leave up to an eighth of the longest retention later (or up to an hour, if that
-/// is more), and not before those of other channels in the same piece.
+/// The log is trimmed in whole partitions. So an event may leave later, by up to an eighth of the longest retention or up to an
+/// hour, whichever is more. It also waits for the retention of the other channels with events in its partition.
 ///
 /// # Examples
 /// ```
@@ -21,7 +21,7 @@ use std::time::Duration;
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Retention {
-    /// Nothing is set: the database's own setting holds, which is 7 days unless `pubsub.set_retention` changed it.
+    /// The database's setting, which is 7 days unless `pubsub.set_retention` changed it.
     #[default]
     Default,
     /// Events are never removed.

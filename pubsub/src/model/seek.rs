@@ -9,7 +9,7 @@ use jiff::Timestamp;
 pub enum Seek {
     /// To the oldest event that the log still has.
     Beginning,
-    /// To the end of the log: what has not been read yet is not delivered.
+    /// To the end of the log: events that have not been read yet are not delivered.
     Now,
     /// To this event: it and all after it are delivered.
     Event(EventId),
@@ -17,12 +17,12 @@ pub enum Seek {
     Time(Timestamp),
 }
 
-/// What a seek does, or would do.
+/// The effect of a seek, or of a dry run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SeekReport {
-    /// Events that the subscription had passed, and will be delivered.
+    /// Events that the subscription had passed, and that will be delivered.
     pub replayed: u64,
-    /// Events that it had not read yet, and will not be delivered.
+    /// Events that the subscription had not read yet, and that will not be delivered.
     pub skipped: u64,
 }

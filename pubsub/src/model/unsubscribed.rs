@@ -1,6 +1,7 @@
-//! What is removed with a subscription.
+//! The events and deliveries that are removed with a subscription.
 
-/// What was removed with a subscription: see [`Subscription::unsubscribe`](crate::Subscription::unsubscribe).
+/// The number of events and deliveries that were removed with a subscription. See
+/// [`Subscription::unsubscribe`](crate::Subscription::unsubscribe).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unsubscribed {

@@ -1,4 +1,4 @@
-//! Publishing: in the caller's transaction, through whatever he talks to PostgreSQL with.
+//! Publishing in the caller's transaction, through the caller's connection.
 
 use super::Store;
 use super::secrecy::Secrecy;
@@ -31,13 +31,13 @@ const PUBLISH_ALL_ONCE: &str =
 
 const DOING: &str = "publish";
 
-/// Longest wait for the database to take one statement of a publish. After it the caller's transaction is of no use.
+/// The longest wait for one statement of a publish. After it the caller can only roll the transaction back.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Events in one statement of [`publish_all`]: past a thousand a statement is no cheaper per event.
+/// Events in one statement of [`publish_all`]. Larger statements cost no less per event.
 const EVENTS_PER_STATEMENT: usize = 1_000;
 
-/// What a publisher may say about an event beside its payload.
+/// The key, the deduplication key and the headers that a publisher may add to an event.
 ///
 /// # Examples
 /// ```
@@ -53,36 +53,36 @@ pub struct PublishOptions {
 }
 
 impl PublishOptions {
-    /// Nothing said.
+    /// Returns options that set nothing.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Nothing said, for as long as anybody likes.
+    /// Returns a static reference to options that set nothing.
     pub(crate) fn nothing() -> &'static Self {
         static NOTHING: PublishOptions =
             PublishOptions { key: None, headers: Headers::new(), dedupe_key: None };
         &NOTHING
     }
 
-    /// What the event belongs to: an order, a customer. Unless it is said here, it is the channel's
-    /// ([`Channel::key`]). At most 1,024 bytes.
+    /// Sets the key: the entity that the event belongs to, an order or a customer. Default: the channel's ([`Channel::key`]). At
+    /// most 1,024 bytes.
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// What makes the event the same as another: if one was published on the channel under this key a short while ago,
-    /// nothing is published. Unless it is said here, it is the channel's ([`Channel::dedupe_key`]). At most 1,024 bytes.
+    /// Sets the deduplication key: nothing is published if an event with this key was published on the channel within its
+    /// deduplication window. Default: the channel's ([`Channel::dedupe_key`]). At most 1,024 bytes.
     #[must_use]
     pub fn dedupe_key(mut self, key: impl Into<String>) -> Self {
         self.dedupe_key = Some(key.into());
         self
     }
 
-    /// Text that travels beside the payload. The same name again replaces it.
+    /// Adds a header: text that travels with the payload. A header of the same name is replaced.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.insert(name.into(), value.into());
@@ -130,7 +130,7 @@ pub(crate) mod sealed {
 pub struct Statement<'a> {
     sql: &'static str,
     parameters: &'a [(&'a (dyn ToSql + Sync), Type)],
-    /// Whether the driver may not log the parameters.
+    /// Whether the driver must not log the parameters.
     is_secret: bool,
 }
 
@@ -167,26 +167,26 @@ impl Store {
     }
 }
 
-/// Publishes an event in the caller's transaction: committed, it will be delivered; rolled back, it never was.
+/// Publishes an event in the caller's transaction, and returns its id. The event is delivered if and only if the transaction
+/// commits.
 ///
-/// With a client instead of a transaction, or with a running [`PubSub`](crate::PubSub), the event is a transaction of its
-/// own.
+/// Through a client, or through a running [`PubSub`](crate::PubSub), the event is published in a transaction of its own.
 ///
-/// If the event has a dedupe key that was published on the channel a short while ago, nothing is published, and the id is
-/// that of the first. A transaction that is publishing the same key at this moment is waited for.
+/// If an event with the same deduplication key was published on the channel within its deduplication window, nothing is
+/// published, and the result is the id of that event. The call waits for a transaction that is publishing the same key.
 ///
 /// # Errors
-/// [`Error::UndeclaredChannel`] if nobody has declared the channel in this database, [`Error::PayloadTooLarge`],
+/// [`Error::UndeclaredChannel`] if the channel is not declared in this database, [`Error::PayloadTooLarge`],
 /// [`Error::InvalidPayload`], or the database's own errors. After an error from the database the caller's transaction can
 /// only be rolled back.
 ///
 /// # Cancel safety
-/// Dropping the future leaves it open whether the event is in the transaction: roll back.
+/// Dropping the future leaves unknown whether the event is in the transaction. Roll the transaction back.
 pub async fn publish<C: Channel>(executor: impl Executor, event: &C) -> Result<EventId, Error> {
     publish_with(executor, event, &PublishOptions::default()).await
 }
 
-/// Publishes an event with a key, a dedupe key or headers. Otherwise [`publish`].
+/// Publishes an event with a key, a deduplication key or headers. Otherwise like [`publish`].
 ///
 /// # Errors
 /// As [`publish`].
@@ -198,7 +198,7 @@ pub async fn publish_with<C: Channel>(
     insert(executor, Written::new(event, options)).await
 }
 
-/// [`publish_with`], whose future needs nothing of `C`: the event is written before it is returned.
+/// Publishes like [`publish_with`]. The event is encoded before the future is returned, so the future does not depend on `C`.
 pub(crate) fn begin<'a, C: Channel>(
     executor: impl Executor + 'a,
     event: &C,
@@ -215,14 +215,14 @@ async fn insert(mut executor: impl Executor, row: Result<Written<'_>, Error>) ->
     row.try_get(0).map(EventId).map_err(|source| Error::Database { doing: DOING, source })
 }
 
-/// Publishes many events of one channel, a thousand to a statement: several times as many per second as one by one.
-/// Returns how many were published: all of them, but for those whose dedupe key was published before.
+/// Publishes many events of one channel, a thousand per statement, several times faster than one by one. Returns how many were
+/// published: all events except those whose deduplication key was published before.
 ///
-/// Transactions that publish many dedupe keys in different orders may deadlock, and one of them is then aborted by the
-/// database (SQLSTATE 40P01). Inside one call of up to a thousand events the order is always the same.
+/// Transactions that publish many deduplication keys in different orders may deadlock. The database then aborts one of them
+/// (SQLSTATE 40P01). Within one call of up to a thousand events the order is always the same.
 ///
 /// # Errors
-/// As [`publish`]. Without a transaction, the statements before the failing one stay.
+/// As [`publish`]. Without a transaction, the events of the statements before the failing one stay published.
 pub async fn publish_all<'a, C: Channel>(
     mut executor: impl Executor,
     events: impl IntoIterator<Item = &'a C>,
@@ -289,13 +289,13 @@ impl<'a> Written<'a> {
         })
     }
 
-    /// The same, borrowing nothing.
+    /// Returns the same columns as owned values.
     fn into_owned(self) -> Written<'static> {
         let owned = |key: Option<Cow<'_, str>>| key.map(|key| Cow::Owned(key.into_owned()));
         Written { key: owned(self.key), dedupe_key: owned(self.dedupe_key), ..self }
     }
 
-    /// What publishes it. Without a dedupe key it is a plain insert.
+    /// Returns the statement that publishes the event. Without a deduplication key it is a plain insert.
     fn statement(&self) -> (&'static str, Vec<(&(dyn ToSql + Sync), Type)>) {
         let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = vec![
             (&self.channel, Type::TEXT),
@@ -331,7 +331,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// The key that the publisher said, or else the event's own, if it can be stored.
+/// Returns the key that the publisher set, or else the event's own. Refuses a key that cannot be stored.
 fn key<'a>(
     said: Option<&'a str>,
     own: impl FnOnce() -> Option<Cow<'a, str>>,
@@ -345,7 +345,7 @@ fn version<C: Channel>() -> i32 {
     i32::try_from(C::VERSION).unwrap_or(i32::MAX)
 }
 
-/// A fingerprint as the column of a row: the same 64 bits; `None` if it is not known.
+/// Returns a fingerprint as the database stores it, with the same 64 bits; `None` if it is not known.
 pub(super) fn stored(fingerprint: u64) -> Option<i64> {
     (fingerprint != 0).then_some(fingerprint.cast_signed())
 }
