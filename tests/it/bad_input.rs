@@ -1,7 +1,7 @@
 //! Bad input gets a clear error, and no event is lost.
 
 use pubsub::{Channel, Delivery, Error, publish};
-use pubsub_tests::{Email, Sms, TestDatabase, probe};
+use pubsub_tests::{Email, Sms, TestDatabase, probe, sending};
 use serde::{Deserialize, Serialize};
 use std::error::Error as _;
 
@@ -29,10 +29,7 @@ async fn an_oversize_payload_is_refused_and_the_transaction_goes_on() {
     let (sender, mut received) = probe();
     let _pubsub = db
         .pubsub()
-        .subscribe_fn("one", move |sms: Delivery<Sms>| {
-            sender.send(sms.msg.len());
-            async { Ok(()) }
-        })
+        .subscribe_fn("one", sending(sender, |sms: Delivery<Sms>| sms.msg.len()))
         .start()
         .await
         .unwrap();
@@ -136,10 +133,7 @@ async fn headers_of_any_shape_are_readable() {
     let (sender, mut received) = probe();
     let _pubsub = db
         .pubsub()
-        .subscribe_fn("one", move |sms: Delivery<Sms>| {
-            sender.send(sms.headers());
-            async { Ok(()) }
-        })
+        .subscribe_fn("one", sending(sender, |sms: Delivery<Sms>| sms.headers()))
         .start()
         .await
         .unwrap();

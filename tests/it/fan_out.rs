@@ -1,18 +1,14 @@
 //! Every subscription gets every event; processes of one subscription share its events.
 
 use pubsub::{Delivery, Handled, publish_all};
-use pubsub_tests::{Sender, Sms, TestDatabase, probe};
+use pubsub_tests::{Sender, Sms, TestDatabase, probe, sending};
 use std::collections::BTreeSet;
 
-fn sending_with<T: Copy + 'static>(
+fn sending_with<T: Copy + Send + Unpin + 'static>(
     sender: &Sender<(T, String)>,
     who: T,
-) -> impl Fn(Delivery<Sms>) -> std::future::Ready<Handled> + Clone + use<T> {
-    let sender = sender.clone();
-    move |sms: Delivery<Sms>| {
-        sender.send((who, sms.into_payload().msg));
-        std::future::ready(Ok(()))
-    }
+) -> impl Fn(Delivery<Sms>) -> std::future::Ready<Handled> + Clone + Send + Unpin + use<T> {
+    sending(sender.clone(), move |sms: Delivery<Sms>| (who, sms.into_payload().msg))
 }
 
 #[actix::test]

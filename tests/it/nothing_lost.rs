@@ -2,17 +2,14 @@
 
 use pubsub::testing::{Mode, Server};
 use pubsub::{Delivery, PubSub};
-use pubsub_tests::{DEADLINE, Proxy, Received, Sms, TestDatabase, connect, probe};
+use pubsub_tests::{DEADLINE, Proxy, Received, Sms, TestDatabase, connect, probe, sending};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 async fn start(url: &str) -> (PubSub, Received<String>) {
     let (sender, received) = probe();
     let pubsub = PubSub::builder(url)
-        .subscribe_fn("one", move |sms: Delivery<Sms>| {
-            sender.send(sms.into_payload().msg);
-            async { Ok(()) }
-        })
+        .subscribe_fn("one", sending(sender, |sms: Delivery<Sms>| sms.msg.clone()))
         .start()
         .await
         .unwrap();

@@ -1,7 +1,7 @@
 //! An event commits with the caller's data.
 
 use pubsub::{Channel, Delivery, PublishOptions, publish, publish_all, publish_with};
-use pubsub_tests::{Email, Received, Sms, TestDatabase, probe};
+use pubsub_tests::{Email, Received, Sms, TestDatabase, probe, sending};
 use std::time::Duration;
 
 /// Starts a runtime whose only subscription sends its deliveries to the test.
@@ -10,10 +10,7 @@ async fn start(db: &TestDatabase) -> (pubsub::PubSub, Received<Delivery<Sms>>) {
     let pubsub = db
         .pubsub()
         .declare::<Email>()
-        .subscribe_fn("one", move |sms: Delivery<Sms>| {
-            sender.send(sms);
-            async { Ok(()) }
-        })
+        .subscribe_fn("one", sending(sender, |sms: Delivery<Sms>| sms))
         .start()
         .await
         .unwrap();

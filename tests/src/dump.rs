@@ -1,6 +1,6 @@
 //! Dumps and restores databases, and finds a second version of PostgreSQL.
 
-use crate::{Received, Sms, connect, probe};
+use crate::{Received, Sms, connect, probe, sending};
 use pubsub::testing::{Options, Server};
 use pubsub::{Delivery, Error, PubSub};
 use std::path::PathBuf;
@@ -116,10 +116,7 @@ pub async fn publish_each(executor: impl pubsub::Executor + Copy, count: usize) 
 /// Those of `start`.
 pub async fn receive_ids(url: &str) -> Result<(PubSub, Received<i64>), Error> {
     let (sender, received) = probe();
-    let handler = move |sms: Delivery<Sms>| {
-        sender.send(sms.event_id().0);
-        std::future::ready(Ok(()))
-    };
+    let handler = sending(sender, |sms: Delivery<Sms>| sms.event_id().0);
     let pubsub = PubSub::builder(url).subscribe_fn("one", handler).start().await?;
     Ok((pubsub, received))
 }

@@ -4,7 +4,7 @@ use crate::channels::Sms;
 use crate::deadline::DEADLINE;
 use crate::probe::{Received, Sender, probe};
 use pubsub::testing::Database;
-use pubsub::{Builder, Delivery, Handled, PubSub};
+use pubsub::{Builder, Channel, Delivery, Handled, PubSub};
 use std::future::{Ready, ready};
 use std::time::{Duration, Instant};
 use tokio_postgres::{Client, NoTls};
@@ -49,7 +49,7 @@ impl TestDatabase {
     async fn receive_with<T: Send + 'static>(
         &self,
         subscription: &str,
-        value_of: fn(&Delivery<Sms>) -> T,
+        value_of: fn(Delivery<Sms>) -> T,
     ) -> (PubSub, Received<T>) {
         let (sender, received) = probe();
         let handler = sending(sender, value_of);
@@ -85,13 +85,13 @@ impl TestDatabase {
     }
 }
 
-/// Returns a handler that accepts every message and sends a value of it to the test.
-pub fn sending<T: Send + 'static>(
+/// Returns a handler that accepts every delivery and sends a value of it to the test.
+pub fn sending<C: Channel, T: Send + 'static>(
     sender: Sender<T>,
-    value_of: impl Fn(&Delivery<Sms>) -> T + Clone + Send + Unpin + 'static,
-) -> impl Fn(Delivery<Sms>) -> Ready<Handled> + Clone + Send + Unpin + 'static {
-    move |sms: Delivery<Sms>| {
-        sender.send(value_of(&sms));
+    value_of: impl Fn(Delivery<C>) -> T + Clone + Send + Unpin + 'static,
+) -> impl Fn(Delivery<C>) -> Ready<Handled> + Clone + Send + Unpin + 'static {
+    move |delivery| {
+        sender.send(value_of(delivery));
         ready(Ok(()))
     }
 }

@@ -3,7 +3,7 @@
 mod races;
 
 use pubsub::{Channel, Delivery, EventId, PublishOptions, publish, publish_all, publish_with};
-use pubsub_tests::{Sms, TestDatabase, probe};
+use pubsub_tests::{Sms, TestDatabase, probe, sending};
 use serde::{Deserialize, Serialize};
 
 /// A letter. A customer gets each kind once.
@@ -30,10 +30,7 @@ async fn age(db: &TestDatabase, by: &str) {
 async fn a_published_dedupe_key_is_not_published_again() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
-    let handle = move |letter: Delivery<Letter>| {
-        sender.send((letter.event_id(), letter.customer));
-        std::future::ready(Ok(()))
-    };
+    let handle = sending(sender, |letter: Delivery<Letter>| (letter.event_id(), letter.customer));
     let pubsub = db.pubsub().declare::<Sms>().subscribe_fn("one", handle).start().await.unwrap();
     let first = publish(&db.client, &letter(1, "welcome")).await.unwrap();
     for _ in 0..2 {

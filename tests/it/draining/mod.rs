@@ -3,7 +3,7 @@
 mod sigterm;
 
 use pubsub::{Delivery, SubscribeOptions, publish_all};
-use pubsub_tests::{Sms, TestDatabase, probe};
+use pubsub_tests::{Received, Sms, TestDatabase, probe, sending};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -80,10 +80,7 @@ async fn drain_stops_at_its_deadline_and_the_rest_runs_again() {
     let (sender, mut received) = probe();
     let _next = db
         .pubsub()
-        .subscribe_fn("stuck", move |sms: Delivery<Sms>| {
-            sender.send(sms.attempt());
-            async { Ok(()) }
-        })
+        .subscribe_fn("stuck", sending(sender, |sms: Delivery<Sms>| sms.attempt()))
         .start()
         .await
         .unwrap();
@@ -134,21 +131,27 @@ async fn drain_stops_the_handler_in_an_orderly_way() {
     assert!(pubsub.drain(Duration::ZERO).await, "a second drain returns the same");
 }
 
+/// Starts a runtime whose handler reports each delivery and never finishes it.
+async fn never_finishing(db: &TestDatabase) -> (pubsub::PubSub, Received<()>) {
+    let (sender, received) = probe();
+    let pubsub = db
+        .pubsub()
+        .subscribe_fn("one", move |_: Delivery<Sms>| {
+            sender.send(());
+            std::future::pending()
+        })
+        .start()
+        .await
+        .unwrap();
+    (pubsub, received)
+}
+
 #[test]
 fn drain_reports_false_if_a_handler_is_gone() {
     let runner = actix::System::new();
     let (db, pubsub) = runner.block_on(async {
         let db = TestDatabase::new().await;
-        let (sender, mut received) = probe();
-        let pubsub = db
-            .pubsub()
-            .subscribe_fn("one", move |_: Delivery<Sms>| {
-                sender.send(());
-                std::future::pending()
-            })
-            .start()
-            .await
-            .unwrap();
+        let (pubsub, mut received) = never_finishing(&db).await;
         pubsub::publish(&pubsub, &Sms::new("hello")).await.unwrap();
         received.next().await;
         (db, pubsub)
@@ -164,16 +167,7 @@ fn drain_reports_false_if_a_handler_is_gone() {
 #[actix::test]
 async fn a_runtime_stops_when_its_last_handle_is_dropped() {
     let db = TestDatabase::new().await;
-    let (sender, mut received) = probe();
-    let pubsub = db
-        .pubsub()
-        .subscribe_fn("one", move |_: Delivery<Sms>| {
-            sender.send(());
-            std::future::pending()
-        })
-        .start()
-        .await
-        .unwrap();
+    let (pubsub, mut received) = never_finishing(&db).await;
     let clone = pubsub.clone();
     drop(pubsub);
     pubsub::publish(&clone, &Sms::new("hello")).await.unwrap();

@@ -1,28 +1,12 @@
 //! The events of a killed process run again on another process within seconds, at default settings.
 
-use pubsub::{Delivery, PubSub, publish, publish_all};
-use pubsub_tests::{ChildProcess, Sms, TestDatabase, in_child_process, probe};
+use pubsub::{Delivery, publish, publish_all};
+use pubsub_tests::{ChildProcess, Sms, TestDatabase, probe};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// The longest time from the kill to the rerun.
 const RERUN_WITHIN: Duration = Duration::from_secs(10);
-
-/// Starts every delivery and finishes none.
-#[actix::test]
-#[ignore = "runs in a child process of other tests"]
-async fn child_starts_deliveries_and_never_finishes() {
-    let Some((url, report)) = in_child_process() else { return };
-    let _pubsub = PubSub::builder(url)
-        .subscribe_fn("shared", move |sms: Delivery<Sms>| {
-            report(&sms.msg);
-            std::future::pending()
-        })
-        .start()
-        .await
-        .unwrap();
-    std::future::pending::<()>().await;
-}
 
 /// Starts a child that has started `count` deliveries.
 async fn victim(db: &TestDatabase, count: usize) -> ChildProcess {
@@ -30,7 +14,7 @@ async fn victim(db: &TestDatabase, count: usize) -> ChildProcess {
     let pubsub =
         db.pubsub().subscribe_fn("shared", |_: Delivery<Sms>| async { Ok(()) }).start().await.unwrap();
     assert!(pubsub.drain(Duration::from_secs(10)).await);
-    let child = ChildProcess::start("recovery::crash::child_starts_deliveries_and_never_finishes", db.url());
+    let child = ChildProcess::start("recovery::child_starts_deliveries_and_never_finishes", db.url());
     db.until_count("select count(*) from pubsub.processes", 1).await;
     let events: Vec<Sms> = (0..count).map(|n| Sms::new(n.to_string())).collect();
     publish_all(&db.client, &events).await.unwrap();

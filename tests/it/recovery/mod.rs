@@ -6,7 +6,9 @@ mod poison;
 
 use pubsub::testing::{Database, Mode, Server};
 use pubsub::{Delivery, Failure, PubSub, publish, publish_all};
-use pubsub_tests::{ChildProcess, DEADLINE, Sender, Sms, TestDatabase, connect, in_child_process, probe};
+use pubsub_tests::{
+    ChildProcess, DEADLINE, Sender, Sms, TestDatabase, connect, in_child_process, probe, sending,
+};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,10 +55,7 @@ async fn a_killed_process_is_noticed_before_its_silence_limit() {
         .pubsub()
         .heartbeat_interval(Duration::from_secs(1))
         .silence_limit(SILENCE)
-        .subscribe_fn("shared", move |sms: Delivery<Sms>| {
-            sender.send((sms.msg.clone(), sms.attempt()));
-            async { Ok(()) }
-        })
+        .subscribe_fn("shared", sending(sender, |sms: Delivery<Sms>| (sms.msg.clone(), sms.attempt())))
         .start()
         .await
         .unwrap();

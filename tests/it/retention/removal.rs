@@ -8,13 +8,19 @@ use tokio_postgres::error::SqlState;
 /// The end of the first partition.
 const END: i64 = 10_000_000;
 
-#[tokio::test]
-async fn nobody_waits_while_a_reader_holds_a_partition() {
+/// A log whose first partition can be removed.
+async fn removable_log() -> TrimmedLog {
     let log = TrimmedLog::new().await;
     log.publish_across(END, 1, 1).await;
     log.claim(1).await;
     log.settle_all().await;
     log.maintain().await;
+    log
+}
+
+#[tokio::test]
+async fn nobody_waits_while_a_reader_holds_a_partition() {
+    let log = removable_log().await;
     let (reader, remover) = (log.connect().await, log.connect().await);
     reader.batch_execute("begin; select * from pubsub.db_events").await.unwrap();
 
@@ -40,11 +46,7 @@ async fn nobody_waits_while_a_reader_holds_a_partition() {
 
 #[tokio::test]
 async fn an_interrupted_removal_is_finished_by_the_next_process() {
-    let log = TrimmedLog::new().await;
-    log.publish_across(END, 1, 1).await;
-    log.claim(1).await;
-    log.settle_all().await;
-    log.maintain().await;
+    let log = removable_log().await;
     let reader = log.connect().await;
     reader.batch_execute("begin; select * from pubsub.db_events").await.unwrap();
 
@@ -64,11 +66,7 @@ async fn an_interrupted_removal_is_finished_by_the_next_process() {
 
 #[tokio::test]
 async fn a_partition_read_by_name_is_dropped_after_its_reader() {
-    let log = TrimmedLog::new().await;
-    log.publish_across(END, 1, 1).await;
-    log.claim(1).await;
-    log.settle_all().await;
-    log.maintain().await;
+    let log = removable_log().await;
     let (reader, remover) = (log.connect().await, log.connect().await);
     remover.batch_execute(&next_removal(&remover).await.unwrap()).await.unwrap();
     reader.batch_execute("begin; select * from pubsub.db_events_0").await.unwrap();

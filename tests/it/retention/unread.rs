@@ -2,7 +2,7 @@
 
 use crate::retention::TrimmedLog;
 use pubsub::{Delivery, PubSub, SubscribeOptions};
-use pubsub_tests::{ChildProcess, DEADLINE, Sms, TestDatabase, in_child_process, probe};
+use pubsub_tests::{ChildProcess, DEADLINE, Sms, TestDatabase, in_child_process, probe, sending};
 use std::time::Duration;
 
 /// The end of the first partition.
@@ -218,10 +218,7 @@ async fn an_unread_subscription_is_reported_and_then_suspended() {
     let limited = |days: u64| SubscribeOptions::new().unread_limit(Duration::from_secs(days * 86_400));
     let start = async |days| {
         let sender = sender.clone();
-        let handle = move |sms: Delivery<Sms>| {
-            sender.send(sms.msg.clone());
-            std::future::ready(Ok(()))
-        };
+        let handle = sending(sender, |sms: Delivery<Sms>| sms.msg.clone());
         db.pubsub().subscribe_fn_with("read", limited(days), handle).start().await.unwrap()
     };
     assert!(start(3).await.drain(DEADLINE).await);

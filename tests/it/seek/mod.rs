@@ -4,7 +4,9 @@ mod under_load;
 
 use pubsub::subscription::Seek;
 use pubsub::{Delivery, EventId, PublishOptions, SubscribeOptions};
-use pubsub_tests::{ClaimedEvent, Sms, SqlSubscriber, TestDatabase, connect, probe, publish_each as publish};
+use pubsub_tests::{
+    ClaimedEvent, Sms, SqlSubscriber, TestDatabase, connect, probe, publish_each as publish, sending,
+};
 use std::future::poll_fn;
 use std::time::Duration;
 use tokio_postgres::{AsyncMessage, Client};
@@ -267,11 +269,7 @@ async fn a_new_subscription_starts_at_the_oldest_or_the_next_event() {
     pubsub::publish(&pubsub, &Sms::new("old")).await.unwrap();
     let (sender, mut received) = probe();
     let listen = |name: &'static str| {
-        let sender = sender.clone();
-        move |sms: Delivery<Sms>| {
-            sender.send((name, sms.is_replay(), sms.into_payload().msg));
-            std::future::ready(Ok(()))
-        }
+        sending(sender.clone(), move |sms: Delivery<Sms>| (name, sms.is_replay(), sms.msg.clone()))
     };
     let start = async |options| {
         db.pubsub()

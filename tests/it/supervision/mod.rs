@@ -5,7 +5,7 @@ mod own_actors;
 
 use actix::prelude::*;
 use pubsub::{Channel, Delivery, Handled};
-use pubsub_tests::{Sender, Sms, TestDatabase, probe};
+use pubsub_tests::{Sender, Sms, TestDatabase, probe, sending};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -122,10 +122,7 @@ async fn is_restarted_and_the_event_is_retried<M: AnswerKind>() {
             sender: sender.clone(),
             manner: std::marker::PhantomData,
         })
-        .subscribe_fn("bystander", move |sms: Delivery<Sms>| {
-            bystander.send(sms.into_payload().msg);
-            async { Ok(()) }
-        })
+        .subscribe_fn("bystander", sending(bystander, |sms: Delivery<Sms>| sms.msg.clone()))
         .start()
         .await
         .unwrap();
@@ -246,10 +243,7 @@ async fn a_panic_while_decoding_is_a_failed_attempt() {
     let (sender, mut received) = probe();
     let pubsub = db
         .pubsub()
-        .subscribe_fn("reader", move |booby: Delivery<Undecodable>| {
-            sender.send(booby.trap);
-            async { Ok(()) }
-        })
+        .subscribe_fn("reader", sending(sender, |booby: Delivery<Undecodable>| booby.trap))
         .start()
         .await
         .unwrap();
@@ -303,10 +297,7 @@ async fn renaming_the_rust_type_changes_no_payload() {
     let (sender, mut received) = probe();
     let pubsub = db
         .pubsub()
-        .subscribe_fn("renamed", move |text: Delivery<TextMessage>| {
-            sender.send(text.into_payload().msg);
-            async { Ok(()) }
-        })
+        .subscribe_fn("renamed", sending(sender, |text: Delivery<TextMessage>| text.msg.clone()))
         .start()
         .await
         .unwrap();

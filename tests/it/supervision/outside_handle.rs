@@ -3,7 +3,7 @@
 use actix::prelude::*;
 use pubsub::status::HandlerState;
 use pubsub::{Delivery, Handled};
-use pubsub_tests::{Sender, Sms, TestDatabase, probe};
+use pubsub_tests::{Sender, Sms, TestDatabase, probe, sending};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -186,10 +186,7 @@ async fn a_handler_that_dies_too_often_is_quarantined_and_recovers() {
             assert!(number > 6, "one death more than restarts at once");
             PanickingActor { number, place: "none", sender: sender.clone() }
         })
-        .subscribe_fn("bystander", move |sms: Delivery<Sms>| {
-            bystander.send(sms.into_payload().msg);
-            async { Ok(()) }
-        })
+        .subscribe_fn("bystander", sending(bystander, |sms: Delivery<Sms>| sms.msg.clone()))
         .start()
         .await
         .unwrap();
@@ -219,10 +216,7 @@ async fn another_process_handles_the_events_of_a_quarantined_handler() {
     }
     let _healthy = db
         .pubsub()
-        .subscribe_fn("shared", move |sms: Delivery<Sms>| {
-            sender.send((sms.msg.clone(), sms.attempt()));
-            async { Ok(()) }
-        })
+        .subscribe_fn("shared", sending(sender, |sms: Delivery<Sms>| (sms.msg.clone(), sms.attempt())))
         .start()
         .await
         .unwrap();
@@ -249,10 +243,7 @@ async fn a_blocked_handler_delays_no_other_and_runs_once() {
             drop(sms);
             async { Ok(()) }
         })
-        .subscribe_fn("bystander", move |sms: Delivery<Sms>| {
-            bystander.send(sms.into_payload().msg);
-            async { Ok(()) }
-        })
+        .subscribe_fn("bystander", sending(bystander, |sms: Delivery<Sms>| sms.msg.clone()))
         .start()
         .await
         .unwrap();

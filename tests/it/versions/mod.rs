@@ -5,7 +5,7 @@ mod killed;
 use pubsub::{
     Channel, Delivery, Failure, OlderVersion, PubSub, PublishOptions, SubscribeOptions, publish, publish_with,
 };
-use pubsub_tests::{DEADLINE, Received, SqlSubscriber, TestDatabase, probe};
+use pubsub_tests::{DEADLINE, Received, SqlSubscriber, TestDatabase, probe, sending};
 use serde::{Deserialize, Serialize};
 
 /// The old binary's type. It is not derived, because no two types of one crate may derive the same channel, and these stand
@@ -49,10 +49,7 @@ fn ordered() -> SubscribeOptions {
 /// Starts the old binary's runtime, with what it receives.
 async fn old_binary(db: &TestDatabase, options: SubscribeOptions) -> (PubSub, Received<(String, u32)>) {
     let (sender, received) = probe();
-    let handle = move |note: Delivery<old::Note>| {
-        sender.send((note.0.clone(), note.attempt()));
-        std::future::ready(Ok(()))
-    };
+    let handle = sending(sender, |note: Delivery<old::Note>| (note.0.clone(), note.attempt()));
     (db.pubsub().subscribe_fn_with("one", options, handle).start().await.unwrap(), received)
 }
 
@@ -62,10 +59,7 @@ pub(crate) async fn new_binary(
     options: SubscribeOptions,
 ) -> (PubSub, Received<(String, u32)>) {
     let (sender, received) = probe();
-    let handle = move |note: Delivery<new::Note>| {
-        sender.send((note.msg.clone(), note.attempt()));
-        std::future::ready(Ok(()))
-    };
+    let handle = sending(sender, |note: Delivery<new::Note>| (note.msg.clone(), note.attempt()));
     (db.pubsub().subscribe_fn_with("one", options, handle).start().await.unwrap(), received)
 }
 
@@ -126,10 +120,7 @@ impl From<MemoV2> for Memo {
 async fn upcasts_are_chained_from_version_to_version() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
-    let handle = move |memo: Delivery<Memo>| {
-        sender.send(memo.text.clone());
-        std::future::ready(Ok(()))
-    };
+    let handle = sending(sender, |memo: Delivery<Memo>| memo.text.clone());
     let _pubsub = db.pubsub().subscribe_fn("one", handle).start().await.unwrap();
     publish(&db.client, &Memo { text: "3".to_owned() }).await.unwrap();
     let older =
