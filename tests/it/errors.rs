@@ -1,4 +1,4 @@
-//! Errors as programs tell them apart.
+//! Programs can distinguish errors by their code.
 
 use pubsub::subscription::Reason;
 use pubsub::{Error, EventId, PubSub, Subscription, publish};

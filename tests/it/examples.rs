@@ -1,4 +1,4 @@
-//! The small examples run, end by themselves, and print what they say.
+//! The small examples run, exit, and print the expected lines.
 
 use pubsub::testing::Database;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 const EXAMPLES: [&str; 5] = ["hello", "transaction", "retry", "ordered", "worker"];
 
-/// Runs an example on the tests' server; returns its output.
+/// Runs an example on the tests' server, and returns its output.
 async fn run(example: &str) -> String {
     let database = Database::empty().await.unwrap();
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();

@@ -72,7 +72,7 @@ async fn a_channels_doc_comment_is_its_description_in_the_catalog() {
     assert_eq!(description, "A text message.");
 }
 
-/// Defines a channel by hand, whose settings no derive has checked.
+/// Defines a channel without the derive, so that nothing checks its settings.
 macro_rules! channel {
     ($name:ident, $($setting:item)*) => {
         #[derive(serde::Serialize, serde::Deserialize)]
@@ -105,7 +105,7 @@ fn backoff(backoff: Backoff) -> Builder {
     options(|o| o.backoff(backoff))
 }
 
-/// Each builder's `start` is refused with its sentence.
+/// Checks that each runtime is refused with its error.
 async fn assert_refused(place: &str, refused: impl IntoIterator<Item = (Builder, &str)>) {
     for (builder, sentence) in refused {
         let refused = builder.start().await.unwrap_err();

@@ -1,4 +1,4 @@
-//! A subscription and a channel can be removed, and nothing of others is touched.
+//! Subscriptions and channels can be removed without touching any other row.
 
 use pubsub::{Error, Subscription};
 use pubsub_tests::{Sms, SqlSubscriber, TestDatabase, connect};
@@ -10,7 +10,7 @@ fn code(error: &DatabaseError) -> &str {
     error.code().map_or("none", |code| code.code())
 }
 
-/// What `unsubscribe` has removed: unread, leased, waiting, dead letters.
+/// Unsubscribes, and returns the numbers of removed events: unread, leased, in the mailbox, and dead letters.
 async fn unsubscribe(client: &Client, name: &str, force: bool) -> Result<[i64; 4], DatabaseError> {
     let row = client.query_one("select * from pubsub.unsubscribe('sms', $1, $2)", &[&name, &force]).await?;
     Ok([row.get(0), row.get(1), row.get(2), row.get(3)])
@@ -21,7 +21,7 @@ async fn publish(client: &Client, events: i32) {
     client.query(sql, &[&events]).await.unwrap();
 }
 
-/// Rows that belong to a subscription, in all tables that have any.
+/// Counts the rows of a subscription in all tables.
 fn rows_of(subscription: i32) -> String {
     let tables = ["cursors", "lanes", "runners", "leases", "mailbox", "dead_letters", "waiters", "replays"];
     let counts = tables
@@ -59,11 +59,15 @@ async fn a_subscription_in_use_is_kept_unless_forced() {
     assert_eq!(refused.detail(), Some(detail));
     assert_eq!(unsubscribe(client, "one", true).await.unwrap(), [2, 2, 1, 1]);
     assert_eq!(db.count(&rows_of(one.subscription)).await, 0);
-    assert_eq!(db.count(&rows_of(two.subscription)).await, rows_of_two, "nothing of others is touched");
+    assert_eq!(
+        db.count(&rows_of(two.subscription)).await,
+        rows_of_two,
+        "the rows of other subscriptions are untouched"
+    );
     assert_eq!(two.claim(10).await.unwrap().len(), 6);
 
     assert_eq!(code(&unsubscribe(client, "one", true).await.unwrap_err()), "PB004", "it is gone");
-    assert_eq!(code(&one.claim(10).await.unwrap_err()), "PB004", "its process is told");
+    assert_eq!(code(&one.claim(10).await.unwrap_err()), "PB004", "its process gets an error");
     assert!(!one.settle(claimed[0].token).await.unwrap(), "its leases are gone");
     assert_eq!(db.count(&format!("select pubsub.leave({})", one.process)).await, 0);
 }
@@ -124,7 +128,7 @@ async fn the_log_does_not_wait_for_a_removed_subscription() {
     publish(client, 3).await;
     one.claim(1).await.unwrap();
     client.batch_execute("select pubsub.set_retention('sms', '0')").await.unwrap();
-    // The partition is full and final.
+    // The partition is full, and nobody can write to it.
     client
         .batch_execute(
             "select setval('pubsub.db_events_id_seq', (select min(end_id) from pubsub.partitions))",
@@ -151,7 +155,7 @@ async fn claims_and_settlements_beside_the_removal_lose_nothing() {
     let two = SqlSubscriber::register(client, "two").await.unwrap();
     publish(client, 4).await;
 
-    // A claim under way is waited for, and its lease removed.
+    // The removal waits for an open claim, and removes its lease.
     claiming.batch_execute("begin").await.unwrap();
     let claim = "select token from pubsub.claim($1, $2, 1)";
     claiming.query_one(claim, &[&one.subscription, &one.process]).await.unwrap();
@@ -162,7 +166,7 @@ async fn claims_and_settlements_beside_the_removal_lose_nothing() {
     claiming.batch_execute("commit").await.unwrap();
     assert_eq!(removal.await.unwrap().unwrap(), [3, 1, 0, 0]);
 
-    // A settlement under way is waited for as well: its dead letter is removed, not left behind.
+    // The removal also waits for an open settlement, and removes its dead letter.
     let token = two.claim(2).await.unwrap()[0].token;
     settling.batch_execute("begin").await.unwrap();
     let settle = r#"select pubsub.settle($1, $2, null, '[{"id": 1, "action": "reject"}]')"#;
@@ -191,7 +195,7 @@ async fn a_running_process_is_told_and_does_not_spin() {
     let (before, began) = (db.count(transactions).await, Instant::now());
     tokio::time::sleep(Duration::from_secs(3)).await;
     let rate = (db.count(transactions).await - before) as f64 / began.elapsed().as_secs_f64();
-    // Heartbeats, looks for absent processes, and tries that become rarer.
+    // Heartbeats, checks for absent processes, and attempts that become rarer.
     assert!(rate < 100.0, "{rate} transactions per second");
     assert!(received.rest().is_empty());
     assert!(pubsub.drain(Duration::from_secs(10)).await);
@@ -215,7 +219,7 @@ async fn an_ordered_subscription_is_removed_with_its_lanes() {
     assert_eq!(
         db.count("select count(*) from pubsub.mailbox where due_at = 'infinity'").await,
         2,
-        "they are parked"
+        "two events are parked"
     );
     assert_eq!(unsubscribe(client, "one", true).await.unwrap(), [0, 0, 3, 0]);
     assert_eq!(db.count(&rows_of(one.subscription)).await, 0);
@@ -283,5 +287,5 @@ async fn publishers_finish_before_their_channel_is_dropped() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     publisher.batch_execute("commit").await.unwrap();
     assert_eq!(dropped.await.unwrap().unwrap().get::<_, i64>(0), 1);
-    assert_eq!(code(&late.await.unwrap().unwrap_err()), "PB001", "a later one finds no channel");
+    assert_eq!(code(&late.await.unwrap().unwrap_err()), "PB001", "a later publisher finds no channel");
 }

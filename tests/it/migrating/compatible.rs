@@ -1,4 +1,4 @@
-//! Which schemas a library accepts: its own version, and newer ones that say that they work with it.
+//! A library accepts its own schema version, and newer ones that declare themselves compatible.
 
 use pubsub::testing::Database;
 use pubsub::{Delivery, Error, PubSub, migrate};

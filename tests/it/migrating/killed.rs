@@ -1,4 +1,4 @@
-//! A migrating process that is killed leaves all of the schema, or nothing.
+//! A migrating process that is killed leaves the whole schema, or nothing.
 
 use super::catalog;
 use pubsub::migrate;

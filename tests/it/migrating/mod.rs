@@ -1,4 +1,4 @@
-//! `pubsub::migrate`: any number of processes at once, all or nothing, and functions that follow their source.
+//! `pubsub::migrate` can run in many processes at once, is all or nothing, and updates the functions with their source.
 
 mod compatible;
 mod killed;
@@ -100,7 +100,7 @@ async fn a_schema_installed_from_other_files_is_refused() {
     assert!(matches!(refused, Error::Migration(_)), "{refused:?}");
 }
 
-/// Makes the history say that the functions are from another source.
+/// Records that the functions are from another source.
 const OUTDATE: &str = "update pubsub.schema_history set functions = 'others'";
 
 /// Replaces a function that subscribers call with one that does not act for the owner.
