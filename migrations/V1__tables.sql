@@ -15,7 +15,7 @@ comment on schema pubsub is 'Durable publish/subscribe. Private, but for inserts
 --   max_payload_bytes  the longest payload, as JSON text
 --   asleep_until       no waiter row of the channel counts for longer; after this time, publishers do not look for one
 --   retention          how long an event stays in the log after all subscriptions have read it; null: for ever
---   dedupe_window      how long after an event the same dedupe key is a duplicate of it; null: for ever
+--   dedupe_window      how long after an event the same deduplication key is a duplicate of it; null: for ever
 --   strict             whether payloads are checked against the schema of their version
 --   plain_bytes        the stored size up to which the trigger does not look at a payload more closely
 create table pubsub.channels (
@@ -339,7 +339,7 @@ create unlogged table pubsub.incarnations (
     incarnation bigint not null
 );
 
--- The dedupe keys that were published lately.
+-- The deduplication keys that were published lately.
 --   channel   the channel's id
 --   event_id  the event that was published with the key; it may have left the log
 create table pubsub.dedupe_keys (

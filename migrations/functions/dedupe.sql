@@ -1,14 +1,15 @@
--- Dedupe keys: an event is not published again if one with the same dedupe key was published on its channel lately.
+-- Deduplication keys: an event is not published again if one with the same deduplication key was published on its channel
+-- lately.
 --
--- The log has no unique key of its own, because it is partitioned by id. So the row of the dedupe key is written first, in the
--- publisher's transaction, with the id that the event will have. Another publisher of the same key waits at the unique key
--- until that transaction ends. Then there is a row, and the event is a duplicate, or there is none.
+-- The log has no unique key of its own, because it is partitioned by id. So the row of the deduplication key is written first,
+-- in the publisher's transaction, with the id that the event will have. Another publisher of the same key waits at the unique
+-- key until that transaction ends. Then there is a row, and the event is a duplicate, or there is none.
 --
 -- Under REPEATABLE READ and SERIALIZABLE a duplicate that was committed after the snapshot is a serialization failure.
 
--- Publishes one event in the caller's transaction and returns its id. If an event with this dedupe key was published on the
--- channel within the channel's window, it publishes nothing and returns the id of that event. Waits for a transaction that is
--- publishing the same key. Without a dedupe key it always publishes.
+-- Publishes one event in the caller's transaction and returns its id. If an event with this deduplication key was published on
+-- the channel within the channel's window, it publishes nothing and returns the id of that event. Waits for a transaction that
+-- is publishing the same key. Without a deduplication key it always publishes.
 create or replace function pubsub.publish_once(
     channel     text,
     payload     jsonb,
@@ -75,11 +76,11 @@ end
 $$;
 
 -- Publishes many events of one channel in the caller's transaction, each as pubsub.publish_once does. Of those with the same
--- dedupe key it publishes the first. Returns how many it published.
+-- deduplication key it publishes the first. Returns how many it published.
 --   dedupes, keys  those of the payload at the same place. Null, or nothing at that place, is none
 --
--- The dedupe keys are written in their order, so that two calls at once do not wait for each other in a circle. The ids are
--- drawn before, in the order of the payloads, which is their order in the log.
+-- The deduplication keys are written in their order, so that two calls at once do not wait for each other in a circle. The ids
+-- are drawn before, in the order of the payloads, which is their order in the log.
 create or replace function pubsub.publish_all_once(
     channel     text,
     payloads    jsonb[],
@@ -155,8 +156,8 @@ begin
 end
 $$;
 
--- Sets for how long after an event of a channel the same dedupe key is a duplicate of it. Null is for ever: such keys are never
--- removed. The window applies to keys that were published before as well, as far as they are still there.
+-- Sets for how long after an event of a channel the same deduplication key is a duplicate of it. Null is for ever: such keys
+-- are never removed. The window applies to keys that were published before as well, as far as they are still there.
 create or replace function pubsub.set_dedupe_window(channel text, dedupe_window interval) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -165,7 +166,7 @@ begin
     if dedupe_window <= interval '0' then
         raise exception using
             errcode = 'invalid_parameter_value',
-            message = format('a dedupe window is longer than 0, not %s', dedupe_window);
+            message = format('a deduplication window is longer than 0, not %s', dedupe_window);
     end if;
     update pubsub.channels c
        set dedupe_window = set_dedupe_window.dedupe_window
@@ -177,7 +178,8 @@ begin
 end
 $$;
 
--- Removes up to `batch` dedupe keys whose channel's window is over. Skips keys that a publisher has locked. Returns how many.
+-- Removes up to `batch` deduplication keys whose channel's window is over. Skips keys that a publisher has locked. Returns how
+-- many.
 create or replace function pubsub.forget_dedupe_keys(batch integer default 10000) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp

@@ -95,9 +95,9 @@ end
 $$;
 
 -- Does what the janitor of a Rust process does: takes over from dead processes, and every 15 seconds of a session also makes,
--- closes and removes partitions, removes expired waiter rows and dedupe keys, and suspends unread subscriptions. Returns the
--- processes whose session is gone. The caller passes them to its next call, half a second later or more: those that are still
--- absent are dead.
+-- closes and removes partitions, removes expired waiter rows and deduplication keys, and suspends unread subscriptions. Returns
+-- the processes whose session is gone. The caller passes them to its next call, half a second later or more: those that are
+-- still absent are dead.
 --
 -- It should come first in a READ COMMITTED transaction. Otherwise it does not close partitions.
 --   silence  as for pubsub.reclaim: the same in all processes

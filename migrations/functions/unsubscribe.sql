@@ -84,8 +84,8 @@ begin
 end
 $$;
 
--- Removes a channel with its events, dedupe keys and schemas. Returns how many subscriptions and events were removed with it.
--- Publishers that are at work are waited for; later ones get PB001.
+-- Removes a channel with its events, deduplication keys and schemas. Returns how many subscriptions and events were removed
+-- with it. Publishers that are at work are waited for; later ones get PB001.
 --   force  whether to remove its subscriptions as well, with all that they have left to deliver: PB009 else, if it has any
 create or replace function pubsub.drop_channel(channel text, force boolean default false)
 returns table (subscriptions bigint, events bigint)

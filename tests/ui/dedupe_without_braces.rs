@@ -1,4 +1,4 @@
-//! A template without a field, which gives all events the same dedupe key.
+//! A template without a field, which gives all events the same deduplication key.
 
 use pubsub::Channel;
 use serde::{Deserialize, Serialize};

@@ -15,7 +15,7 @@ pub(crate) struct Keys<'a> {
     pub(crate) dedupe: Option<Vec<DedupePiece<'a>>>,
 }
 
-/// A piece of a dedupe key.
+/// A piece of a deduplication key.
 pub(crate) enum DedupePiece<'a> {
     Text(String),
     Field(FieldAccess<'a>),

@@ -1,4 +1,4 @@
-//! Reads the template of a dedupe key, such as `"{user_id}:{kind}"`.
+//! Reads the template of a deduplication key, such as `"{user_id}:{kind}"`.
 
 use super::field_path::FieldPath;
 use proc_macro2::Span;
@@ -62,7 +62,7 @@ fn field(
         return Err(fault(template, start, "`{}` names no field", &format!("write `{{{example}}}`")));
     }
     if let Some((name, _)) = inside.split_once(':') {
-        let what = format!("`{{{inside}}}` has a format, which a dedupe key does not support");
+        let what = format!("`{{{inside}}}` has a format, which a deduplication key does not support");
         return Err(fault(template, start + 1 + name.len(), &what, &format!("write `{{{}}}`", name.trim())));
     }
     FieldPath::from_text(inside, at).ok_or_else(|| {
@@ -81,9 +81,9 @@ fn constant(template: &str, example: Option<&str>) -> String {
             format!("write a field in braces, such as `\"{{{template}}}\"`")
         }
         Some(example) => format!("write a field in braces, such as `\"{{{example}}}\"`"),
-        None => "a type without fields cannot have a dedupe key: leave `dedupe` out".to_owned(),
+        None => "a type without fields cannot have a deduplication key: leave `dedupe` out".to_owned(),
     };
-    format!("the dedupe key is the same for every event, so only the first would be published\n{write}")
+    format!("the deduplication key is the same for every event, so only the first would be published\n{write}")
 }
 
 /// Returns a message with a picture that points into the template. A span inside a literal needs nightly Rust.
@@ -139,7 +139,7 @@ mod tests {
             ("x{}", "`{}` names no field, at position 2\n    x{}\n     ^\nwrite `{id}`"),
             (
                 "{id:>5}",
-                "`{id:>5}` has a format, which a dedupe key does not support, at position 4\n    {id:>5}\n       ^\nwrite `{id}`",
+                "`{id:>5}` has a format, which a deduplication key does not support, at position 4\n    {id:>5}\n       ^\nwrite `{id}`",
             ),
             ("{ id }", "`{ id }` is not the name of a field, at position 1\n    { id }\n    ^\nwrite `{id}`"),
             ("ö}", "`}` has no opening `{`, at position 2\nwrite `}}` for the character itself"),

@@ -193,7 +193,7 @@ async fn tidy(store: &Store) {
     report("move idle cursors on", store.advance_idle_cursors().await);
     report("remove expired waiters", store.remove_expired_waiters().await);
     report("take over stray leases", store.reclaim_strays().await);
-    report("forget dedupe keys", store.forget_dedupe_keys().await);
+    report("forget deduplication keys", store.forget_dedupe_keys().await);
 }
 
 fn report(task: &'static str, outcome: Result<i64, Error>) {

@@ -1,4 +1,4 @@
-//! Keys and dedupe keys that are made of an event's fields.
+//! Keys and deduplication keys that are made of an event's fields.
 
 use std::any::Any;
 use std::borrow::Cow;

@@ -23,14 +23,14 @@ pub enum PayloadError {
         limit: usize,
     },
 
-    /// The key or the dedupe key contains a NUL character, which PostgreSQL's `text` cannot store.
+    /// The key or the deduplication key contains a NUL character, which PostgreSQL's `text` cannot store.
     #[error("its key contains a NUL character at byte {at}, which PostgreSQL cannot store")]
     NulInKey {
         /// The position in the key.
         at: usize,
     },
 
-    /// The key or the dedupe key is too long to be indexed.
+    /// The key or the deduplication key is too long to be indexed.
     #[error("its key has {bytes} bytes, and the limit is {limit}")]
     KeyTooLong {
         /// The key's length.

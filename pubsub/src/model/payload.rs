@@ -9,7 +9,7 @@ use serde::ser::Error as _;
 /// payload.
 pub(crate) const MAX_DEPTH: usize = 64;
 
-/// Longest key or dedupe key of an event, in bytes. The indexes that hold one take no more than twice that.
+/// Longest key or deduplication key of an event, in bytes. The indexes that hold one take no more than twice that.
 pub(crate) const MAX_KEY_BYTES: usize = 1024;
 
 /// Refuses a key that cannot be stored or indexed.

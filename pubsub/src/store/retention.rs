@@ -31,7 +31,8 @@ const SLACK: Duration = Duration::from_secs(5);
 /// Most steps of one removal. A partition takes two.
 const MOST_STEPS: usize = 100;
 
-/// Dedupe keys that one transaction forgets, and most transactions in a row: together more keys than are published meanwhile.
+/// Deduplication keys that one transaction forgets, and most transactions in a row: together more keys than are published
+/// meanwhile.
 const DEDUPE_BATCH: i32 = 10_000;
 const MOST_DEDUPE_BATCHES: usize = 50;
 
@@ -79,12 +80,12 @@ impl Store {
         self.query_value("move idle cursors on", sql, &[]).await
     }
 
-    /// Forgets dedupe keys whose window is over. Returns how many.
+    /// Forgets deduplication keys whose window is over. Returns how many.
     pub(crate) async fn forget_dedupe_keys(&self) -> Result<i64, Error> {
         let mut total = 0;
         for _ in 0..MOST_DEDUPE_BATCHES {
             let sql = "select pubsub.forget_dedupe_keys($1)";
-            let forgotten: i64 = self.query_value("forget dedupe keys", sql, &[&DEDUPE_BATCH]).await?;
+            let forgotten: i64 = self.query_value("forget deduplication keys", sql, &[&DEDUPE_BATCH]).await?;
             total += forgotten;
             if forgotten < i64::from(DEDUPE_BATCH) {
                 break;

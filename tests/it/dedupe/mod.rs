@@ -131,7 +131,7 @@ async fn publish_all_publishes_each_dedupe_key_once_and_in_order() {
     let sql = "select string_agg(key, ' ' order by id) from pubsub.db_events where id > 3";
     let published: String = db.client.query_one(sql, &[]).await.unwrap().get(0);
     assert_eq!(published, "9 8 2 1 8");
-    assert_eq!(publish_all(&db.client, &events).await.unwrap(), 2, "the events without a dedupe key");
+    assert_eq!(publish_all(&db.client, &events).await.unwrap(), 2, "the events without a deduplication key");
 
     // More than fit into one statement.
     let many: Vec<_> = (0..2_500).map(|n| letter(n % 1_200, "many")).collect();
