@@ -83,7 +83,9 @@ fn constant(template: &str, example: Option<&str>) -> String {
         Some(example) => format!("write a field in braces, such as `\"{{{example}}}\"`"),
         None => "a type without fields cannot have a deduplication key: leave `dedupe` out".to_owned(),
     };
-    format!("the deduplication key is the same for every event, so only the first would be published\n{write}")
+    format!(
+        "the deduplication key is the same for every event, so only the first would be published\n{write}"
+    )
 }
 
 /// Returns a message with a picture that points into the template. A span inside a literal needs nightly Rust.
