@@ -197,11 +197,11 @@ async fn start_refuses_a_channel_that_cannot_be() {
             "channel `sms`: `retention` must be at most 36500d, not 36501d",
         ),
         (
-            runtime(|b| b.declare::<KeptTooLong>()),
+            runtime(Builder::declare::<KeptTooLong>),
             "channel `by-hand`: `retention` must be at most 36500d, not 18446744073709552000s",
         ),
         (
-            runtime(|b| b.declare::<VersionZero>()),
+            runtime(Builder::declare::<VersionZero>),
             "channel `by-hand`: `version` must be a whole number from 1 to 4294967295, not 0",
         ),
         (
