@@ -58,6 +58,16 @@ pub enum Error {
         message: String,
     },
 
+    /// The subscription or the channel cannot be removed, because something would be lost.
+    /// [`Removal::Forced`](crate::admin::Removal::Forced) removes it all the same.
+    #[error("{message}. {detail}")]
+    InUse {
+        /// The database's message, which names the subscription or the channel.
+        message: String,
+        /// The processes that run it, and the deliveries that are left; or what to remove first.
+        detail: String,
+    },
+
     /// The payload is larger than the channel allows.
     #[error("{message}")]
     PayloadTooLarge {
@@ -233,6 +243,7 @@ impl Error {
             Self::Timeout { .. } => "timeout",
             Self::UndeclaredChannel { .. } => UNDECLARED_CHANNEL,
             Self::UnknownSubscription { .. } => UNKNOWN_SUBSCRIPTION,
+            Self::InUse { .. } => IN_USE,
             Self::PayloadTooLarge { .. } => PAYLOAD_TOO_LARGE,
             Self::PayloadMismatch { .. } => PAYLOAD_MISMATCH,
             Self::InvalidPayload { source: PayloadError::Refused { sqlstate }, .. } => sqlstate,
@@ -264,6 +275,7 @@ const PAYLOAD_TOO_LARGE: &str = "PB002";
 const UNKNOWN_SUBSCRIPTION: &str = "PB004";
 const MOVED: &str = "PB005";
 const PAYLOAD_MISMATCH: &str = "PB008";
+const IN_USE: &str = "PB009";
 
 /// Converts an error of the driver into ours. `doing` completes the sentence "the database failed to ..".
 pub(crate) fn from_database(doing: &'static str, source: tokio_postgres::Error) -> Error {
@@ -277,6 +289,7 @@ pub(crate) fn from_database(doing: &'static str, source: tokio_postgres::Error) 
         UNKNOWN_SUBSCRIPTION => Error::UnknownSubscription { message },
         PAYLOAD_TOO_LARGE => Error::PayloadTooLarge { message },
         PAYLOAD_MISMATCH => Error::PayloadMismatch { message },
+        IN_USE => Error::InUse { message, detail: db.detail().or(db.hint()).unwrap_or_default().to_owned() },
         MOVED => Error::Moved { message, hint: hint() },
         _ => Error::Database { doing, source },
     }

@@ -10,6 +10,7 @@ pub(crate) mod limits;
 pub(crate) mod outcome;
 pub(crate) mod payload;
 pub(crate) mod process;
+pub(crate) mod removal;
 pub(crate) mod retention;
 pub(crate) mod seek;
 pub(crate) mod settings;

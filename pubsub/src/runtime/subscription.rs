@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::model::channel::Channel;
 use crate::model::dead_letter::DeadLetter;
 use crate::model::event::EventId;
+use crate::model::removal::{Removal, RemovedSubscription};
 use crate::model::seek::{Seek, SeekReport};
 use crate::model::unsubscribed::Unsubscribed;
 use crate::store::Target;
@@ -99,7 +100,7 @@ impl<C: Channel> Subscription<C> {
     /// A thousand are moved per transaction. After an error, those of earlier transactions stay moved.
     ///
     /// # Errors
-    /// If the channel has no such subscription; [`Error::Stopped`]; or the database's own errors.
+    /// [`Error::UnknownSubscription`]; [`Error::Stopped`]; or the database's own errors.
     ///
     /// # Cancel safety
     /// Dropping the future leaves some dead letters moved and others not. It is safe to call again.
@@ -147,7 +148,7 @@ impl<C: Channel> Subscription<C> {
     /// ```
     ///
     /// # Errors
-    /// If the channel has no such subscription; [`Error::Stopped`]; or the database's own errors. A seek counts the events
+    /// [`Error::UnknownSubscription`]; [`Error::Stopped`]; or the database's own errors. A seek counts the events
     /// that it affects, which takes about a second per million, and fails with [`Error::Timeout`] after 5 minutes.
     ///
     /// # Cancel safety
@@ -175,7 +176,7 @@ impl<C: Channel> Subscription<C> {
     /// it was not suspended.
     ///
     /// # Errors
-    /// If the channel has no such subscription; if a partition leaves the log at this moment, in which case a second call
+    /// [`Error::UnknownSubscription`]; if a partition leaves the log at this moment, in which case a second call
     /// succeeds; [`Error::Stopped`]; or the database's own errors.
     ///
     /// # Cancel safety
@@ -217,12 +218,29 @@ impl<C: Channel> Subscription<C> {
     /// Events that are being handled or that wait for a retry have been read, and are not counted.
     ///
     /// # Errors
-    /// If the channel has no such subscription; [`Error::Stopped`]; or the database's own errors.
+    /// [`Error::UnknownSubscription`]; [`Error::Stopped`]; or the database's own errors.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect on the database.
     pub async fn lag(&self) -> Result<u64, Error> {
         self.access.store()?.lag(C::NAME, &self.name).await
+    }
+
+    /// Removes the subscription. Returns the deliveries that were removed with it.
+    ///
+    /// A subscription that a process runs, or that has deliveries left, is in use: it is removed only with
+    /// [`Removal::Forced`]. Processes that run it claim nothing from then on, and log an error.
+    ///
+    /// The first process that subscribes under the name makes a new subscription.
+    ///
+    /// # Errors
+    /// [`Error::InUse`]; [`Error::UnknownSubscription`]; [`Error::Stopped`]; or the database's own errors. It gives up after 10 s
+    /// if deliveries are being settled all the time.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it open whether the subscription was removed. It is safe to call again.
+    pub async fn unsubscribe(&self, removal: Removal) -> Result<RemovedSubscription, Error> {
+        self.access.store()?.unsubscribe(C::NAME, &self.name, removal).await
     }
 }
 

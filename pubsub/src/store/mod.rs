@@ -12,6 +12,7 @@ pub(crate) mod listen;
 pub(crate) mod migrate;
 pub(crate) mod process;
 pub(crate) mod publish;
+pub(crate) mod removal;
 pub(crate) mod restore;
 pub(crate) mod retention;
 pub(crate) mod schema;
