@@ -58,8 +58,9 @@ pub enum Error {
         message: String,
     },
 
-    /// The subscription or the channel cannot be removed, because something would be lost.
-    /// [`Removal::Forced`](crate::admin::Removal::Forced) removes it all the same.
+    /// The subscription or the channel is not removed, because something would be lost.
+    /// [`Subscription::force_unsubscribe`](crate::Subscription::force_unsubscribe) and
+    /// [`force_drop_channel`](crate::admin::force_drop_channel) remove it all the same.
     #[error("{message}. {detail}")]
     InUse {
         /// The database's message, which names the subscription or the channel.

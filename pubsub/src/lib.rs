@@ -51,8 +51,8 @@ pub use store::publish::{Executor, PublishOptions, publish, publish_all, publish
 
 /// Rare operations on a database, for its operator.
 pub mod admin {
-    pub use crate::model::removal::{Removal, RemovedChannel};
-    pub use crate::store::removal::drop_channel;
+    pub use crate::model::dropped_channel::DroppedChannel;
+    pub use crate::store::drop_channel::{drop_channel, force_drop_channel};
     pub use crate::store::restore::rebase;
 }
 
@@ -81,7 +81,6 @@ pub mod status {
 /// Values that a subscription takes and returns: dead letters and positions in the log.
 pub mod subscription {
     pub use crate::model::dead_letter::{DeadLetter, Reason};
-    pub use crate::model::removal::{Removal, RemovedSubscription};
     pub use crate::model::seek::{Seek, SeekReport};
     pub use crate::model::unsubscribed::Unsubscribed;
 }

@@ -1,6 +1,6 @@
 //! Operations on a subscription, with and without a running runtime.
 
-use pubsub::admin::{Removal, drop_channel};
+use pubsub::admin::{drop_channel, force_drop_channel};
 use pubsub::subscription::Seek;
 use pubsub::{Error, Subscription, publish_all};
 use pubsub_tests::{Sms, SqlSubscriber, TestDatabase};
@@ -64,13 +64,13 @@ async fn a_subscription_in_use_is_removed_only_by_force() {
     SqlSubscriber::register(&db.client, "one").await.unwrap();
     publish_all(&db.client, &["a", "b"].map(Sms::new)).await.unwrap();
     let one = Subscription::<Sms>::connect(db.url(), "one").await.unwrap();
-    let refused = one.unsubscribe(Removal::IfUnused).await.unwrap_err();
+    let refused = one.unsubscribe().await.unwrap_err();
     assert_eq!((refused.code(), refused.is_retryable()), ("PB009", false));
     assert!(refused.to_string().contains("2 unread"), "{refused}");
 
-    let removed = one.unsubscribe(Removal::Forced).await.unwrap();
+    let removed = one.force_unsubscribe().await.unwrap();
     assert_eq!((removed.unread, removed.leased, removed.waiting, removed.dead_letters), (2, 0, 0, 0));
-    assert_eq!(one.unsubscribe(Removal::Forced).await.unwrap_err().code(), "PB004");
+    assert_eq!(one.force_unsubscribe().await.unwrap_err().code(), "PB004");
 }
 
 #[tokio::test]
@@ -78,10 +78,10 @@ async fn a_channel_is_dropped_with_its_events() {
     let db = TestDatabase::new().await;
     SqlSubscriber::register(&db.client, "one").await.unwrap();
     publish_all(&db.client, &["a", "b"].map(Sms::new)).await.unwrap();
-    let refused = drop_channel(db.url(), "sms", Removal::IfUnused).await.unwrap_err();
+    let refused = drop_channel(db.url(), "sms").await.unwrap_err();
     assert!(matches!(refused, Error::InUse { .. }), "{refused:?}");
-    let removed = drop_channel(db.url(), "sms", Removal::Forced).await.unwrap();
+    let removed = force_drop_channel(db.url(), "sms").await.unwrap();
     assert_eq!((removed.subscriptions, removed.events), (1, 2));
-    let gone = drop_channel(db.url(), "sms", Removal::IfUnused).await.unwrap_err();
+    let gone = drop_channel(db.url(), "sms").await.unwrap_err();
     assert!(matches!(gone, Error::UndeclaredChannel { .. }), "{gone:?}");
 }

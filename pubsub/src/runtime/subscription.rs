@@ -6,7 +6,6 @@ use crate::error::Error;
 use crate::model::channel::Channel;
 use crate::model::dead_letter::DeadLetter;
 use crate::model::event::EventId;
-use crate::model::removal::{Removal, RemovedSubscription};
 use crate::model::seek::{Seek, SeekReport};
 use crate::model::unsubscribed::Unsubscribed;
 use crate::store::Target;
@@ -191,8 +190,8 @@ impl<C: Channel> Subscription<C> {
     /// same name begins afresh.
     ///
     /// # Errors
-    /// With code `PB009` if a process runs the subscription, or if it has unread events, unsettled deliveries or dead letters;
-    /// nothing is removed then. If the channel has no such subscription; [`Error::Stopped`]; or the database's own errors.
+    /// [`Error::InUse`] if a process runs the subscription, or if it has unread events, unsettled deliveries or dead letters;
+    /// nothing is removed then. [`Error::UnknownSubscription`]; [`Error::Stopped`]; or the database's own errors.
     ///
     /// # Cancel safety
     /// Dropping the future leaves it open whether the subscription was removed. It is safe to call again.
@@ -204,7 +203,7 @@ impl<C: Channel> Subscription<C> {
     /// [`unsubscribe`](Self::unsubscribe).
     ///
     /// # Errors
-    /// If the channel has no such subscription; [`Error::Stopped`]; or the database's own errors.
+    /// [`Error::UnknownSubscription`]; [`Error::Stopped`]; or the database's own errors.
     ///
     /// # Cancel safety
     /// Dropping the future leaves it open whether the subscription was removed. It is safe to call again.
@@ -224,23 +223,6 @@ impl<C: Channel> Subscription<C> {
     /// Dropping the future has no effect on the database.
     pub async fn lag(&self) -> Result<u64, Error> {
         self.access.store()?.lag(C::NAME, &self.name).await
-    }
-
-    /// Removes the subscription. Returns the deliveries that were removed with it.
-    ///
-    /// A subscription that a process runs, or that has deliveries left, is in use: it is removed only with
-    /// [`Removal::Forced`]. Processes that run it claim nothing from then on, and log an error.
-    ///
-    /// The first process that subscribes under the name makes a new subscription.
-    ///
-    /// # Errors
-    /// [`Error::InUse`]; [`Error::UnknownSubscription`]; [`Error::Stopped`]; or the database's own errors. It gives up after 10 s
-    /// if deliveries are being settled all the time.
-    ///
-    /// # Cancel safety
-    /// Dropping the future leaves it open whether the subscription was removed. It is safe to call again.
-    pub async fn unsubscribe(&self, removal: Removal) -> Result<RemovedSubscription, Error> {
-        self.access.store()?.unsubscribe(C::NAME, &self.name, removal).await
     }
 }
 

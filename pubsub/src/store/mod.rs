@@ -6,13 +6,13 @@
 pub(crate) mod claim;
 mod connect;
 mod dead_letter;
+pub(crate) mod drop_channel;
 pub(crate) mod heartbeat_session;
 mod lag;
 pub(crate) mod listen;
 pub(crate) mod migrate;
 pub(crate) mod process;
 pub(crate) mod publish;
-pub(crate) mod removal;
 pub(crate) mod restore;
 pub(crate) mod retention;
 pub(crate) mod schema;
