@@ -2,17 +2,17 @@
 
 use clap::Parser;
 
-/// Where the shop serves unless told otherwise.
+/// The default port.
 const PORT: u16 = 8080;
 
-/// A small shop that publishes what happens in it: actix-web, PostgreSQL, pubsub.
+/// A small shop that publishes events: actix-web, PostgreSQL, pubsub.
 ///
-/// Starts a PostgreSQL server of its own, deleted at the end. With DATABASE_URL set it uses that database instead, and
-/// touches only the schemas `pubsub` and `quickstart` in it.
+/// It starts a PostgreSQL server of its own and deletes it at the end. With DATABASE_URL set, it uses that database instead, and
+/// touches only the schemas `pubsub` and `quickstart`.
 #[derive(Debug, Parser)]
 #[command(name = "quickstart")]
 pub(crate) struct Args {
-    /// Run through the whole story once, print a summary, and end
+    /// Run the whole story once, print a summary, and end
     #[arg(long)]
     pub(crate) demo: bool,
 

@@ -1,6 +1,7 @@
-//! Where the shop keeps its data: a throwaway server, or the database of `DATABASE_URL`.
+//! The shop's database: on a throwaway server, or the one of `DATABASE_URL`.
 
-use crate::{Failed, screen};
+use crate::failed::Failed;
+use crate::screen;
 use deadpool_postgres::{Manager, Pool};
 use pubsub::testing::Server;
 use tokio_postgres::{Client, Config, NoTls};
@@ -10,22 +11,22 @@ const CONNECTIONS: usize = 4;
 
 /// A database with the schemas `pubsub` and `quickstart`.
 #[derive(Debug)]
-pub(crate) struct Home {
+pub(crate) struct Database {
     url: String,
     config: Config,
-    /// Ours, if we had to start one: it goes with this value.
+    /// The throwaway server, which stops when this value is dropped.
     _server: Option<Server>,
 }
 
-/// Finds or starts a server, and creates what is missing in its database.
-pub(crate) async fn prepare() -> Result<Home, Failed> {
-    let home = match std::env::var("DATABASE_URL") {
+/// Finds or starts a server, and creates the schemas that are missing.
+pub(crate) async fn prepare() -> Result<Database, Failed> {
+    let database = match std::env::var("DATABASE_URL") {
         Ok(url) if !url.is_empty() => {
             screen::say(
                 "database",
                 "the one of DATABASE_URL; only its schemas pubsub and quickstart are touched",
             );
-            Home { config: url.parse()?, url, _server: None }
+            Database { config: url.parse()?, url, _server: None }
         }
         _ => {
             let server = tokio::task::spawn_blocking(Server::start).await??;
@@ -34,20 +35,20 @@ pub(crate) async fn prepare() -> Result<Home, Failed> {
                 &format!("PostgreSQL {}, started for this run, then deleted", server.version()),
             );
             let url = server.url("postgres");
-            Home { config: url.parse()?, url, _server: Some(server) }
+            Database { config: url.parse()?, url, _server: Some(server) }
         }
     };
-    pubsub::migrate(&home.url).await?;
-    home.connect().await?.batch_execute(include_str!("schema.sql")).await?;
-    Ok(home)
+    pubsub::migrate(&database.url).await?;
+    database.connect().await?.batch_execute(include_str!("schema.sql")).await?;
+    Ok(database)
 }
 
-impl Home {
+impl Database {
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// The URL for people at a prompt: `db_events` needs no `pubsub.` in front of it.
+    /// The URL for psql, with a search path that makes `db_events` known without `pubsub.`.
     pub(crate) fn url_for_psql(&self) -> String {
         match self.url.split_once("://") {
             // The keyword notation, `host=… dbname=…`.
@@ -74,7 +75,7 @@ impl Home {
         connect(&self.url).await
     }
 
-    /// The connection that somebody with `psql` would have.
+    /// A connection like that of psql.
     pub(crate) async fn connect_as_psql(&self) -> Result<Client, Failed> {
         connect(&self.url_for_psql()).await
     }
@@ -82,7 +83,7 @@ impl Home {
 
 async fn connect(url: &str) -> Result<Client, Failed> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-    // It ends when the client is dropped; an error before that is seen by the client's own calls.
+    // The connection ends when the client is dropped. An error before that reaches the client's own calls.
     actix_web::rt::spawn(connection);
     Ok(client)
 }

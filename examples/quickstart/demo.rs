@@ -1,12 +1,12 @@
-//! The story that `--demo` tells: every act waits for what it has caused.
+//! The story of `--demo`. Every act waits for its effects.
 
-use crate::Failed;
-use crate::database::Home;
+use crate::database::Database;
 use crate::events::Email;
+use crate::failed::Failed;
 use crate::observer::Observer;
 use crate::outside::Outside;
 use crate::screen::{self, PSQL_INSERT};
-use crate::shop::{Shop, told_to_stop};
+use crate::shop::{Shop, stop_signal};
 use crate::shopper::Shopper;
 use crate::summary::Summary;
 use pubsub::{EventId, PubSub};
@@ -14,26 +14,26 @@ use serde_json::json;
 use std::sync::Arc;
 
 /// Tells the story, closes the shop, and sums up.
-pub(crate) async fn run(shop: Shop, home: &Home) -> Result<(), Failed> {
+pub(crate) async fn run(shop: Shop, database: &Database) -> Result<(), Failed> {
     let story = Story {
         shopper: Shopper::new(shop.address),
         outside: Arc::clone(&shop.outside),
-        observer: Observer::new(shop.pubsub.clone(), home).await?,
+        observer: Observer::new(shop.pubsub.clone(), database).await?,
         pubsub: shop.pubsub.clone(),
     };
     screen::columns();
-    let told = tokio::select! {
-        told = story.tell(home) => told,
-        () = told_to_stop()? => Err("interrupted".into()),
+    let totals = tokio::select! {
+        totals = story.tell(database) => totals,
+        () = stop_signal()? => Err("interrupted".into()),
     };
     let Story { pubsub, .. } = story;
     shop.close().await?;
-    let Told { published, redriven } = told?;
+    let Totals { published, redriven } = totals?;
     Summary::new(published, redriven, pubsub.handlers()).show()
 }
 
-/// What only the story knows.
-struct Told {
+/// The counts that only the story knows.
+struct Totals {
     published: i64,
     redriven: u64,
 }
@@ -46,17 +46,17 @@ struct Story {
 }
 
 impl Story {
-    async fn tell(&self, home: &Home) -> Result<Told, Failed> {
+    async fn tell(&self, database: &Database) -> Result<Totals, Failed> {
         let before = self.observer.events().await?;
         let (ada, grace) = self.observer.addresses().await?;
         self.sign_up(&ada).await?;
-        self.refuse_what_is_wrong(&ada).await?;
+        self.refuse_bad_requests(&ada).await?;
         self.order(&ada).await?;
         self.meet().await?;
-        self.insert_by_psql(home).await?;
+        self.insert_by_psql(database).await?;
         let letter = self.fill_a_mailbox(&grace).await?;
         let redriven = self.make_room(letter).await?;
-        Ok(Told { published: self.observer.events().await? - before, redriven })
+        Ok(Totals { published: self.observer.events().await? - before, redriven })
     }
 
     async fn sign_up(&self, ada: &str) -> Result<(), Failed> {
@@ -68,10 +68,8 @@ impl Story {
         self.observer.handled(&before, "mailer", 1).await
     }
 
-    async fn refuse_what_is_wrong(&self, ada: &str) -> Result<(), Failed> {
-        screen::headline(
-            "A bad body is refused. A duplicate fails at its commit, and takes its events along.",
-        );
+    async fn refuse_bad_requests(&self, ada: &str) -> Result<(), Failed> {
+        screen::headline("A bad body is refused. A duplicate fails at its commit, and so do its events.");
         let before = self.observer.events().await?;
         let refusal = self.shopper.post("/users", &json!({ "name": "Bob", "email": "bob" }), 400).await?;
         if refusal["fields"][0]["field"] != "email" {
@@ -109,17 +107,17 @@ impl Story {
         self.observer.handled(&before, "calendar", 1).await
     }
 
-    async fn insert_by_psql(&self, home: &Home) -> Result<(), Failed> {
+    async fn insert_by_psql(&self, database: &Database) -> Result<(), Failed> {
         screen::headline("Somebody with psql inserts a row. No Rust involved.");
         let before = self.pubsub.handlers();
         tracing::info!(channel = "psql", "{PSQL_INSERT}");
-        home.connect_as_psql().await?.batch_execute(PSQL_INSERT).await?;
+        database.connect_as_psql().await?.batch_execute(PSQL_INSERT).await?;
         self.observer.handled(&before, "phone-gateway", 1).await
     }
 
     async fn fill_a_mailbox(&self, grace: &str) -> Result<EventId, Failed> {
         screen::headline(
-            "Grace's mailbox is full. After the last attempt her e-mail is a dead letter, and kept.",
+            "Grace's mailbox is full. After the last attempt, her e-mail is kept as a dead letter.",
         );
         let before = self.pubsub.handlers();
         self.shopper.post("/users", &json!({ "name": "Grace", "email": grace }), 201).await?;
@@ -128,9 +126,9 @@ impl Story {
         self.observer.dead_letter(grace).await
     }
 
-    /// Returns how many dead letters were put back to work.
+    /// Returns how many dead letters were redriven.
     async fn make_room(&self, letter: EventId) -> Result<u64, Failed> {
-        screen::headline("She makes room. The dead letter is put back to work.");
+        screen::headline("She makes room. The dead letter is redriven.");
         self.outside.empty_mailboxes();
         let before = self.pubsub.handlers();
         if !self.pubsub.subscription::<Email>("mailer").redrive_one(letter).await? {

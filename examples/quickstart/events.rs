@@ -1,4 +1,4 @@
-//! What is published: one type per channel.
+//! The payloads: one type for each channel.
 
 use jiff::Timestamp;
 use pubsub::Channel;

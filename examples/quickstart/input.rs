@@ -1,19 +1,19 @@
-//! What the routes are told, and what is wrong with it.
+//! The bodies of requests, and their checks.
 
 use crate::problem::{ApiError, FieldProblem};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// Longest name or item, in characters.
+/// The longest name or item, in characters.
 const LONGEST: usize = 80;
 
-/// Input that knows what is wrong with it.
+/// Input that can check itself.
 pub(crate) trait Check {
     fn problems(&self) -> Vec<FieldProblem>;
 }
 
-/// Missing fields take their default and are found by [`Check`], so that one answer can name them all.
+/// A missing field takes its default and is found by [`Check`], so that one answer can name all problems.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct NewUser {
@@ -38,12 +38,12 @@ pub(crate) struct NewMeeting {
 /// Reads a body.
 ///
 /// # Errors
-/// [`ApiError::Invalid`], with every field that is wrong.
+/// [`ApiError::Invalid`], with every invalid field.
 pub(crate) fn read<T: DeserializeOwned + Check>(body: &[u8]) -> Result<T, ApiError> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let input: T = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let (path, problem) = (error.path().to_string(), error.into_inner());
-        // What is no JSON, or no object, has no fields.
+        // Input that is not a JSON object has no fields.
         let field = if problem.is_data() && path != "." { path } else { "body".to_owned() };
         ApiError::Invalid(vec![FieldProblem::new(field, problem)])
     })?;
@@ -91,7 +91,7 @@ impl Check for NewMeeting {
     }
 }
 
-/// What is wrong with a line of text, if anything.
+/// Returns the problem of a line of text, if it has one.
 fn line(field: &str, text: &str) -> Option<FieldProblem> {
     if text.trim().is_empty() {
         missing(field, true)

@@ -1,15 +1,17 @@
-//! The quickstart: a small actix-web shop that tells the outside world what happened in it, through PostgreSQL.
+//! The quickstart: a small actix-web shop that publishes events through PostgreSQL.
 //!
-//! `cargo run --example quickstart` serves it, `cargo run --example quickstart -- --demo` shows it off once and ends.
+//! `cargo run --example quickstart` serves the shop. `cargo run --example quickstart -- --demo` runs a demo and ends.
 //!
-//! Read in this order: `events` (what is published), `routes` (published from where), `subscribers` (what acts on it),
-//! `shop` (wired up and taken down). The rest is stage machinery.
+//! Read in this order: `events` (the payloads), `routes` (the transactions that publish them), `subscribers` (the handlers),
+//! `shop` (start and stop). The other files print the story and drive the demo.
 
 mod args;
 mod database;
 mod demo;
 mod events;
+mod failed;
 mod input;
+mod line;
 mod narrator;
 mod observer;
 mod outside;
@@ -23,11 +25,8 @@ mod summary;
 
 use args::Args;
 use clap::Parser;
-use std::error::Error;
+use failed::Failed;
 use std::process::ExitCode;
-
-/// What ends the quickstart early: one sentence, and its causes.
-type Failed = Box<dyn Error>;
 
 #[actix_web::main]
 async fn main() -> ExitCode {
@@ -49,11 +48,11 @@ async fn run(args: &Args) -> Result<(), Failed> {
 }
 
 /// Serves until SIGINT or SIGTERM.
-async fn serve(shop: shop::Shop, database: &database::Home) -> Result<(), Failed> {
-    let told_to_stop = shop::told_to_stop()?;
-    screen::invite(shop.address, database);
-    told_to_stop.await;
+async fn serve(shop: shop::Shop, database: &database::Database) -> Result<(), Failed> {
+    let stop_signal = shop::stop_signal()?;
+    screen::invite(shop.address, &database.url_for_psql());
+    stop_signal.await;
     shop.close().await?;
-    screen::headline("Closed: every delivery that had begun is finished.");
+    screen::headline("Closed: every delivery that had started is finished.");
     Ok(())
 }

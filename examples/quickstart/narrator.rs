@@ -1,8 +1,9 @@
 //! Turns `tracing` into lines that read like a story.
 //!
-//! The runtime says through `tracing` what becomes of each delivery; the handlers' own words inherit the delivery's span.
-//! Both end up in the same columns. A real application would install `tracing_subscriber::fmt` instead.
+//! The runtime logs the outcome of each delivery through `tracing`, and the handlers' own events inherit the delivery's span. Both
+//! fill the same columns. A real application would install `tracing_subscriber::fmt` instead.
 
+use crate::line::Line;
 use crate::screen;
 use std::fmt::{Debug, Write};
 use std::panic::PanicHookInfo;
@@ -15,29 +16,17 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Begins to narrate, panics included: a line each instead of a backtrace.
+/// Installs the subscriber, and a hook that prints a panic as one line instead of a backtrace.
 pub(crate) fn install() {
     let narrator = Narrator { started: Instant::now() };
     tracing_subscriber::registry().with(narrator.with_filter(filter_fn(is_told))).init();
     std::panic::set_hook(Box::new(|panic| tracing::error!("panicked: {}", in_words(panic))));
 }
 
-/// Whether an event or a span is part of the story. Of spans all: they say which delivery an event belongs to.
+/// Whether an event or a span is part of the story. Every span is, because it names the delivery of an event.
 fn is_told(metadata: &Metadata<'_>) -> bool {
     let most_verbose = if metadata.target().starts_with("quickstart") { Level::INFO } else { Level::WARN };
     metadata.is_span() || *metadata.level() <= most_verbose
-}
-
-/// What is known of one line.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Line {
-    pub(crate) channel: String,
-    pub(crate) subscription: String,
-    pub(crate) event: String,
-    pub(crate) attempt: String,
-    pub(crate) text: String,
-    error: String,
-    delay: String,
 }
 
 impl Visit for Line {

@@ -1,18 +1,18 @@
-//! What the demo sees of the database and the runtime, and how it waits for them.
+//! The demo's view of the database and the runtime, and its waits for them.
 
-use crate::Failed;
-use crate::database::Home;
+use crate::database::Database;
+use crate::failed::Failed;
 use crate::outside::FULL;
 use pubsub::status::HandlerStatus;
 use pubsub::{EventId, PubSub};
 use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 
-/// Longest wait for anything that must happen.
+/// The longest wait for an effect.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How often it is looked for.
-const GLANCE: Duration = Duration::from_millis(5);
+/// The pause between two checks.
+const PAUSE: Duration = Duration::from_millis(5);
 
 pub(crate) struct Observer {
     pubsub: PubSub,
@@ -20,23 +20,23 @@ pub(crate) struct Observer {
 }
 
 impl Observer {
-    pub(crate) async fn new(pubsub: PubSub, home: &Home) -> Result<Self, Failed> {
-        Ok(Self { pubsub, database: home.connect().await? })
+    pub(crate) async fn new(pubsub: PubSub, database: &Database) -> Result<Self, Failed> {
+        Ok(Self { pubsub, database: database.connect().await? })
     }
 
-    /// Two addresses that nobody has signed up with: the database may have seen this story before.
+    /// Returns two addresses that no user has yet. The database may have seen this story before.
     pub(crate) async fn addresses(&self) -> Result<(String, String), Failed> {
         let users: i64 = self.database.query_one("select count(*) from quickstart.users", &[]).await?.get(0);
         let tag = if users == 0 { String::new() } else { format!("+{users}") };
         Ok((format!("ada{tag}@example.com"), format!("grace{tag}@{FULL}")))
     }
 
-    /// Events in the log.
+    /// Counts the events in the log.
     pub(crate) async fn events(&self) -> Result<i64, Failed> {
         Ok(self.database.query_one("select count(*) from pubsub.db_events", &[]).await?.get(0))
     }
 
-    /// The id of the user with this address.
+    /// Returns the id of the user with this address.
     pub(crate) async fn user(&self, email: &str) -> Result<i32, Failed> {
         Ok(self
             .database
@@ -65,7 +65,7 @@ impl Observer {
                     format!("`{subscription}` did not handle its delivery within {DEADLINE:?}").into()
                 );
             }
-            tokio::time::sleep(GLANCE).await;
+            tokio::time::sleep(PAUSE).await;
         }
         Ok(())
     }
@@ -95,7 +95,7 @@ impl Observer {
                 )
                 .into());
             }
-            tokio::time::sleep(GLANCE).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }

@@ -1,11 +1,11 @@
-//! The third parties, as they are: sometimes down, sometimes full. And one bug of our own.
+//! The third parties, which are sometimes down or full, and one bug of the shop's own.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Calls that the e-mail provider refuses before it works.
+/// How many calls the e-mail provider refuses before it works.
 const MAIL_OUTAGE: u32 = 2;
 
 /// The domain whose mailboxes are full.
@@ -14,7 +14,7 @@ pub(crate) const FULL: &str = "full.example";
 /// How long a call over the network takes.
 const LATENCY: Duration = Duration::from_millis(10);
 
-/// Everything outside this process, and what is wrong with it. It outlives the handlers: they are restarted, it is not.
+/// The state of the third parties. It outlives the handlers, which are restarted.
 #[derive(Debug)]
 pub(crate) struct Outside {
     mail_refusals_left: AtomicU32,
@@ -39,7 +39,7 @@ impl Outside {
         }
     }
 
-    /// Gives an e-mail to the provider.
+    /// Sends an e-mail through the provider.
     pub(crate) async fn mail(&self, receiver: &str) -> Result<(), MailError> {
         tokio::time::sleep(LATENCY).await;
         let refused = self
@@ -55,12 +55,12 @@ impl Outside {
         }
     }
 
-    /// Somebody deletes a few holiday pictures.
+    /// Makes room in the full mailboxes.
     pub(crate) fn empty_mailboxes(&self) {
         *self.full_domain.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// The kind of bug that strikes once and is never seen again.
+    /// Returns true once: the bug strikes a single time.
     pub(crate) fn bug_strikes(&self) -> bool {
         self.bug_unseen.swap(false, Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! What a route answers when it cannot do what it was asked to.
+//! The answers of a route to a request that it cannot carry out.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, ResponseError};
@@ -7,18 +7,18 @@ use serde_json::json;
 use std::error::Error;
 use std::fmt;
 
-/// Why a request was not carried out.
+/// The reason why a request was not carried out.
 #[derive(Debug)]
 pub(crate) enum ApiError {
-    /// The body is wrong, here and here.
+    /// The body is invalid in these fields.
     Invalid(Vec<FieldProblem>),
     NotFound(String),
     Conflict(String),
-    /// Our fault. The cause goes to the log, never to the client.
+    /// An error of the server. The cause goes to the log, never to the client.
     Internal(Box<dyn Error>),
 }
 
-/// A field, and what is wrong with it.
+/// A field and its problem.
 #[derive(Debug, Serialize)]
 pub(crate) struct FieldProblem {
     field: String,
@@ -73,7 +73,7 @@ impl fmt::Display for ApiError {
     }
 }
 
-/// An error and its causes on one line.
+/// Joins an error and its causes on one line.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -21,7 +21,7 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
         .route("/meetings", web::post().to(create_meeting));
 }
 
-/// The user, the text message and the e-mail are one transaction: all of them, or none.
+/// Creates the user, the text message and the e-mail in one transaction.
 async fn create_user(body: Bytes, pool: Data<Pool>) -> Result<HttpResponse, ApiError> {
     let NewUser { name, email } = input::read(&body)?;
     let mut client = pool.get().await?;
@@ -51,7 +51,7 @@ async fn create_order(body: Bytes, pool: Data<Pool>) -> Result<HttpResponse, Api
     }
 }
 
-/// Approves once: the update finds only an order that is not approved, so a second request publishes nothing.
+/// Approves an order once. The update finds only an order that is not approved, so a second request publishes nothing.
 async fn approve_order(id: Path<i32>, pool: Data<Pool>) -> Result<HttpResponse, ApiError> {
     let id = id.into_inner();
     let mut client = pool.get().await?;
@@ -76,17 +76,17 @@ async fn approve_order(id: Path<i32>, pool: Data<Pool>) -> Result<HttpResponse, 
     Ok(HttpResponse::Ok().json(json!({ "order": id, "approved": true })))
 }
 
-/// Nothing to store: the event is all there is, and a transaction of its own.
+/// Publishes the event in a transaction of its own, because there is nothing to store.
 async fn create_meeting(body: Bytes, pool: Data<Pool>) -> Result<HttpResponse, ApiError> {
     let (start, end) = match input::read(&body)? {
         NewMeeting { start: Some(start), end: Some(end) } => (start, end),
-        NewMeeting { .. } => unreachable!("`input::read` has looked for both"),
+        NewMeeting { .. } => unreachable!("`input::read` has checked both"),
     };
     publish(&pool.get().await?, &Scheduling { start, end }).await?;
     Ok(HttpResponse::Created().json(json!({ "start": start, "end": end })))
 }
 
-/// Shows each request and what it was answered.
+/// Logs each request and its answer.
 pub(crate) async fn narrate(
     request: ServiceRequest,
     next: Next<impl MessageBody>,

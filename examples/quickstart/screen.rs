@@ -1,7 +1,6 @@
-//! The only place that prints. `anstream` leaves the colours out where they do not belong: in a file, with `NO_COLOR`.
+//! Printing. `anstream` leaves out colours in files and with `NO_COLOR`.
 
-use crate::database::Home;
-use crate::narrator::Line;
+use crate::line::Line;
 use anstyle::{AnsiColor, Style};
 use std::fmt::Display;
 use std::io::Write;
@@ -9,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tracing::Level;
 
-/// The demo that this one comes from published like this.
+/// The insert that psql runs in the demo.
 pub(crate) const PSQL_INSERT: &str =
     r#"INSERT INTO db_events (channel, payload) VALUES ('sms', '{ "msg": "yoloooo!" }')"#;
 
@@ -25,23 +24,23 @@ pub(crate) fn print(text: impl Display) {
     writeln!(anstream::stdout(), "{text}").unwrap_or_default();
 }
 
-/// A fact, with its name in front.
+/// Prints a fact after its name.
 pub(crate) fn say(name: &str, fact: &str) {
     print(format_args!("{DIM}{name:>14}{DIM:#}  {fact}"));
 }
 
-/// The headline of what comes next.
+/// Prints a headline.
 pub(crate) fn headline(text: &str) {
     print(format_args!("\n{BOLD}{text}{BOLD:#}"));
 }
 
-/// The names of the columns of [`line`].
+/// Prints the names of the columns of [`line`].
 pub(crate) fn columns() {
     let names = columns_of("seconds", "channel", "subscription", "event", "attempt");
     print(format_args!("\n{DIM}{names}  what happened{DIM:#}"));
 }
 
-/// One thing that happened.
+/// Prints one line of the story.
 pub(crate) fn line(at: Duration, level: Level, line: &Line) {
     let style = match level {
         Level::ERROR => LOSS,
@@ -57,13 +56,13 @@ fn columns_of(seconds: &str, channel: &str, subscription: &str, event: &str, att
     format!("{seconds:>7}  {channel:17}  {subscription:13}  {event:>5}  {attempt:>7}")
 }
 
-/// Why it ended badly.
+/// Prints the error that ends the quickstart.
 pub(crate) fn fail(why: &str) {
     writeln!(anstream::stderr(), "{LOSS}quickstart: {why}{LOSS:#}").unwrap_or_default();
 }
 
-/// What to try while the shop is open. The lines to copy are not indented: a here-document must end at the margin.
-pub(crate) fn invite(address: SocketAddr, home: &Home) {
+/// Commands to try while the shop is open. They are not indented, because a here-document must end at the margin.
+pub(crate) fn invite(address: SocketAddr, psql_url: &str) {
     let url = format!("http://{address}");
     let post = "curl -H 'content-type: application/json'";
     headline("Try it from another terminal");
@@ -78,7 +77,7 @@ curl -X POST {url}/orders/1/approve
     print(format_args!("{DIM}A mailbox that is full: four attempts, then a dead letter.{DIM:#}\n"));
     print(format_args!(r#"{post} {url}/users -d '{{ "name": "Grace", "email": "grace@full.example" }}'"#));
     print(format_args!("\n{DIM}From psql, or anything else that speaks SQL:{DIM:#}\n"));
-    print(format_args!("psql '{}' <<'SQL'\n{PSQL_INSERT}\nSQL", home.url_for_psql()));
-    print(format_args!("\n{DIM}Ctrl-C finishes what has begun, and ends.{DIM:#}"));
+    print(format_args!("psql '{psql_url}' <<'SQL'\n{PSQL_INSERT}\nSQL"));
+    print(format_args!("\n{DIM}Ctrl-C finishes the running deliveries, and ends.{DIM:#}"));
     columns();
 }

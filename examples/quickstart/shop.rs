@@ -1,8 +1,9 @@
 //! The running shop: the HTTP server in front, the runtime behind it.
 
-use crate::database::Home;
+use crate::database::Database;
+use crate::failed::Failed;
 use crate::outside::Outside;
-use crate::{Failed, routes, screen, subscribers};
+use crate::{routes, screen, subscribers};
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::rt::signal::unix::{SignalKind, signal};
@@ -32,15 +33,15 @@ pub(crate) struct Shop {
     serving: JoinHandle<io::Result<()>>,
 }
 
-/// Opens the shop: the subscribers first, so that whatever the first request publishes finds them.
-pub(crate) async fn open(home: &Home, port: u16) -> Result<Shop, Failed> {
-    let pool = home.pools();
+/// Opens the shop. The subscribers start first, so that they get the events of the first request.
+pub(crate) async fn open(database: &Database, port: u16) -> Result<Shop, Failed> {
+    let pool = database.pools();
     let server = HttpServer::new(move || {
         App::new().app_data(Data::new(pool())).wrap(from_fn(routes::narrate)).configure(routes::configure)
     })
     .workers(WORKERS)
     .shutdown_timeout(LAST_REQUESTS)
-    // On a signal it would stop the whole actix system, and with it the handlers in the middle of their work.
+    // On a signal, actix-web would stop the whole actix system together with the running handlers.
     .disable_signals()
     .bind((Ipv4Addr::LOCALHOST, port))
     .map_err(|error| {
@@ -49,7 +50,7 @@ pub(crate) async fn open(home: &Home, port: u16) -> Result<Shop, Failed> {
     let address = *server.addrs().first().ok_or("the server has no address")?;
 
     let outside = Arc::new(Outside::new());
-    let pubsub = subscribers::subscribe(PubSub::builder(home.url()), &outside).start().await?;
+    let pubsub = subscribers::subscribe(PubSub::builder(database.url()), &outside).start().await?;
 
     let server = server.run();
     screen::say("serving", &format!("http://{address}"));
@@ -57,7 +58,7 @@ pub(crate) async fn open(home: &Home, port: u16) -> Result<Shop, Failed> {
 }
 
 impl Shop {
-    /// Closes: first the door, then the back office.
+    /// Closes the HTTP server, then drains the runtime.
     pub(crate) async fn close(self) -> Result<(), Failed> {
         self.server.stop(true).await;
         self.serving.await??;
@@ -65,14 +66,14 @@ impl Shop {
             return Ok(());
         }
         let busy = format!(
-            "handlers were still busy after {LAST_DELIVERIES:?}; what they had begun runs again next time"
+            "handlers were still busy after {LAST_DELIVERIES:?}; their deliveries run again next time"
         );
         Err(busy.into())
     }
 }
 
-/// From now on, completes at SIGINT, which is Ctrl-C, or SIGTERM.
-pub(crate) fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
+/// Returns a future that completes at SIGINT (Ctrl-C) or SIGTERM. It catches signals from now on.
+pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {
         tokio::select! {

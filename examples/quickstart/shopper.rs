@@ -1,6 +1,6 @@
 //! A customer of the shop: an HTTP client that knows what answer it expects.
 
-use crate::Failed;
+use crate::failed::Failed;
 use awc::Client;
 use serde_json::Value;
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
-//! What acts on the events: plain actix actors, and closures.
+//! The handlers: plain actix actors, and closures.
 //!
-//! `tracing` inside a delivery carries its channel, subscription, event and attempt: that is where the columns of the
-//! output come from.
+//! A `tracing` event inside a delivery carries the delivery's channel, subscription, event and attempt, which fill the columns of
+//! the output.
 
 use crate::events::{Email, InstantMessage, Scheduling, Sms};
 use crate::outside::Outside;
@@ -10,7 +10,7 @@ use pubsub::{Builder, Delivery, Handled};
 use std::sync::Arc;
 use tracing::{Instrument, info};
 
-/// The subscriptions. Two of them are on `email`: each gets every e-mail.
+/// Adds the subscriptions. Two of them are on `email`, and each gets every e-mail.
 pub(crate) fn subscribe(builder: Builder, outside: &Arc<Outside>) -> Builder {
     let (for_phones, for_mail) = (Arc::clone(outside), Arc::clone(outside));
     builder
@@ -24,10 +24,10 @@ pub(crate) fn subscribe(builder: Builder, outside: &Arc<Outside>) -> Builder {
         .subscribe_fn("team-chat", chat)
 }
 
-/// Sends text messages. It has a bug, so it panics once; a fresh one from the factory takes over.
+/// Sends text messages. It has a bug and panics once. Then the factory makes a fresh actor.
 struct PhoneGateway {
     outside: Arc<Outside>,
-    /// State of this actor: a restart begins with a fresh one.
+    /// State of this actor, which a restart resets.
     sent: u32,
 }
 
@@ -46,7 +46,7 @@ impl Handler<Delivery<Sms>> for PhoneGateway {
     }
 }
 
-/// Hands e-mails to a provider over the network. `?` on its error means: again, after the backoff.
+/// Sends e-mails through a provider. `?` on its error means: retry after the backoff.
 struct Mailer {
     outside: Arc<Outside>,
 }
@@ -85,7 +85,7 @@ impl Handler<Delivery<Scheduling>> for Calendar {
     }
 }
 
-/// Keeps a copy of every e-mail that should be sent, whatever becomes of it at the mailer.
+/// Keeps a copy of every e-mail, whether the mailer succeeds or not.
 fn archive(email: Delivery<Email>) -> impl Future<Output = Handled> {
     async move {
         info!("copy of the e-mail ({}) to {}", email.email_type, email.receiver);
@@ -94,7 +94,7 @@ fn archive(email: Delivery<Email>) -> impl Future<Output = Handled> {
     .in_current_span()
 }
 
-/// Tells the team.
+/// Writes to the team's chat.
 fn chat(message: Delivery<InstantMessage>) -> impl Future<Output = Handled> {
     async move {
         info!("in the team's chat: {}", message.msg);

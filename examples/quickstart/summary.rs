@@ -1,6 +1,7 @@
-//! The figures at the end of the demo, and whether they are what was promised.
+//! The figures at the end of the demo, and a check that each part of the story happened.
 
-use crate::{Failed, screen};
+use crate::failed::Failed;
+use crate::screen;
 use pubsub::status::HandlerStatus;
 
 pub(crate) struct Summary {
@@ -17,7 +18,7 @@ impl Summary {
     /// Shows the figures.
     ///
     /// # Errors
-    /// If something that belongs to the story did not happen.
+    /// If a part of the story did not happen.
     pub(crate) fn show(&self) -> Result<(), Failed> {
         let sum = |figure: fn(&HandlerStatus) -> u64| self.handlers.iter().map(figure).sum::<u64>();
         let (handled, dead, restarts) = (sum(|h| h.handled), sum(|h| h.dead), sum(|h| h.restarts));
@@ -39,9 +40,7 @@ impl Summary {
         }
         match figures.iter().find(|(_, figure, _)| *figure == 0) {
             None => Ok(()),
-            Some((name, ..)) => {
-                Err(format!("the demo did not happen as told: its figure of `{name}` is 0").into())
-            }
+            Some((name, ..)) => Err(format!("the demo is incomplete: its figure of `{name}` is 0").into()),
         }
     }
 }
