@@ -68,7 +68,7 @@ fn note(info: &PanicHookInfo<'_>) {
         location: info.location().map(|place| format!("{}:{}", place.file(), place.line())),
         ..Panic::from_payload(info.payload())
     };
-    // A panic inside these very borrows would be a second one during the first: the process aborts either way.
+    // A panic during these borrows would be a panic during a panic, which aborts the process in any case.
     LAST.replace(Some(panic.clone()));
     NOTED.with_borrow_mut(|noted| {
         if noted.len() == REMEMBERED {
@@ -78,7 +78,7 @@ fn note(info: &PanicHookInfo<'_>) {
     });
 }
 
-/// Takes the newest panic of this thread that was not taken yet.
+/// Takes this thread's newest panic that was not taken yet.
 pub(crate) fn take_newest() -> Option<Panic> {
     NOTED.with_borrow_mut(VecDeque::pop_back)
 }
@@ -159,7 +159,7 @@ mod injection {
         injected().due.is_empty()
     }
 
-    /// Panics if a panic of this actor is due. If not, the actor is woken when one is.
+    /// Panics if a panic of this actor was injected. Otherwise the actor is woken when one is injected.
     pub(crate) fn panic_if_injected(actor: &'static str, waker: &Waker) {
         let mut injected = injected();
         if let Some(at) = injected.due.iter().position(|name| name == actor) {

@@ -24,7 +24,7 @@ impl Deref for ArbiterThread {
 
 impl Drop for ArbiterThread {
     fn drop(&mut self) {
-        // False if it has stopped already.
+        // The result is false if the arbiter has stopped already, which is fine.
         self.0.stop();
     }
 }

@@ -1,10 +1,10 @@
-//! Feeds one subscription's handler: claims what it can take, and settles what it answers.
+//! Feeds one subscription's handler: claims events for it, and settles its answers.
 //!
-//! [`Dispatch`] makes every decision. This actor reports to it what has happened, and performs the steps that it names.
+//! [`Dispatch`] makes every decision. This actor reports events to it, and performs the steps that it chooses.
 //!
 //! Owns: its leases, its waiter row, the handler's thread · Receives: `Wake`, `MailboxDue`, `Answers`, the handler's deaths,
 //! `Drain` · Sends: deliveries to the handler's host, `MailboxChanged` to the scheduler · If it dies: restarted without
-//! memory; it gives back every lease that the database still has under its process's id.
+//! memory; it returns every lease that the database still has under its process's id.
 
 pub(crate) mod config;
 mod effects;
@@ -31,14 +31,14 @@ pub(crate) struct Dispatcher {
     config: DispatcherConfig,
     dispatch: Dispatch,
     handler_thread: HandlerThread,
-    /// Told when the drain has ended.
+    /// The senders that are dropped when the drain has ended.
     drains: Vec<oneshot::Sender<()>>,
-    /// When to ask for the next step.
+    /// The time at which the dispatcher asks for the next step.
     timer: Option<(Instant, SpawnHandle)>,
 }
 
 impl Dispatcher {
-    /// A dispatcher that will live at `address`, and its handler, on a thread of its own.
+    /// Returns a dispatcher that will have this address, and starts its handler on a separate thread.
     pub(crate) fn new(config: DispatcherConfig, thread: ArbiterThread, address: &Addr<Self>) -> Self {
         Self {
             handler_thread: HandlerThread::open(&config, thread, address),
@@ -62,7 +62,7 @@ impl Dispatcher {
         }
     }
 
-    /// Tells the log how deliveries ended.
+    /// Writes the ends of deliveries to the program's log.
     fn report_conclusions(&mut self) {
         let (channel, subscription) = (self.config.settings.channel, &*self.config.settings.name);
         for Conclusion { token, event, end } in self.dispatch.take_conclusions() {
@@ -71,7 +71,7 @@ impl Dispatcher {
                     tracing::debug!(channel, subscription, %event, attempt, "handled");
                 }
                 End::Returned { attempt } => {
-                    tracing::debug!(channel, subscription, %event, attempt, "given back unstarted");
+                    tracing::debug!(channel, subscription, %event, attempt, "returned, because it had not started");
                 }
                 End::TooNew { error } => tracing::debug!(channel, subscription, %event, error, "too new"),
                 End::Snoozed { attempt, delay } => {
@@ -91,7 +91,7 @@ impl Dispatcher {
         }
     }
 
-    /// Tells the log and the figures that the handler died.
+    /// Reports a death of the handler in the program's log and in the figures.
     fn report_death(&self, HandlerDied { reason, wait, restarts }: &HandlerDied) {
         let (channel, subscription) = (self.config.settings.channel, &*self.config.settings.name);
         if wait.is_zero() {

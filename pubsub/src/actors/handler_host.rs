@@ -1,4 +1,4 @@
-//! Hosts one subscription's handler: the user's actor, which its factory builds anew whenever it dies.
+//! Hosts one subscription's handler: the user's actor. When the actor dies, its factory makes another one.
 //!
 //! The host is not an actor but the task that owns one. actix does not restart an actor that panicked, and polls it once more
 //! while it unwinds (see `supervisor`). So the host polls the actor's context inside `catch_unwind`. After a panic it
@@ -61,18 +61,18 @@ struct HandlerHost<C, H: Actor<Context = Context<H>>, F> {
 }
 
 enum State<H: Actor<Context = Context<H>>> {
-    /// The factory is asked next.
+    /// The next step is to ask the factory for a handler.
     Starting,
     /// The handler runs.
     Running(Box<ContextFut<H, Context<H>>>),
-    /// Too many handlers have died: the next one has to wait.
+    /// Too many handlers have died, so the next one has to wait.
     Quarantined(Pin<Box<Sleep>>),
 }
 
 /// How a handler ended.
 enum End {
     Panicked(Box<dyn std::any::Any + Send>),
-    /// Its context goes on, but one of its deliveries says that it must be replaced.
+    /// Its context has not ended, but one of its deliveries requires that it is replaced.
     Unusable(ReplaceReason),
     StoppedItself,
 }
@@ -179,7 +179,7 @@ where
             End::Unusable(ReplaceReason::Panicked(panic)) => (ExitReason::Panicked(panic), None),
             End::Unusable(ReplaceReason::TimedOut(after)) => (ExitReason::TimedOut(after), None),
             End::Panicked(payload) => {
-                // Still there if no delivery's probe has reported it: then it is unknown which delivery it was.
+                // The note is still there if no delivery's probe has taken it. Then it is unknown which delivery panicked.
                 let unexplained = panics::take_newest();
                 let panic = panics::last().unwrap_or_else(|| Panic::from_payload(payload.as_ref()));
                 (ExitReason::Panicked(panic), unexplained)
@@ -194,8 +194,8 @@ where
         }
     }
 
-    /// Drops the handler, whatever its `Drop` does. It is terminated first, so that dropping its context does not poll it
-    /// again.
+    /// Drops the handler, and catches a panic of its `Drop`. The context is terminated first, so that dropping it does not poll
+    /// the handler again.
     fn drop_handler(&mut self) {
         let State::Running(mut handler) = std::mem::replace(&mut self.state, State::Starting) else {
             return;

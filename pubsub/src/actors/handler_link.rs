@@ -23,11 +23,11 @@ pub(crate) struct HandlerLink {
 pub(crate) struct HandlerConfig {
     pub(crate) settings: Arc<SubscriptionSettings>,
     pub(crate) process: ProcessId,
-    /// Tells the dispatcher what has started, should this thread never answer again.
+    /// The started events, for the dispatcher to read if this thread does not answer any more.
     pub(crate) started: StartedEvents,
 }
 
-/// The events whose handling has started and not finished. Shared between the handler's thread and its dispatcher.
+/// The events whose handling has started and not finished. The handler's thread shares them with its dispatcher.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StartedEvents(Arc<Mutex<HashSet<EventId>>>);
 
@@ -45,7 +45,7 @@ impl StartedEvents {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashSet<EventId>> {
-        // Nothing panics while it holds the lock.
+        // No thread panics while it holds the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

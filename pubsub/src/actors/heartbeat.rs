@@ -87,7 +87,7 @@ impl Heartbeat {
                 Some(session) => (session, None),
                 None => {
                     let (session, end) = target.heartbeat_session(deadline).await?;
-                    // Before anything else is written: it may be another server, or one that has lost commits.
+                    // This comes before any other write, because this may be another server, or one that has lost commits.
                     let recognized = session.recognize().await?;
                     (Rc::new(session), Some((end, recognized)))
                 }
@@ -125,17 +125,17 @@ impl Heartbeat {
         actor.planned = Some(context.run_later(wait, Self::beat));
     }
 
-    /// Beats from another session as soon as this one ends, because the others count the time without one.
+    /// Beats from another session as soon as this one ends, because the other processes count the time without a session.
     fn watch(&self, end: SessionEnd, context: &mut Context<Self>) {
         context.spawn(end.into_actor(self).map(|_, actor, context| {
             if actor.session.take().is_some() {
-                tracing::debug!("the heartbeat's session ended; it begins another");
+                tracing::debug!("the heartbeat's session ended; another one is opened");
                 actor.beat(context);
             }
         }));
     }
 
-    /// Tells the dispatchers when the server has begun a new incarnation since they were last told.
+    /// Notifies the dispatchers if the server has entered a new incarnation since the last notification.
     fn compare(&mut self, Recognized { incarnation, news }: Recognized) {
         if let Some(news) = news {
             tracing::warn!(news, "the database is not where it was");
@@ -160,7 +160,7 @@ impl Heartbeat {
 /// A beat that was recorded.
 struct Beaten {
     session: Rc<HeartbeatSession>,
-    /// The end of a session that was opened for it, and the server that it found.
+    /// The end of the session, if one was opened for this beat, and the server that it found.
     opened: Option<(SessionEnd, Recognized)>,
     /// The new id of a process that was declared dead.
     registered: Option<i64>,

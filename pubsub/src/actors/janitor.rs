@@ -1,7 +1,7 @@
-//! Keeps the tables in order, and reports what prevents that.
+//! Maintains the tables, and reports problems that prevent this.
 //!
-//! Owns: the times of its last reports · Receives: its timer · Sends: nothing · If it dies: restarted; everything that it does
-//! is idempotent, and any process may do it. It reports the problems that last once more.
+//! Owns: the times of its last reports · Receives: its timer · Sends: nothing · If it dies: restarted; its tasks are
+//! idempotent, and any process may do them. It reports problems that last once more.
 
 use crate::error::{Error, error_chain};
 use crate::policy::reminder::Reminders;
@@ -12,16 +12,16 @@ use crate::store::{Store, Target};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Supervised, WrapFuture};
 use std::time::{Duration, Instant};
 
-/// The time between two rounds. The partitions made ahead last for minutes at the highest rate that was measured.
+/// The time between two rounds. At the highest rate that was measured, the partitions that are made ahead last for minutes.
 const EVERY: Duration = Duration::from_secs(15);
 
-/// How long the removal of a partition may be held up before that is reported.
+/// The delay of a partition's removal after which it is reported.
 const HELD_UP_LIMIT: Duration = Duration::from_secs(600);
 
 pub(crate) struct Janitor {
     store: Store,
     target: Target,
-    /// The age from which events that lie unread are reported.
+    /// The age from which unread events are reported.
     unread_after: Duration,
     /// The age from which transactions are reported.
     holders_after: Duration,
@@ -152,7 +152,7 @@ impl Janitor {
         }
     }
 
-    /// Removes partitions. It runs beside the other tasks, because it may have to wait for other transactions.
+    /// Removes partitions. This runs beside the other tasks, because it may have to wait for other transactions.
     fn remove(&mut self, context: &mut Context<Self>) {
         self.removing = true;
         let target = self.target.clone();
@@ -185,7 +185,7 @@ impl Janitor {
     }
 }
 
-/// The tasks that report only what they have done.
+/// Does the tasks that report only their counts.
 async fn tidy(store: &Store) {
     report("make partitions", store.ensure_partitions().await);
     report("close partitions", store.close_partitions().await);

@@ -22,20 +22,20 @@ use std::time::{Duration, Instant};
 const RECONNECT: Backoff =
     Backoff::exponential(Duration::from_millis(50)).max(Duration::from_secs(10)).jitter(0.5);
 
-/// The longest silence before the listener tests its connection with a notification of its own, and how long it waits for
-/// that. Each listener waits a little less, by a random part of up to a quarter: all of them receive the first one's
-/// notification, and need not send another.
+/// The longest silence before the listener tests its connection with a notification, and the longest wait for that
+/// notification. Each listener's silence is shorter by a random part of up to a quarter. Then one listener sends a notification
+/// first, all others receive it, and need not send one.
 const SILENCE: Duration = Duration::from_secs(5);
 const PROBE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Once the listener listens, it wakes all dispatchers, and does so once more after this time: PostgreSQL 19 can lose a
-/// notification that commits while the first LISTEN does.
+/// The time after which a listener that has connected wakes all dispatchers for the second time. PostgreSQL 19 can lose a
+/// notification that commits at the same time as the first LISTEN.
 const SECOND_WAKE: Duration = Duration::from_millis(200);
 
 pub(crate) struct Listener {
     target: Target,
     deadline: Duration,
-    /// The process whose topic it listens to, beside the common one.
+    /// The process whose topic the listener listens to, besides the common topic.
     process: ProcessId,
     dispatchers: HashMap<String, Vec<Recipient<Wake>>>,
     scheduler: Recipient<MailboxChanged>,
@@ -99,25 +99,25 @@ impl Listener {
         context.run_later(wait, Self::connect);
     }
 
-    /// Gives up the connection, whatever its state, and opens another.
+    /// Drops the connection, whatever its state, and opens another.
     fn lost(&mut self, why: &str, context: &mut Context<Self>) {
         if self.listening.is_some() {
             tracing::warn!(why, "the listener lost its connection; subscriptions poll until it is back");
-            self.connect_anew(context);
+            self.reconnect(context);
         }
     }
 
-    fn connect_anew(&mut self, context: &mut Context<Self>) {
+    fn reconnect(&mut self, context: &mut Context<Self>) {
         if let Some(listening) = self.listening.take() {
             context.cancel_future(listening.stream);
             self.connect(context);
         }
     }
 
-    /// Listens to another topic if the process has another id.
+    /// Listens to another topic if the process has a new id.
     fn follow(&mut self, context: &mut Context<Self>) {
         if self.listening.as_ref().is_some_and(|listening| listening.process != self.process.get()) {
-            self.connect_anew(context);
+            self.reconnect(context);
         }
     }
 
@@ -128,7 +128,7 @@ impl Listener {
         self.scheduler.do_send(MailboxChanged { after: Duration::ZERO });
     }
 
-    /// Probes once nothing was received for `patience`, of which `rest` is left.
+    /// Probes the connection once it was silent for `patience`. The next check is after `rest`.
     fn await_silence(&mut self, patience: Duration, rest: Duration, context: &mut Context<Self>) {
         context.run_later(rest, move |actor, context| {
             let silent = actor.listening.as_ref().map(|listening| listening.received_at.elapsed());

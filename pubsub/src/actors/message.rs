@@ -30,7 +30,7 @@ pub(crate) struct MailboxChanged {
     pub(crate) after: Duration,
 }
 
-/// This process was declared dead and has registered again. It has lost everything that it held.
+/// This process was declared dead and has registered again. All its leases are lost.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub(crate) struct ProcessReregistered;
@@ -92,7 +92,7 @@ impl fmt::Display for ExitReason {
 #[rtype(result = "()")]
 pub(crate) struct HandlerRecovered;
 
-/// Claim nothing more, finish the deliveries that have started, give back the others, and answer when nothing is held.
+/// Claim nothing more, finish the deliveries that have started, return the others, and answer when nothing is held.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Drain;
@@ -102,7 +102,7 @@ pub(crate) struct Drain;
 pub(crate) enum HostCommand {
     /// Handle these, in this order.
     Deliver(Vec<ClaimedEvent>),
-    /// Give back the deliveries that have not started.
+    /// Return the deliveries that have not started.
     Recall,
     /// Respond.
     Ping,

@@ -1,6 +1,7 @@
-//! L4: the only place that speaks actix.
+//! L4: the actors of the runtime. Only this layer and the runtime use actix.
 //!
-//! Actors never import each other: they share `message`, `line` and `thread`, and hold `Recipient`s. The runtime wires them.
+//! Actors do not import each other. They share `message`, `handler_link` and `arbiter_thread`, and hold `Recipient`s. The
+//! runtime connects them.
 
 pub(crate) mod arbiter_thread;
 pub(crate) mod dispatcher;

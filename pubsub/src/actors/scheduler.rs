@@ -1,4 +1,4 @@
-//! Tells dispatchers when deliveries are due in the retry mailbox, and takes over from dead processes.
+//! Notifies dispatchers when deliveries are due in the mailbox, and takes over from dead processes.
 //!
 //! Owns: the due timer · Receives: `MailboxChanged`, its timers · Sends: `MailboxDue` to the dispatcher whose deliveries are
 //! due, which claims them, because only it knows how many its handler can take · If it dies: restarted; its state is in the
@@ -28,9 +28,9 @@ pub(crate) struct Scheduler {
     store: Store,
     process: ProcessId,
     dispatchers: HashMap<i32, Mailbox>,
-    /// How often to ask for due deliveries without a message.
+    /// The time between two polls of the mailbox, if no message causes one earlier.
     poll_interval: Duration,
-    /// How often to check for silent processes, and after how long a silence a process is dead.
+    /// The time between two checks for silent processes, and the silence after which a process is dead.
     silence_every: Duration,
     silence_limit: Duration,
     silence_due: Instant,
@@ -82,7 +82,7 @@ impl Scheduler {
 
     fn poll(&mut self, context: &mut Context<Self>) {
         if self.polling {
-            // The poll under way may miss what this one would find.
+            // The poll under way may miss deliveries that another poll would find.
             self.plan(Duration::from_millis(1), context);
             return;
         }

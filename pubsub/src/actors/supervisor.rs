@@ -55,7 +55,8 @@ where
 {
     name: &'static str,
     actor: Box<ContextFut<A, Context<A>>>,
-    /// Held because actix does not restart an actor without an address, and some actors receive no messages.
+    /// The actor's address. It is held here because actix does not restart an actor without one, and some actors receive no
+    /// messages.
     _address: Addr<A>,
     restarts: Restarts,
     waiting: Option<Pin<Box<Sleep>>>,
@@ -73,7 +74,7 @@ where
             if let Some(waiting) = &mut this.waiting {
                 ready!(waiting.as_mut().poll(context));
                 this.waiting = None;
-                // It always restarts, because its address is held here.
+                // The actor always restarts, because its address is held here.
                 if let Err(payload) = catch_unwind(AssertUnwindSafe(|| this.actor.restart())) {
                     this.died(payload.as_ref());
                     continue;

@@ -10,7 +10,7 @@ pub(crate) const GRACE: Duration = Duration::from_millis(500);
 /// processes.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 
-/// Checks per second of all processes together: they all check on each other, and one that notices is enough.
+/// The number of checks per second of all processes together. All processes check all others, and one that notices is enough.
 const CHECKS_PER_SECOND: f64 = 20.0;
 
 /// The longest pause between two checks of one process.

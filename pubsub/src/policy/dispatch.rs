@@ -1,8 +1,8 @@
 //! Decides everything that a dispatcher does.
 //!
-//! [`Dispatch`] is a state machine. The dispatcher reports what has happened, asks [`next`](Dispatch::next) for the next
-//! [`Step`], performs it, and reports its end. It calls `next` until that returns [`Step::Wait`]: after everything that has
-//! happened, and at the time that `Wait` names.
+//! [`Dispatch`] is a state machine. The dispatcher reports events, asks [`next`](Dispatch::next) for the next [`Step`],
+//! performs the step, and reports its result. After each report, and at the time that [`Step::Wait`] names, it calls `next`
+//! until `next` returns [`Step::Wait`].
 
 mod deliveries;
 mod intake;
@@ -50,10 +50,10 @@ pub(crate) struct Dispatch {
     watchdog: Watchdog,
     /// Failed settlements since the last that succeeded.
     settle_failures: u32,
-    /// The handler waits after too many deaths: nothing is claimed for it.
+    /// Whether the handler waits after too many deaths. Nothing is claimed for it then.
     quarantined: bool,
     draining: bool,
-    /// Drained: nothing is claimed any more.
+    /// Whether a drain has started. Nothing is claimed from then on.
     stopped: bool,
 }
 
@@ -73,7 +73,7 @@ impl Dispatch {
         }
     }
 
-    /// Returns the next step. From then on the step counts as begun.
+    /// Returns the next step, which counts as started from then on.
     pub(crate) fn next(&mut self, now: Instant) -> Step {
         if self.steps.is_empty() {
             self.decide(now);
@@ -96,7 +96,7 @@ impl Dispatch {
         }
     }
 
-    /// How many events may be claimed now.
+    /// Returns how many events may be claimed now.
     fn room(&self) -> usize {
         let leases = self.deliveries.leases();
         if self.quarantined || leases.unsettled() > MAX_UNSETTLED {
@@ -105,22 +105,23 @@ impl Dispatch {
         self.prefetch.claim_size(leases.outstanding())
     }
 
-    /// When to decide again if nothing happens before. A time that has passed is left out: then something else is waited for.
+    /// Returns the time of the next decision, if no report comes before. A time that has passed is left out, because then a
+    /// report must come first.
     fn wake_at(&self, now: Instant) -> Option<Instant> {
         self.intake.wake_at().chain(self.deliveries.wake_at()).filter(|&at| at > now).min()
     }
 
-    /// The bell: the log may have events.
+    /// Reports the bell: the log may have events.
     pub(crate) fn woken(&mut self) {
         self.intake.log_ready();
     }
 
-    /// The mailbox has deliveries that are due.
+    /// Reports that the mailbox has deliveries that are due.
     pub(crate) fn mailbox_due(&mut self, ordinary: bool, suspect: bool) {
         self.intake.mailbox_ready(ordinary, suspect);
     }
 
-    /// The poll interval has passed once more.
+    /// Reports that the poll interval has passed once more.
     pub(crate) fn poll_interval_passed(&mut self, now: Instant) {
         let at_work = self.deliveries.leases().outstanding() > 0;
         self.steps.extend(self.watchdog.check(at_work, self.settings.timeout, now));
@@ -128,7 +129,7 @@ impl Dispatch {
         self.deliveries.settle(now, &mut self.steps);
     }
 
-    /// The query under way was answered; `took` is how long that took.
+    /// Reports the answer to the query under way, and the time that it took.
     pub(crate) fn completed(&mut self, reply: Reply, took: Duration, now: Instant) {
         let Some(query) = self.intake.completed(&reply, now) else { return };
         if matches!(query, Query::ClaimLog { .. }) {
@@ -145,18 +146,18 @@ impl Dispatch {
         self.deliveries.query_over();
     }
 
-    /// The query under way has failed. Returns how long the next one waits.
+    /// Reports that the query under way has failed. Returns the pause before the next one.
     pub(crate) fn query_failed(&mut self, now: Instant, random: f64) -> Duration {
         self.intake.failed(now, random)
     }
 
-    /// The waiter row is gone, or expires by itself.
+    /// Reports that the waiter row is removed, or expires by itself.
     pub(crate) fn waiter_removed(&mut self) {
         self.intake.waiter_removed();
     }
 
-    /// The handler's host reports answers, the time that the handler took for them, and the most deliveries that ever ran at
-    /// once. `random` is uniform in `0.0..1.0`, and drawn for each answer.
+    /// Reports the answers of the handler's host, the time that the handler took for them, and the most deliveries that ever
+    /// ran at once. `random` is uniform in `0.0..1.0`, and drawn for each answer.
     pub(crate) fn answered(
         &mut self,
         answers: Vec<Answer>,
@@ -176,12 +177,12 @@ impl Dispatch {
         self.deliveries.settle(now, &mut self.steps);
     }
 
-    /// The conclusions since they were last taken.
+    /// Returns the conclusions since the last call.
     pub(crate) fn take_conclusions(&mut self) -> Vec<Conclusion> {
         self.deliveries.take_conclusions()
     }
 
-    /// A settlement was answered. Returns whether it was refused because its lease was taken over.
+    /// Reports the answer to a settlement. Returns whether it was refused because its lease was taken over.
     pub(crate) fn settled(&mut self, settlement: &Settlement, accepted: bool, now: Instant) -> bool {
         self.settle_failures = 0;
         let (news, mailbox_ready) = self.deliveries.settled(settlement, accepted, self.intake.is_busy());
@@ -196,7 +197,7 @@ impl Dispatch {
         !accepted && news
     }
 
-    /// A settlement has failed: its fate is unknown. Returns how long until it is tried again.
+    /// Reports that a settlement has failed, so that its result is unknown. Returns the pause before the next try.
     pub(crate) fn settlement_failed(
         &mut self,
         settlement: Settlement,
@@ -210,18 +211,18 @@ impl Dispatch {
         wait
     }
 
-    /// The handler's host did not take these events. Only a dying arbiter refuses them.
+    /// Reports that the handler's host did not take these events, because its arbiter has ended.
     pub(crate) fn not_delivered(&mut self, events: &[ClaimedEvent], now: Instant) {
         self.deliveries.give_back(events, now);
     }
 
-    /// The handler's host was asked to respond.
+    /// Reports that the handler's host was asked to respond.
     pub(crate) fn pinged(&mut self, now: Instant) {
         self.watchdog.asked(now);
     }
 
-    /// The handler has blocked its thread, and another has taken its place. The deliveries that it has started have failed; the
-    /// others are given back. Its late answers are refused.
+    /// Reports that the handler has blocked its thread and that another handler has replaced it. The deliveries that it has
+    /// started have failed, and the others are returned. Its late answers are refused.
     pub(crate) fn handler_abandoned(
         &mut self,
         silent: Duration,
@@ -243,34 +244,35 @@ impl Dispatch {
         self.deliveries.settle(now, &mut self.steps);
     }
 
-    /// The handler dies too often, and waits before it starts again.
+    /// Reports that the handler has died too often and waits before it starts again.
     pub(crate) fn handler_quarantined(&mut self, now: Instant) {
         self.quarantined = true;
         self.deliveries.recall(now);
     }
 
-    /// The handler has started again.
+    /// Reports that the handler has started again.
     pub(crate) fn handler_recovered(&mut self) {
         self.quarantined = false;
         self.intake.log_ready();
         self.intake.mailbox_ready(true, true);
     }
 
-    /// The process was declared dead, and has a new id. Everything that it held is in the mailbox now, for any process to claim.
-    /// The handler finishes the deliveries that it has started, and its answers are refused.
+    /// Reports that the process was declared dead and has a new id. Its deliveries are in the mailbox now, for any process to
+    /// claim. The handler finishes the deliveries that it has started, and its answers are refused.
     pub(crate) fn reregistered(&mut self, now: Instant) {
         self.deliveries.forget();
         self.intake.reregistered();
         self.recall(now);
     }
 
-    /// The server may have lost the last commits. It refuses to settle the leases that it has lost. Leases that it has kept and
-    /// this process does not know of are given back.
+    /// Reports that the server may have lost the last commits. It refuses to settle the leases that it has lost. The leases
+    /// that it has kept and that this process does not know are returned.
     pub(crate) fn incarnation_ended(&mut self) {
         self.intake.incarnation_ended();
     }
 
-    /// The dispatcher has lost its memory. Leases that the database still has under its process's name are given back.
+    /// Returns the state of a dispatcher that has lost its memory. Leases that the database still has under its process's id
+    /// are returned.
     pub(crate) fn restarted(&mut self, now: Instant) {
         self.steps.clear();
         self.deliveries.forget();
@@ -279,11 +281,11 @@ impl Dispatch {
         self.recall(now);
     }
 
-    /// Claims nothing more, lets the handler finish the deliveries that it has started, gives back the others, and then stops
-    /// the handler.
+    /// Claims nothing more, lets the handler finish the deliveries that it has started, returns the others, and then stops the
+    /// handler.
     pub(crate) fn drain(&mut self, now: Instant) {
         self.draining = true;
-        // A drain that is asked for after another has ended must end as well.
+        // A drain that is requested after another one has ended must end as well.
         self.stopped = false;
         if self.settings.is_ordered() {
             self.steps.push_back(Step::LeaveLanes);
@@ -297,7 +299,7 @@ impl Dispatch {
         self.steps.push_back(Step::Recall);
     }
 
-    /// The tokens of all leases held, which the database must not give back.
+    /// Returns the tokens of all leases that this process knows and that the database must keep.
     pub(crate) fn held_tokens(&self) -> Vec<i64> {
         self.deliveries.leases().tokens()
     }

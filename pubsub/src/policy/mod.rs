@@ -1,4 +1,4 @@
-//! L2: the decisions, and nothing else.
+//! L2: the decisions.
 //!
 //! This layer is pure: no async, no clock, no I/O. `now` and random numbers are arguments, so that every decision can be
 //! property-tested and replayed.

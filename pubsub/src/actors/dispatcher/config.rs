@@ -1,4 +1,4 @@
-//! Everything that a dispatcher is given at its start.
+//! The configuration of a dispatcher.
 
 use crate::actors::handler_link::HandlerLink;
 use crate::actors::message::MailboxChanged;

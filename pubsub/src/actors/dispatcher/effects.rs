@@ -1,4 +1,4 @@
-//! Performs the steps that [`Dispatch`](crate::policy::dispatch::Dispatch) names, and reports their ends to it.
+//! Performs the steps that [`Dispatch`](crate::policy::dispatch::Dispatch) chooses, and reports their results to it.
 
 use super::Dispatcher;
 use super::handler_thread::HandlerThread;
@@ -83,14 +83,14 @@ impl Dispatcher {
                 version,
                 known = self.config.settings.version,
                 events,
-                "events of a newer version wait in the mailbox for a process that knows it; said once"
+                "events of a newer version wait in the mailbox for a process that knows it; reported once"
             ),
             // Performed by `run`.
             Step::Wait { .. } => {}
         }
     }
 
-    /// The values that every statement is about: the subscription, and this process.
+    /// Returns the subscription's id and this process's id, which every statement takes.
     fn claimant(&self) -> (Store, i32, i64) {
         (self.config.store.clone(), self.config.subscription, self.config.process.get())
     }
@@ -158,7 +158,7 @@ impl Dispatcher {
         let removing = async move { store.stop_waiting(subscription, process).await };
         context.spawn(removing.into_actor(self).map(|removed, actor, context| {
             if let Err(error) = removed {
-                // It expires by itself.
+                // The row expires by itself.
                 tracing::debug!(error = error_chain(&error), "a waiter row stays until it expires");
             }
             actor.dispatch.waiter_removed();
@@ -166,13 +166,13 @@ impl Dispatcher {
         }));
     }
 
-    /// Leaves the lanes to the other processes, which take each as soon as nothing is leased of it.
+    /// Leaves the lanes to other processes. They take each lane as soon as nothing of it is leased.
     fn leave_lanes(&self, context: &mut Context<Self>) {
         let (store, subscription, process) = self.claimant();
         let leaving = async move { store.stop_running(subscription, process).await };
         context.spawn(leaving.into_actor(self).map(|left, _, _| {
             if let Err(error) = left {
-                // They leave with the process.
+                // The lanes become free when the process leaves.
                 tracing::debug!(
                     error = error_chain(&error),
                     "the lanes of a subscription were not left early"
@@ -181,7 +181,7 @@ impl Dispatcher {
         }));
     }
 
-    /// Abandons a handler that blocks its thread, and starts another on a fresh one.
+    /// Abandons a handler that blocks its thread, and starts another handler on a fresh thread.
     fn replace_handler(&mut self, silent: Duration, context: &mut Context<Self>) {
         let thread = match ArbiterThread::start() {
             Ok(thread) => thread,
@@ -204,7 +204,7 @@ impl Dispatcher {
     }
 }
 
-/// Asks the database.
+/// Sends a query to the database.
 async fn ask(
     store: &Store,
     (subscription, process, version): (i32, i64, i32),

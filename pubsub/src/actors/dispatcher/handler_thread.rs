@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(super) struct HandlerThread {
     commands: mpsc::Sender<HostCommand>,
     started: StartedEvents,
-    /// Ends when it is dropped.
+    /// The thread, which ends when this is dropped.
     _thread: ArbiterThread,
 }
 
@@ -42,7 +42,7 @@ impl HandlerThread {
         Self { commands, started, _thread: thread }
     }
 
-    /// Takes the place of another thread. Returns the events that the other handler has started and not finished.
+    /// Replaces another thread. Returns the events that the other thread's handler has started and not finished.
     pub(super) fn replace(self, other: &mut Self) -> StartedEvents {
         std::mem::replace(other, self).started
     }
@@ -57,19 +57,19 @@ impl HandlerThread {
         self.commands.try_send(HostCommand::Deliver(events)).map_err(refused)
     }
 
-    /// Asks the host to give back the deliveries that have not started. Returns whether it was asked.
+    /// Asks the host to return the deliveries that have not started. Returns whether the host accepted the command.
     pub(super) fn recall(&self) -> bool {
         self.commands.try_send(HostCommand::Recall).is_ok()
     }
 
-    /// Asks the host to respond. Returns whether it was asked.
+    /// Asks the host to respond. Returns whether the host accepted the command.
     pub(super) fn ping(&self) -> bool {
         self.commands.try_send(HostCommand::Ping).is_ok()
     }
 
-    /// Stops the handler. The senders are dropped when it has stopped.
+    /// Stops the handler. The senders are dropped once it has stopped.
     pub(super) fn stop(&self, stopped: Vec<oneshot::Sender<()>>) {
-        // A host that takes no commands has stopped already; then this drops the senders.
+        // A host that accepts no commands has stopped already. Then the senders are dropped here.
         drop(self.commands.try_send(HostCommand::Stop(stopped)));
     }
 }

@@ -1,6 +1,6 @@
-//! The deliveries of a handler: those that wait for it, run in it, and were answered by it.
+//! The deliveries of a handler: waiting, running and answered ones.
 //!
-//! They outlive the handler: deliveries that have not started wait here for the next one.
+//! They outlive the handler. Deliveries that have not started wait here for the next handler.
 
 use super::running::{RunningDelivery, TimedOut};
 use crate::actors::handler_link::HandlerConfig;
@@ -17,11 +17,11 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
-/// The reason to replace a handler whose context goes on.
+/// The reason to replace a handler whose context has not ended.
 pub(super) enum ReplaceReason {
     /// A delivery panicked.
     Panicked(Panic),
-    /// An atomic response took longer than this. Until it ends, the handler can take nothing else.
+    /// An atomic response took longer than this timeout. The handler can take no other delivery until it ends.
     TimedOut(Duration),
 }
 
@@ -32,27 +32,27 @@ pub(super) struct InFlight {
     pub(super) queue: VecDeque<ClaimedEvent>,
     running: FuturesUnordered<RunningDelivery>,
     answers: Vec<Answer>,
-    /// Since when deliveries run whose time is not yet in `busy`.
+    /// The start of the running time that is not yet added to `busy`; `None` while no delivery runs.
     busy_since: Option<Instant>,
     busy: Duration,
     peak: usize,
     /// The highest peak that was reported to the dispatcher.
     reported_peak: usize,
-    /// The number of the handler, which begins at 0 and rises with each death.
+    /// The number of handlers that have died before the present one.
     generation: u64,
-    /// The panic of the last handler, if no delivery reported it: all deliveries that ran then may have caused it.
+    /// The panic of the last handler, if no delivery reported it. Each delivery that ran then may have caused it.
     unexplained: Option<Panic>,
-    /// The handler must be replaced.
+    /// The reason to replace the handler, if there is one.
     pub(super) replace: Option<ReplaceReason>,
-    /// Futures of the actor whose deliveries have timed out.
+    /// The actor's futures for deliveries that have timed out.
     pub(super) to_cancel: Vec<SpawnHandle>,
-    /// The dispatcher waits for a response.
+    /// Whether the dispatcher waits for a response.
     pinged: bool,
-    /// The pump stopped before the queue was empty, to let others run.
+    /// Whether the pump stopped before the queue was empty, to let other tasks run.
     pub(super) yielded: bool,
-    /// The runtime is stopping.
+    /// Whether the runtime is stopping.
     pub(super) closed: bool,
-    /// Dropped with this, and so with the host, which tells the receivers that the handler has stopped.
+    /// The senders of a stop command. They are dropped with the host, which shows the receivers that the handler has stopped.
     stopped: Vec<oneshot::Sender<()>>,
 }
 
@@ -121,7 +121,7 @@ impl InFlight {
         }
     }
 
-    /// Cancels a delivery that has timed out. Its tasks are gone already.
+    /// Cancels a delivery that has timed out. Its tasks have been dropped already.
     fn cancel(&mut self, generation: u64, timed_out: &TimedOut) -> Outcome {
         if generation == self.generation {
             if timed_out.atomic {
@@ -133,8 +133,8 @@ impl InFlight {
         Outcome::Failed { error: format!("timed out after {:?}", timed_out.after), after: None }
     }
 
-    /// Returns the outcome of a delivery that has finished. Without an answer there was a panic, or the handler died for
-    /// another reason, or it dropped the delivery.
+    /// Returns the outcome of a delivery that has finished. Without an answer, the delivery panicked, the handler died, or the
+    /// handler dropped the delivery.
     fn outcome(&mut self, generation: u64, panic: Option<Panic>, handled: Option<Handled>) -> Outcome {
         if let Some(handled) = handled {
             return handled.into();
@@ -166,10 +166,10 @@ impl InFlight {
         self.running.len() < self.config.settings.concurrency
     }
 
-    /// Keeps a delivery that was started, unless it is answered already.
+    /// Takes in a delivery that was started.
     pub(super) fn keep(&mut self, mut delivery: RunningDelivery) {
         self.peak = self.peak.max(self.running.len() + 1);
-        // A delivery that was answered at once need not be waited for.
+        // There is no need to wait for a delivery that was answered at once.
         match delivery.answer.try_recv() {
             Ok(handled) => self.answer(delivery.token, delivery.event, handled.into()),
             Err(_) => self.running.push(delivery),
@@ -183,7 +183,7 @@ impl InFlight {
         self.answers.push(Answer { token, event, outcome });
     }
 
-    /// A delivery is about to start.
+    /// Notes that a delivery is about to start.
     pub(super) fn starting(&mut self, event: EventId, now: Instant) {
         self.busy_since.get_or_insert(now);
         if self.config.settings.timeout.is_some() {
@@ -195,7 +195,7 @@ impl InFlight {
         self.generation
     }
 
-    /// The handler has died. `unexplained` is its panic, if no delivery reported it.
+    /// Notes that the handler has died. `unexplained` is its panic, if no delivery reported it.
     pub(super) fn next_generation(&mut self, unexplained: Option<Panic>) {
         self.generation += 1;
         self.unexplained = unexplained;
@@ -204,15 +204,15 @@ impl InFlight {
         self.yielded = false;
     }
 
-    /// Gives back the deliveries that have not started.
+    /// Returns the deliveries that have not started to the dispatcher.
     pub(super) fn give_back(&mut self) {
         for event in std::mem::take(&mut self.queue) {
             self.answer(event.token, event.id, Outcome::Returned);
         }
     }
 
-    /// Sends the answers to the dispatcher. It sends none as well, if the dispatcher waits for a response or the peak has
-    /// risen.
+    /// Sends the answers to the dispatcher. The message is sent without answers too, if the dispatcher waits for a response or
+    /// the peak has risen.
     pub(super) fn flush(&mut self) {
         if self.answers.is_empty() && self.peak <= self.reported_peak && !std::mem::take(&mut self.pinged) {
             return;
@@ -223,7 +223,7 @@ impl InFlight {
         self.dispatcher.do_send(Answers { answers, busy, peak: self.peak });
     }
 
-    /// Takes the time that deliveries ran since it was last taken.
+    /// Returns the time for which deliveries ran since the last call.
     fn take_busy(&mut self) -> Duration {
         if let Some(since) = &mut self.busy_since {
             let now = Instant::now();

@@ -26,10 +26,10 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// Deliveries to start before other tasks of the arbiter have their turn and the answers are sent.
+/// The number of deliveries that start before other tasks of the arbiter run and the answers are sent.
 const BUDGET: usize = 128;
 
-/// The same in time, for handlers that take long in `handle` itself.
+/// The same limit as a time, for handlers that take long in `handle` itself.
 const SLICE: Duration = Duration::from_millis(5);
 
 pub(super) struct Pump<C> {
@@ -58,7 +58,7 @@ where
     ) -> Poll<()> {
         let began = Instant::now();
         for _ in 0..BUDGET {
-            // An actor that waits for an atomic response, or stops, takes nothing new.
+            // An actor that waits for an atomic response, or stops, takes no more deliveries.
             if context.waiting()
                 || self.in_flight.borrow().replace.is_some()
                 || !self.in_flight.borrow().has_free_slot()

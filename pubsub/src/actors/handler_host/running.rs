@@ -29,31 +29,31 @@ pub(super) struct FinishedDelivery {
     pub(super) panic: Option<Panic>,
     /// The handler's answer; `None` if it was dropped.
     pub(super) handled: Option<Handled>,
-    /// The delivery has timed out.
+    /// The remains of the delivery, if it has timed out.
     pub(super) timed_out: Option<TimedOut>,
 }
 
 /// The remains of a delivery that has timed out.
 pub(super) struct TimedOut {
     pub(super) after: Duration,
-    /// The actor's future that runs it, if there is one.
+    /// The actor's future for the delivery, if there is one.
     pub(super) future: Option<SpawnHandle>,
-    /// The whole actor waits for the delivery, and can only be replaced.
+    /// Whether the whole actor waits for the delivery. Such an actor can only be replaced.
     pub(super) atomic: bool,
 }
 
-/// The time that a delivery has, and everything that runs for it.
+/// The time limit of a delivery, and the tasks that run for it.
 pub(super) struct Limit {
     after: Duration,
     alarm: Pin<Box<Sleep>>,
-    /// The tasks that were spawned for the answer. actix keeps no handle of them, and would let them run on.
+    /// The tasks that were spawned for the answer. actix keeps no handle of them, so it could not end them.
     tasks: LocalSet,
     future: Option<SpawnHandle>,
     atomic: bool,
 }
 
 impl Limit {
-    /// Lets `respond` start whatever will answer, in a place where it can be cancelled.
+    /// Calls `respond` where the tasks and futures that it starts can be cancelled.
     pub(super) fn start<A>(
         after: Duration,
         context: &mut actix::Context<A>,

@@ -11,14 +11,14 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Everything that is claimed and not settled.
+/// The deliveries that are claimed and not settled.
 #[derive(Debug)]
 pub(super) struct Deliveries {
     settings: Arc<SubscriptionSettings>,
     leases: Leases,
-    /// Claimed, and not yet with the handler.
+    /// The events that are claimed and not yet with the handler.
     ready: ReadyQueue,
-    /// Versions that were too new, and were reported.
+    /// The versions that were too new and are reported already.
     too_new: BTreeSet<i32>,
     /// The planned settlement of answers that wait for more of their lease.
     settle_at: Option<Instant>,
@@ -37,14 +37,13 @@ impl Deliveries {
         }
     }
 
-    /// Nothing that was held is held any more.
+    /// Forgets all leases and all events that wait.
     pub(super) fn forget(&mut self) {
         self.leases = Leases::default();
         self.ready = ReadyQueue::new(self.settings.is_ordered());
     }
 
-    /// Notes the events of a claim under their leases. With `take` they are lined up for the handler; without it they are given
-    /// back.
+    /// Notes the events of a claim under their leases. With `take` they wait for the handler; without it they are returned.
     pub(super) fn claimed(
         &mut self,
         events: Vec<ClaimedEvent>,
@@ -103,13 +102,13 @@ impl Deliveries {
         }
     }
 
-    /// Gives back the events that wait for the handler.
+    /// Returns the events that wait for the handler to the mailbox.
     pub(super) fn recall(&mut self, now: Instant) {
         let waiting = self.ready.recall();
         self.give_back(&waiting, now);
     }
 
-    /// Gives events back that have not started.
+    /// Returns events that have not started to the mailbox.
     pub(super) fn give_back(&mut self, events: &[ClaimedEvent], now: Instant) {
         for event in events {
             self.ready.returned(event);
@@ -117,7 +116,7 @@ impl Deliveries {
         }
     }
 
-    /// Decides what happens to a delivery, and puts it up for settlement. `random` is uniform in `0.0..1.0`.
+    /// Decides what happens to a delivery, and plans its settlement. `random` is uniform in `0.0..1.0`.
     pub(super) fn conclude(
         &mut self,
         token: LeaseToken,
@@ -184,8 +183,8 @@ impl Deliveries {
         self.settle_at = None;
     }
 
-    /// A settlement was answered. Returns whether a refusal of it would be news, and whether the mailbox may have deliveries due
-    /// now that it had not before.
+    /// Notes the answer to a settlement. Returns whether a refusal of it would be news, and whether deliveries of the mailbox
+    /// may have become due.
     pub(super) fn settled(
         &mut self,
         settlement: &Settlement,
@@ -200,12 +199,12 @@ impl Deliveries {
         (news, self.ready.settled(settlement, over, claiming))
     }
 
-    /// The fate of a settlement is unknown: it is written again.
+    /// Writes a settlement again, because its result is unknown.
     pub(super) fn settlement_failed(&mut self, settlement: Settlement, now: Instant) {
         self.leases.failed(settlement, now);
     }
 
-    /// The query that was under way has come back, and its events were taken in.
+    /// Notes that the query under way has ended and its events were taken in.
     pub(super) fn query_over(&mut self) {
         self.ready.claim_over();
     }
@@ -214,16 +213,16 @@ impl Deliveries {
         &self.leases
     }
 
-    /// The conclusions since they were last taken.
+    /// Returns the conclusions since the last call.
     pub(super) fn take_conclusions(&mut self) -> Vec<Conclusion> {
         std::mem::take(&mut self.conclusions)
     }
 
-    /// When an answer has waited for long enough for more of its lease.
+    /// Returns the time at which an answer has waited long enough for the rest of its lease.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         self.settle_at
     }
 }
 
-/// For outcomes without a backoff.
+/// A random number for outcomes without a backoff, which do not use it.
 const NO_JITTER: f64 = 0.5;
