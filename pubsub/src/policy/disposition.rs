@@ -1,7 +1,7 @@
 //! Decides what happens to a delivery after its handler has answered.
 //!
-//! `store::settle` writes what this returns. The database decides only whether an attempt, a panic or a crash was the last,
-//! because that must also hold for processes that died.
+//! `store::settle` writes the dispositions. The database decides only whether an attempt, a panic or a crash was the last one,
+//! because this must also hold for processes that died.
 
 use crate::model::backoff::Backoff;
 use crate::model::event::{EventId, Start};
@@ -13,13 +13,13 @@ use std::time::Duration;
 /// The longest error text that is kept with a delivery, in bytes.
 pub(crate) const MAX_ERROR_BYTES: usize = 4096;
 
-/// The fate of one event that is not done: a row of `pubsub.settle`'s `dispositions`.
+/// The treatment of one event that is not done: an element of the `dispositions` of `pubsub.settle`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Disposition {
     /// The event's id.
     pub id: i64,
     pub action: Action,
-    /// How long until it is due. It is written as an interval that PostgreSQL reads.
+    /// The time until the event is due. It is written as an interval that PostgreSQL reads.
     #[serde(serialize_with = "interval")]
     pub delay: Duration,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,7 +70,7 @@ pub(crate) fn decide(
         }
         Outcome::Returned => (Action::Return, Duration::ZERO, None),
     };
-    // A handler may ask for any delay, but the database's clock has an end.
+    // A handler may ask for any delay, but the database's times have an end.
     Some(Disposition { id: id.0, action, delay: delay.min(LONGEST_ASKED), error: error.map(storable) })
 }
 

@@ -5,8 +5,8 @@ use crate::policy::disposition::{Action, Disposition};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// How long an answer waits for the rest of its lease before it is settled alone. A crash makes the answers that wait run
-/// again, and a failed delivery may be late for its next attempt by as much.
+/// The time for which an answer waits for the rest of its lease before it is settled alone. After a crash, the deliveries whose
+/// answers wait run again. The next attempt of a failed delivery may be late by the same time.
 pub(crate) const LINGER: Duration = Duration::from_millis(20);
 
 /// The leases of one subscription in one process.
@@ -25,10 +25,11 @@ struct Held {
     outstanding: HashMap<i64, Start>,
     done: Vec<i64>,
     dispositions: Vec<Disposition>,
-    /// The time of the oldest answer that is not being settled.
+    /// The time of the oldest answer for which no settlement is under way.
     since: Option<Instant>,
     settling: bool,
-    /// A settlement was sent and its fate is unknown. A later refusal may only mean that it has taken effect.
+    /// Whether a settlement was sent whose result is unknown. A refusal of the next one may only mean that the first took
+    /// effect.
     uncertain: bool,
 }
 
@@ -38,24 +39,24 @@ pub(crate) struct Settlement {
     pub(crate) token: LeaseToken,
     /// Events that are done.
     done: Vec<i64>,
-    /// Events that are not.
+    /// The dispositions of events that are not done.
     pub(crate) dispositions: Vec<Disposition>,
-    /// The lease ends with this settlement.
+    /// Whether the lease ends with this settlement.
     whole: bool,
 }
 
 impl Settlement {
-    /// The events to acknowledge; `None` for all that are left of the lease.
+    /// Returns the events to acknowledge; `None` for all that are left of the lease.
     pub(crate) fn acknowledged(&self) -> Option<&[i64]> {
         (!self.whole).then_some(&self.done)
     }
 
-    /// The number of answers.
+    /// Returns the number of answers.
     pub(crate) fn size(&self) -> usize {
         self.done.len() + self.dispositions.len()
     }
 
-    /// How long until the first of the deliveries is due again.
+    /// Returns the time until the first of the deliveries is due again.
     pub(crate) fn next_due(&self) -> Option<Duration> {
         let again = |d: &&Disposition| {
             matches!(d.action, Action::Retry | Action::Panic | Action::Snooze | Action::Return)
@@ -124,7 +125,7 @@ impl Leases {
         }
     }
 
-    /// A settlement was answered. Returns whether a refusal of it would be news.
+    /// Notes the answer to a settlement. Returns whether a refusal would be news.
     pub(crate) fn settled(&mut self, settlement: &Settlement, accepted: bool) -> bool {
         self.unsettled = self.unsettled.saturating_sub(settlement.size());
         let Some(held) = self.held.get_mut(&settlement.token) else {
@@ -139,7 +140,7 @@ impl Leases {
         news
     }
 
-    /// The fate of a settlement is unknown: it is due again at once.
+    /// Makes a settlement due again at once, because its result is unknown.
     pub(crate) fn failed(&mut self, settlement: Settlement, now: Instant) {
         let Some(held) = self.held.get_mut(&settlement.token) else {
             self.unsettled = self.unsettled.saturating_sub(settlement.size());
@@ -159,17 +160,17 @@ impl Leases {
         }
     }
 
-    /// Events handed out and not answered.
+    /// Returns the number of events that were handed out and are not answered.
     pub(crate) fn outstanding(&self) -> usize {
         self.outstanding
     }
 
-    /// The start of an event that was handed out and is not answered.
+    /// Returns the start of an event that was handed out and is not answered.
     pub(crate) fn start(&self, token: LeaseToken, event: EventId) -> Option<Start> {
         self.held.get(&token)?.outstanding.get(&event.0).copied()
     }
 
-    /// The events handed out and not answered.
+    /// Returns the events that were handed out and are not answered.
     pub(crate) fn unanswered(&self) -> Vec<(LeaseToken, EventId)> {
         let of_lease = |(&token, held): (&LeaseToken, &Held)| {
             held.outstanding.keys().map(|&event| (token, EventId(event))).collect::<Vec<_>>()
@@ -177,12 +178,12 @@ impl Leases {
         self.held.iter().flat_map(of_lease).collect()
     }
 
-    /// Answers not yet settled.
+    /// Returns the number of answers that are not settled yet.
     pub(crate) fn unsettled(&self) -> usize {
         self.unsettled
     }
 
-    /// Whether an answer waits for more of its lease.
+    /// Whether an answer waits for the rest of its lease.
     pub(crate) fn lingers(&self) -> bool {
         self.held.values().any(|held| held.since.is_some() && !held.settling)
     }
@@ -192,7 +193,7 @@ impl Leases {
         self.held.is_empty()
     }
 
-    /// The tokens of all leases.
+    /// Returns the tokens of all leases.
     pub(crate) fn tokens(&self) -> Vec<i64> {
         self.held.keys().map(|token| token.0).collect()
     }
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_settlement_of_unknown_fate_is_sent_again() {
+    fn a_settlement_of_unknown_result_is_sent_again() {
         let now = Instant::now();
         let mut leases = Leases::default();
         leases.hold(LeaseToken(1), EventId(10), START);
@@ -263,7 +264,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the order of answers, settlements and failures: every answer is settled once, and nothing is left.
+        /// In every order of answers, settlements and failures, each answer is settled once and nothing is left.
         #[test]
         fn every_answer_is_settled_and_nothing_is_left(
             sizes in proptest::collection::vec(1usize..20, 1..8), steps in proptest::collection::vec(0u8..4, 0..200),

@@ -9,12 +9,12 @@ type Place = (LeaseToken, EventId);
 /// The keys of the events that an ordered subscription holds in this process. An event may start only once the earlier events
 /// of its key are done.
 ///
-/// An earlier event that is not done goes to the mailbox, and the later ones must go there behind it. The database parks those
-/// that it reads after that; those that were claimed before are given back from here. So a key is *parked* until the events on
-/// their way to the mailbox are written there, and every claim that may have missed them has come back.
+/// An event that is not done goes to the mailbox, and the later events of its key must go there behind it. The database parks
+/// the events that are claimed after that. This process returns the events that were claimed before. So a key is *parked* until
+/// its events are written to the mailbox, and until every claim that may have missed them has ended.
 #[derive(Debug, Default)]
 pub(crate) struct Order {
-    /// With the handler.
+    /// The events that are with the handler, and their keys.
     running: HashMap<Place, String>,
     busy: HashSet<String>,
     /// The events on their way to the mailbox, by key.
@@ -41,13 +41,13 @@ impl Order {
         self.from_mailbox.insert(token);
     }
 
-    /// An event goes to the handler.
+    /// Notes that an event goes to the handler.
     pub(crate) fn starts(&mut self, place: Place, key: &str) {
         self.busy.insert(key.to_owned());
         self.running.insert(place, key.to_owned());
     }
 
-    /// An event has left the handler. If it is not done, its key is parked and returned.
+    /// Notes that an event has left the handler. If it is not done, parks its key and returns it.
     pub(crate) fn ended(&mut self, place: Place, done: bool) -> Option<String> {
         let key = self.running.remove(&place)?;
         self.busy.remove(&key);
@@ -58,14 +58,14 @@ impl Order {
         Some(key)
     }
 
-    /// An event goes to the mailbox.
+    /// Notes that an event goes to the mailbox.
     pub(crate) fn park(&mut self, place: Place, key: &str) {
         self.written.remove(key);
         self.parked.entry(key.to_owned()).or_default().insert(place);
     }
 
-    /// These events of a lease are settled, or, with `all`, the lease is over. Returns whether the mailbox may have more of
-    /// their keys now.
+    /// Notes that these events of a lease are settled, or, with `all`, that the lease has ended. Returns whether deliveries of
+    /// their keys in the mailbox may have become due.
     pub(crate) fn settled(
         &mut self,
         token: LeaseToken,
@@ -84,7 +84,7 @@ impl Order {
         if all { self.from_mailbox.remove(&token) } else { self.from_mailbox.contains(&token) }
     }
 
-    /// The claim that was under way has come back, and its events were taken in.
+    /// Notes that the claim under way has ended and its events were taken in.
     pub(crate) fn claim_over(&mut self) {
         for key in self.written.drain() {
             self.parked.remove(&key);
@@ -128,7 +128,7 @@ mod tests {
         order.ended(place(1, 1), false);
         order.settled(LeaseToken(1), &[EventId(1)], true, true);
         assert!(order.is_parked("a"));
-        // The claim brings another one, which is parked behind it: that must be written first as well.
+        // The claim returns another event of the key, which is parked behind the first one and must be written as well.
         order.park(place(2, 2), "a");
         order.claim_over();
         assert!(order.is_parked("a"));

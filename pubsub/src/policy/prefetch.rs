@@ -3,9 +3,9 @@
 use crate::policy::leases::LINGER;
 use std::time::Duration;
 
-/// How much work may be leased in this process and not started, measured in time: a slow handler holds back that much from
-/// other processes, and a crash makes that much run again. The window is as long as [`CLAIMS_AHEAD`] claims take, because a
-/// handler must not run dry while the next claim is on its way, and at least [`SHORTEST_WINDOW`].
+/// The longest window: the work that may be leased and not started in this process, measured as a time. A slow handler keeps
+/// this much work from other processes, and after a crash this much work runs again. The window is as long as [`CLAIMS_AHEAD`]
+/// claims take, so that the handler has work until the next claim returns, and at least [`SHORTEST_WINDOW`].
 pub(crate) const LONGEST_WINDOW: Duration = Duration::from_millis(250);
 
 /// See [`LONGEST_WINDOW`].
@@ -23,7 +23,7 @@ pub(crate) const MAX_BATCH: usize = 500;
 /// The weight of the newest measurement in a moving average.
 const WEIGHT: f64 = 0.3;
 
-/// The capacity of one handler, learnt from the deliveries that it has finished.
+/// The capacity of one handler, measured by the deliveries that it has finished.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Prefetch {
     concurrency: usize,
@@ -36,7 +36,7 @@ pub(crate) struct Prefetch {
 }
 
 impl Prefetch {
-    /// The prefetch of a handler that may work on `concurrency` deliveries at once.
+    /// Returns the prefetch of a handler that may work on `concurrency` deliveries at once.
     pub(crate) fn new(concurrency: usize) -> Self {
         Self { concurrency: concurrency.max(1), rate: None, claim_time: 0.0, peak: 1 }
     }
@@ -57,7 +57,7 @@ impl Prefetch {
         self.claim_time += WEIGHT * (took.as_secs_f64() - self.claim_time);
     }
 
-    /// The time for which to hold work, in seconds.
+    /// Returns the length of the window, in seconds.
     fn window(&self) -> f64 {
         (CLAIMS_AHEAD * self.claim_time).clamp(SHORTEST_WINDOW.as_secs_f64(), LONGEST_WINDOW.as_secs_f64())
     }

@@ -1,4 +1,4 @@
-//! Decides which of the claimed events go to the handler now.
+//! Decides which claimed events go to the handler.
 
 use crate::model::event::{ClaimedEvent, EventId, LeaseToken};
 use crate::policy::leases::Settlement;
@@ -7,9 +7,9 @@ use std::collections::{HashSet, VecDeque};
 
 /// Claimed events on their way to the handler, in the order of their claims.
 ///
-/// The queue keeps to the start limit of each claim: an event starts only once fewer than that many of the events claimed
-/// before it are unsettled. So the events beyond the limit have certainly not started if this process dies, and are not
-/// suspects. In an ordered subscription the queue also keeps the order of each key.
+/// The queue respects the start limit of each claim: an event starts only once fewer than that many of the events claimed
+/// before it are unsettled. If this process dies, the events beyond the limit have certainly not started, and are not suspects.
+/// In an ordered subscription the queue also keeps the order of each key.
 #[derive(Debug, Default)]
 pub(crate) struct ReadyQueue {
     waiting: VecDeque<Waiting>,
@@ -27,7 +27,8 @@ impl ReadyQueue {
         Self { waiting: VecDeque::new(), order: ordered.then(Order::default) }
     }
 
-    /// Adds the events of one claim. Returns those that must be given back because an earlier event of their key has failed.
+    /// Adds the events of one claim. Returns the events that must go to the mailbox, because an earlier event of their key has
+    /// failed.
     pub(crate) fn push(
         &mut self,
         events: Vec<ClaimedEvent>,
@@ -50,7 +51,7 @@ impl ReadyQueue {
         parked
     }
 
-    /// Removes the events that may start, while `unsettled` of the earlier ones are not settled.
+    /// Removes the events that may start and returns them. `unsettled` is the number of earlier events that are not settled.
     pub(crate) fn release(&mut self, unsettled: usize) -> Vec<ClaimedEvent> {
         let within = |&(before, waiting): &(usize, &Waiting)| unsettled + before < waiting.start_limit;
         let count = self.waiting.iter().enumerate().take_while(within).count();
@@ -79,7 +80,7 @@ impl ReadyQueue {
         released
     }
 
-    /// An event has left the handler. Returns the events that must be given back with it.
+    /// Notes that an event has left the handler. Returns the events of its key that must go to the mailbox with it.
     pub(crate) fn ended(&mut self, token: LeaseToken, event: EventId, done: bool) -> Vec<ClaimedEvent> {
         let failed = self.order.as_mut().and_then(|order| order.ended((token, event), done));
         let Some(failed) = failed else { return Vec::new() };
@@ -90,39 +91,39 @@ impl ReadyQueue {
         behind.into_iter().map(|waiting| waiting.event).collect()
     }
 
-    /// An event is given back without having started.
+    /// Notes that an event is returned to the mailbox before it has started.
     pub(crate) fn returned(&mut self, event: &ClaimedEvent) {
         if let (Some(order), Some(key)) = (&mut self.order, &event.key) {
             order.park((event.token, event.id), key);
         }
     }
 
-    /// A lease is lost: its events that wait must not start.
+    /// Removes the events of a lease that is lost.
     pub(crate) fn lost(&mut self, token: LeaseToken) {
         self.waiting.retain(|waiting| waiting.event.token != token);
     }
 
-    /// A settlement was answered; `over`: nothing of its lease is left. Returns whether the mailbox may have deliveries due now
-    /// that it had not before.
+    /// Notes the answer to a settlement; `over` means that its lease has ended. Returns whether deliveries of the mailbox may
+    /// have become due.
     pub(crate) fn settled(&mut self, settlement: &Settlement, over: bool, claiming: bool) -> bool {
         let Some(order) = &mut self.order else { return false };
         let parked: Vec<EventId> = settlement.dispositions.iter().map(|d| EventId(d.id)).collect();
         order.settled(settlement.token, &parked, over, claiming)
     }
 
-    /// The claim that was under way has come back, and its events were added.
+    /// Notes that the claim under way has ended and its events were added.
     pub(crate) fn claim_over(&mut self) {
         if let Some(order) = &mut self.order {
             order.claim_over();
         }
     }
 
-    /// Removes all events.
+    /// Removes all events and returns them.
     pub(crate) fn recall(&mut self) -> Vec<ClaimedEvent> {
         std::mem::take(&mut self.waiting).into_iter().map(|waiting| waiting.event).collect()
     }
 
-    /// The number of events that wait.
+    /// Returns the number of events that wait.
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn later_events_of_a_key_that_failed_are_given_back() {
+    fn later_events_of_a_key_that_failed_are_returned() {
         let mut ready = ReadyQueue::new(true);
         ready.push(vec![keyed(1, "a"), keyed(2, "a"), keyed(3, "b")], 10, false);
         assert_eq!(ids(&ready.release(0)), [1, 3]);

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// The problems that were reported, each with its size at that time: its age, or any other measure.
+/// The problems that were reported, each with its size at that time. The size is its age, or any other measure.
 ///
-/// A problem is reported when it is new, and whenever it has doubled. So a problem that lasts for a month, and is checked four
-/// times a minute, is reported a dozen times.
+/// A problem is reported when it is new, and whenever its size has doubled. So a problem that lasts for a month, and is checked
+/// four times a minute, is reported a dozen times.
 #[derive(Debug)]
 pub(crate) struct Reminders<K> {
     said: HashMap<K, f64>,
@@ -19,8 +19,8 @@ impl<K> Default for Reminders<K> {
 }
 
 impl<K: Eq + Hash> Reminders<K> {
-    /// Takes all problems of now, each with its size, and returns for each of them whether to report it. Problems that are over
-    /// are forgotten.
+    /// Takes all present problems, each with its size, and returns for each of them whether to report it. Forgets the problems
+    /// that have ended.
     pub(crate) fn due(&mut self, wrong: Vec<(K, f64)>) -> Vec<bool> {
         let mut before = std::mem::take(&mut self.said);
         let mut judge = |(key, size): (K, f64)| {
@@ -51,7 +51,7 @@ mod tests {
         assert_eq!(reminders.due(vec![("a", 10.0), ("b", 10.0)]), [true, true]);
         assert_eq!(reminders.due(vec![("b", 11.0)]), [false]);
         assert_eq!(reminders.due(vec![("a", 12.0), ("b", 12.0)]), [true, false]);
-        assert_eq!(reminders.due(vec![("a", 5.0), ("b", 13.0)]), [true, false], "a has begun anew");
+        assert_eq!(reminders.due(vec![("a", 5.0), ("b", 13.0)]), [true, false], "a has started again");
     }
 
     proptest! {

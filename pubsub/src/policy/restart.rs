@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// The number of restarts within [`WINDOW`] that happen at once. With one more, the actor waits.
 pub(crate) const INTENSITY: usize = 5;
 
-/// How long a restart counts.
+/// The time for which a restart counts.
 pub(crate) const WINDOW: Duration = Duration::from_secs(30);
 
 /// The first wait after the intensity is exceeded; each further restart doubles it.

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The next transaction id, as it was read from time to time. It tells the age of things that have none of their own: a thing
-/// that is more transaction ids behind than were drawn within some time is older than that time.
+/// The next transaction ids that were read, with their times. They tell the age of an object without a time: if more
+/// transaction ids were drawn since it began than within some time, it is older than that time.
 #[derive(Debug)]
 pub(crate) struct XidHistory {
     within: Duration,
@@ -16,12 +16,12 @@ impl XidHistory {
         Self { within, seen: VecDeque::new() }
     }
 
-    /// Notes the next transaction id at `now`. Returns how many were drawn within the time, or `None` until that much time has
-    /// passed.
+    /// Notes the next transaction id at `now`. Returns how many ids were drawn within the time, or `None` until that much time
+    /// has passed.
     pub(crate) fn note(&mut self, now: Instant, next_xid: i64) -> Option<i64> {
         self.seen.push_back((now, next_xid));
         let is_old = |at: Instant| now.saturating_duration_since(at) >= self.within;
-        // The last of those that are old enough is the one to compare with.
+        // The newest entry that is old enough is the one to compare with.
         while self.seen.get(1).is_some_and(|&(at, _)| is_old(at)) {
             self.seen.pop_front();
         }

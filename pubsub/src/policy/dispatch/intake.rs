@@ -1,4 +1,4 @@
-//! Decides what to ask the database next: one query at a time, and never a claim without room for its events.
+//! Chooses the next query to the database. There is one query at a time, and no claim without room for its events.
 
 use super::step::{ClaimSize, Query, Reply, Step};
 use super::suspects::{Suspects, Turn};
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 const DATABASE_BACKOFF: Backoff =
     Backoff::exponential(Duration::from_millis(50)).max(Duration::from_secs(5)).jitter(0.5);
 
-/// How long to let events gather after a claim has found some, but not a full batch. Publishers may be busy, and ringing for
-/// each of their events would cost them more than one more claim costs this process.
+/// The time for which events gather after a claim that found some, but not a full batch. If publishers are busy, one more claim
+/// of this process costs less than a notification for each of their events.
 pub(super) const GATHER: Duration = Duration::from_millis(2);
 
-/// The first and the longest pause between two polls while somebody is in the middle of a publish.
+/// The first and the longest pause between two polls while a publisher is at work.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -24,25 +24,24 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Intake {
     /// The query under way.
     query: Option<Query>,
-    /// No query before this: events gather, or the database has failed.
+    /// The earliest time of the next query, while events gather or after the database has failed.
     resume_at: Option<Instant>,
-    /// The log may have events that were not claimed. Cleared when a claim begins, not when it ends: a wake-up that lands
-    /// while the query runs must cause one more claim, or its event waits for the poll.
+    /// Whether the log may have events that were not claimed. A claim clears it when it starts, not when it ends, because a
+    /// wake-up during the query must cause one more claim. Otherwise its event would wait for the poll.
     log_ready: bool,
-    /// The mailbox has due deliveries.
+    /// Whether the mailbox may have due deliveries.
     mailbox_ready: bool,
-    /// The mailbox had its turn last.
+    /// Whether the last claim was from the mailbox.
     mailbox_was_last: bool,
     suspects: Suspects,
     waiter: Waiter,
-    /// The log is polled again and again, because a publish was under way that began before the waiter row was written, and so
-    /// does not ring.
+    /// The pauses of repeated polls, while a publisher is at work that may not have seen the waiter row, and so may not ring.
     repolling: Option<Repolling>,
-    /// The poll interval has passed.
+    /// Whether the poll interval has passed.
     poll_due: bool,
-    /// A claim's answer was lost: the database may hold leases under this process's name that it does not know of.
+    /// Whether a claim's answer was lost. Then the database may have leases under this process's id that it does not know.
     unknown_claim: bool,
-    /// Failures since the last query that succeeded.
+    /// The number of failures since the last query that succeeded.
     failures: u32,
 }
 
@@ -53,14 +52,14 @@ struct Repolling {
     next_pause: Duration,
 }
 
-/// The facts that the next query depends on, beside the intake's own state.
+/// The facts that decide the next query together with the intake's own state.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Facts {
     /// How many events may be claimed.
     pub(super) room: usize,
     /// See [`ClaimSize::start_limit`].
     pub(super) start_limit: usize,
-    /// This process holds nothing of the subscription.
+    /// Whether this process holds nothing of the subscription.
     pub(super) holds_nothing: bool,
 }
 
@@ -83,12 +82,12 @@ impl Default for Intake {
 }
 
 impl Intake {
-    /// The intake of a dispatcher that has lost its memory.
+    /// Returns the intake of a dispatcher that has lost its memory.
     pub(super) fn after_restart() -> Self {
         Self { unknown_claim: true, ..Self::default() }
     }
 
-    /// The process has a new id: the waiter row stands under the old one.
+    /// Notes that the process has a new id. Its waiter row has the old one.
     pub(super) fn reregistered(&mut self) {
         self.waiter.lost();
         self.repolling = None;
@@ -97,7 +96,7 @@ impl Intake {
         self.suspects.reregistered();
     }
 
-    /// The database may have lost the last commits, and the waiter row with them.
+    /// Notes that the database may have lost the last commits, and the waiter row with them.
     pub(super) fn incarnation_ended(&mut self) {
         self.waiter.lost();
         self.repolling = None;
@@ -121,12 +120,12 @@ impl Intake {
         self.poll_due = true;
     }
 
-    /// Whether a query is under way, or none may begin yet.
+    /// Whether a query is under way, or the next one has to wait.
     pub(super) fn is_busy(&self) -> bool {
         self.query.is_some() || self.resume_at.is_some()
     }
 
-    /// Whether the next query may begin.
+    /// Whether the next query may start.
     pub(super) fn may_begin(&mut self, now: Instant) -> bool {
         self.resume_at = self.resume_at.filter(|&at| now < at);
         !self.is_busy()
@@ -146,7 +145,7 @@ impl Intake {
             if suspects == Turn::Claim {
                 self.begin(Query::ClaimSuspect, steps);
             }
-            // Nothing else is claimed meanwhile.
+            // Nothing is claimed beside a suspect.
             return self.cannot_poll(now, steps);
         }
         if self.mailbox_ready && !(self.mailbox_was_last && self.log_ready) {
@@ -164,7 +163,7 @@ impl Intake {
         }
     }
 
-    /// The log is read to its end: goes to sleep, or polls while it sleeps.
+    /// Goes to sleep because the log is read to its end, or polls while asleep.
     fn rest(&mut self, size: ClaimSize, now: Instant, steps: &mut VecDeque<Step>) {
         self.waiter.can_poll();
         match self.waiter.row() {
@@ -189,8 +188,8 @@ impl Intake {
         steps.push_back(Step::Query(query));
     }
 
-    /// The log cannot be claimed from now. If publishers rely on this dispatcher, and it stays like that, they must rely on
-    /// another.
+    /// Notes that the log cannot be claimed from now. If this lasts while publishers rely on this dispatcher, the waiter row is
+    /// removed, so that they rely on another one.
     fn cannot_poll(&mut self, now: Instant, steps: &mut VecDeque<Step>) {
         if self.waiter.cannot_poll(self.log_ready, now) {
             self.remove_waiter(steps);
@@ -203,12 +202,12 @@ impl Intake {
         }
     }
 
-    /// The waiter row is gone, or will expire.
+    /// Notes that the waiter row is removed, or will expire.
     pub(super) fn waiter_removed(&mut self) {
         self.waiter.removed();
     }
 
-    /// Removes the waiter row for good. Returns whether it is gone.
+    /// Removes the waiter row for the end of the dispatcher. Returns whether it is removed.
     pub(super) fn leave(&mut self, steps: &mut VecDeque<Step>) -> bool {
         if self.waiter.row() != Row::None {
             self.remove_waiter(steps);
@@ -258,14 +257,14 @@ impl Intake {
         Some(query)
     }
 
-    /// Begins the next pause. The pauses grow.
+    /// Returns the next pause, which is longer than the last one.
     fn repoll(&self, now: Instant) -> Repolling {
         let pause = self.repolling.map_or(FIRST_PAUSE, |repolling| repolling.next_pause);
         Repolling { next_at: now + pause, next_pause: (pause * 2).min(LONGEST_PAUSE) }
     }
 
-    /// The query under way has failed, and may have taken effect: its claim is given back before anything else is claimed.
-    /// Returns how long to wait.
+    /// Notes that the query under way has failed. It may have taken effect, so its claim is returned before anything else is
+    /// claimed. Returns the pause before the next query.
     pub(super) fn failed(&mut self, now: Instant, random: f64) -> Duration {
         self.query = None;
         self.failures = self.failures.saturating_add(1);
@@ -278,7 +277,7 @@ impl Intake {
         wait
     }
 
-    /// The times at which [`choose`](Self::choose) may decide otherwise, if nothing else happens.
+    /// Returns the times at which [`choose`](Self::choose) may choose another query, if nothing else happens.
     pub(super) fn wake_at(&self) -> impl Iterator<Item = Instant> {
         let repoll_at = self.repolling.map(|repolling| repolling.next_at);
         [self.resume_at, self.suspects.wake_at(), self.waiter.wake_at(), repoll_at].into_iter().flatten()

@@ -7,41 +7,41 @@ use std::time::{Duration, Instant};
 /// The next thing that the dispatcher does.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// Ask the database. There is never more than one query at a time; its end is reported with `completed` or
-    /// `query_failed`.
+    /// Send a query to the database. There is never more than one query at a time. `completed` or `query_failed` reports its
+    /// end.
     Query(Query),
-    /// Remove the waiter row, which passes the bell on. Its end is reported with `waiter_removed`.
+    /// Remove the waiter row, which passes the bell on. `waiter_removed` reports the end.
     RemoveWaiter,
-    /// Write these outcomes. Its end is reported with `settled` or `settlement_failed`.
+    /// Write these outcomes. `settled` or `settlement_failed` reports the end.
     Settle(Settlement),
-    /// Hand these events to the handler. If it cannot take them they come back with `not_delivered`.
+    /// Hand these events to the handler. `not_delivered` reports that it cannot take them.
     Deliver(Vec<ClaimedEvent>),
-    /// Ask the handler's host to give back what has not started.
+    /// Ask the handler's host to return the deliveries that have not started.
     Recall,
-    /// Leave the lanes of an ordered subscription to the other processes.
+    /// Leave the lanes of an ordered subscription to other processes.
     LeaveLanes,
     /// Tell the scheduler that a delivery is due in the mailbox after this long.
     MailboxChanged { after: Duration },
-    /// Ask the handler's host to respond; `pinged` says that it was asked.
+    /// Ask the handler's host to respond. `pinged` reports that it was asked.
     Ping,
     /// Report a handler that has not responded for this long.
     HandlerUnresponsive { silent: Duration },
-    /// Report that a handler which was reported as unresponsive responds again.
+    /// Report that an unresponsive handler responds again.
     HandlerResponsive,
-    /// Start another handler on a fresh thread; then `handler_abandoned` says so.
+    /// Start another handler on a fresh thread. `handler_abandoned` reports that it has started.
     ReplaceHandler { silent: Duration },
     /// Report, once for each version, that events wait in the mailbox for a process that knows it.
     VersionTooNew { version: i32, events: usize },
     /// Stop the handler: the drain is over.
     StopHandler,
-    /// Nothing to do before this instant, or before the next message.
+    /// Wait until this instant, or until the next message.
     Wait { until: Option<Instant> },
 }
 
 /// A question to the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Query {
-    /// Give back every claim under this process's name that the dispatcher does not know of.
+    /// Return every lease under this process's id that the dispatcher does not know.
     ReturnUnknownClaims,
     /// Claim one suspect from the mailbox.
     ClaimSuspect,
@@ -49,9 +49,9 @@ pub(crate) enum Query {
     ClaimMailbox(ClaimSize),
     /// Claim from the log. `says_awake`: also tell publishers that they need not ring for a while.
     ClaimLog { size: ClaimSize, says_awake: bool },
-    /// Ask whether nobody is in the middle of a publish, then claim from the log. `registers`: write the waiter row first.
+    /// Ask whether no publisher is at work, then claim from the log. `registers`: write the waiter row first.
     ClaimIfQuiet { size: ClaimSize, registers: bool },
-    /// Claim from the log, unless another process does: in case a bell was lost. `renews`: renew the waiter row first.
+    /// Claim from the log unless another process does, in case a bell was lost. `renews`: renew the waiter row first.
     Poll { size: ClaimSize, renews: bool },
 }
 
@@ -61,7 +61,7 @@ impl Query {
         matches!(self, Self::ClaimSuspect | Self::ClaimMailbox(_))
     }
 
-    /// How many of the events claimed before an event of this claim may be unsettled when it starts.
+    /// Returns the start limit of the events of this claim. See [`ClaimSize::start_limit`].
     pub(super) fn start_limit(self) -> usize {
         match self {
             Self::ClaimMailbox(size)
@@ -74,12 +74,12 @@ impl Query {
     }
 }
 
-/// How much to claim.
+/// The size of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ClaimSize {
-    /// Most events.
+    /// The most events to claim.
     pub(crate) batch: usize,
-    /// Each event starts only while fewer than this many of those claimed before it are unsettled.
+    /// The start limit: an event starts only while fewer than this many of the events claimed before it are unsettled.
     pub(crate) start_limit: usize,
 }
 
@@ -88,9 +88,9 @@ pub(crate) struct ClaimSize {
 pub(crate) enum Reply {
     /// The events of a claim.
     Claimed(Vec<ClaimedEvent>),
-    /// The events of a claim, and whether nobody was in the middle of a publish before it.
+    /// The events of a claim, and whether no publisher was at work before it.
     ClaimedIfQuiet { events: Vec<ClaimedEvent>, quiet: bool },
-    /// How many deliveries were given back.
+    /// The number of deliveries that were returned.
     Returned(i64),
 }
 
@@ -102,13 +102,13 @@ pub(crate) struct Conclusion {
     pub(crate) end: End,
 }
 
-/// How one start of a delivery ended.
+/// The end of one start of a delivery.
 #[derive(Debug, PartialEq)]
 pub(crate) enum End {
     Handled {
         attempt: u32,
     },
-    /// Given back without having started.
+    /// Returned to the mailbox before it started.
     Returned {
         attempt: u32,
     },

@@ -1,4 +1,4 @@
-//! Decides what publishers know of this dispatcher: its waiter row, asleep, awake, or none.
+//! Decides which waiter row publishers see of this dispatcher: asleep, awake, or none.
 
 use std::time::{Duration, Instant};
 
@@ -6,33 +6,33 @@ use std::time::{Duration, Instant};
 /// another process.
 pub(super) const PASS_AFTER: Duration = Duration::from_millis(5);
 
-/// How long publishers need not ring after a process has said that it is awake. If it dies in that time, events wait for the
-/// poll of the others.
+/// The time for which publishers do not ring after a process has reported that it is awake. If the process dies in that time,
+/// events wait for the poll of another process.
 pub(crate) const AWAKE_TTL: Duration = Duration::from_secs(1);
 
-/// How long a waiter row counts. A process that dies asleep makes publishers ring for nobody for this long.
+/// The time for which a waiter row counts. If a process dies asleep, publishers ring for it in vain for this long.
 pub(crate) const WAITER_TTL: Duration = Duration::from_secs(10);
 
-/// The waiter row: what publishers know of this dispatcher.
+/// The waiter row that publishers see of this dispatcher.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Row {
-    /// There is none. They ring for others that sleep.
+    /// There is none. Publishers ring for other processes that sleep.
     #[default]
     None,
-    /// It has been asleep since then, and may be rung for.
+    /// Asleep since then. Publishers may ring for this dispatcher.
     Asleep(Instant),
-    /// It has been awake since then, and they need not ring.
+    /// Awake since then. Publishers do not ring.
     Awake(Instant),
 }
 
-/// The waiter row, and what is under way with it.
+/// The waiter row, and the change of it that is under way.
 #[derive(Debug, Default)]
 pub(super) struct Waiter {
     row: Row,
-    /// The row is being removed; until it is gone, none may be written.
+    /// Whether the row is being removed. No row may be written until it is removed.
     removing: bool,
-    /// The log cannot be polled, although publishers rely on that. If it cannot be polled at this time either, the bell is
-    /// passed on.
+    /// The time at which the bell is passed on, if the log still cannot be polled then. Set while publishers rely on this
+    /// dispatcher and it cannot poll.
     pass_bell_at: Option<Instant>,
 }
 
@@ -45,17 +45,18 @@ impl Waiter {
         self.removing
     }
 
-    /// The row is gone, or stands under an id that the process has lost.
+    /// Notes that the row is lost, or has an id that the process has lost.
     pub(super) fn lost(&mut self) {
         self.row = Row::None;
     }
 
-    /// The row says since `now` that this dispatcher sleeps.
+    /// Notes that the row shows this dispatcher as asleep since `now`.
     pub(super) fn asleep(&mut self, now: Instant) {
         self.row = Row::Asleep(now);
     }
 
-    /// The log is claimed from now. Returns whether the claim has to say, or say again, that this dispatcher is awake.
+    /// Notes that the log is claimed from. Returns whether the claim has to report, or to report again, that this dispatcher is
+    /// awake.
     pub(super) fn claims(&mut self, now: Instant) -> bool {
         self.can_poll();
         let due = match self.row {
@@ -70,23 +71,23 @@ impl Waiter {
         says_awake
     }
 
-    /// The log can be polled.
+    /// Notes that the log can be polled.
     pub(super) fn can_poll(&mut self) {
         self.pass_bell_at = None;
     }
 
-    /// The log cannot be polled now. Returns whether the row must be removed: publishers rely on this dispatcher, and it has
-    /// been like that for long enough that they must rely on another.
+    /// Notes that the log cannot be polled. Returns whether the row must be removed, because this has lasted for [`PASS_AFTER`]
+    /// while publishers rely on this dispatcher.
     pub(super) fn cannot_poll(&mut self, log_ready: bool, now: Instant) -> bool {
         match self.row {
             Row::None => false,
-            // Nobody has rung.
+            // No publisher has rung.
             Row::Asleep(_) if !log_ready => false,
             Row::Asleep(_) | Row::Awake(_) => now >= *self.pass_bell_at.get_or_insert(now + PASS_AFTER),
         }
     }
 
-    /// The row is to be removed. Returns whether that is not under way yet.
+    /// Starts to remove the row. Returns false if the removal is under way already.
     pub(super) fn remove(&mut self) -> bool {
         if self.removing {
             return false;
@@ -95,12 +96,12 @@ impl Waiter {
         true
     }
 
-    /// The row is gone, or expires by itself.
+    /// Notes that the row is removed, or expires by itself.
     pub(super) fn removed(&mut self) {
         self.removing = false;
     }
 
-    /// When the answer of [`cannot_poll`](Self::cannot_poll) changes by itself.
+    /// Returns the time at which the answer of [`cannot_poll`](Self::cannot_poll) changes by itself.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         self.pass_bell_at
     }

@@ -1,32 +1,32 @@
-//! Decides when a handler counts as unresponsive, and when as blocked.
+//! Decides when a handler counts as unresponsive or as blocked.
 
 use super::step::Step;
 use std::time::{Duration, Instant};
 
-/// How long past its timeout a delivery may go unanswered before its thread counts as blocked. The host answers on time, if
-/// anything runs on its thread at all.
+/// The time beyond its timeout for which a delivery may be unanswered before its thread counts as blocked. If the thread is not
+/// blocked, the host answers on time.
 pub(super) const BLOCKED_AFTER: Duration = Duration::from_secs(1);
 
-/// How long a handler without a timeout may be silent before that is reported. Nothing else is done: without a timeout, a
+/// The silence of a handler without a timeout after which it is reported. It is only reported, because without a timeout a
 /// handler may block indefinitely.
 pub(super) const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(10);
 
-/// Watches whether a handler's thread still runs anything.
+/// Watches whether a handler's thread is blocked.
 #[derive(Debug, Default)]
 pub(super) struct Watchdog {
-    /// When the host was asked to respond, if it has not responded yet.
+    /// The time at which the host was asked to respond, if it has not responded yet.
     asked_at: Option<Instant>,
-    /// The handler was reported as unresponsive.
+    /// Whether the handler was reported as unresponsive.
     reported: bool,
 }
 
 impl Watchdog {
-    /// The handler's host was asked to respond.
+    /// Notes that the handler's host was asked to respond.
     pub(super) fn asked(&mut self, now: Instant) {
         self.asked_at = Some(now);
     }
 
-    /// The handler's host has responded. Returns whether the handler was reported as unresponsive.
+    /// Notes that the handler's host has responded. Returns whether the handler was reported as unresponsive.
     pub(super) fn responded(&mut self) -> bool {
         std::mem::take(self).reported
     }
