@@ -1,4 +1,4 @@
-//! What became of one delivery, as the place that ran it knows it.
+//! The outcome of one delivery, as its handler host knows it.
 
 use crate::error::error_chain;
 use crate::model::event::{EventId, LeaseToken};
@@ -6,14 +6,14 @@ use crate::model::failure::{Failure, Handled, Wish};
 use crate::panics::Panic;
 use std::time::Duration;
 
-/// What became of one delivery.
+/// The outcome of one delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The handler is done.
     Done,
     /// The handler failed, or could not be given the event; `after` overrides the backoff.
     Failed {
-        /// Why, with its causes.
+        /// The reason, with its causes.
         error: String,
         /// The delay that the handler asked for.
         after: Option<Duration>,
@@ -24,15 +24,15 @@ pub(crate) enum Outcome {
     Snoozed(Duration),
     /// The handler says that no attempt can succeed.
     Rejected {
-        /// Why, with its causes.
+        /// The reason, with its causes.
         error: String,
     },
     /// The payload is not what the handler's type can read.
     Undecodable {
-        /// What serde says.
+        /// serde's message.
         error: String,
     },
-    /// Of a version of the payload that this process does not know: left to one that does.
+    /// The payload's version is newer than this process knows. The event is left to a process that knows it.
     TooNew {
         /// The event's.
         version: i32,

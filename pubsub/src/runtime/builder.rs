@@ -234,8 +234,11 @@ impl Builder {
     /// a handler that blocks its thread holds up nobody else.
     ///
     /// # Errors
-    /// [`Error::SchemaMissing`] and its like if [`migrate`](crate::migrate) has not run, a connection error, or a name that
-    /// cannot be used.
+    /// [`Error::InvalidSetting`] and its like if a setting or a name cannot be used; [`Error::SchemaMissing`] and its like if
+    /// [`migrate`](crate::migrate) has not run; [`Error::NoActixSystem`]; or a connection error.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops the runtime. Channels and subscriptions that were already created remain.
     pub async fn start(self) -> Result<PubSub, Error> {
         start::start(self.setup).await
     }

@@ -81,7 +81,7 @@ impl PubSub {
         Subscription::new(name.into(), self.inner.access.clone())
     }
 
-    /// What the handlers of this process have done since they started: one entry for each subscription.
+    /// Counts what the handlers of this process have done since they started, with one entry for each subscription.
     #[must_use]
     pub fn handlers(&self) -> Vec<HandlerStatus> {
         let status =

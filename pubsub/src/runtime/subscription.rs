@@ -122,7 +122,7 @@ impl<C: Channel> Subscription<C> {
     /// Moves the subscription in the log: back, so that past events are delivered again, or ahead, so that events are skipped.
     /// [`seek_dry_run`](Self::seek_dry_run) counts both beforehand.
     ///
-    /// Of the events that were committed before the call, those from the new position on are delivered, and no others.
+    /// Events that were committed before the call are delivered from the new position on, and no others are.
     /// Events that commit later are always delivered. A repeated delivery has its event's own id, headers and times, and
     /// [`Delivery::is_replay`](crate::Delivery::is_replay) is true.
     ///

@@ -19,8 +19,8 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVE_RETRIES: u32 = 3;
 
-/// What every session of ours is told first. The server's own deadlines end a statement that we have stopped waiting
-/// for, and a lock that a dead peer of ours holds.
+/// The settings of every session of this library. The server's own deadlines end a statement that nobody waits for any more, and
+/// release a lock that a dead process holds.
 const SESSION_SETTINGS: &str = "
     set statement_timeout = '15s';
     set lock_timeout = '10s';

@@ -17,7 +17,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// What the payloads of channels look like.
+    /// Shapes of the payloads of channels.
     #[command(subcommand)]
     Schema(schema::Schema),
 }

@@ -1,6 +1,6 @@
-//! The handlers of a table of routes: how each is made, and whether any is missing, which the compiler can tell.
+//! The handlers of routes: how each is made. The compiler refuses a handler without a factory.
 //!
-//! What is public here and not exported at the root is for the expansion of [`routes!`](crate::routes) alone.
+//! Items that are public here and not re-exported are only for the expansion of [`routes!`](crate::routes).
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -8,10 +8,10 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// How a handler is made, shared by all subscriptions that have it.
+/// Makes a handler. Shared by all its subscriptions.
 pub type Factory<H> = Arc<dyn Fn() -> H + Send + Sync>;
 
-/// The factories, by the type of what they make.
+/// The factories, by the types that they make.
 #[derive(Default)]
 pub struct Factories {
     by_type: HashMap<TypeId, Box<dyn Any>>,
@@ -33,9 +33,8 @@ impl fmt::Debug for Factories {
     }
 }
 
-/// How the handlers of a table of routes are made, and which of them run in this process. The type that
-/// [`routes!`](crate::routes) makes has two functions that begin one, `all` and `only`;
-/// [`Builder::routes`](crate::Builder::routes) takes it.
+/// The handlers of routes: how they are made, and which of them run in this process. The type that [`routes!`](crate::routes)
+/// makes has two functions that begin one, `all` and `only`. [`Builder::routes`](crate::Builder::routes) takes it.
 #[must_use = "nothing is routed until `Builder::routes`"]
 pub struct Handlers<R, S> {
     slots: S,
@@ -51,8 +50,8 @@ impl<R, S> Handlers<R, S> {
         Self { slots: S::default(), routes: PhantomData }
     }
 
-    /// Says how to make a handler: on a thread of its own, now and after each of its panics, once for each channel that is
-    /// routed to it. A handler with `Default` needs no factory where all run.
+    /// Sets how a handler is made. The factory runs on the handler's thread: at start and after each panic, once for each channel
+    /// that is routed to it. With `all`, a handler that implements `Default` needs no factory.
     pub fn handler<H, At, Then>(self, factory: impl Fn() -> H + Send + Sync + 'static) -> Handlers<R, Then>
     where
         H: NeedsFactory<R, S, At, Then>,
@@ -75,7 +74,7 @@ impl<R, S> fmt::Debug for Handlers<R, S> {
     }
 }
 
-/// The place of one handler in the list of a table's handlers, which is nested pairs: `(Slot<A, _>, (Slot<B, _>, ()))`.
+/// The place of one handler in the list of handlers, which is nested pairs: `(Slot<A, _>, (Slot<B, _>, ()))`.
 #[derive(Debug)]
 pub struct Slot<H, S> {
     state: S,
@@ -88,15 +87,15 @@ impl<H, S: Default> Default for Slot<H, S> {
     }
 }
 
-/// Runs here, and has no factory yet.
+/// The handler runs in this process, and has no factory yet.
 #[derive(Debug, Default)]
 pub struct WithoutFactory;
 
-/// Runs here only once it has a factory.
+/// The handler runs in another process, unless it gets a factory.
 #[derive(Debug, Default)]
 pub struct RunsElsewhere;
 
-/// Runs here.
+/// The handler runs in this process.
 pub struct WithFactory<H>(Factory<H>);
 
 impl<H> fmt::Debug for WithFactory<H> {
@@ -105,7 +104,7 @@ impl<H> fmt::Debug for WithFactory<H> {
     }
 }
 
-/// What [`Handlers`] holds after a mistake in the macro, so that the mistake is the only error.
+/// Stands in for the list of handlers after a mistake in the macro, so that the mistake is the only error.
 #[derive(Debug, Default)]
 pub struct AfterMistake;
 
@@ -117,7 +116,8 @@ pub struct First;
 #[derive(Debug)]
 pub struct Later<At>(PhantomData<At>);
 
-/// Of a handler: in the list `S` of `R` it is at place `At`, and has no factory yet; `Then` is the list with one.
+/// Implemented by each handler that has no factory yet: it is at place `At` of the list `S` of `R`, and `Then` is the list with a
+/// factory for it.
 // A bound on the handler, and not on the list: with one handler left, the compiler would take a factory for its own.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` needs no factory in `{R}`",
@@ -159,7 +159,7 @@ impl<R, H> NeedsFactory<R, AfterMistake, First, AfterMistake> for H {
     }
 }
 
-/// Of a list of handlers: each has a factory that needs one.
+/// Implemented by lists of handlers in which each handler that needs a factory has one.
 pub trait Complete {
     /// Hands the factories over.
     fn collect(self, into: &mut Factories);
@@ -182,7 +182,7 @@ impl<H: 'static, S: FactoryOf<H>, Rest: Complete> Complete for (Slot<H, S>, Rest
     }
 }
 
-/// Of the state of a slot: says how to make an `H`, or that it need not be made.
+/// Implemented by the state of a slot: returns how to make an `H`, or that it need not be made.
 #[diagnostic::on_unimplemented(
     message = "the handler `{H}` has no factory",
     label = "needs a factory for `{H}`",
@@ -190,7 +190,7 @@ impl<H: 'static, S: FactoryOf<H>, Rest: Complete> Complete for (Slot<H, S>, Rest
     note = "if another process runs the handler, use `only` instead of `all`"
 )]
 pub trait FactoryOf<H> {
-    /// `None`: it runs elsewhere.
+    /// `None` if the handler runs in another process.
     fn factory(self) -> Option<Factory<H>>;
 }
 

@@ -1,6 +1,6 @@
-//! Builds the runtime from a table of routes: which handler gets which channel, and how each handler is made.
+//! Builds a runtime from routes: which handler gets which channel, and how each handler is made.
 //!
-//! What is public here and not exported at the root is for the expansion of [`routes!`](crate::routes) alone.
+//! Items that are public here and not re-exported are only for the expansion of [`routes!`](crate::routes).
 
 pub mod handlers;
 pub mod publisher;
@@ -13,7 +13,7 @@ use actix::{Actor, Context, Handler};
 use handlers::{Complete, Factories, Factory, Handlers};
 use std::marker::PhantomData;
 
-/// Says which handler gets which channel, as a type: the runtime is built from it, and the compiler holds every publish
+/// Defines a type that says which handler gets which channel. The runtime is built from it, and the compiler checks every publish
 /// against it.
 ///
 /// ```
@@ -67,8 +67,8 @@ use std::marker::PhantomData;
 /// `Handler<Delivery<Channel>>`, and is a subscription of its own: each gets every event.
 ///
 /// A subscription's durable name is the name of its handler's type in kebab case, `audit-log` for `AuditLog`, unless
-/// `as ".."` says another. **Who renames the type keeps the old name with `as`**, or begins a new subscription and leaves the
-/// old one unread. `with` takes [`SubscribeOptions`], up to the next comma.
+/// `as ".."` says another. **When you rename the type, keep the old name with `as`**: otherwise a new subscription begins, and nobody
+/// reads the old one. `with` takes [`SubscribeOptions`], up to the next comma.
 ///
 /// # What it makes
 /// A type without values and three functions of it. [`Builder::routes`] takes what the first two begin:
@@ -88,16 +88,16 @@ macro_rules! routes {
     };
 }
 
-/// A table of routes, as [`routes!`](crate::routes) writes it.
+/// Routes, as [`routes!`](crate::routes) writes them.
 pub trait Routes {
     /// Adds every route.
     fn plan(plan: Plan) -> Plan;
 }
 
-/// Of a [`Routes`]: a handler is in its list, and so not once more under another path.
+/// Implemented once for each handler of routes: a handler that is listed under two paths is a compile error.
 pub trait SpellsHandlerOneWay<H> {}
 
-/// Of an actor: it takes the events of channel `C`. Every actor with `Handler<Delivery<C>>` does.
+/// Implemented by every actor that handles the events of channel `C`, that is, with `Handler<Delivery<C>>`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not handle the events of channel `{C}`",
     label = "needs `Handler<Delivery<{C}>>`",
@@ -156,7 +156,7 @@ pub struct ChannelEntry<C> {
     channel: PhantomData<fn() -> C>,
 }
 
-/// Of a channel: it can be listed. A type that is none fails here and nowhere else: its [`ChannelEntry`] is of no known type,
+/// Implemented by channels. A type that is no channel fails here and nowhere else: its [`ChannelEntry`] is of no known type,
 /// and the compiler says no more about what is done with it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not bound to a channel",
@@ -166,7 +166,7 @@ pub struct ChannelEntry<C> {
 pub trait ListedChannel {
     /// [`ChannelEntry`].
     type Described;
-    /// What there is to say about it.
+    /// The channel's entry.
     const DESCRIBED: Self::Described;
 }
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 #[derive(Debug, Args)]
 pub(crate) struct Export {
-    /// What to write
+    /// The format to write
     #[arg(long, value_enum)]
     format: Format,
     /// Where the channels were declared; the environment's DATABASE_URL unless given

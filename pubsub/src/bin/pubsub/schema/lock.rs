@@ -12,7 +12,7 @@ use std::{env, fs, process};
 /// Where lock files are, in the root of a workspace or in a crate.
 const DIRECTORY: &str = "pubsub.lock.d";
 
-/// What the tests' names begin with.
+/// The beginning of the tests' names.
 const TESTS: &str = "pubsub_schema_of_";
 
 #[derive(Debug, Args)]
@@ -32,7 +32,7 @@ pub(crate) struct Check {
 
 #[derive(Debug, Args)]
 struct Cargo {
-    /// What else to tell `cargo test`, after `--`: `-- --features x`.
+    /// Further arguments of `cargo test`, after `--`: `-- --features x`.
     #[arg(last = true)]
     arguments: Vec<String>,
 }
