@@ -12,16 +12,16 @@ pub(crate) fn merges(steps: &[usize]) -> Vec<Schedule> {
     found
 }
 
-fn extend(left: &mut [usize], begun: &mut Schedule, found: &mut Vec<Schedule>) {
+fn extend(left: &mut [usize], started: &mut Schedule, found: &mut Vec<Schedule>) {
     if left.iter().all(|steps| *steps == 0) {
-        found.push(begun.clone());
+        found.push(started.clone());
     }
     for session in 0..left.len() {
         if left[session] > 0 {
             left[session] -= 1;
-            begun.push(u8::try_from(session).expect("a few sessions"));
-            extend(left, begun, found);
-            begun.pop();
+            started.push(u8::try_from(session).expect("a few sessions"));
+            extend(left, started, found);
+            started.pop();
             left[session] += 1;
         }
     }

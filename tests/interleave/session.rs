@@ -275,8 +275,8 @@ impl Connection {
             Ok(())
         };
         // Sent together, with `begin` first.
-        let (begun, made) = tokio::join!(begin, self.make(call));
-        let error: tokio_postgres::Error = match begun.and(made) {
+        let (started, made) = tokio::join!(begin, self.make(call));
+        let error: tokio_postgres::Error = match started.and(made) {
             Ok(effect) => return Ok(effect),
             Err(error) => error,
         };

@@ -116,17 +116,17 @@ async fn one_of_many_sleepers_is_rung_and_none_while_one_is_awake() {
 /// Starts a runtime, with or without a listener, whose handler takes one event at a time and waits for a permit to finish.
 async fn start_without_bell(
     db: &TestDatabase,
-    begun: &UnboundedSender<String>,
+    started: &UnboundedSender<String>,
     may_end: &Arc<Semaphore>,
 ) -> PubSub {
-    let (begun, may_end) = (begun.clone(), Arc::clone(may_end));
+    let (started, may_end) = (started.clone(), Arc::clone(may_end));
     let one_at_a_time = SubscribeOptions::default().concurrency(1);
     db.pubsub()
         .poll_interval(Duration::from_secs(3_600))
         .subscribe_fn_with("one", one_at_a_time, move |sms: Delivery<Sms>| {
-            let (begun, may_end) = (begun.clone(), Arc::clone(&may_end));
+            let (started, may_end) = (started.clone(), Arc::clone(&may_end));
             async move {
-                begun.send(sms.msg.clone()).unwrap();
+                started.send(sms.msg.clone()).unwrap();
                 may_end.acquire().await.unwrap().forget();
                 // So slow that its dispatcher never claims an event ahead.
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -141,11 +141,11 @@ async fn start_without_bell(
 #[actix::test]
 async fn a_process_without_room_passes_the_bell_on() {
     let db = TestDatabase::new().await;
-    let (begun, mut has_begun) = unbounded_channel();
+    let (started, mut has_started) = unbounded_channel();
     let may_end = Arc::new(Semaphore::new(0));
     let mut processes = Vec::new();
     for _ in 0..3 {
-        processes.push(start_without_bell(&db, &begun, &may_end).await);
+        processes.push(start_without_bell(&db, &started, &may_end).await);
     }
     // The process that is woken for the first event has no room for the second, and the publisher relies on it. Several
     // rounds, because each process polls once by itself after its listener has connected.
@@ -155,14 +155,15 @@ async fn a_process_without_room_passes_the_bell_on() {
         for msg in &msgs {
             publish(&db.client, &Sms::new(msg)).await.unwrap();
         }
-        let mut begun = Vec::new();
+        let mut started = Vec::new();
         for _ in &msgs {
-            let next = tokio::time::timeout(Duration::from_secs(30), has_begun.recv()).await;
-            begun.push(next.unwrap_or_else(|_| panic!("only {begun:?} were woken")).unwrap());
+            let next = tokio::time::timeout(Duration::from_secs(30), has_started.recv()).await;
+            started
+                .push(next.unwrap_or_else(|_| panic!("processes were woken for {started:?} only")).unwrap());
         }
         msgs.sort();
-        begun.sort();
-        assert_eq!(begun, msgs);
+        started.sort();
+        assert_eq!(started, msgs);
         may_end.add_permits(msgs.len());
     }
     for process in processes {
@@ -234,15 +235,15 @@ async fn only_without_the_bell_can_a_publisher_prepare_a_transaction() {
 #[actix::test]
 async fn a_reregistered_process_is_rung_under_its_new_id() {
     let db = TestDatabase::new().await;
-    let (begun, mut has_begun) = unbounded_channel();
-    let process = start_without_bell(&db, &begun, &Arc::new(Semaphore::new(10))).await;
+    let (started, mut has_started) = unbounded_channel();
+    let process = start_without_bell(&db, &started, &Arc::new(Semaphore::new(10))).await;
     db.until_count("select count(*) from pubsub.waiters where not is_awake", 1).await;
     db.client.batch_execute("select pubsub.leave(process) from pubsub.waiters").await.unwrap();
     // The bell delivers the last one, whatever polling there was after the listener had connected.
     for msg in ["first", "second", "third", "fourth"] {
         db.until_count("select count(*) from pubsub.waiters where not is_awake", 1).await;
         publish(&db.client, &Sms::new(msg)).await.unwrap();
-        let next = tokio::time::timeout(Duration::from_secs(30), has_begun.recv()).await;
+        let next = tokio::time::timeout(Duration::from_secs(30), has_started.recv()).await;
         assert_eq!(next.expect("the process was not woken").unwrap(), msg);
         // The process is awake now.
         db.until_count("select count(*) from pubsub.waiters where not is_awake", 0).await;

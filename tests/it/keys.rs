@@ -108,10 +108,10 @@ async fn an_ordered_channel_is_handled_in_order() {
     let _pubsub = db.pubsub().subscribe_fn("one", handle).start().await.unwrap();
     let steps: Vec<Step> = (0..20).flat_map(|n| (0..4).map(move |order| Step { order, n })).collect();
     assert_eq!(publish_all(&db.client, &steps).await.unwrap(), 80);
-    let told = received.take(160).await;
+    let received = received.take(160).await;
     for order in 0..4 {
         let of_order: Vec<_> =
-            told.iter().filter(|told| told.0 == order).map(|&(_, n, begins)| (n, begins)).collect();
+            received.iter().filter(|step| step.0 == order).map(|&(_, n, begins)| (n, begins)).collect();
         let expected: Vec<_> = (0..20).flat_map(|n| [(n, true), (n, false)]).collect();
         assert_eq!(of_order, expected, "order {order}");
     }

@@ -147,7 +147,7 @@ async fn a_silent_listener_is_replaced_within_fifteen_seconds() {
     pubsub::publish(&db.client, &Sms::new("meanwhile")).await.unwrap();
     assert_eq!(received.next().await, "meanwhile");
     while db.count(LISTENER).await == silent {
-        assert!(began.elapsed() < Duration::from_secs(15), "the events were handled meanwhile");
+        assert!(began.elapsed() < Duration::from_secs(15), "the silent listener is still there");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -181,7 +181,7 @@ async fn after_an_outage_the_listener_listens_again() {
         // The longest pause between two attempts to connect, with some time to spare.
         assert!(mended.elapsed() < Duration::from_secs(25), "it took {:?} to catch up", mended.elapsed());
         while db.count(&format!("select count(*) from ({LISTENER}) l")).await == 0 {
-            assert!(mended.elapsed() < Duration::from_secs(25), "the listener is gone");
+            assert!(mended.elapsed() < Duration::from_secs(25), "no process listens again");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -308,8 +308,8 @@ impl Helper {
     /// Waits for the helper's next report.
     fn next_report(&mut self) -> String {
         for line in self.output.by_ref().lines() {
-            if let Some((_, told)) = line.expect("the helper writes text").split_once(REPORT) {
-                return told.to_owned();
+            if let Some((_, report)) = line.expect("the helper writes text").split_once(REPORT) {
+                return report.to_owned();
             }
         }
         panic!("the helper ended without a report")

@@ -3,7 +3,7 @@
 use crate::until;
 use tokio_postgres::Client;
 
-/// A migration waits here, at one of its commands, until it is told to continue.
+/// A migration waits here, at one of its commands, until it may continue.
 ///
 /// It polls for the permission to continue instead of waiting for a lock, because a migration gives up waiting for a lock.
 #[derive(Debug)]

@@ -241,10 +241,10 @@ impl TimedConsumer {
         let beat = self.client.prepare("select pubsub.beat($1, false)").await?;
         let (mut figures, mut beat_at) = (Figures::default(), Instant::now());
         while figures.claimed < all.load(Ordering::Relaxed) {
-            let begun = Instant::now();
+            let started = Instant::now();
             let events = self.client.query(&claim, &[&self.subscription, &self.process]).await?;
             if let Some(event) = events.first() {
-                figures.claims.push((begun - self.started, begun.elapsed().as_secs_f64() * 1e3));
+                figures.claims.push((started - self.started, started.elapsed().as_secs_f64() * 1e3));
                 figures.claimed += events.len() as u64;
                 self.client.query_one(&settle, &[&self.process, &event.get::<_, i64>(0)]).await?;
                 if figures.claims.len().is_multiple_of(EXPLAIN_EVERY) {

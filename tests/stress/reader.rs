@@ -166,9 +166,9 @@ async fn publish(client: Client, over: Arc<AtomicBool>, phase: Arc<AtomicU8>) ->
     let mut times = Vec::new();
     while !over.load(Ordering::Relaxed) {
         pace.tick().await;
-        let (phase, begun) = (phase.load(Ordering::Relaxed), Instant::now());
+        let (phase, started) = (phase.load(Ordering::Relaxed), Instant::now());
         client.execute(&statement, &[]).await?;
-        times.push((phase, begun.elapsed()));
+        times.push((phase, started.elapsed()));
     }
     Ok(times)
 }

@@ -23,7 +23,7 @@ pub(super) async fn sweep(admin: &Admin) -> Result<(), Error> {
            from pg_catalog.pg_database \
           where to_timestamp(substring(datname from '^{PREFIX}([0-9]+)_')::float8) < now() - interval '{LEFTOVER_AGE}'"
     );
-    for name in admin.texts("look for old test databases", &sql).await? {
+    for name in admin.texts("list old test databases", &sql).await? {
         // Without force, so that a database that somebody is looking at stays. Another process may also be sweeping, or
         // own the database.
         if let Err(error) = admin.run("drop an old test database", &format!("drop database {name}")).await {

@@ -15,11 +15,11 @@ pub(super) struct WaitLimit {
 
 impl WaitLimit {
     /// Checks until there is a value. Returns `None` after the time limit.
-    pub(super) fn poll<T, E>(self, mut look: impl FnMut() -> Result<Option<T>, E>) -> Result<Option<T>, E> {
+    pub(super) fn poll<T, E>(self, mut check: impl FnMut() -> Result<Option<T>, E>) -> Result<Option<T>, E> {
         let start = Instant::now();
         loop {
-            match look()? {
-                Some(seen) => return Ok(Some(seen)),
+            match check()? {
+                Some(value) => return Ok(Some(value)),
                 None if start.elapsed() >= self.limit => return Ok(None),
                 None => thread::sleep(self.interval),
             }

@@ -67,7 +67,7 @@ async fn drop_others(admin: &Admin, name: &str) -> Result<(), Error> {
           where starts_with(datname, '{PREFIX}') \
             and datname <> '{name}'"
     );
-    for other in admin.texts("look for old template databases", &sql).await? {
+    for other in admin.texts("list old template databases", &sql).await? {
         // Without force, because another process may be migrating it.
         if let Err(error) =
             admin.run("drop an old template database", &format!("drop database {other}")).await

@@ -44,7 +44,7 @@ async fn a_published_dedupe_key_is_not_published_again() {
     assert_eq!(db.count(EVENTS).await, 1);
 
     // Another key, another channel, and no key.
-    let second = publish(&db.client, &letter(1, "farewell")).await.unwrap();
+    let second = publish(&db.client, &letter(1, "birthday")).await.unwrap();
     assert!(second > first);
     publish_with(&db.client, &Sms::new("x"), &said).await.unwrap();
     publish_with(&db.client, &Sms::new("x"), &said).await.unwrap();

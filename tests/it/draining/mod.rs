@@ -160,7 +160,7 @@ fn drain_reports_false_if_a_handler_is_gone() {
     actix::System::current().stop();
     runner.run().unwrap();
     let elsewhere = actix::System::new();
-    assert!(!elsewhere.block_on(pubsub.drain(Duration::from_secs(5))), "one was begun and never finished");
+    assert!(!elsewhere.block_on(pubsub.drain(Duration::from_secs(5))), "one was started and never finished");
     drop(db);
 }
 

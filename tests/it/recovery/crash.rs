@@ -18,9 +18,9 @@ async fn victim(db: &TestDatabase, count: usize) -> ChildProcess {
     db.until_count("select count(*) from pubsub.processes", 1).await;
     let events: Vec<Sms> = (0..count).map(|n| Sms::new(n.to_string())).collect();
     publish_all(&db.client, &events).await.unwrap();
-    let mut begun = BTreeSet::new();
-    while begun.len() < count {
-        begun.insert(child.next().await);
+    let mut started = BTreeSet::new();
+    while started.len() < count {
+        started.insert(child.next().await);
     }
     child
 }

@@ -65,9 +65,9 @@ async fn events_beyond_the_start_limit_are_not_suspects() {
         .iter()
         .map(|row| (row.get(0), row.get(1), row.get(2)))
         .collect();
-    let begun = |of| (id(of), 1, 1);
+    let started = |of| (id(of), 1, 1);
     let not_begun = |of| (id(of), 0, 0);
-    assert_eq!(counts, [begun(2), begun(3), begun(4), not_begun(5), not_begun(6), not_begun(7)]);
+    assert_eq!(counts, [started(2), started(3), started(4), not_begun(5), not_begun(6), not_begun(7)]);
 }
 
 #[actix::test]

@@ -63,21 +63,21 @@ async fn a_killed_process_is_noticed_before_its_silence_limit() {
     db.until_count("select count(*) from pubsub.processes", 2).await;
 
     // Either process may claim them. This repeats until the child has its share.
-    let (mut begun, mut published) = (BTreeSet::new(), 0);
+    let (mut started, mut published) = (BTreeSet::new(), 0);
     let until = Instant::now() + DEADLINE;
-    while begun.len() < 8 {
+    while started.len() < 8 {
         assert!(Instant::now() < until, "the child gets no work");
         publish_all(&db.client, &numbered(published, 20)).await.unwrap();
         published += 20;
         while let Ok(msg) = tokio::time::timeout(Duration::from_millis(20), child.next()).await {
-            begun.insert(msg);
+            started.insert(msg);
         }
     }
     child.signal("KILL");
     child.exited().await;
-    while !begun.is_empty() {
+    while !started.is_empty() {
         let (msg, attempt) = received.next().await;
-        assert!(!begun.remove(&msg) || attempt == 2, "the lost attempt of {msg} counts");
+        assert!(!started.remove(&msg) || attempt == 2, "the lost attempt of {msg} counts");
     }
     db.until_settled().await;
     db.until_count("select count(*) from pubsub.dead_letters", 0).await;
@@ -191,13 +191,13 @@ async fn child_answers_late() {
         let report = report.clone();
         async move {
             report(&format!("begins {}", sms.msg));
-            let begun = Instant::now();
+            let started = Instant::now();
             if sms.msg == "watches" {
                 while sms.is_current() {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
             } else {
-                while begun.elapsed() < Duration::from_secs(3) {
+                while started.elapsed() < Duration::from_secs(3) {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
             }
@@ -219,8 +219,8 @@ async fn a_frozen_process_is_replaced_and_learns_of_it() {
     let child = ChildProcess::start("recovery::child_answers_late", db.url());
     db.until_count("select count(*) from pubsub.processes", 1).await;
     publish_all(&db.client, &[Sms::new("works"), Sms::new("watches")]).await.unwrap();
-    let begun = BTreeSet::from([child.next().await, child.next().await]);
-    assert_eq!(begun, BTreeSet::from(["begins works".into(), "begins watches".into()]));
+    let started = BTreeSet::from([child.next().await, child.next().await]);
+    assert_eq!(started, BTreeSet::from(["begins works".into(), "begins watches".into()]));
     child.signal("STOP");
     let stopped = Instant::now();
     let frozen = processes(&db).await[0];

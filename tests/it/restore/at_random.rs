@@ -113,12 +113,12 @@ async fn repeated_restores_keep_every_subscriptions_position() {
         }
         let expected = world.drain().await;
         // One copy to inspect, and one to go on with.
-        let [look, go_on] = ["look", "postgres"].map(|database| fresh.url(database));
-        connect(&go_on).await.batch_execute("create database look").await.unwrap();
-        restore(&dump, &fresh, "look");
+        let [inspected, main] = ["inspected", "postgres"].map(|database| fresh.url(database));
+        connect(&main).await.batch_execute("create database inspected").await.unwrap();
+        restore(&dump, &fresh, "inspected");
         restore(&dump, &fresh, "postgres");
-        let exact = rebase_if_needed(&look).await;
-        let found = World::on(&look).await.drain().await;
+        let exact = rebase_if_needed(&inspected).await;
+        let found = World::on(&inspected).await.drain().await;
         if exact {
             assert_eq!(found, expected, "the events that the dump had not read");
         } else {
@@ -128,12 +128,12 @@ async fn repeated_restores_keep_every_subscriptions_position() {
             }
         }
 
-        assert_eq!(rebase_if_needed(&go_on).await, exact);
+        assert_eq!(rebase_if_needed(&main).await, exact);
         let mut given = world.given;
         for (name, given) in &mut given {
             given.retain(|id| !found[name].contains(id));
         }
-        world = World::on(&go_on).await;
+        world = World::on(&main).await;
         world.given = given;
         server = fresh;
     }

@@ -257,8 +257,8 @@ async fn a_clean_restart_ends_no_incarnation() {
     server.restart(Mode::Immediate).unwrap();
     let client = connect(&url).await;
     let row = client.query_one("select incarnation > 0, news from pubsub.recognize()", &[]).await.unwrap();
-    let (begun, news): (bool, Option<String>) = (row.get(0), row.get(1));
-    assert_eq!((begun, news.as_deref()), (true, Some("the server was restarted after a crash")));
+    let (started, news): (bool, Option<String>) = (row.get(0), row.get(1));
+    assert_eq!((started, news.as_deref()), (true, Some("the server was restarted after a crash")));
     let again = client.query_one("select news is null from pubsub.recognize()", &[]).await.unwrap();
     assert!(again.get::<_, bool>(0), "reported once");
 }

@@ -5,17 +5,17 @@ use std::collections::BTreeSet;
 use tokio_postgres::Client;
 
 /// The SQLSTATE that all of the attacker's code raises.
-const STRUCK: &str = "EVIL1";
+const ATTACKED: &str = "EVIL1";
 
 /// A schema that has, for every function and operator whose name occurs in one of our functions, one with the same name and
 /// arguments; domains named like types; and relations named like ours and like the catalog's.
 const SHADOWS: &str = r#"
 create schema evil;
--- Whoever may not use a schema does not even look into it.
+-- A role without usage of a schema does not resolve names in it.
 grant usage on schema evil to public;
 alter default privileges grant select on tables to public;
 
-create function evil.strike(what text) returns boolean language plpgsql as $$
+create function evil.attack(what text) returns boolean language plpgsql as $$
 begin
     raise exception using errcode = 'EVIL1', message = what;
 end
@@ -23,7 +23,7 @@ $$;
 
 do $shadow$
 declare
-    body   constant text := 'begin perform evil.strike(%L); end';
+    body   constant text := 'begin perform evil.attack(%L); end';
     source constant text := (
         select string_agg(pg_get_functiondef(p.oid), ' ') from pg_proc p where p.pronamespace = 'pubsub'::regnamespace
     );
@@ -88,7 +88,7 @@ begin
            and source ~ ('\m' || t.typname || '\M')
     loop
         execute format(
-            'create domain evil.%I as pg_catalog.%I check (evil.strike(%L))', shadow.name, shadow.name, shadow.name
+            'create domain evil.%I as pg_catalog.%I check (evil.attack(%L))', shadow.name, shadow.name, shadow.name
         );
     end loop;
     for shadow in
@@ -99,8 +99,8 @@ begin
         union all
         select 'new_events'
     loop
-        execute format('create view evil.%I as select evil.strike(%L)', shadow.name, shadow.name);
-        execute format('create temp view %I as select evil.strike(%L)', shadow.name, shadow.name);
+        execute format('create view evil.%I as select evil.attack(%L)', shadow.name, shadow.name);
+        execute format('create temp view %I as select evil.attack(%L)', shadow.name, shadow.name);
     end loop;
 end
 $shadow$"#;
@@ -239,7 +239,7 @@ async fn an_attackers_functions_and_operators_are_never_run() {
     owned.admin.batch_execute(&format!("grant create on database {database} to {attacker}")).await.unwrap();
 
     let client = attack(&owned, &attacker, true).await;
-    assert_eq!(outcome(&client, "1 = 1").await.as_deref(), Some(STRUCK), "the attack works at all");
+    assert_eq!(outcome(&client, "1 = 1").await.as_deref(), Some(ATTACKED), "the attack works at all");
     let called: BTreeSet<_> = CALLS.iter().map(|(name, ..)| (*name).to_owned()).collect();
     assert_eq!(called, owners_functions(&owned, "true").await, "every function for others is called");
     for (_, call, expected) in CALLS {
@@ -263,14 +263,14 @@ async fn an_attackers_functions_and_operators_are_never_run() {
                  end $$";
     owned.owner.batch_execute(unpin).await.unwrap();
     let client = attack(&owned, &attacker, false).await;
-    let mut struck = BTreeSet::new();
+    let mut attacked = BTreeSet::new();
     for (name, call, _) in CALLS {
-        if outcome(&client, call).await.as_deref() == Some(STRUCK) {
-            struck.insert((*name).to_owned());
+        if outcome(&client, call).await.as_deref() == Some(ATTACKED) {
+            attacked.insert((*name).to_owned());
         }
     }
     // A body that was parsed when it was defined cannot be shadowed. `publish` fires a trigger, whose body is not parsed.
     let mut vulnerable = owners_functions(&owned, "p.prosqlbody is null").await;
     vulnerable.insert("publish".to_owned());
-    assert_eq!(struck, vulnerable);
+    assert_eq!(attacked, vulnerable);
 }

@@ -237,7 +237,7 @@ async fn a_blocked_handler_delays_no_other_and_runs_once() {
         .heartbeat_interval(Duration::from_millis(50))
         .silence_limit(limit)
         .subscribe_fn("blocked", move |sms: Delivery<Sms>| {
-            sender.send("begun");
+            sender.send("started");
             std::thread::sleep(limit * 10);
             sender.send("done");
             drop(sms);
@@ -248,11 +248,11 @@ async fn a_blocked_handler_delays_no_other_and_runs_once() {
         .await
         .unwrap();
     pubsub::publish(&pubsub, &Sms::new("first")).await.unwrap();
-    assert_eq!(received.next().await, "begun");
+    assert_eq!(received.next().await, "started");
     pubsub::publish(&pubsub, &Sms::new("second")).await.unwrap();
     assert_eq!(bystander_received.take(2).await, ["first", "second"]);
-    assert!(received.rest().is_empty(), "still blocked: its thread, and nobody else's");
-    assert_eq!(received.take(3).await, ["done", "begun", "done"]);
+    assert!(received.rest().is_empty(), "only the handler's own thread is blocked");
+    assert_eq!(received.take(3).await, ["done", "started", "done"]);
     db.until_settled().await;
     assert!(
         received.rest().is_empty(),
