@@ -11,9 +11,9 @@ pub(crate) struct Config {
     pub(crate) heartbeat_interval: Duration,
     /// Time without a heartbeat after which other processes take over a process's leases.
     pub(crate) silence_limit: Duration,
-    /// Age of unread events from which on they are reported.
+    /// The age from which unread events are reported.
     pub(crate) report_unread_after: Duration,
-    /// Age of open transactions from which on they are reported.
+    /// The age from which open transactions are reported.
     pub(crate) report_transactions_after: Duration,
     /// Connections for claiming, settling and publishing. The heartbeat and the listener have one more each.
     pub(crate) connections: usize,

@@ -65,7 +65,7 @@ pub trait UnknownName {
 
 impl<C> UnknownName for &NameOf<C> {}
 
-/// Stands for a name that is not a type.
+/// A placeholder for a name that is not a type.
 #[derive(Debug)]
 pub struct Unnamed;
 

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 /// An earlier version of a channel's payload, which is read and never written.
 ///
-/// Derive it for a version that has an even older one before it. A version without one only needs `Deserialize`.
+/// Derive it for a version that has a predecessor. A version without one only needs `Deserialize`.
 ///
 /// ```
 /// use pubsub::{Channel, OlderVersion};

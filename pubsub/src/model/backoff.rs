@@ -5,11 +5,11 @@ use std::time::Duration;
 
 /// The delays between the attempts of a delivery.
 ///
-/// The delay after attempt *n* is `initial × factor^(n-1)`, at most `max`, and then moved by up to `jitter` of itself in either
-/// direction, so that deliveries that failed together are not retried together.
+/// The delay after attempt *n* is `initial × factor^(n-1)`, at most `max`. It is then changed at random by up to `jitter` of
+/// itself in either direction, so that deliveries that failed together are not retried together.
 ///
-/// A value that is not allowed is kept, and refused with [`Error::InvalidSetting`](crate::Error::InvalidSetting) by
-/// [`Builder::start`](crate::Builder::start). In `#[channel(backoff(..))]` it is a compile error.
+/// The setters accept every value. [`Builder::start`](crate::Builder::start) refuses a value that is not allowed with
+/// [`Error::InvalidSetting`](crate::Error::InvalidSetting). In `#[channel(backoff(..))]` it is a compile error.
 ///
 /// # Examples
 /// ```

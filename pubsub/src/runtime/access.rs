@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 #[derive(Debug, Clone)]
 pub(super) struct Access {
     store: Store,
-    /// Set once the runtime has stopped: whether every delivery that had begun was finished.
+    /// Whether every delivery that had started was finished. Set once the runtime has stopped.
     finished: Arc<OnceLock<bool>>,
 }
 
@@ -17,10 +17,10 @@ impl Access {
         Self { store, finished: Arc::default() }
     }
 
-    /// The connections.
+    /// Returns the connections.
     ///
     /// # Errors
-    /// [`Error::Stopped`] once the runtime has stopped: its process has signed off from the database.
+    /// [`Error::Stopped`] once the runtime has stopped, because its process is not registered any more.
     pub(super) fn store(&self) -> Result<&Store, Error> {
         match self.finished.get() {
             Some(_) => Err(Error::Stopped),
@@ -28,12 +28,12 @@ impl Access {
         }
     }
 
-    /// How the runtime stopped, if it has.
+    /// Returns whether the runtime finished every delivery that had started; `None` while it runs.
     pub(super) fn finished(&self) -> Option<bool> {
         self.finished.get().copied()
     }
 
-    /// Ends the access. Returns how the runtime stopped, which the first call decides.
+    /// Ends the access. Returns the result of the first call.
     pub(super) fn end(&self, finished: bool) -> bool {
         *self.finished.get_or_init(|| finished)
     }

@@ -1,4 +1,4 @@
-//! Says what to run, before it runs.
+//! The builder of a runtime.
 
 use super::options::SubscribeOptions;
 use super::pubsub::PubSub;
@@ -25,7 +25,7 @@ pub struct Builder {
 }
 
 impl PubSub {
-    /// Begins a runtime on the database behind a `postgres://` URL or a libpq connection string.
+    /// Returns a builder of a runtime on a database, given as a `postgres://` URL or a libpq connection string.
     ///
     /// # Examples
     /// ```no_run
@@ -75,8 +75,8 @@ impl Builder {
         self
     }
 
-    /// Declares a channel and sets how long its events stay in the log after every subscription has handled them. Takes
-    /// precedence over the channel's own [`retention`](Channel::RETENTION), unless it is [`Retention::Default`]. Default: 7 days.
+    /// Declares a channel, and sets how long its events stay in the log after every subscription has handled them. This takes
+    /// precedence over the channel's own [`retention`](Channel::RETENTION), except for [`Retention::Default`]. Default: 7 days.
     pub fn retention<C: Channel>(self, retention: Retention) -> Self {
         let mut builder = self.declare::<C>();
         builder.setup.retentions.insert(C::NAME, retention);
@@ -89,9 +89,9 @@ impl Builder {
     /// same channel under the same name share its events; different names each get all of them. A new subscription starts
     /// with the events that commit after its first `start`.
     ///
-    /// `factory` makes the actor, on a thread of its own, now and after each of its panics. The actor must be a plain
-    /// `actix` actor with `Context<Self>`; its handler may answer with anything that actix allows: [`Handled`],
-    /// `ResponseFuture<Handled>`, `ResponseActFuture<Self, Handled>`, `AtomicResponse<Self, Handled>`.
+    /// `factory` makes the actor on a separate thread, at the start and after each panic. The actor must be a plain `actix`
+    /// actor with `Context<Self>`. Its handler may use any response type of actix: [`Handled`], `ResponseFuture<Handled>`,
+    /// `ResponseActFuture<Self, Handled>`, `AtomicResponse<Self, Handled>`.
     pub fn subscribe<C, H>(
         self,
         name: impl Into<String>,
@@ -104,7 +104,7 @@ impl Builder {
         self.subscribe_with::<C, H>(name, SubscribeOptions::default(), factory)
     }
 
-    /// Subscribes with settings of the subscription's own. Otherwise [`subscribe`](Self::subscribe).
+    /// Subscribes an actor with settings for this subscription. Otherwise like [`subscribe`](Self::subscribe).
     pub fn subscribe_with<C, H>(
         self,
         name: impl Into<String>,
@@ -120,14 +120,14 @@ impl Builder {
         builder
     }
 
-    /// Makes sure that a subscription exists whose handler runs in other processes.
+    /// Creates a subscription whose handler runs in other processes.
     pub(super) fn subscribe_elsewhere<C: Channel>(self, name: &str, options: SubscribeOptions) -> Self {
         let mut builder = self.declare::<C>();
         builder.setup.subscriptions.push(SubscriptionSetup::elsewhere::<C>(name.to_owned(), options));
         builder
     }
 
-    /// Subscribes a closure to a channel: for handlers without a state of their own.
+    /// Subscribes a closure to a channel, for handlers without state.
     pub fn subscribe_fn<C, Fut>(
         self,
         name: impl Into<String>,
@@ -140,7 +140,7 @@ impl Builder {
         self.subscribe_fn_with(name, SubscribeOptions::default(), handle)
     }
 
-    /// Subscribes a closure with settings of the subscription's own. Otherwise [`subscribe_fn`](Self::subscribe_fn).
+    /// Subscribes a closure with settings for this subscription. Otherwise like [`subscribe_fn`](Self::subscribe_fn).
     pub fn subscribe_fn_with<C, Fut>(
         self,
         name: impl Into<String>,
@@ -154,51 +154,52 @@ impl Builder {
         self.subscribe_with::<C, _>(name, options, move || Closure(handle.clone()))
     }
 
-    /// Time between two polls of a subscription that has nothing to do. A poll covers a notification that was lost. From 1 ms
-    /// to 24 h. Default: 1 s.
+    /// Sets the time between two polls of a subscription that sleeps. A poll covers a lost notification. From 1 ms to 24 h.
+    /// Default: 1 s.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.setup.config.poll_interval = interval;
         self
     }
 
-    /// Time between two heartbeats, which tell the database that this process is alive. From 10 ms to 1 h. Default: 1 s.
+    /// Sets the time between two heartbeats, which tell the database that this process is alive. From 10 ms to 1 h. Default: 1
+    /// s.
     pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
         self.setup.config.heartbeat_interval = interval;
         self
     }
 
-    /// Time without a heartbeat after which other processes take over this process's events. At least twice the
+    /// Sets the time without a heartbeat after which other processes take over this process's deliveries. At least twice the
     /// [`heartbeat_interval`](Self::heartbeat_interval). Default: 6 s.
     ///
-    /// A process that was killed is noticed sooner, because its connection ends.
+    /// Other processes notice the death of a killed process sooner, because its connection ends.
     pub fn silence_limit(mut self, limit: Duration) -> Self {
         self.setup.config.silence_limit = limit;
         self
     }
 
-    /// Age from which on the unread events of a subscription are reported, in a warning that names the subscription. They keep
-    /// the log from being trimmed. Default: 1 hour.
+    /// Sets the age from which a warning reports the unread events of a subscription. It names the subscription. The log cannot
+    /// be trimmed beyond these events. Default: 1 hour.
     pub fn report_unread_after(mut self, age: Duration) -> Self {
         self.setup.config.report_unread_after = age;
         self
     }
 
-    /// Age from which on an open transaction is reported, in a warning that names its owner. It keeps the log from being
-    /// trimmed and the database from cleaning up. Default: 5 minutes.
+    /// Sets the age from which a warning reports an open transaction. It names the owner. Such a transaction keeps the log from
+    /// being trimmed, and the database from removing old rows. Default: 5 minutes.
     pub fn report_transactions_after(mut self, age: Duration) -> Self {
         self.setup.config.report_transactions_after = age;
         self
     }
 
-    /// Most connections for claiming, settling and publishing, from 1 to 10,000. The runtime opens two more: one listens and
-    /// one beats. Default: 4.
+    /// Sets the most connections for claiming, settling and publishing, from 1 to 10,000. The runtime opens two more: one to
+    /// listen and one for the heartbeat. Default: 4.
     pub fn connections(mut self, connections: usize) -> Self {
         self.setup.config.connections = connections;
         self
     }
 
-    /// Writes what the payloads of the declared channels look like, without a database: those that derive
-    /// `schemars::JsonSchema`. [`schema::export`](crate::schema::export) writes those of a database.
+    /// Writes the schemas of the declared channels whose payloads derive `schemars::JsonSchema`. Needs no database.
+    /// [`schema::export`](crate::schema::export) writes the schemas that a database has.
     ///
     /// # Examples
     /// ```
@@ -228,10 +229,10 @@ impl Builder {
         schema::write(&schemas, format)
     }
 
-    /// Starts everything, and returns once the subscriptions exist: what is published from then on is delivered.
+    /// Starts the runtime, and returns once the subscriptions exist. Events that are published from then on are delivered.
     ///
-    /// Must be called inside an actix system. The runtime takes a thread for itself and one for each subscription, so that
-    /// a handler that blocks its thread holds up nobody else.
+    /// Must be called inside an actix system. The runtime has one thread for itself and one for each subscription, so a handler
+    /// that blocks its thread does not delay other subscriptions.
     ///
     /// # Errors
     /// [`Error::InvalidSetting`] and its like if a setting or a name cannot be used; [`Error::SchemaMissing`] and its like if

@@ -1,4 +1,4 @@
-//! Refuses settings with values that they cannot have. The only place that does, beside the derive.
+//! Refuses settings with values that are not allowed. Only this module and the derive do this.
 
 use super::setup::{Setup, SubscriptionSetup};
 use crate::config::{Config, MAX_LANES};
@@ -10,10 +10,10 @@ use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// Bounds of the poll interval. The longest one is no bound on anything else: it covers lost notifications.
+/// The bounds of the poll interval. Polls only cover lost notifications, so the longest interval limits nothing else.
 const POLL_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(1)..=DAY;
 
-/// Bounds of the heartbeat's interval.
+/// The bounds of the heartbeat's interval.
 const HEARTBEAT_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=HOUR;
 
 /// The longest silence limit, age of a report, and limit of unread events: a hundred years.
@@ -22,14 +22,14 @@ const LONGEST: Duration = Duration::from_secs(36_500 * 86_400);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Most connections of a runtime.
+/// The most connections of a runtime.
 const MAX_CONNECTIONS: usize = 10_000;
 
-/// Most deliveries that a handler works on at once.
+/// The most deliveries that a handler works on at once.
 const MAX_CONCURRENCY: usize = 100_000;
 
 impl Setup {
-    /// Refuses values that cannot be: the first one found.
+    /// Refuses values that are not allowed. The error names the first one.
     pub(super) fn check(&self) -> Result<(), Error> {
         check_config(&self.config).map_err(|refused| invalid("the runtime", refused))?;
         for (channel, declaration) in &self.declarations {

@@ -1,4 +1,4 @@
-//! L5: puts the parts together, and is the handle to the whole.
+//! L5: the builder, which connects the parts, and the handle to a running runtime.
 
 mod access;
 mod builder;

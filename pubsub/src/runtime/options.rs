@@ -5,10 +5,10 @@ use crate::model::backoff::Backoff;
 use crate::model::settings::TimeLimit;
 use std::time::Duration;
 
-/// Settings of one subscription, where they differ from its channel's.
+/// The settings of one subscription that differ from its channel's.
 ///
-/// A value that is not allowed is kept, and refused with [`Error::InvalidSetting`](crate::Error::InvalidSetting) by
-/// [`Builder::start`](crate::Builder::start).
+/// The setters accept every value. [`Builder::start`](crate::Builder::start) refuses a value that is not allowed with
+/// [`Error::InvalidSetting`](crate::Error::InvalidSetting).
 ///
 /// # Examples
 /// ```
@@ -35,7 +35,7 @@ pub struct SubscribeOptions {
 /// Whether the events of one key are handled one after another.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Order {
-    /// As the channel says.
+    /// The channel's order.
     #[default]
     OfChannel,
     Unordered,
@@ -45,29 +45,30 @@ pub(super) enum Order {
 }
 
 impl SubscribeOptions {
-    /// The channel's settings.
+    /// Returns options that keep all settings of the channel.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Attempts of a delivery before it becomes a dead letter, from 1. Default: the channel's, which is 20 unless set.
+    /// Sets the number of attempts after which a delivery becomes a dead letter, from 1. Default: the channel's, which is 20
+    /// unless set.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = Some(attempts);
         self
     }
 
-    /// Panics of its handler before a delivery becomes a dead letter, even if attempts remain; from 1. Default: the channel's,
-    /// which is 3 unless set.
+    /// Sets the number of panics of its handler after which a delivery becomes a dead letter, even if attempts remain; from 1.
+    /// Default: the channel's, which is 3 unless set.
     #[must_use]
     pub fn max_panics(mut self, panics: u32) -> Self {
         self.max_panics = Some(panics);
         self
     }
 
-    /// Time that the handler has for one delivery, at most 24 h. After it the delivery is cancelled, and retried as after any
-    /// failure. Default: the channel's, which has no timeout unless set.
+    /// Sets the time that the handler has for one delivery, at most 24 h. After this time the delivery is cancelled, and
+    /// retried like any failed delivery. Default: the channel's, which has no timeout unless set.
     ///
     /// To cancel a delivery, the future of a `ResponseFuture` or a `ResponseActFuture` is dropped, and an actor that answers
     /// with an `AtomicResponse` is replaced. A handler that blocks its thread cannot be cancelled: it is reported and
@@ -78,32 +79,31 @@ impl SubscribeOptions {
         self
     }
 
-    /// The handler has as much time as it needs, although the channel has a timeout.
+    /// Gives the handler as much time as it needs, even if the channel has a timeout.
     #[must_use]
     pub fn no_timeout(mut self) -> Self {
         self.timeout = TimeLimit::Unlimited;
         self
     }
 
-    /// The delays between attempts. Default: the channel's, which is [`Backoff::DEFAULT`] unless set.
+    /// Sets the delays between attempts. Default: the channel's, which is [`Backoff::DEFAULT`] unless set.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = Some(backoff);
         self
     }
 
-    /// A new subscription begins with the oldest event in the log. By default it begins with the events that commit after
-    /// its first start. A subscription that exists is not affected: see
-    /// [`Subscription::seek`](crate::Subscription::seek).
+    /// Starts a new subscription with the oldest event in the log. By default it starts with the events that commit after its
+    /// first start. A subscription that exists is not affected: see [`Subscription::seek`](crate::Subscription::seek).
     #[must_use]
     pub fn from_beginning(mut self) -> Self {
         self.from_beginning = true;
         self
     }
 
-    /// Deliveries that the handler works on at once in this process, from 1 to 100,000. Default: 16.
+    /// Sets the number of deliveries that the handler works on at once in this process, from 1 to 100,000. Default: 16.
     ///
-    /// A handler that answers from `handle` itself, or with an `AtomicResponse`, works on one at a time whatever this says.
+    /// A handler that answers from `handle` itself, or with an `AtomicResponse`, always works on one delivery at a time.
     #[must_use]
     pub fn concurrency(mut self, deliveries: usize) -> Self {
         self.concurrency = Some(deliveries);
@@ -113,11 +113,12 @@ impl SubscribeOptions {
     /// Handles the events of one key one after another, in publish order, across processes, retries and crashes. The default
     /// of channels that are declared `ordered`.
     ///
-    /// A retry delays the later events of its key, and no others. When it is done or a dead letter, they continue.
+    /// An event that is retried delays the later events of its key, and no others. They continue once it is done or a dead
+    /// letter.
     ///
-    /// The key is the channel's ([`Channel::key`](crate::Channel::key)), or what
-    /// [`PublishOptions::key`](crate::PublishOptions::key) set. Events without a key are in no order. Publish order is the order of
-    /// commits, so publishers of one key must wait for each other, for example by a row lock.
+    /// The key is the channel's ([`Channel::key`](crate::Channel::key)), unless
+    /// [`PublishOptions::key`](crate::PublishOptions::key) sets another one. Events without a key are in no order. Publish
+    /// order is the order of commits, so publishers of one key must wait for each other, for example by a row lock.
     #[must_use]
     pub fn ordered(mut self) -> Self {
         if !matches!(self.order, Order::Ordered { .. }) {
@@ -133,7 +134,7 @@ impl SubscribeOptions {
         self
     }
 
-    /// Makes the subscription [`ordered`](Self::ordered), with this number of lanes, from 1 to 64. Default: 8.
+    /// Makes the subscription [`ordered`](Self::ordered) with this number of lanes, from 1 to 64. `ordered` alone sets 8.
     ///
     /// Each key belongs to a lane, and each lane to one process at a time. The number of lanes is therefore the number of
     /// processes that can share the work.
@@ -146,8 +147,8 @@ impl SubscribeOptions {
         self
     }
 
-    /// Time that events may lie unread, without a claim by any process, before the subscription is suspended. Default: the
-    /// database's setting, which is 14 days unless `pubsub.set_unread_limit` changed it.
+    /// Sets the time for which events may stay unread, without a claim by any process, before the subscription is suspended.
+    /// Default: the database's setting, which is 14 days unless `pubsub.set_unread_limit` changed it.
     ///
     /// The log keeps the events that a subscription has not read. It does not wait for a suspended subscription, which claims
     /// nothing until [`Subscription::resume`](crate::Subscription::resume). A subscription that is slow but claims events is not
@@ -158,7 +159,7 @@ impl SubscribeOptions {
         self
     }
 
-    /// The subscription is never suspended. The log then keeps its unread events for ever.
+    /// Keeps the subscription from being suspended. The log then keeps its unread events without a time limit.
     #[must_use]
     pub fn no_unread_limit(mut self) -> Self {
         self.unread_limit = TimeLimit::Unlimited;

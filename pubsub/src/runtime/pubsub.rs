@@ -25,7 +25,7 @@ pub(super) struct RunningSubscription {
     pub(super) gauges: Arc<Gauges>,
 }
 
-/// Everything that runs, and what it needs to stop.
+/// The running parts, and the values that are needed to stop them.
 pub(super) struct Running {
     pub(super) system: ArbiterThread,
     pub(super) subscriptions: Vec<RunningSubscription>,
@@ -33,12 +33,12 @@ pub(super) struct Running {
     pub(super) process: ProcessId,
 }
 
-/// A running publish/subscribe runtime. [`PubSub::builder`] begins one.
+/// The handle to a running publish/subscribe runtime. [`PubSub::builder`] builds one.
 ///
-/// Cheap to clone. The runtime stops when the last clone is dropped. Call [`drain`](Self::drain) before the process ends:
-/// dropping stops at once, and deliveries that had begun run again as their next attempt.
+/// It is cheap to clone. The runtime stops when the last clone is dropped. Call [`drain`](Self::drain) before the process ends.
+/// A drop leaves the handlers only 100 ms to finish, and unfinished deliveries run again as their next attempt.
 ///
-/// A reference to it is an [`Executor`]: `publish(&pubsub, &event)` publishes in a transaction of its own.
+/// A reference to a `PubSub` is an [`Executor`]: `publish(&pubsub, &event)` publishes in a transaction of its own.
 #[derive(Clone)]
 pub struct PubSub {
     inner: Arc<Inner>,
@@ -49,10 +49,10 @@ struct Inner {
     access: Access,
 }
 
-/// Time for the handlers to finish when the last handle is dropped without a drain.
+/// The time that handlers have to finish when the last handle is dropped without a drain.
 const DROP_DEADLINE: Duration = Duration::from_millis(100);
 
-/// Longest wait for the database to note that the process leaves.
+/// The longest wait for the database to record that the process leaves.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(2);
 
 impl PubSub {
@@ -61,8 +61,8 @@ impl PubSub {
         Self { inner: Arc::new(Inner { running: Arc::new(running), access }) }
     }
 
-    /// Operations on a subscription of channel `C`: its dead letters, its position, its lag. The subscription's handler may
-    /// run in any process, or in none. Whether the subscription exists shows with the first operation.
+    /// Returns the operations on a subscription of channel `C`: its dead letters, its position, its lag. The subscription's
+    /// handler may run in any process, or in none. The first operation checks that the subscription exists.
     ///
     /// # Examples
     /// ```no_run
@@ -89,11 +89,11 @@ impl PubSub {
         self.inner.running.subscriptions.iter().map(status).collect()
     }
 
-    /// Finishes the deliveries that have begun, and stops. Returns whether all of them finished within `deadline`; the others
-    /// run again in another process.
+    /// Finishes the deliveries that have started, and stops the runtime. Returns whether all of them finished within
+    /// `deadline`. The unfinished ones run again in another process.
     ///
-    /// No event is claimed from then on, and events that were claimed but not begun are returned. Once the answers of the
-    /// handlers are settled, or `deadline` has passed, `stopping` and `stopped` of the handler actors are called.
+    /// A drain claims no more events, and returns the deliveries that have not started. Once the answers of the handlers are
+    /// settled, or `deadline` has passed, `stopping` and `stopped` of the handler actors are called.
     ///
     /// The handlers live in the actix system of this process, so drain before the system stops. actix-web stops it on a
     /// signal. An application that drains handles its signals itself: see `HttpServer::disable_signals`.
@@ -121,10 +121,10 @@ impl sealed::Executor for &PubSub {
 }
 
 impl Running {
-    /// Drains every dispatcher, then leaves. Returns whether every delivery that had begun was finished.
+    /// Drains every dispatcher, and then ends the registration. Returns whether every delivery that had started was finished.
     async fn finish(&self, deadline: Duration) -> bool {
         let drains = join_all(self.subscriptions.iter().map(|running| running.dispatcher.send(Drain)));
-        // A dispatcher that does not answer has died, and with it the knowledge of what its handler was doing.
+        // A dispatcher that does not answer has died, so it is unknown whether its handler had finished.
         let finished = match tokio::time::timeout(deadline, drains).await {
             Ok(answers) => answers.iter().all(Result::is_ok),
             Err(_) => false,
@@ -139,7 +139,7 @@ impl Running {
         finished
     }
 
-    /// The handlers' threads end with their dispatchers, and these with the system arbiter.
+    /// Stops the system arbiter. The dispatchers end with it, and the handlers' threads with the dispatchers.
     fn stop(&self) {
         self.system.stop();
     }
@@ -152,7 +152,8 @@ impl Drop for Inner {
         }
         self.access.end(false);
         let running = Arc::clone(&self.running);
-        // On the system arbiter, which `stop` stops last. Long enough to return the events that have not begun.
+        // This runs on the system arbiter, which `stop` stops last. The time suffices to return the deliveries that have not
+        // started.
         self.running.system.spawn(async move {
             running.finish(DROP_DEADLINE).await;
             running.stop();

@@ -1,4 +1,4 @@
-//! Everything that a runtime needs to start, as the builder collects it.
+//! The setup of a runtime, which the builder collects.
 
 use super::options::{Order, SubscribeOptions};
 use crate::actors::dispatcher::config::StartHost;
@@ -23,7 +23,7 @@ pub(super) struct Setup {
     pub(super) subscriptions: Vec<SubscriptionSetup>,
 }
 
-/// A channel as this process knows it.
+/// The declaration of a channel by this process.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Declaration {
     pub(super) version: u32,
@@ -34,7 +34,7 @@ pub(super) struct Declaration {
     pub(super) json_schema: fn() -> Option<serde_json::Value>,
 }
 
-/// A subscription without its types: its settings, and how to start its handler.
+/// A subscription without its types: its settings, and a function that starts its handler.
 pub(super) struct SubscriptionSetup {
     pub(super) settings: SubscriptionSettings,
     /// `None`: its handler runs in other processes.
@@ -54,14 +54,14 @@ impl SubscriptionSetup {
         let factory = Arc::new(Mutex::new(factory));
         let start_host: StartHost = Box::new(move |arbiter, link| {
             let factory = Arc::clone(&factory);
-            // Poisoned by a factory that panicked, which is for the handler host to handle.
+            // A factory that panicked has poisoned the lock. The handler host handles that panic.
             let build = move || factory.lock().unwrap_or_else(PoisonError::into_inner)();
             arbiter.spawn_fn(move || drop(actix_rt::spawn(handler_host::run::<C, H, _>(link, build))));
         });
         Self { start_host: Some(start_host), ..Self::elsewhere::<C>(name, options) }
     }
 
-    /// A subscription without a handler of this process.
+    /// Returns a subscription whose handler runs in other processes.
     pub(super) fn elsewhere<C: Channel>(name: String, options: SubscribeOptions) -> Self {
         let settings = SubscriptionSettings {
             channel: C::NAME,

@@ -58,7 +58,7 @@ pub(super) async fn start(setup: Setup) -> Result<PubSub, Error> {
     Ok(PubSub::new(Running { system, subscriptions, store, process }))
 }
 
-/// Subscribes all; returns those whose handlers run in this process.
+/// Creates all subscriptions. Returns those whose handlers run in this process.
 async fn subscribe(
     store: &Store,
     subscriptions: Vec<SubscriptionSetup>,
@@ -91,7 +91,7 @@ struct HostedSubscription {
     thread: ArbiterThread,
 }
 
-/// The parts that all actors are made of.
+/// The values that all actors need.
 struct Wiring {
     target: Target,
     config: Config,
@@ -224,7 +224,7 @@ async fn runtime_of(arbiter: &Arbiter) -> Result<Handle, Error> {
     handle.await.map_err(|_| Error::Stopped)
 }
 
-/// This machine's name, for the logs of other processes.
+/// Returns this machine's name, for the logs of other processes.
 fn host_name() -> String {
     std::env::var("HOSTNAME")
         .ok()

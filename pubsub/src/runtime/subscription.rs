@@ -46,7 +46,7 @@ pub struct Subscription<C> {
     channel: PhantomData<fn() -> C>,
 }
 
-/// Connections of a subscription without a runtime.
+/// The number of connections of a subscription without a runtime.
 const CONNECTIONS: usize = 1;
 
 impl<C: Channel> Subscription<C> {
@@ -57,8 +57,8 @@ impl<C: Channel> Subscription<C> {
     /// Connects to the database behind a `postgres://` URL or a libpq connection string. Needs a Tokio runtime, which may be
     /// that of an actix system; no [`PubSub`](crate::PubSub) has to run.
     ///
-    /// The connection lives as long as the `Subscription` and its clones, and reconnects when it breaks. Whether the
-    /// subscription exists shows with the first operation.
+    /// The connection lives as long as the `Subscription` and its clones, and is opened again when it breaks. The first
+    /// operation checks that the subscription exists.
     ///
     /// # Errors
     /// [`Error::InvalidUrl`], a connection error, or [`Error::SchemaMissing`] and its like if [`migrate`](crate::migrate) has

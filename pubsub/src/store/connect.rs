@@ -10,11 +10,11 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config, NoTls};
 
-/// Longest wait for the socket of a new connection.
+/// The longest wait for the socket of a new connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// When a silent connection is probed, how often, and how many lost probes end it: about 11 s to notice a dead peer,
-/// where the system's default is over two hours.
+/// The idle time before a silent connection is probed, the interval of the probes, and the number of lost probes that end it. A
+/// dead peer is noticed after about 11 s, where the system's default is more than two hours.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVE_RETRIES: u32 = 3;
@@ -48,8 +48,8 @@ impl Target {
         Ok(Self { config })
     }
 
-    /// A pool of up to `connections`, opened when needed. Their sockets live on the runtime behind `home`, whichever
-    /// thread asks for them: a connection dies with the runtime that opened it.
+    /// Returns a pool of up to `connections`, which are opened when needed. Their sockets live on the runtime behind `home`,
+    /// because a connection ends with the runtime that opened it.
     pub(crate) fn store(&self, home: &Handle, connections: usize, deadline: Duration) -> Store {
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_connect(self.config.clone(), AtHome(home.clone()), recycling);
@@ -60,13 +60,13 @@ impl Target {
         Store { pool, deadline }
     }
 
-    /// A connection of its own, and what drives it.
+    /// Opens a separate connection. Returns its client, and the half that must be polled.
     pub(super) async fn connect(&self) -> Result<(Client, Connection), Error> {
         self.config.connect(NoTls).await.map_err(Error::Connect)
     }
 }
 
-/// The half of a connection that talks to the socket.
+/// The half of a connection that reads and writes the socket.
 pub(super) type Connection =
     tokio_postgres::Connection<tokio_postgres::Socket, tokio_postgres::tls::NoTlsStream>;
 
@@ -94,7 +94,7 @@ impl Connect for AtHome {
                     Err(error) => drop(answer.send(Err(error))),
                 }
             });
-            // A runtime that is shutting down drops the task, and with it the answer: the caller's deadline ends the wait.
+            // A runtime that is shutting down drops the task without an answer. Then the caller's deadline ends the wait.
             let Ok(opened) = opened.await else { std::future::pending().await };
             let client = opened?;
             client.batch_execute(SESSION_SETTINGS).await?;

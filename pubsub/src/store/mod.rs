@@ -1,7 +1,7 @@
-//! L3: the only place that speaks SQL.
+//! L3: SQL and connections. Only this layer uses SQL.
 //!
-//! Every statement calls a function of `migrations/`, under a deadline. A connection whose answer did not come is thrown
-//! away: what it was doing is unknown, and it might answer the next question with the last one's answer.
+//! Every statement calls a function of `migrations/` and has a deadline. A connection that did not answer in time is closed,
+//! because its late answer could be taken for the answer to the next statement.
 
 pub(crate) mod claim;
 mod connect;
@@ -44,10 +44,10 @@ pub(crate) struct Store {
 type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 impl Store {
-    /// Runs one statement as a transaction of its own. `doing` completes "the database failed to …".
+    /// Runs one statement as a transaction of its own. `doing` completes the sentence "the database failed to ..".
     ///
     /// # Cancel safety
-    /// Dropping the future throws the connection away; whether the statement took effect is unknown.
+    /// Dropping the future closes the connection. It is unknown whether the statement took effect.
     async fn query(
         &self,
         doing: &'static str,
@@ -63,8 +63,8 @@ impl Store {
         .await
     }
 
-    /// Runs one statement that is not prepared, and so not logged: of a prepared one, the driver tells the `log` crate the
-    /// parameters, at level debug.
+    /// Runs one statement without preparing it. The driver logs the parameters of prepared statements through the `log` crate,
+    /// at level debug.
     async fn query_unlogged(
         &self,
         doing: &'static str,
@@ -80,8 +80,8 @@ impl Store {
         .await
     }
 
-    /// Runs two statements on one connection, each as a transaction of its own, sent together: the second starts when the
-    /// first has committed, without waiting for us in between.
+    /// Sends two statements on one connection together, each as a transaction of its own. The second starts as soon as the
+    /// first has committed, without a round trip in between.
     async fn query_both(
         &self,
         doing: &'static str,
@@ -97,7 +97,7 @@ impl Store {
         .await
     }
 
-    /// The single value of a statement that returns one row of one column.
+    /// Runs a statement and returns its single value.
     async fn query_value<T>(
         &self,
         doing: &'static str,
@@ -126,19 +126,19 @@ impl Store {
         match self.pool.get().await {
             Ok(object) => Ok(Session { object: Some(object) }),
             Err(deadpool_postgres::PoolError::Backend(source)) => Err(Error::Connect(source)),
-            // The pool has no limits of its own: what is left is that it was closed, or that a hook said no.
+            // The pool has no timeouts. The remaining errors are a closed pool and a hook that refused.
             Err(_) => Err(Error::Timeout { doing, after: self.deadline }),
         }
     }
 }
 
-/// A pooled connection that goes back to the pool only when it is told to.
+/// A pooled connection that goes back to the pool only through [`give_back`](Self::give_back).
 struct Session {
     object: Option<Object>,
 }
 
 impl Session {
-    /// Gives the connection back, unless the error says that it is of no use any more.
+    /// Puts the connection back into the pool, unless the error shows that it is unusable.
     fn give_back(mut self, error: Option<&tokio_postgres::Error>) {
         if error.is_some_and(is_fatal) {
             return;
@@ -158,7 +158,7 @@ impl Deref for Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if let Some(object) = self.object.take() {
-            // Out of the pool for good; dropping the client closes the connection.
+            // The pool forgets the connection, and dropping the client closes it.
             drop(Object::take(object));
         }
     }
@@ -173,7 +173,8 @@ async fn run(
     client.query(&statement, parameters).await
 }
 
-/// Both are prepared before either is sent: one that is not prepared yet would let the other go first.
+/// Runs two statements in order. Both are prepared before either is sent, because preparing the first could let the second
+/// overtake it.
 async fn run_both(
     client: &ClientWrapper,
     first: (&str, Parameters<'_>),
@@ -184,18 +185,18 @@ async fn run_both(
     try_join(client.query(&first.0, first.1), client.query(&second.0, second.1)).await
 }
 
-/// Whether the connection is of no use after this error: broken, told to go, on a server that has become read-only, or
-/// holding plans from before a migration.
+/// Whether the connection is unusable after this error: it is broken, was ended by the server, is on a server that has become
+/// read-only, or has plans from before a migration.
 fn is_fatal(error: &tokio_postgres::Error) -> bool {
     let Some(code) = error.code() else {
-        return true; // not the server's word: the connection's, or the protocol's
+        return true; // the error comes from the connection or the protocol, not from the server
     };
     let code = code.code();
     ["08", "57P", "XX"].iter().any(|class| code.starts_with(class))
         || ["25006", "0A000", "26000"].contains(&code)
 }
 
-/// The text of a `jsonb` column as it came over the wire: its reader is elsewhere.
+/// The text of a `jsonb` column as the server sent it. It is parsed elsewhere.
 struct JsonText(Vec<u8>);
 
 impl<'a> FromSql<'a> for JsonText {
@@ -211,10 +212,10 @@ impl<'a> FromSql<'a> for JsonText {
     }
 }
 
-/// First byte of a jsonb value in binary format (`jsonb_send` in the server's source).
+/// The first byte of a `jsonb` value in binary format (`jsonb_send` in the server's source).
 const JSONB_VERSION: u8 = 1;
 
-/// A duration as the seconds of `make_interval`.
+/// Returns a duration as seconds, for `make_interval`.
 fn seconds(duration: Duration) -> f64 {
     duration.as_secs_f64()
 }

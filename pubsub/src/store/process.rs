@@ -56,7 +56,7 @@ impl Store {
         Ok(rows.iter().map(dead).collect())
     }
 
-    /// Gives back what the process still holds, and ends its registration.
+    /// Returns the deliveries that the process still holds to the mailbox, and ends its registration.
     pub(crate) async fn leave(&self, process: i64) -> Result<i64, Error> {
         self.query_value("leave", LEAVE, &[&process]).await
     }
@@ -72,7 +72,7 @@ impl Store {
     }
 }
 
-/// The operating system's id of this process.
+/// Returns the operating system's id of this process.
 pub(super) fn os_pid() -> i32 {
     i32::try_from(std::process::id()).unwrap_or(i32::MAX)
 }

@@ -1,4 +1,4 @@
-//! What a restore, an upgrade or a failover has done to the log (`migrations/functions/restore.sql`).
+//! Recognizing restores, upgrades and failovers of the log (`migrations/functions/restore.sql`).
 
 use super::Target;
 use super::heartbeat_session::HeartbeatSession;
@@ -10,7 +10,7 @@ const RECOGNIZE: &str = "select r.incarnation, r.news from pubsub.recognize() r"
 
 const REBASE: &str = "select pubsub.rebase()";
 
-/// Longest time for a rebase: it reads all that subscriptions have not read yet.
+/// The longest time for a rebase, which reads all events that subscriptions have not read yet.
 const DEADLINE: Duration = Duration::from_secs(300);
 
 /// The state in which the server was recognized.
@@ -18,11 +18,11 @@ const DEADLINE: Duration = Duration::from_secs(300);
 pub(crate) struct Recognized {
     /// The server's incarnation. When a new one has begun, the last commits of the one before may be lost.
     pub(crate) incarnation: i64,
-    /// What has happened to the server, if this process is the first to see it.
+    /// A description of what has happened to the server, if this process is the first to see it.
     pub(crate) news: Option<String>,
 }
 
-/// Sets the subscriptions right after the database was restored from a dump into another cluster.
+/// Corrects the positions of subscriptions after the database was restored from a dump into another cluster.
 ///
 /// [`Builder::start`](crate::Builder::start), and the claims of running processes, refuse such a database with
 /// [`Error::Moved`], unless the library can tell by itself where each subscription was. After a rebase, every event is

@@ -44,7 +44,7 @@ pub(crate) struct Unread {
     /// The first unread event.
     pub(crate) event: i64,
     pub(crate) unread_for: Duration,
-    /// How long events may lie unread before it is suspended; `None` for ever.
+    /// The time for which events may stay unread before the subscription is suspended; `None` is without limit.
     pub(crate) limit: Option<Duration>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct Unread {
 pub(crate) struct Removal {
     /// The statements that succeeded, in order.
     pub(crate) done: Vec<String>,
-    /// The statement that another transaction held up.
+    /// The statement that another transaction delays.
     pub(crate) held_up: Option<String>,
 }
 
@@ -113,7 +113,7 @@ impl Store {
         Ok(missed.unsigned_abs())
     }
 
-    /// Sets how long a channel's events stay in the log after every subscription has read them; `None` is for ever.
+    /// Sets how long a channel's events stay in the log after every subscription has read them; `None` is without limit.
     pub(crate) async fn set_retention(
         &self,
         channel: &str,
@@ -160,7 +160,7 @@ impl Target {
     /// a transaction, and wait for other transactions for longer than any other statement may.
     ///
     /// # Cancel safety
-    /// Dropping the future closes the connection. The next removal finishes what this one has begun.
+    /// Dropping the future closes the connection. The next removal finishes an interrupted one.
     pub(crate) async fn remove_partitions(&self) -> Result<Removal, Error> {
         let (client, connection) = in_time(self.connect()).await?;
         let driver = tokio::spawn(async move {
@@ -203,7 +203,7 @@ async fn in_time<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, E
         .unwrap_or(Err(Error::Timeout { doing: DOING, after: deadline }))
 }
 
-/// Whether another transaction was in the way.
+/// Whether another transaction blocked the statement.
 fn is_held_up(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| [SqlState::LOCK_NOT_AVAILABLE, SqlState::QUERY_CANCELED].contains(code))
 }

@@ -32,7 +32,7 @@ impl Store {
             Seek::Time(time) => (None, None, Some(time)),
         };
         let seeking = async {
-            // The session is never given back: no other statement may take this long.
+            // The connection does not go back to the pool, because no other statement may take this long.
             let session = self.session(DOING).await?;
             session.batch_execute(STATEMENT_TIMEOUT).await.map_err(failed)?;
             let parameters: Parameters<'_> = &[&channel, &subscription, &target, &event, &since, &dry_run];

@@ -10,7 +10,7 @@ const XMIN_HOLDERS: &str = "
            h.xids_behind
       from pubsub.xmin_holders(make_interval(secs => $1), $2) h";
 
-/// A holder of the xmin horizon: while it lasts, no vacuum removes the rows that died after it began.
+/// A holder of the xmin horizon. While it lasts, no vacuum removes the rows that died after it began.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct XminHolder {
     /// `session`, `prepared transaction`, `replication slot`, or `standby`.

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// An error and its causes on one line.
+/// Returns an error and its causes on one line.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let links: Vec<String> =
         std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();

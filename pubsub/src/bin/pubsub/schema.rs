@@ -1,4 +1,4 @@
-//! `pubsub schema`: what payloads look like.
+//! `pubsub schema`: lock files and schemas of payloads.
 
 mod export;
 mod lock;

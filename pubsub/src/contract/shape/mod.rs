@@ -1,5 +1,5 @@
-//! The shape of a payload: how its JSON looks, as far as its types say. Shapes are compared by their fingerprints, and with
-//! lock files.
+//! The shape of a payload: the structure of its JSON, as its types define it. Shapes are compared by their fingerprints, and
+//! with lock files.
 
 mod compatible;
 mod fingerprint;

@@ -108,11 +108,11 @@ impl<H> fmt::Debug for WithFactory<H> {
 #[derive(Debug, Default)]
 pub struct AfterMistake;
 
-/// The first of a list.
+/// The first place of a list.
 #[derive(Debug)]
 pub struct First;
 
-/// Further down in a list.
+/// A later place of a list.
 #[derive(Debug)]
 pub struct Later<At>(PhantomData<At>);
 
@@ -125,7 +125,7 @@ pub struct Later<At>(PhantomData<At>);
     note = "either no channel of `{R}` is routed to `{Self}`, or it has a factory already"
 )]
 pub trait NeedsFactory<R, S, At, Then>: Sized {
-    /// Gives the factory.
+    /// Puts the factory into the list.
     fn give(slots: S, factory: Factory<Self>) -> Then;
 }
 
@@ -161,7 +161,7 @@ impl<R, H> NeedsFactory<R, AfterMistake, First, AfterMistake> for H {
 
 /// Implemented by lists of handlers in which each handler that needs a factory has one.
 pub trait Complete {
-    /// Hands the factories over.
+    /// Moves the factories into `into`.
     fn collect(self, into: &mut Factories);
 }
 

@@ -63,24 +63,24 @@ use std::marker::PhantomData;
 /// ```
 ///
 /// # The table
-/// A visibility and a name, then in braces `Channel => Handler` or `Channel => [Handler, ..]`. Each handler is an actor with
-/// `Handler<Delivery<Channel>>`, and is a subscription of its own: each gets every event.
+/// The table has a visibility and a name, and then entries in braces: `Channel => Handler` or `Channel => [Handler, ..]`. Each
+/// handler is an actor with `Handler<Delivery<Channel>>`. Each is a separate subscription, so each gets every event.
 ///
 /// A subscription's durable name is the name of its handler's type in kebab case, `audit-log` for `AuditLog`, unless
 /// `as ".."` says another. **When you rename the type, keep the old name with `as`**: otherwise a new subscription begins, and nobody
 /// reads the old one. `with` takes [`SubscribeOptions`], up to the next comma.
 ///
-/// # What it makes
-/// A type without values and three functions of it. [`Builder::routes`] takes what the first two begin:
-/// - `App::all()`: every handler runs in this process. Those without `Default` get a factory:
-///   [`.handler(|| Mailer::new(..))`](Handlers::handler). One that is missing does not compile.
-/// - `App::only()`: those handlers run here that get a factory, and none without. The other subscriptions exist, too, from
-///   then on; another process runs them. A process that only publishes says `App::only()` and no more.
-/// - `App::publisher()`: a [`Publisher<App>`](crate::routing::Publisher), which does not compile for channels that are not listed.
+/// # The type
+/// The macro makes a type without values and three functions. [`Builder::routes`] takes the result of the first two:
+/// - `App::all()` runs every handler in this process. A handler without `Default` needs a factory:
+///   [`.handler(|| Mailer::new(..))`](Handlers::handler). A missing factory is a compile error.
+/// - `App::only()` runs only the handlers that get a factory. It creates the other subscriptions too, for other processes to
+///   run. A process that only publishes adds no factory.
+/// - `App::publisher()` returns a [`Publisher<App>`](crate::routing::Publisher), which publishes only on the listed channels.
 ///
-/// # What does not compile
-/// A handler that cannot take its channel; a channel that is listed twice, or routed twice to one subscription; two channels
-/// of one name, in whatever crates they are declared.
+/// # Compile errors
+/// These do not compile: a handler that cannot take its channel; a channel that is listed twice, or routed twice to one
+/// subscription; two channels of one name, even from different crates.
 #[macro_export]
 macro_rules! routes {
     ($($table:tt)*) => {
@@ -104,7 +104,7 @@ pub trait SpellsHandlerOneWay<H> {}
     note = "write `impl Handler<Delivery<{C}>> for {Self}`, and `impl Actor for {Self} {{ type Context = Context<Self>; }}`"
 )]
 pub trait Handles<C>: Sized + 'static {
-    /// Subscribes it, without a factory as one that runs elsewhere.
+    /// Subscribes the actor. Without a factory it runs in other processes.
     fn subscribe(
         builder: Builder,
         name: &str,
@@ -140,14 +140,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Declares a channel, and goes on with its handlers.
+    /// Declares a channel, and returns a plan that takes its handlers.
     pub fn channel<C>(self, described: &ChannelEntry<C>) -> ChannelPlan<C> {
         let Self { builder, factories } = self;
         ChannelPlan { plan: Self { builder: (described.declare)(builder), factories }, channel: PhantomData }
     }
 }
 
-/// A channel, as far as a table needs it without knowing that its type is one.
+/// A listed channel. Its type need not be known to implement [`Channel`].
 #[derive(Debug)]
 pub struct ChannelEntry<C> {
     declare: fn(Builder) -> Builder,
@@ -164,7 +164,7 @@ pub struct ChannelEntry<C> {
     note = "add `#[derive(pubsub::Channel)]` and `#[channel(\"some.name\")]` to `{Self}`"
 )]
 pub trait ListedChannel {
-    /// [`ChannelEntry`].
+    /// The type of the description, which is [`ChannelEntry`].
     type Described;
     /// The channel's entry.
     const DESCRIBED: Self::Described;
@@ -177,7 +177,7 @@ impl<C: Channel> ListedChannel for C {
         ChannelEntry { declare: Builder::declare::<C>, name: C::NAME, channel: PhantomData };
 }
 
-/// Describes a channel.
+/// Returns the description of a channel.
 #[must_use]
 pub const fn describe<C: ListedChannel>() -> C::Described {
     C::DESCRIBED
@@ -191,7 +191,7 @@ pub struct ChannelPlan<C> {
 }
 
 impl<C> ChannelPlan<C> {
-    /// Routes the channel to a handler: one that runs here, if there is a factory for it.
+    /// Routes the channel to a handler, which runs in this process if it has a factory.
     #[must_use]
     pub fn to<H: Handles<C>>(self, name: &str, options: SubscribeOptions) -> Self {
         let Plan { builder, factories } = self.plan;
@@ -202,7 +202,7 @@ impl<C> ChannelPlan<C> {
         }
     }
 
-    /// The plan with this channel.
+    /// Returns the plan with this channel.
     pub fn end(self) -> Plan {
         self.plan
     }
@@ -211,9 +211,9 @@ impl<C> ChannelPlan<C> {
 impl Builder {
     /// Declares the channels of a table of routes, and subscribes its handlers. See [`routes!`](crate::routes).
     ///
-    /// `handlers` is `App::all()` or `App::only()`, with the factories of those handlers that have no `Default`. After
-    /// `only`, the handlers without a factory run in other processes; their subscriptions are made all the same, so that
-    /// nothing that is published before the first of those processes starts is lost to them.
+    /// `handlers` is `App::all()` or `App::only()`, with factories. After `only`, the handlers without a factory run in other
+    /// processes. Their subscriptions are created all the same, so that they also get the events that are published before the
+    /// first of those processes starts.
     pub fn routes<R: Routes, S: Complete>(self, handlers: Handlers<R, S>) -> Self {
         R::plan(Plan { builder: self, factories: handlers.into_factories() }).builder
     }

@@ -1,4 +1,4 @@
-//! Publishing only what a table of routes handles.
+//! Publishing on the channels of a table of routes.
 
 use crate::contract::routed::RoutedIn;
 use crate::error::Error;
@@ -9,13 +9,14 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
 
-// Boxed: the type of an `async fn` repeats the bounds of its parameters, and the compiler the error about them at `.await`.
+// The futures are boxed. The type of an `async fn` repeats the bounds of its parameters, so the compiler would repeat an error
+// about them at `.await`.
 type Publishing<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
-/// Publishes on the channels that `R` routes, and on no others: that is checked while compiling. `R` is what
-/// [`routes!`](crate::routes) has made, or [`Unrouted`](crate::routing::Unrouted).
+/// Publishes on the channels that `R` routes, and on no others. The compiler checks this. `R` is a type that
+/// [`routes!`](crate::routes) makes, or [`Unrouted`](crate::routing::Unrouted).
 ///
-/// It holds nothing and costs nothing: copy it to wherever events are published.
+/// A publisher has no content and costs nothing. Copy it wherever events are published.
 ///
 /// # Examples
 /// ```
@@ -74,14 +75,14 @@ pub struct Publisher<R> {
 }
 
 impl<R> Publisher<R> {
-    /// A publisher for the channels of `R`.
+    /// Returns a publisher for the channels of `R`.
     #[must_use]
     pub const fn new() -> Self {
         Self { routes: PhantomData }
     }
 
-    /// Publishes an event in the caller's transaction, or through a running [`PubSub`](crate::PubSub) as one of its own.
-    /// As [`publish`](crate::publish).
+    /// Publishes an event in the caller's transaction, or through a running [`PubSub`](crate::PubSub) in a transaction of its
+    /// own, like [`publish`](crate::publish).
     ///
     /// # Errors
     /// As [`publish`](crate::publish).
@@ -93,7 +94,7 @@ impl<R> Publisher<R> {
         Box::pin(publish::begin(executor, event, PublishOptions::nothing()))
     }
 
-    /// Publishes an event with a key or headers. As [`publish_with`](crate::publish_with).
+    /// Publishes an event with a key, a deduplication key or headers, like [`publish_with`](crate::publish_with).
     ///
     /// # Errors
     /// As [`publish`](crate::publish).
@@ -106,7 +107,7 @@ impl<R> Publisher<R> {
         Box::pin(publish::begin(executor, event, options))
     }
 
-    /// Publishes many events of one channel. As [`publish_all`](crate::publish_all).
+    /// Publishes many events of one channel, like [`publish_all`](crate::publish_all).
     ///
     /// # Errors
     /// As [`publish_all`](crate::publish_all).
@@ -119,7 +120,7 @@ impl<R> Publisher<R> {
     }
 }
 
-// By hand: derived ones would ask the same of `R`.
+// These are written by hand, because derived ones would require the same traits of `R`.
 impl<R> Clone for Publisher<R> {
     fn clone(&self) -> Self {
         *self

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Transaction};
 
-/// The longest wait for one lock. Whatever asks for a lock after us waits behind us, so the wait is short. It is shorter
+/// The longest wait for one lock. Other transactions queue behind a waiting migration, so the wait is short. It is shorter
 /// than PostgreSQL's `deadlock_timeout`, so that the migration yields in a deadlock and not a publisher.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 
@@ -108,7 +108,7 @@ pub(super) async fn drop_obsolete(client: &mut Client) -> Result<(), Error> {
     transaction.commit().await
 }
 
-/// Begins a transaction that gives up waiting for locks, and that finds no function of anybody else.
+/// Begins a transaction that waits only briefly for locks, and that finds only functions of PostgreSQL and of this schema.
 async fn begin(client: &mut Client) -> Result<Transaction<'_>, Error> {
     let transaction = client.transaction().await?;
     let settings = format!(
@@ -119,7 +119,7 @@ async fn begin(client: &mut Client) -> Result<Transaction<'_>, Error> {
     Ok(transaction)
 }
 
-/// Whether somebody else held a lock for too long.
+/// Whether another transaction held a lock for too long.
 pub(super) fn is_lock_unavailable(error: &Error) -> bool {
     let unavailable = [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
     error.code().is_some_and(|code| unavailable.contains(code))

@@ -1,7 +1,7 @@
 //! `pubsub schema lock` and `pubsub schema check`: lock files, written and compared.
 //!
-//! Only the user's crates know their types. So each derive makes a test while `PUBSUB_LOCK` is set, and these tests do the
-//! work; this runs them, and says what they told.
+//! Only the user's crates know their types. So each derive generates a test while `PUBSUB_LOCK` is set. This module runs these
+//! tests, which write or check the lock files, and prints their reports.
 
 use clap::Args;
 use std::error::Error;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::{env, fs, process};
 
-/// Where lock files are, in the root of a workspace or in a crate.
+/// The directory of lock files, in the root of a workspace or in a crate.
 const DIRECTORY: &str = "pubsub.lock.d";
 
 /// The beginning of the tests' names.
@@ -17,7 +17,7 @@ const TESTS: &str = "pubsub_schema_of_";
 
 #[derive(Debug, Args)]
 pub(crate) struct Lock {
-    /// Also where neither can read what the other writes: for versions that were never deployed.
+    /// Also replace lock files that do not match, for versions that were never deployed.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -57,13 +57,13 @@ impl Check {
     }
 }
 
-/// Whether there is a directory of locks, in the workspace or in the crate of the current directory.
+/// Whether there is a directory of lock files, in the workspace or in the crate of the current directory.
 fn is_opted_in(root: &Path) -> Result<bool, Box<dyn Error>> {
     let here = env::current_dir()?;
     Ok(root.join(DIRECTORY).is_dir() || here.join(DIRECTORY).is_dir())
 }
 
-/// The root of the workspace that the current directory is in.
+/// Returns the root of the workspace that contains the current directory.
 fn workspace() -> Result<PathBuf, Box<dyn Error>> {
     let mut cargo = cargo();
     cargo.args(["locate-project", "--workspace", "--message-format", "plain"]).stderr(Stdio::inherit());
@@ -81,7 +81,7 @@ fn cargo() -> Command {
 }
 
 impl Cargo {
-    /// Runs the tests. They tell what they found in a file, for their output is the test runner's.
+    /// Runs the tests and prints their reports. They write these into a file, because the test runner captures their output.
     fn run(&self, root: &Path, mode: &str) -> Result<ExitCode, Box<dyn Error>> {
         let report = env::temp_dir().join(format!("pubsub-lock-{}", process::id()));
         let mut tests = cargo();
@@ -90,7 +90,7 @@ impl Cargo {
             .args(&self.arguments)
             .args(["--", TESTS]);
         tests.env("PUBSUB_LOCK", mode).env("PUBSUB_LOCK_REPORT", &report).stdout(Stdio::null());
-        // One of them fails where a lock is not as it should be: it is reported below, and not as a failed test.
+        // A test fails if its lock file does not match. This is reported below, and not as a failed test.
         let status = tests.status()?;
         let told = fs::read_to_string(&report).unwrap_or_default();
         fs::remove_file(&report).unwrap_or_default();
@@ -110,7 +110,7 @@ impl Cargo {
     }
 }
 
-/// The lock files in the root's directory that no test has spoken of.
+/// Returns the lock files in the root's directory that no test has reported.
 fn forgotten(root: &Path, told: &[&str]) -> Vec<String> {
     let entries = fs::read_dir(root.join(DIRECTORY)).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
