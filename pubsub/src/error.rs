@@ -268,7 +268,8 @@ impl Error {
 /// Whether an error that does not come from the server comes from the connection.
 fn is_of_connection(error: &tokio_postgres::Error) -> bool {
     use std::error::Error as _;
-    error.is_closed() || error.source().is_some_and(|source| source.is::<std::io::Error>())
+    let source = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+    error.is_closed() || source.is_some()
 }
 
 const UNDECLARED_CHANNEL: &str = "PB001";

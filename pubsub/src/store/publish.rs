@@ -190,6 +190,9 @@ pub async fn publish<C: Channel>(executor: impl Executor, event: &C) -> Result<E
 ///
 /// # Errors
 /// As [`publish`].
+///
+/// # Cancel safety
+/// As [`publish`].
 pub async fn publish_with<C: Channel>(
     executor: impl Executor,
     event: &C,
@@ -223,6 +226,9 @@ async fn insert(mut executor: impl Executor, row: Result<Written<'_>, Error>) ->
 ///
 /// # Errors
 /// As [`publish`]. Without a transaction, the events of the statements before the failing one stay published.
+///
+/// # Cancel safety
+/// As [`publish`]. Without a transaction, some of the events may be published and others not.
 pub async fn publish_all<'a, C: Channel>(
     mut executor: impl Executor,
     events: impl IntoIterator<Item = &'a C>,

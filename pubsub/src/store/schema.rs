@@ -35,6 +35,9 @@ mod export {
     ///
     /// # Errors
     /// A connection error, or the database's own.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect on the database.
     pub async fn export(database_url: &str, format: SchemaFormat) -> Result<String, Error> {
         let target = Target::parse(database_url)?;
         let rows = target.alone("list the schemas", async |client| client.query(LIST, &[]).await).await?;
