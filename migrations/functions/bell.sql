@@ -1,19 +1,19 @@
--- The bell that wakes sleeping subscribers.
+-- The bell, which wakes sleeping subscribers.
 --
 -- A NOTIFY takes one lock of the whole cluster and holds it over the commit's fsync. So publishers send none while the
 -- subscribers are busy. The following protocol lets a subscriber go to sleep without missing an event:
 --   a publisher  shares the channel's publishing lock until it commits, and only then looks for waiter rows
 --   a sleeper    writes its waiter row and commits, and then tries that lock exclusively
--- If the sleeper gets the lock, every publisher that looked before the row was visible has finished. One more claim finds
--- their events, and every later publisher sees the row. If the sleeper does not get the lock, a publisher is at work, and
+-- If the sleeper gets the lock, every publisher that looked for rows before this one was visible has finished. One more claim
+-- finds their events, and every later publisher sees the row. If the sleeper does not get the lock, a publisher is at work, and
 -- the sleeper claims again soon.
 --
 -- The channel's own row, which every publisher reads anyway, says until when waiter rows may exist (`asleep_until`). A waiter
 -- row and its effect on that time are written in one transaction, so a publisher sees both or neither.
 --
 -- Several processes may sleep on one subscription, and one of them is enough to read it. So a publisher wakes one, and that
--- one reports that it is awake. From then on publishers ring for nobody, until it sleeps again by the same protocol: a
--- publisher that has seen it awake holds the lock that it tries. A process that has no room for more events passes the bell
+-- one reports that it is awake. From then on publishers do not ring, until it sleeps again by the same protocol: a publisher
+-- that has seen it awake holds the lock that it tries to take. A process that has no room for more events passes the bell
 -- on. The lanes of an ordered subscription belong to different processes, so all of them are woken.
 --
 -- The topic is `pubsub` for all processes, and `pubsub_17` for process 17. The payload is the name of a channel. An empty
@@ -44,8 +44,8 @@ begin
     for reader in
         select s.id, s.lanes from pubsub.subscriptions s where s.channel = ring_bell.channel order by s.channel, s.name
     loop
-        -- The one that fell asleep last, because a process that hangs does not renew its row. The order, here and below, keeps
-        -- the query on the index whatever the statistics say.
+        -- The process that fell asleep last is rung for, because a process that hangs does not renew its row. The order, here
+        -- and below, keeps the query on the index whatever the statistics are.
         sleeper := (
             select w.process
               from pubsub.waiters w
@@ -110,7 +110,7 @@ begin atomic
      where s.id = no_publisher_at_work.subscription;
 end;
 
--- Reports that a process is awake: removes its waiter row, and for `ttl` publishers ring for nobody else of the subscription
+-- Reports that a process is awake. Removes its waiter row. For `ttl` publishers ring for no other process of the subscription
 -- either. The process must then either go to sleep by both halves, or call stop_waiting once it has no room for more
 -- events. Writes nothing for a process that is not registered.
 create or replace function pubsub.report_awake(subscription integer, process bigint, ttl interval) returns void

@@ -1,4 +1,4 @@
--- Channels and subscriptions: how they are made, and how they are removed.
+-- Channels and subscriptions: declaring and creating them. unsubscribe.sql removes them.
 --
 -- The advisory locks of this schema live in the two-integer space. Their first numbers are hashes of their names:
 --   pubsub.publishing + hash of the channel's name  publishers share it until they commit (bell.sql)
@@ -69,7 +69,7 @@ begin
             message = format('"%s" cannot be the name of a channel', declare_channel.name),
             hint = 'A name has 1 to 63 characters of a-z 0-9 . _ - and starts with a letter or a digit.';
     end if;
-    -- Read first: every process declares its channels when it starts, and mostly nothing has changed.
+    -- The row is read first, because every process declares its channels when it starts, and usually nothing has changed.
     select * into declared from pubsub.channels c where c.name = declare_channel.name;
     if declared.version >= declare_channel.version and declared.description = declare_channel.description then
         return declared.id;
@@ -148,7 +148,7 @@ begin
     if from_beginning then
         perform pg_advisory_xact_lock_shared(hashtext('pubsub.maintenance'), 2);
     end if;
-    -- This order is the cursor's proof: sequence, then transaction id, then snapshot.
+    -- The cursor's proof needs this order: sequence, then transaction id, then snapshot.
     sequence := pubsub.log_sequence();
     perform pubsub.require_recognized();
     fence := pg_current_xact_id()::text::bigint;

@@ -1,4 +1,4 @@
--- Cursors: how far a subscription has read the log, and what is unread beyond that.
+-- Cursors: the positions of subscriptions in the log, and the unread events behind them.
 --
 -- claim.sql explains why a cursor loses nothing and reads nothing twice.
 
@@ -7,7 +7,7 @@ create or replace function pubsub.log_sequence() returns bigint
 language sql volatile
 return coalesce(pg_sequence_last_value('pubsub.db_events_id_seq'), 0);
 
--- Ids up to this were published before the log was moved here.
+-- The floor: events with ids up to this were published before the log was moved here.
 create or replace function pubsub.log_floor() returns bigint
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -15,8 +15,8 @@ begin atomic
     select coalesce(max(i.floor), 0) from pubsub.log_identity i;
 end;
 
--- The current snapshot, with the own transaction listed as in flight. pg_current_snapshot() leaves it out, and events that
--- this transaction publishes after a claim would count as read.
+-- The current snapshot, with the own transaction listed as in flight. pg_current_snapshot() omits the own transaction, so the
+-- events that it publishes after a claim would count as read.
 create or replace function pubsub.own_snapshot() returns pg_snapshot
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -35,8 +35,8 @@ begin
 end
 $$;
 
--- The snapshot in which nothing is visible. A cursor that reads from here takes all that its window holds. Its xmax serves as
--- the fence that belongs to it.
+-- The snapshot in which nothing is visible. A cursor that reads from here claims every event of its window. Its xmax serves as
+-- its fence.
 create or replace function pubsub.none_visible() returns pg_snapshot
 language sql immutable parallel safe
 return '3:3:'::pg_snapshot;
@@ -46,8 +46,8 @@ create or replace function pubsub.all_visible() returns pg_snapshot
 language sql immutable parallel safe
 return '9223372036854775807:9223372036854775807:'::pg_snapshot;
 
--- Writes a cursor's next position: an open window of all that is visible in `boundary` from event `first` on, or no window if
--- `first` is null. After it, the cursor reads all that is not visible in `boundary`, whatever its id.
+-- Writes a cursor's next position: an open window of the events from `first` on that are visible in `boundary`, or no window if
+-- `first` is null. After the window, the cursor reads all events that are not visible in `boundary`, whatever their ids.
 --   sequence, fence, boundary, log_end  the log's sequence, a transaction id, a snapshot and the sequence again, taken in
 --                                       this order
 create or replace function pubsub.place_cursor(
@@ -102,7 +102,7 @@ $$;
 
 -- Whether a lane may have something to read. It takes no lock, draws no transaction id and writes nothing: most claims of an
 -- idle subscription end here.
---   sequence  the log's, read before
+--   sequence  the log's sequence, read before
 create or replace function pubsub.is_ready(c pubsub.cursors, sequence bigint) returns boolean
 language sql stable
 return c.window_snapshot is not null
@@ -111,8 +111,8 @@ return c.window_snapshot is not null
 
 -- The positions of all subscriptions, or of one: the newest cursor row of each lane.
 --
--- JIT is off here and in what calls it: the planner overestimates these queries, and compiling them takes a hundred times as
--- long as running them.
+-- JIT is off here and in the callers. The planner overestimates these queries, and compiling them takes a hundred times as long
+-- as running them.
 create or replace function pubsub.positions(of_subscription integer default null) returns setof pubsub.cursors
 language sql stable
 set jit = off
@@ -139,8 +139,8 @@ return coalesce(partition.fence <= pg_snapshot_xmin(c.read_snapshot), false)
            partition.fence <= pg_snapshot_xmin(c.window_snapshot) and c.window_position >= partition.end_id - 1, false
        );
 
--- What a cursor has passed, in the terms of pubsub.replays. While it reads stragglers, those that it has read are left out.
--- No row: it has passed nothing that can be described.
+-- The events that a cursor has passed, described as in pubsub.replays. While the cursor reads stragglers, the description
+-- leaves out the stragglers that it has read. No row: it has passed no event that can be described.
 create or replace function pubsub.passed(c pubsub.cursors) returns table (snapshot pg_snapshot, until bigint)
 language sql stable
 set search_path = pg_catalog, pg_temp

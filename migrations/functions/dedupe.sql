@@ -42,7 +42,7 @@ begin
     if not found then
         perform pubsub.require_declared(publish_once.channel);
     end if;
-    -- Looked up first: this takes no lock, so a duplicate of a committed event waits for nobody.
+    -- This query takes no lock, so a duplicate of a committed event does not wait.
     select d.event_id into target.event_id
       from pubsub.dedupe_keys d
      where d.channel = target.channel and d.key = publish_once.dedupe and d.published_at > since;
@@ -156,8 +156,8 @@ begin
 end
 $$;
 
--- Sets for how long after an event of a channel the same deduplication key is a duplicate of it. Null is for ever: such keys
--- are never removed. The window applies to keys that were published before as well, as far as they are still there.
+-- Sets for how long after an event of a channel the same deduplication key is a duplicate of it. Null is without limit: such
+-- keys are never removed. The window also applies to earlier keys that are not removed yet.
 create or replace function pubsub.set_dedupe_window(channel text, dedupe_window interval) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp

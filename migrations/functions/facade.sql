@@ -1,12 +1,12 @@
--- A subscriber of few calls, for languages without a runtime of their own: it registers, and from then on beats and tidies in
--- one session, and calls next and settle in another (docs/sql-contract.md has one in Python).
+-- A subscriber of few calls, for languages without a runtime. It registers. From then on it calls beat and tidy in one session,
+-- and next and settle in another. docs/sql-contract.md has one in Python.
 
 -- Claims what a process should handle next: a suspect alone, or up to `batch` deliveries of the mailbox, or up to `batch` events
--- of the log. Mailbox and log take turns at random, so that neither starves. Without any, returns one row that has nothing
--- but `wait`: how long to wait for a notification on this session before calling again.
+-- of the log. Mailbox and log take turns at random, so that neither starves. If there is nothing, returns one row that has only
+-- `wait`: the longest wait for a notification on this session before the next call.
 --
--- The caller handles the rows in their order, and settles each before it begins the next; the claims promise that (start
--- limit 1). It calls again when all are settled.
+-- The caller handles the rows in their order, and settles each before it starts the next. The claims rely on this (start limit
+-- 1). It calls again when all rows are settled.
 --
 -- Must come first in a READ COMMITTED transaction (PB003), which must be committed before the events are handled.
 create or replace function pubsub.next(
@@ -34,7 +34,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
-    -- A row of a transaction before this one: its existence is the first half of going to sleep (bell.sql).
+    -- A waiter row from an earlier transaction. Its existence is the first half of going to sleep (bell.sql).
     waits_until constant timestamptz := (
         select max(w.until)
           from pubsub.waiters w
@@ -57,7 +57,7 @@ begin
             select c.*, null::interval
               from pubsub.claim_mailbox(next.subscription, next.process, next.batch, false, 1, next.knows) c;
         elsif pg_current_xact_id_if_assigned() is not null then
-            -- The query of the mailbox has written something, although it found nothing. The log's turn is in the next call.
+            -- The claim from the mailbox has written something, although it found nothing. The next call reads the log.
             log_is_left := true;
         else
             return query
@@ -94,13 +94,12 @@ begin
 end
 $$;
 
--- Does what the janitor of a Rust process does: takes over from dead processes, and every 15 seconds of a session also makes,
--- closes and removes partitions, removes expired waiter rows and deduplication keys, and suspends unread subscriptions. Returns
--- the processes whose session is gone. The caller passes them to its next call, half a second later or more: those that are
--- still absent are dead.
+-- Takes over from dead processes. Every 15 seconds of a session it also makes, closes and removes partitions, removes expired
+-- waiter rows and deduplication keys, and suspends unread subscriptions. Returns the processes whose session has ended. The
+-- caller passes them to its next call, half a second later or more. Processes that are still absent then are dead.
 --
 -- It should come first in a READ COMMITTED transaction. Otherwise it does not close partitions.
---   silence  as for pubsub.reclaim: the same in all processes
+--   silence  the silence after which a process is dead, as for pubsub.reclaim; the same in all processes
 create or replace function pubsub.tidy(absent bigint[] default '{}', silence interval default '6 seconds') returns bigint[]
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -114,7 +113,7 @@ begin
         return (select a.absent from pubsub.absent_processes() a);
     end if;
     perform set_config('pubsub.tidied_at', clock_timestamp()::text, false);
-    -- Each of these two draws a transaction id, and must be the first to do so. Mostly neither has to.
+    -- Each of these two must be the first to draw a transaction id. Usually neither needs one.
     if pg_current_xact_id_if_assigned() is null and current_setting('transaction_isolation') = 'read committed' then
         perform pubsub.close_partitions();
     end if;
@@ -135,7 +134,7 @@ begin
             perform pubsub.detach_partition(removal.first_id);
         end if;
     exception when lock_not_available then
-        -- A transaction uses the partition. The next time may do.
+        -- A transaction uses the partition. The next call tries again.
         null;
     end;
     return (select a.absent from pubsub.absent_processes() a);

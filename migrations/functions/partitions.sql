@@ -9,18 +9,19 @@
 --   sealed  when all transactions below the fence have ended: from then on nothing in it changes.
 -- Afterwards it is removed (removal.sql).
 --
--- These functions can be called at any time. Each does what the last call has left.
+-- These functions can be called at any time. Each continues the work of the last call.
 
--- How long one partition should be in use: an eighth of the longest retention, and at least an hour. So a log that keeps its
--- events for a week has about ten partitions, and an event leaves it less than a day late. Null: no event ever leaves.
+-- The time for which one partition should be in use: an eighth of the longest retention, and at least an hour. So a log that
+-- keeps its events for a week has about ten partitions, and an event leaves it less than a day late. Null: no event ever
+-- leaves.
 create or replace function pubsub.partition_term() returns interval
 language sql stable
 return (
     select greatest(max(c.retention) / 8, interval '1 hour') from pubsub.channels c having max(c.retention) is not null
 );
 
--- How many ids the next partition gets: what the log draws in one term at its recent rate, without skipped ids. At most twice
--- as many as the one before, so that one burst does not make a partition that lasts for years.
+-- The number of ids that the next partition gets: as many as the log draws in one term at its recent rate, without skipped ids.
+-- It is at most twice the previous number, so that one burst does not make a partition that lasts for years.
 create or replace function pubsub.next_span() returns bigint
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -29,7 +30,7 @@ declare
     -- Ids have 64 bits: ten million unused ones a day would last for two billion years.
     least_span  constant bigint := 10000000;
     most_span   constant bigint := 1000000000;
-    -- The rate is taken over this time, or longer.
+    -- The rate is an average over this time, or longer.
     observation constant interval := interval '1 hour';
     term        constant interval := coalesce(pubsub.partition_term(), interval '1 day');
     last_span   bigint;
@@ -51,8 +52,8 @@ begin
 end
 $$;
 
--- Makes partitions ahead, for at least `reserve` more ids. Returns how many it made. Gives up for this time if it would have to
--- wait, and raises lock_not_available only if the ids are about to run out.
+-- Makes partitions ahead, for at least `reserve` more ids. Returns how many it made. Does nothing if it would have to wait, and
+-- raises lock_not_available only if the ids are about to run out.
 create or replace function pubsub.ensure_partitions(reserve bigint default 30000000) returns integer
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -72,7 +73,7 @@ begin
         exit when upto > sequence + reserve;
         begin
             span := pubsub.next_span();
-            -- Created apart and then attached: `create table … partition of` would lock out publishers.
+            -- The table is created first and attached later, because `create table … partition of` would lock out publishers.
             execute format(
                 'create table pubsub.db_events_%s (like pubsub.db_events including defaults including constraints)', upto
             );
@@ -95,7 +96,7 @@ $$;
 
 -- Notes which partitions were opened, closed and sealed since the last call. Returns how many were sealed.
 --
--- Must come first in a READ COMMITTED transaction (PB003): the fence must be drawn after the sequence is read.
+-- Must come first in a READ COMMITTED transaction (PB003), because the fence must be drawn after the sequence is read.
 create or replace function pubsub.close_partitions() returns integer
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -121,7 +122,7 @@ begin
 end
 $$;
 
--- Whether a partition has events of a channel, as far as they are committed.
+-- Whether a partition has committed events of a channel.
 create or replace function pubsub.has_events(partition pubsub.partitions, channel text) returns boolean
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -136,11 +137,11 @@ begin
 end
 $$;
 
--- Closes a partition that has been in use for its term, so that a quiet log loses its old events too: skips the ids that are
--- left, a part in each call. Returns how many. A partition without events that ever leave stays open.
+-- Closes a partition that has been in use for its term, so that a quiet log loses its old events too. Skips the remaining
+-- ids, a part in each call. Returns how many. If no event ever leaves the log, partitions stay open.
 --
--- The ids are drawn one by one. Setting the sequence forward might set it back, for another session may have drawn more in
--- between.
+-- The ids are drawn one by one. Setting the sequence to a value could set it back, because another session may have drawn more
+-- ids in between.
 create or replace function pubsub.skip_ids() returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -175,8 +176,8 @@ begin
 end
 $$;
 
--- Moves on the cursors of lanes with nothing to read, if a sealed partition waits for them: claims that find nothing write
--- nothing, and would hold it for ever. Returns how many.
+-- Advances the cursors of lanes with nothing to read, if a sealed partition waits for them. Claims that find nothing write
+-- nothing, so such a cursor would hold the partition without end. Returns how many cursors it advanced.
 --
 -- Must come first in a READ COMMITTED transaction (PB003), because it takes the boundary of a window in the order of
 -- pubsub.claim: sequence, transaction id, lock, snapshot. A lane that is being claimed from moves by itself.

@@ -1,9 +1,9 @@
 -- Publishing: the trigger behind every insert into the log, and pubsub.publish.
 
--- After an insert into the log: refuses what must not be published, and rings the bell.
+-- The trigger after an insert into the log. Refuses events that must not be published, and rings the bell.
 --
--- Runs per statement, so that a bulk insert pays for it once. Most statements publish one event that needs no closer look:
--- that case comes first, and costs two plain scans (docs/decisions/0014-publish-trigger.md).
+-- It runs once per statement, so that a bulk insert pays for it once. Most statements publish one event that needs no full
+-- check. That case comes first, and costs two plain scans (docs/decisions/0014-publish-trigger.md).
 create or replace function pubsub.after_publish() returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -24,7 +24,7 @@ begin
     if published.is_plain then
         -- An assignment, because it costs a fraction of a `perform`.
         locked := pg_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(published.channel)) is null;
-        -- A new statement after the lock, so a new snapshot, unless the isolation is stricter.
+        -- This statement comes after the lock, so its snapshot is newer than the lock, unless the isolation is stricter.
         -- The stored size is cheap to read, but it is that of the compressed payload. Compression is at most 255-fold, so a
         -- small payload is surely below the limit. On a strict channel no size is small enough.
         select c.asleep_until > clock_timestamp() as may_have_waiters
@@ -39,8 +39,8 @@ begin
         end if;
     end if;
 
-    -- The closer look, channel by channel, in a fixed order. An error of the log's check constraints is raised here, because the
-    -- server would parse constraints anew for every statement.
+    -- The full check, channel by channel, in a fixed order. It raises the errors that check constraints of the log would raise,
+    -- because the server would parse constraints again for every statement.
     for published in
         select n.*, c.id, c.max_payload_bytes, c.strict as is_strict, large.bytes
           from (
@@ -92,7 +92,7 @@ begin
 end
 $$;
 
--- Not replaced when it is there: that would wait for publishers, and keep new ones waiting.
+-- An existing trigger is not replaced, because that would wait for publishers and make new ones wait.
 do $$
 begin
     if not exists (

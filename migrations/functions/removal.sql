@@ -3,7 +3,7 @@
 -- `alter table … detach partition … concurrently` takes share update exclusive on the log, for which neither inserts nor claims
 -- wait, and access exclusive on a partition that is no longer used.
 
--- Partitions that have begun to leave: new statements no longer see them in the log.
+-- The partitions whose removal has started. New statements do not see them in the log.
 --   detached  whether the partition is a table of its own already
 create or replace function pubsub.leaving_partitions() returns table (partition pubsub.partitions, detached boolean)
 language sql stable
@@ -18,8 +18,8 @@ begin atomic
         or i.inhdetachpending;
 end;
 
--- What keeps a sealed partition in the log, in words; empty if nothing does (retention.sql has the rule). It is one statement
--- with one snapshot, so that it sees a claim with both its cursor and its lease, or not at all.
+-- The reasons that keep a sealed partition in the log, in words; empty if there are none (retention.sql has the rule). It is
+-- one statement with one snapshot, so that it sees a claim with both its cursor and its lease, or not at all.
 create or replace function pubsub.removal_blockers(partition pubsub.partitions) returns text[]
 language sql volatile
 set jit = off

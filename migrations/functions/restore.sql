@@ -54,7 +54,7 @@ begin
 end
 $$;
 
--- What the database shows of itself.
+-- The state of the log and of the server, as the database shows it.
 --   is_moved     the log was moved here from another cluster, and not rebased
 --   incarnation  the server's; null if none has begun since its last recovery, or if the log was moved or upgraded
 create or replace function pubsub.log_state(out is_moved boolean, out incarnation bigint)
@@ -83,8 +83,8 @@ $$;
 -- Begins an incarnation: no number is drawn in it that may have been drawn before and forgotten. Returns it, and what has
 -- happened, in words. The caller holds the lock of pubsub.recognize.
 --
--- Tokens go on at the present microsecond, and process ids at the present second. Neither is drawn as fast as the clock runs,
--- so whatever was drawn earlier, in whatever history, is lower. Ids of subscriptions are few, and skip a thousand.
+-- Tokens continue at the present microsecond, and process ids at the present second. Neither is drawn as fast as the clock
+-- runs, so every number drawn earlier, in any history, is lower. Ids of subscriptions are few, and skip a thousand.
 create or replace function pubsub.begin_incarnation(floor bigint) returns table (incarnation bigint, news text)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -118,8 +118,8 @@ begin
 end
 $$;
 
--- Whether pubsub.rebase would deliver nothing that was claimed before the move. It cannot tell an event that was claimed in
--- the window during whose opening it came to the log from one that was published after the move.
+-- Whether pubsub.rebase would deliver no event that was claimed before the move. It cannot distinguish two kinds of events:
+-- those that were committed and claimed while their window was being opened, and those that were published after the move.
 create or replace function pubsub.rebase_is_exact() returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -145,14 +145,14 @@ begin
 end
 $$;
 
--- Sets every cursor right after the log was moved to another cluster: each subscription goes on with what it had not
--- claimed, and with what was published since. Returns how many positions were set. Events that came to the log while a
--- subscription's last window was being opened are delivered again if they were claimed in it. Where the log was not moved,
--- that is all the harm it does.
+-- Corrects every cursor after the log was moved to another cluster. Each subscription continues with the events that it had not
+-- claimed, and with the events that were published since. Returns how many positions were set. Events that were committed and
+-- claimed while a subscription's last window was being opened are delivered again. If the log was not moved, a rebase has no
+-- other effect.
 --
--- No publisher is active meanwhile, so every event of the log is final. Each position becomes a window: the ids that its
--- cursor had not reached, whatever their transaction ids say, and what its stragglers left, by their ids in the cluster of
--- before. From the log's present end on, ids and transaction ids are this cluster's.
+-- No publisher is active meanwhile, so every event of the log is final. Each position becomes a window. It has the ids that its
+-- cursor had not reached, whatever their transaction ids, and the events of its stragglers, by their transaction ids in the
+-- previous cluster. After the present end of the log, ids and transaction ids belong to this cluster.
 create or replace function pubsub.rebase() returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -170,7 +170,7 @@ begin
        from (select s.id from pubsub.subscriptions s order by s.id) s;
     lock table pubsub.db_events in share mode;
 
-    -- A logical copy leaves the sequence behind.
+    -- A logical copy does not copy the sequence.
     select greatest(
                pubsub.log_sequence(),
                (select max(greatest(c.read_sequence, c.window_sequence, c.window_end)) from pubsub.cursors c),
@@ -201,9 +201,9 @@ begin
       from pubsub.positions() c
      cross join lateral pubsub.unread(c, pubsub.all_visible(), old_floor) u;
     get diagnostics rebased = row_count;
-    -- They hold snapshots of the other cluster.
+    -- The replays have snapshots of the other cluster.
     delete from pubsub.replays;
-    -- The other cluster's publishers are gone, so a closed partition is sealed. Its fence becomes the lowest that there is.
+    -- The other cluster's publishers have ended, so a closed partition is sealed. Its fence becomes the lowest transaction id.
     update pubsub.partitions p
        set fence = (pg_snapshot_xmax(pubsub.none_visible())::text::bigint + 1)::text::xid8,
            sealed_at = coalesce(p.sealed_at, clock_timestamp())

@@ -1,18 +1,19 @@
--- Retention: how long the log keeps events, and what becomes of subscriptions that do not read.
+-- Retention: the time for which the log keeps events, and the suspension of subscriptions that do not read.
 --
 -- A partition may leave the log when it is sealed (partitions.sql) and
 --   every subscription has claimed all events of it, in each of its lanes,
 --   no lease from the log names an event of it,
 --   the retention of every channel with events in it has passed since it was sealed.
--- The mailbox and the dead letters have copies of their own, so they do not count.
+-- The mailbox and the dead letters have copies of their events, so they do not count.
 --
--- Why such a subscription never claims from the partition again: each event in it has a transaction id below its fence. If no
+-- Such a subscription never claims from the partition again. Each event in it has a transaction id below its fence. If no
 -- transaction below the fence was in flight at the subscription's read_snapshot, all events of the partition are visible in
 -- read_snapshot, and have been claimed. If a window is open, the same holds for the events up to its position that are visible
 -- in its snapshot.
 
--- Sets how long events of a channel stay in the log after every subscription has read them; null is for ever. They leave with
--- their partition, so later: when that is sealed, and the retention of all channels with events in it has passed.
+-- Sets how long events of a channel stay in the log after every subscription has read them; null is without limit. They leave
+-- with their partition, which may be later: it must be sealed, and the retention of all channels with events in it must be
+-- over.
 create or replace function pubsub.set_retention(channel text, retention interval) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -33,8 +34,8 @@ begin
 end
 $$;
 
--- Sets how long events may lie unread by a subscription, without a claim that moves on, before it is suspended; null is for
--- ever.
+-- Sets how long events may stay unread by a subscription, without a claim that moves its cursor, before it is suspended; null
+-- is without limit.
 create or replace function pubsub.set_unread_limit(channel text, subscription text, unread_limit interval) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -55,10 +56,10 @@ begin
 end
 $$;
 
--- Subscriptions with an event that has waited for longer than `older_than`, while no claim moved on: no process runs them, or
--- their handlers are stuck. One that is slow and moves on is not among them, however far behind it is.
+-- Subscriptions with an event that has waited for longer than `older_than` while no claim moved the cursor: no process runs
+-- them, or their handlers are stuck. A slow subscription whose cursor moves is not among them, however far behind it is.
 --   event_id    the first event that waits
---   unread_for  since it was published, or since the last claim that moved on
+--   unread_for  the time since it was published, or since a claim last moved the cursor
 create or replace function pubsub.unread_subscriptions(older_than interval)
 returns table (
     subscription integer, channel text, name text, event_id bigint, unread_for interval, unread_limit interval
@@ -99,10 +100,10 @@ begin
     for late in
         select * from pubsub.unread_subscriptions(shortest) u where u.unread_for > u.unread_limit
     loop
-        -- A session that holds one of these is claiming, and may have moved on; or it changes the number of lanes.
+        -- A session that holds one of these locks claims, and may have moved the cursor, or it changes the number of lanes.
         continue when not pg_try_advisory_xact_lock(hashtext('pubsub.lanes'), late.subscription)
             or not pg_try_advisory_xact_lock(hashtext('pubsub.claiming'), late.subscription);
-        -- Asked again, in a snapshot that is taken with the locks held.
+        -- The question is repeated in a snapshot that is taken with the locks held.
         return query
         update pubsub.subscriptions s
            set suspended_at = clock_timestamp(),
@@ -115,7 +116,7 @@ begin
 end
 $$;
 
--- How many events of a partition a lane has not claimed. It counts up to a million.
+-- The number of events of a partition that a lane has not claimed. It counts up to a million.
 create or replace function pubsub.count_missed(
     reader    pubsub.subscriptions,
     c         pubsub.cursors,
@@ -150,9 +151,8 @@ begin
 end
 $$;
 
--- Brings a suspended subscription back: it reads on with the first event that it has not read and the log still has. Returns
--- how many events left the log meanwhile without being read by it. From a million on it may be more. 0 also if it was not
--- suspended.
+-- Resumes a suspended subscription at the first event that it has not read and that the log still has. Returns how many events
+-- left the log unread by it; a million stands for a million or more. Returns 0 as well if it was not suspended.
 create or replace function pubsub.resume(channel text, subscription text) returns bigint
 language plpgsql volatile
 set jit = off

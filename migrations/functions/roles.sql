@@ -1,14 +1,15 @@
--- Rights: the audience of every function and view, and what makes a role one of an audience.
+-- Rights: the audience of every function and view, and the grants to roles.
 --
--- Nothing in this schema is open to everybody. A function that others may call acts with its owner's rights, so no other role
--- needs rights on a table, but for publishers, which insert into the log. The administrator of the cluster creates the roles;
--- pubsub.grant_rights takes any role that exists.
+-- Nothing in this schema is open to all roles. A function that other roles may call acts with its owner's rights. So other
+-- roles need no rights on tables, except that publishers insert into the log. The administrator of the cluster creates the
+-- roles, and pubsub.grant_rights takes any role that exists.
 --
--- The owner is the role that migrates. A function or a view that is for others is listed in pubsub.audiences, below.
--- tests/it/roles/privileges.rs has the whole matrix, and fails until a new one is in it. This file is installed last.
+-- The owner is the role that migrates. A function or a view for other roles is listed in pubsub.audiences, below.
+-- tests/it/roles/privileges.rs has the whole matrix, and fails for a function or view that is not in it. This file is installed
+-- last.
 
--- Grants a role the rights of an audience: on the functions and views that pubsub.audiences lists for it, and on what is
--- neither.
+-- Grants a role the rights of an audience: on the functions and views that pubsub.audiences lists for it, and on the schema and
+-- its tables as far as the audience needs them.
 create or replace function pubsub.grant_rights(role name, audience text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -17,7 +18,7 @@ declare
     routine  regprocedure;
     relation regclass;
 begin
-    -- Checked, because `grant .. to "public"` would be a grant to everybody.
+    -- `public` is refused, because `grant .. to "public"` would be a grant to all roles.
     if not exists (select from pg_roles r where r.rolname = grant_rights.role) then
         raise exception using errcode = 'undefined_object', message = format('role "%s" does not exist', role);
     elsif audience is null or audience not in ('publisher', 'subscriber', 'observer') then
@@ -45,7 +46,8 @@ begin
         execute format('grant select on %s to %I', relation, role);
     end loop;
     if audience = 'publisher' then
-        -- Not xid, id or published_at: a publisher that could choose them could make cursors skip events.
+        -- The columns xid, id and published_at are left out, because a publisher that chose them could make cursors skip
+        -- events.
         execute format('grant insert (channel, key, payload, headers, version, fingerprint) on pubsub.db_events to %I', role);
         execute format('grant select (id) on pubsub.db_events to %I', role);
         execute format('grant usage on sequence pubsub.db_events_id_seq to %I', role);
@@ -55,7 +57,7 @@ begin
 end
 $$;
 
--- Revokes every right that a role was granted in this schema. It keeps those that it has as a member of other roles.
+-- Revokes every right that a role was granted in this schema. The role keeps the rights that it has as a member of other roles.
 create or replace function pubsub.revoke_rights(role name) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -68,8 +70,8 @@ begin
 end
 $$;
 
--- Makes the rights in this schema what pubsub.audiences says: closes new functions to everybody, makes those of an audience act
--- with their owner's rights, and grants them to the roles that were granted the rest of the audience before.
+-- Applies pubsub.audiences to the rights in this schema: closes new functions to all roles, makes the functions of an audience
+-- act with their owner's rights, and grants them to the roles that were granted the rest of the audience before.
 create or replace function pubsub.apply_audiences() returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -141,7 +143,7 @@ begin
 end
 $$;
 
--- The functions and views that are for others than the owner.
+-- The functions and views that are for other roles than the owner.
 delete from pubsub.audiences;
 
 insert into pubsub.audiences (object, audience)

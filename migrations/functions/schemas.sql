@@ -1,8 +1,8 @@
 -- Shapes of payloads, as JSON Schema. Processes declare them, other languages read them, and on strict channels every payload
 -- must have its shape.
 --
--- The publish trigger compares a payload's stored size with a limit from the channel's row. The limit of a strict channel lets
--- nothing pass, so its payloads get the closer look, and other channels pay nothing (docs/decisions/0019-schemas.md).
+-- The publish trigger compares a payload's stored size with a limit from the channel's row. On a strict channel every payload
+-- is above the limit and gets the full check, and other channels pay nothing (docs/decisions/0019-schemas.md).
 
 -- Declares the shape of the payload of a channel's version, and whether payloads are checked. A process of an older version
 -- does not change whether they are. A null schema leaves the shape unchanged.

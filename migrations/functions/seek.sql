@@ -2,8 +2,8 @@
 --
 -- A seek writes the subscription's next position, under the lock of its claims. Like a claim, it reads the sequence, draws a
 -- transaction id and takes a snapshot. It writes a window of the events that this snapshot shows from the target on, with the
--- snapshot as the boundary behind it. So of all that was committed before the seek, exactly the events from the target on are
--- delivered. Whatever commits later is delivered too, whatever its id or time.
+-- snapshot as the boundary behind it. So of the events that were committed before the seek, exactly those from the target on
+-- are delivered. Events that commit later are delivered too, whatever their ids or times.
 --
 -- Leases are settled as before, and the mailbox and the dead letters stay as they are. An event that is in one of them and
 -- also ahead of the new position is delivered for both.
@@ -23,8 +23,8 @@ begin
 end
 $$;
 
--- The first event of a channel that was published at `since` or later, or null. Reads the log from its end backwards, so
--- that it costs what it finds.
+-- The first event of a channel that was published at `since` or later, or null. Reads the log backwards from
+-- its end, so that its cost depends only on the events after `since`.
 create or replace function pubsub.first_event_since(channel text, since timestamptz) returns bigint
 language plpgsql stable
 set plan_cache_mode = force_generic_plan
@@ -32,7 +32,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
-    -- Times do not rise with the ids: publishers draw the id before they read the clock, and clocks are set.
+    -- Times do not always rise with the ids: publishers draw the id before they read the clock, and clocks are set back.
     slack constant interval := '1 minute';
     older bigint;
 begin
@@ -54,8 +54,8 @@ begin
 end
 $$;
 
--- How many events of a lane would be read again, and how many would not be read, if it were moved to event `first`. Null is
--- the end of the log.
+-- The number of events of a lane that would be read again, and of those that would not be read, if it were moved to event
+-- `first`. Null is the end of the log.
 create or replace function pubsub.count_seek(reader pubsub.subscriptions, c pubsub.cursors, first bigint)
 returns table (replayed bigint, skipped bigint)
 language plpgsql stable
@@ -75,7 +75,7 @@ begin
        and d.id >= count_seek.first
        and pubsub.lane_of(d.key, d.id, reader.lanes) = c.lane
        and pubsub.is_behind(d.xid, d.id, mark.snapshot, mark.until, floor);
-    -- Not with pubsub.unread_events, which takes four times as long for a long backlog.
+    -- pubsub.unread_events would take four times as long for a long backlog.
     select count(*) into skipped
       from pubsub.db_events d
      where d.channel = reader.channel
@@ -134,8 +134,8 @@ begin
         perform pubsub.require_first_in_transaction('pubsub.seek');
         -- No partition leaves the log while a subscription goes back to it.
         perform pg_advisory_xact_lock_shared(hashtext('pubsub.maintenance'), 2);
-        -- The order is the proof, as in pubsub.claim. All of it comes before the search, so that events which the search does
-        -- not see come later.
+        -- The proof needs this order, as in pubsub.claim. The search comes after it, so that events which the search does not
+        -- see commit later.
         sequence := pubsub.log_sequence();
         perform pubsub.require_recognized();
         fence := pg_current_xact_id()::text::bigint;
@@ -161,7 +161,7 @@ begin
     if dry_run then
         return;
     end if;
-    -- Apart from the counting, which may take long: nobody claims from a lane while its lock is held.
+    -- This is separate from the counting, which may take long, because no process claims from a lane while its lock is held.
     for position in
         select c.* from pubsub.positions(reader.id) c order by c.lane
     loop
@@ -171,7 +171,7 @@ begin
          where c.subscription = reader.id and c.lane = position.lane
          order by c.subscription desc, c.lane desc, c.seq desc
          limit 1;
-        -- A lane that still reads the window of an earlier seek keeps the farther mark.
+        -- A lane that still reads the window of an earlier seek keeps the later of both marks.
         insert into pubsub.replays as r (subscription, lane, snapshot, until)
         select reader.id, position.lane, p.snapshot, p.until from pubsub.passed(position) p
         on conflict on constraint replays_pkey do update

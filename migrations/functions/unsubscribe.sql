@@ -1,4 +1,4 @@
--- Removing subscriptions and channels. Both functions remove a thing whole, or raise and change nothing.
+-- Removing subscriptions and channels. Both functions remove everything, or raise and change nothing.
 
 -- Waits until nothing of a subscription is being claimed, settled or taken over, and keeps it so until the end of the
 -- transaction. Raises lock_not_available (55P03) after ten seconds.
@@ -18,8 +18,8 @@ begin
             perform from pubsub.leases l where l.subscription = lock_subscription.subscription for update nowait;
             return;
         exception when lock_not_available then
-            -- A lease is being settled or taken over, perhaps by somebody who waits for the locks above. The end of this block
-            -- has released them.
+            -- A lease is being settled or taken over, perhaps by a session that waits for the locks above. The end of this
+            -- block has released them.
             if clock_timestamp() > give_up_at then
                 raise;
             end if;
@@ -31,7 +31,8 @@ $$;
 
 -- Removes a subscription. Processes that run it get PB004 from then on. Returns what was removed with it: events that it had
 -- not read (counted up to 10,000 in each lane), events under a lease, other deliveries of its mailbox, and dead letters.
---   force  whether to remove the subscription although a process runs it or there is something left to deliver: PB009 else
+--   force  whether to remove the subscription although a process runs it or it has something left to deliver; otherwise this
+--          raises PB009
 create or replace function pubsub.unsubscribe(channel text, name text, force boolean default false)
 returns table (unread bigint, leased bigint, waiting bigint, dead_letters bigint)
 language plpgsql volatile
@@ -85,7 +86,7 @@ end
 $$;
 
 -- Removes a channel with its events, deduplication keys and schemas. Returns how many subscriptions and events were removed
--- with it. Publishers that are at work are waited for; later ones get PB001.
+-- with it. Waits for publishers that are at work; later ones get PB001.
 --   force  whether to remove its subscriptions as well, with all that they have left to deliver: PB009 else, if it has any
 create or replace function pubsub.drop_channel(channel text, force boolean default false)
 returns table (subscriptions bigint, events bigint)

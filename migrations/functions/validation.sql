@@ -62,12 +62,12 @@ begin
 end
 $$;
 
--- The first place where a value does not match a schema: its path, what is expected there, and what is there. Null if the
+-- The first place where a value does not match a schema: its path, the expected kind, and the kind that was found. Null if the
 -- value matches. Does not quote values, because they may be confidential.
 --
--- Knows what the derives of schemars write: type, const, enum, minimum, maximum, the formats of whole numbers, minLength,
--- maxLength, properties, required, additionalProperties, patternProperties, items, prefixItems, minItems, maxItems, anyOf,
--- oneOf (taken for anyOf), allOf and $ref into the schema itself. Ignores everything else.
+-- Knows the keywords that the derives of schemars write: type, const, enum, minimum, maximum, the formats of whole numbers,
+-- minLength, maxLength, properties, required, additionalProperties, patternProperties, items, prefixItems, minItems, maxItems,
+-- anyOf, oneOf (taken for anyOf), allOf and $ref into the schema itself. Ignores everything else.
 create or replace function pubsub.mismatch(value jsonb, part jsonb, root jsonb, path text default '', depth integer default 0)
 returns text[]
 language plpgsql immutable parallel safe
@@ -99,7 +99,7 @@ begin
         when kind = 'array' then pubsub.mismatch_of_array(value, part, root, path, depth)
         when kind = 'object' then pubsub.mismatch_of_object(value, part, root, path, depth)
     end;
-    -- The rest comes after, because the properties beside it hold the tag of a variant.
+    -- References and variants come last, because the properties beside them hold the tag of a variant.
     if found is null and part ? '$ref' then
         found := pubsub.mismatch(value, pubsub.referred(part ->> '$ref', root), root, path, depth + 1);
     end if;
@@ -144,7 +144,7 @@ begin
 end
 $$;
 
--- pubsub.mismatch of a size: `min` and `max` of something.
+-- pubsub.mismatch of a size, which has a `min` and a `max`.
 create or replace function pubsub.mismatch_of_size(size integer, part jsonb, of text, unit text, path text) returns text[]
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
@@ -202,7 +202,7 @@ declare
     field   record;
     found   text[];
 begin
-    -- The tag of another variant comes first. Then nothing else that this variant misses is to the point.
+    -- The tag of another variant comes first. With a wrong tag, the other differences do not matter.
     select p.key into tag
       from jsonb_each(coalesce(part -> 'properties', '{}')) p
      where p.value ? 'const' and mismatch_of_object.value ? p.key
@@ -246,7 +246,8 @@ begin
 end
 $$;
 
--- pubsub.mismatch of a value that must match one of several schemas. Null if it does, else where it comes nearest to one.
+-- pubsub.mismatch of a value that must match one of several schemas. Null if it matches one. Otherwise the place where it fails
+-- in the nearest one.
 create or replace function pubsub.mismatch_of_any(value jsonb, parts jsonb, root jsonb, path text, depth integer) returns text[]
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
@@ -263,7 +264,7 @@ begin
         if found is null then
             return null;
         end if;
-        -- A variant with another tag is out of the question. Of the others, the one that matches furthest in is the nearest.
+        -- A variant with another tag is left out. Of the others, the nearest is the one that fails furthest inside.
         is_tag := found[2] like '"%';
         if nearest is null or was_tag and not is_tag
             or was_tag = is_tag and length(found[1]) > length(nearest[1]) then

@@ -30,7 +30,7 @@ begin atomic
             from pg_stat_activity a
            where a.pid <> pg_backend_pid()
              and a.backend_type <> 'autovacuum worker'
-             -- Elsewhere in the cluster only a transaction that has written matters.
+             -- In another database of the cluster, only a transaction that has written matters.
              and (a.backend_xid is not null or a.backend_xmin is not null and a.datname = current_database())
              and a.xact_start < clock_timestamp() - older_than
           union all
