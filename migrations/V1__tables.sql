@@ -1,4 +1,4 @@
--- The tables of pubsub: the log, what reads it, and what became of each event.
+-- The tables of pubsub: the log, its readers, and the deliveries.
 --
 -- Locks: none that matter, everything is new.
 --
@@ -14,8 +14,8 @@ comment on schema pubsub is 'Durable publish/subscribe. Private, but for inserts
 --   version            the newest version of the payload that any process has declared
 --   max_payload_bytes  the longest payload, as JSON text
 --   asleep_until       no waiter row of the channel counts for longer; after this time, publishers do not look for one
---   retention          how long an event stays in the log after all subscriptions have read it; null: for ever
---   dedupe_window      how long after an event the same deduplication key is a duplicate of it; null: for ever
+--   retention          how long an event stays in the log after all subscriptions have read it; null: without limit
+--   dedupe_window      how long after an event the same deduplication key is a duplicate of it; null: without limit
 --   strict             whether payloads are checked against the schema of their version
 --   plain_bytes        the stored size up to which the trigger does not look at a payload more closely
 create table pubsub.channels (
@@ -44,9 +44,9 @@ create table pubsub.channels (
 -- The log: insert-only, read in id order by every subscription's cursor.
 -- Column order matters: `xid` stands before `id`, so that a row's transaction id is assigned before its id is drawn. The
 -- cursor's proof rests on that (pubsub.claim). The sequence must keep its cache of 1.
--- The fingerprint is that of the payload's shape in its publisher, where that knows it. Only for people.
--- Without check constraints: the server parses them anew for every statement, which costs more than all that the trigger
--- asks of one event. So the trigger checks (pubsub.after_publish).
+-- The fingerprint is that of the payload's shape, if the publisher knows it. It is only for people.
+-- The table has no check constraints, because the server parses them again for every statement, which costs more than the whole
+-- trigger for one event. The trigger checks instead (pubsub.after_publish).
 create sequence pubsub.db_events_id_seq as bigint;
 
 create table pubsub.db_events (
@@ -67,10 +67,10 @@ create index db_events_xid_idx on pubsub.db_events (xid, channel, id);
 
 -- The partitions of the log, called db_events_<first_id>. Each is made ahead, opened, closed, sealed, and removed.
 --   first_id, end_id  its ids: from first_id on, and below end_id
---   opened_at         when its first id was seen drawn
---   skipped           ids that were drawn and thrown away, so that it closes earlier
+--   opened_at         when it was noticed that its first id is drawn
+--   skipped           ids that were drawn and discarded, so that it closes earlier
 --   fence             a transaction id drawn after its last id: each of its events has a lower one. Null until it is closed
---   sealed_at         when all transactions below the fence were seen ended: from then on nothing in it changes
+--   sealed_at         when it was noticed that all transactions below the fence have ended: nothing in it changes any more
 --   tried, tried_at   the last step of its removal that was tried, and when
 create table pubsub.partitions (
     first_id  bigint not null,
@@ -93,11 +93,12 @@ create table pubsub.partitions (
 --   max_crashes   how many of them may end with the death of the process
 --   lanes         0: unordered. Otherwise the events of one key are handled one after another, in publish order: each key
 --                 belongs to one of this many lanes, and no two processes hold leases of one lane at the same time
---   lanes_wanted  what `lanes` is to become, once nothing is leased; null: nothing is to change
---   unread_limit  how long events may lie unread, without a claim that moves on, before it is suspended; null: for ever
---   suspended_at  since when it is suspended: it claims nothing from the log, and the log does not wait for it
+--   lanes_wanted  the next value of `lanes`, once nothing is leased; null: no change
+--   unread_limit  how long events may stay unread, without a claim that moves the cursor, before it is suspended; null: without
+--                 limit
+--   suspended_at  when it was suspended: it claims nothing from the log, and the log does not wait for it
 --   missed        events that left the log unread by it since then
---   resumed_at    when it was last brought back
+--   resumed_at    when it was last resumed
 create table pubsub.subscriptions (
     id            integer generated always as identity,
     channel       text collate "C" not null,
@@ -124,9 +125,9 @@ create table pubsub.subscriptions (
     constraint subscriptions_unread_limit_check check (unread_limit >= interval '0')
 );
 
--- How far each subscription has read the log, in each of its lanes; an unordered one has lane 0 only, an ordered one lanes
--- from 1. Insert-only: the row with the highest seq is the position, so that an old snapshot somewhere in the cluster
--- cannot slow its reading down.
+-- The positions of subscriptions in the log, one for each lane. An unordered subscription has only lane 0, an ordered one has
+-- lanes from 1. The table is insert-only, and the row with the highest seq is the position, so that an old snapshot somewhere
+-- in the cluster cannot slow down the query for it.
 --   read_snapshot      every event visible in it has been claimed
 --   read_sequence      the log's sequence, read before read_fence was drawn
 --   read_fence         a transaction id drawn before read_snapshot was taken: a row with xid >= read_fence has
@@ -136,7 +137,7 @@ create table pubsub.subscriptions (
 --   window_stragglers  transactions in flight at read_snapshot and finished in window_snapshot: they may own ids up to
 --                      read_sequence
 --   window_position    id of the last event claimed from the window
---   moved_at           when it came this far
+--   moved_at           when the row was written
 create table pubsub.cursors (
     subscription      integer not null,
     lane              integer not null,
@@ -215,16 +216,16 @@ create index leases_process_idx on pubsub.leases (process);
 
 create index leases_lane_idx on pubsub.leases (subscription, lane) where lane > 0;
 
--- Deliveries with a state of their own: to be retried, snoozed, given back, or orphaned. Each keeps its own copy of the
--- event, so that the log's retention need not wait for it.
+-- Deliveries with a state of their own: retried, snoozed, returned, parked or orphaned. Each has a copy of its event, so that
+-- the log's retention need not wait for it.
 --   attempt     starts so far
 --   panics      how many of them ended with a panic of the handler
---   crashes     how many of them ended with the death of their process: from the first on, the event is a suspect, and
---               its subscription gives it to a process only while that handles nothing else for it
+--   crashes     how many of them ended with the death of their process: from the first on, the event is a suspect, which a
+--               process claims only while it handles nothing else for the subscription
 --   due_at      infinity: parked behind an earlier event of its key, in an ordered subscription
 --   token       the lease that holds it, or null while it waits for due_at
 --   last_error  why the last attempt did not succeed
---   needs       the version that a process must know to be given it: one who knows less has refused it. Null: nobody has
+--   needs       the version that a process must know to claim it, after a process with an older version has refused it; or null
 --   replay      the subscription had read past the event before, and was moved back (pubsub.seek)
 create table pubsub.mailbox (
     subscription integer not null,
@@ -257,15 +258,15 @@ create index mailbox_suspects_idx on pubsub.mailbox (subscription, lane, due_at,
 create index mailbox_needs_idx on pubsub.mailbox (subscription, lane, needs, (crashes > 0), due_at, event_id)
     where token is null and needs is not null;
 
--- What waits for what, in ordered subscriptions.
+-- Finds the deliveries of a key, in ordered subscriptions.
 create index mailbox_key_idx on pubsub.mailbox (subscription, key, event_id) where lane > 0 and key is not null;
 
 -- Deliveries given up, kept until somebody redrives them.
 --   reason  exhausted    failed at its last attempt
 --           rejected     the handler said that no attempt can succeed
 --           undecodable  the payload is not what the subscriber's type can read
---           panicked     it made its handler panic as often as its subscription allows
---           crashed      its process died at it, as often as its subscription allows or at its last attempt
+--           panicked     its handler panicked as often as the subscription allows
+--           crashed      its process died as often as the subscription allows, or at the last attempt
 create table pubsub.dead_letters (
     subscription integer not null,
     event_id     bigint not null,
@@ -304,9 +305,8 @@ create unlogged table pubsub.waiters (
 
 create index waiters_until_idx on pubsub.waiters (subscription, is_awake, until);
 
--- How far a lane of a subscription had read when it was last moved back: the events that it reads again are replays.
---   snapshot  the events visible in it had been passed,
---   until     as far as their ids are not above this; null is all of them
+-- The position of a subscription's lane before it was last moved back. The events that it reads again are replays.
+--   snapshot, until  the lane had passed the events that are visible in the snapshot and have ids up to `until`; null: any id
 create table pubsub.replays (
     subscription integer not null,
     lane         integer not null,
@@ -318,8 +318,8 @@ create table pubsub.replays (
 -- The cluster that the log belongs to: two rows with the same content, written by pubsub.write_identity. Their system column
 -- xmin shows whether the log was moved (migrations/functions/restore.sql).
 --   floor              ids up to this were published before the log was moved here: their transaction ids mean nothing here
---   system_identifier  the cluster's; null if this role may not ask
---   timeline           the timeline of its write-ahead log; null if this role may not ask
+--   system_identifier  the cluster's identifier; null if this role may not read it
+--   timeline           the timeline of its write-ahead log; null if this role may not read it
 create table pubsub.log_identity (
     marker            smallint not null,
     floor             bigint not null,
@@ -330,7 +330,7 @@ create table pubsub.log_identity (
     constraint log_identity_marker_check check (marker in (1, 2))
 );
 
--- pg_restore, and the script of pg_dump, fill materialized views last of all. Until then the log is not complete.
+-- Shows whether a restore is complete: pg_restore, and the script of pg_dump, fill materialized views last.
 create materialized view pubsub.restore_marker as select true as complete;
 
 -- The server's incarnation: one row, or none when it has just begun.
@@ -354,7 +354,7 @@ create table pubsub.dedupe_keys (
 create index dedupe_keys_published_at_idx on pubsub.dedupe_keys (channel, published_at);
 
 -- The shape of each version of a channel's payload, as it was declared last.
---   fingerprint  a number of the shape; equal shapes have equal ones
+--   fingerprint  the fingerprint of the shape; equal shapes have equal fingerprints
 create table pubsub.channel_versions (
     channel     text collate "C" not null,
     version     integer not null,

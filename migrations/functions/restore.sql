@@ -3,7 +3,7 @@
 -- A cursor compares transaction ids. They mean something only in the cluster that assigned them, and in a copy of its files.
 -- Three things can happen to a database between two sessions:
 --   it is moved           Its rows are read out and written into another database: dump and restore, a logical copy. There,
---                         transaction ids are different and mostly lower, and new events would look as if they had been
+--                         transaction ids are different and usually lower, and new events would look as if they had been
 --                         read. The two rows of pubsub.log_identity show it: the first was written under a higher
 --                         transaction id than the second. No tool that writes them again repeats that.
 --   it is recovered       The server crashed, a standby was promoted, or the cluster was recovered to a point in time. Files

@@ -79,7 +79,7 @@ fn compare_with(
             errors.push(
                 compared.of,
                 format!(
-                    "the lock file {shown} cannot be read: {why}\nrestore it, or write it anew with `pubsub schema lock`"
+                    "the lock file {shown} cannot be read: {why}\nrestore it, or write it again with `pubsub schema lock`"
                 ),
             );
             TokenStream::new()

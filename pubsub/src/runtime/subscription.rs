@@ -167,7 +167,7 @@ impl<C: Channel> Subscription<C> {
         self.access.store()?.seek(C::NAME, &self.name, to, true).await
     }
 
-    /// Resumes a subscription that was suspended because nobody read its events: it continues with the first event that it
+    /// Resumes a subscription that was suspended because its events stayed unread. It continues with the first event that it
     /// has not read and that the log still has. See
     /// [`SubscribeOptions::unread_limit`](crate::SubscribeOptions::unread_limit).
     ///

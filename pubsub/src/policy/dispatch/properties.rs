@@ -8,7 +8,7 @@ use super::simulation::{Scenario, Seen};
 use super::step::Query;
 use proptest::prelude::*;
 
-/// Publishes in the first half of a minute, long and short ones, mostly in its first seconds.
+/// Short and long publishes in the first half of a minute, most of them in its first seconds.
 fn publishes() -> impl Strategy<Value = Vec<(u64, u64, usize)>> {
     let begins = prop_oneof![4 => 0u64..5_000, 1 => 0u64..30_000];
     proptest::collection::vec((begins, prop_oneof![Just(0u64), 0u64..60], 1usize..40), 1..60)
