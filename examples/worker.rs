@@ -54,6 +54,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         () = work_is_done => println!("Done, after {} restart.", pubsub.handlers()[0].restarts),
         _ = actix_web::rt::signal::ctrl_c() => println!("Interrupted."),
     }
-    pubsub.drain(Duration::from_secs(30)).await; // finishes what has begun; other processes do the rest
+    pubsub.drain(Duration::from_secs(30)).await; // finishes the running deliveries and returns the others
     Ok(())
 }

@@ -56,7 +56,8 @@ $$;
 
 -- The state of the log and of the server, as the database shows it.
 --   is_moved     the log was moved here from another cluster, and not rebased
---   incarnation  the server's; null if none has begun since its last recovery, or if the log was moved or upgraded
+--   incarnation  the server's incarnation; null if none is recorded since its last recovery, or if the log was moved or
+--   upgraded
 create or replace function pubsub.log_state(out is_moved boolean, out incarnation bigint)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp

@@ -161,7 +161,7 @@ as $$
 declare
     resumed pubsub.subscriptions;
 begin
-    -- No partition leaves the log meanwhile: a claim might still see one that has begun to leave.
+    -- No partition may leave the log meanwhile, because a claim might still see a partition whose removal has started.
     perform pg_advisory_xact_lock_shared(hashtext('pubsub.maintenance'), 2);
     select * into resumed
       from pubsub.subscriptions s

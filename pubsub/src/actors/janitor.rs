@@ -31,7 +31,7 @@ pub(crate) struct Janitor {
     unread_reported: Reminders<(String, String)>,
     holders_reported: Reminders<(String, Option<String>, Option<i32>)>,
     held_up_reported: Reminders<String>,
-    /// The statement that is held up, and since when.
+    /// The statement that another transaction delays, and the time at which the delay was first seen.
     held_up: Option<(String, Instant)>,
     removing: bool,
 }

@@ -65,7 +65,7 @@ pub(crate) struct Start {
     pub(crate) panics: u32,
 }
 
-/// An event as it was claimed. Its payload is not decoded yet, because the type is known only where the handler is.
+/// A claimed event. Its payload is not decoded yet, because only the handler's code knows the type.
 #[derive(Clone, PartialEq)]
 pub(crate) struct ClaimedEvent {
     /// The event's position in the log.

@@ -24,7 +24,7 @@ impl<K: Eq + Hash> Reminders<K> {
     pub(crate) fn due(&mut self, wrong: Vec<(K, f64)>) -> Vec<bool> {
         let mut before = std::mem::take(&mut self.said);
         let mut judge = |(key, size): (K, f64)| {
-            // A smaller size means that it has ended and begun again.
+            // A smaller size means that the problem has ended and started again.
             let said = before.remove(&key).filter(|&said| said <= size && size < said * 2.0);
             self.said.insert(key, said.unwrap_or(size));
             said.is_none()

@@ -184,7 +184,7 @@ impl<C: Channel> Subscription<C> {
         self.access.store()?.resume(C::NAME, &self.name).await
     }
 
-    /// Removes the subscription, if no process runs it and it has nothing left to deliver. Returns what was removed with it.
+    /// Removes the subscription, if no process runs it and it has nothing left to deliver.
     ///
     /// Afterwards, a process that still runs the subscription cannot claim events, and logs why. A new subscription of the
     /// same name begins afresh.

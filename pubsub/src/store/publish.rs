@@ -356,7 +356,7 @@ pub(super) fn stored(fingerprint: u64) -> Option<i64> {
     (fingerprint != 0).then_some(fingerprint.cast_signed())
 }
 
-/// Runs a statement under the deadline. The error of a secret channel does not quote what was published.
+/// Runs a statement with a deadline. An error of a channel with redacted fields does not quote the payload.
 async fn run(
     executor: &mut impl Executor,
     secrecy: Secrecy,

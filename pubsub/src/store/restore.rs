@@ -16,7 +16,7 @@ const DEADLINE: Duration = Duration::from_secs(300);
 /// The state in which the server was recognized.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Recognized {
-    /// The server's incarnation. When a new one has begun, the last commits of the one before may be lost.
+    /// The server's incarnation. In a new incarnation, the last commits of the previous one may be lost.
     pub(crate) incarnation: i64,
     /// A description of what has happened to the server, if this process is the first to see it.
     pub(crate) news: Option<String>,

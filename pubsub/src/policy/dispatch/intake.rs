@@ -131,7 +131,7 @@ impl Intake {
         !self.is_busy()
     }
 
-    /// Chooses the next query, if there is one and there is room for what it may bring.
+    /// Chooses the next query, if there is one and there is room for its events.
     pub(super) fn choose(&mut self, facts: Facts, now: Instant, steps: &mut VecDeque<Step>) {
         let size = ClaimSize { batch: facts.room, start_limit: facts.start_limit };
         if facts.room == 0 {

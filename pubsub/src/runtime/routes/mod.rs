@@ -66,9 +66,9 @@ use std::marker::PhantomData;
 /// The table has a visibility and a name, and then entries in braces: `Channel => Handler` or `Channel => [Handler, ..]`. Each
 /// handler is an actor with `Handler<Delivery<Channel>>`. Each is a separate subscription, so each gets every event.
 ///
-/// A subscription's durable name is the name of its handler's type in kebab case, `audit-log` for `AuditLog`, unless
-/// `as ".."` says another. **When you rename the type, keep the old name with `as`**: otherwise a new subscription begins, and nobody
-/// reads the old one. `with` takes [`SubscribeOptions`], up to the next comma.
+/// The durable name of a subscription is the name of its handler's type in kebab case, such as `audit-log` for `AuditLog`.
+/// `as ".."` sets another name. **When you rename the type, keep the old name with `as`.** Otherwise a new subscription starts,
+/// and the old one stays unread. `with` takes [`SubscribeOptions`], up to the next comma.
 ///
 /// # The type
 /// The macro makes a type without values and three functions. [`Builder::routes`] takes the result of the first two:
