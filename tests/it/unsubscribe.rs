@@ -1,5 +1,6 @@
 //! Subscriptions and channels can be removed without touching any other row.
 
+use crate::retention::TrimmedLog;
 use pubsub::{Error, Subscription};
 use pubsub_tests::{Sms, SqlSubscriber, TestDatabase, connect};
 use std::time::{Duration, Instant};
@@ -122,12 +123,11 @@ async fn a_new_subscription_of_the_same_name_begins_afresh() {
 
 #[actix::test]
 async fn the_log_does_not_wait_for_a_removed_subscription() {
-    let db = TestDatabase::new().await;
-    let client = &db.client;
+    let log = TrimmedLog::new().await;
+    let (db, client) = (&log.db, &log.db.client);
     let one = SqlSubscriber::register(client, "one").await.unwrap();
     publish(client, 3).await;
     one.claim(1).await.unwrap();
-    client.batch_execute("select pubsub.set_retention('sms', '0')").await.unwrap();
     // The partition is full, and nobody can write to it.
     client
         .batch_execute(
@@ -135,11 +135,8 @@ async fn the_log_does_not_wait_for_a_removed_subscription() {
         )
         .await
         .unwrap();
-    for _ in 0..2 {
-        client.batch_execute("select pubsub.close_partitions()").await.unwrap();
-    }
-    let sealed = "select count(*) from pubsub.partitions where sealed_at is not null";
-    db.until_count(sealed, 1).await;
+    let end = db.count("select min(end_id) from pubsub.partitions").await;
+    log.until_sealed(end).await;
     let removable = "select count(*) from pubsub.removal_steps()";
     assert_eq!(db.count(removable).await, 0, "the log waits for its subscription");
     unsubscribe(client, "one", true).await.unwrap();
