@@ -195,7 +195,7 @@ create table pubsub.lanes (
 --   token         rises with every claim: the fence of pubsub.settle
 --   event_ids     the events not yet settled, in the order in which they are begun
 --   from_mailbox  whether the events were claimed from the mailbox, or from the log
---   begins        how far the process may have got: an event of this lease has not begun while that many or more of those
+--   start_limit   how far the process may have got: an event of this lease has not started while that many or more of those
 --                 that the process has claimed for the subscription before it are not settled; null: it may have
 create sequence pubsub.leases_token_seq as bigint;
 
@@ -206,10 +206,10 @@ create table pubsub.leases (
     process      bigint not null,
     event_ids    bigint[] not null,
     from_mailbox boolean not null,
-    begins       integer,
+    start_limit  integer,
     claimed_at   timestamptz not null default clock_timestamp(),
     constraint leases_pkey primary key (token),
-    constraint leases_begins_check check (begins >= 1)
+    constraint leases_start_limit_check check (start_limit >= 1)
 );
 
 create index leases_process_idx on pubsub.leases (process);

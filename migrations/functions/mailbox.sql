@@ -7,14 +7,14 @@
 --
 -- Suspects, deliveries whose process died, are left alone unless `suspect` asks for one: then it comes alone, and the
 -- caller should handle nothing else of the subscription beside it. So whatever dies with it again is to blame.
---   begins   as for pubsub.claim
+--   start_limit  as for pubsub.claim
 --   knows    newest version of the payload that the caller knows: what is newer is left to others. Null: any
 create or replace function pubsub.claim_mailbox(
     subscription integer,
     process      bigint,
     batch        integer,
     suspect      boolean default false,
-    begins       integer default null,
+    start_limit  integer default null,
     knows        integer default null
 )
 returns table (
@@ -69,8 +69,8 @@ begin
         missing := missing - cardinality(due);
         return query
         with lease as (
-            insert into pubsub.leases (subscription, lane, process, event_ids, from_mailbox, begins)
-            values (claim_mailbox.subscription, this_lane, claim_mailbox.process, due, true, claim_mailbox.begins)
+            insert into pubsub.leases (subscription, lane, process, event_ids, from_mailbox, start_limit)
+            values (claim_mailbox.subscription, this_lane, claim_mailbox.process, due, true, claim_mailbox.start_limit)
             returning leases.token
         ),
         claimed as (

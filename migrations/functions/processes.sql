@@ -79,7 +79,7 @@ $$;
 -- Ends the leases of a process. Each of their events goes to the mailbox as an orphan, due at once. Returns how many events.
 -- Skips leases that are being settled at this moment.
 --   action  'crash' if the process died, 'retry' if it stopped. This is what happens to events that may have started, as far
---           as leases.begins tells. The attempt of the other events does not count
+--           as leases.start_limit tells. The attempt of the other events does not count
 create or replace function pubsub.orphan_leases(process bigint, action text, error text) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -107,7 +107,7 @@ begin
         perform pubsub.dispose(lease, (
             select jsonb_agg(
                        case
-                           when held.events_before + e.ordinal > lease.begins then
+                           when held.events_before + e.ordinal > lease.start_limit then
                                jsonb_build_object('id', e.id, 'action', 'return')
                            else jsonb_build_object('id', e.id, 'action', action, 'error', error)
                        end

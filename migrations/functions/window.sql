@@ -48,42 +48,50 @@ begin
 end
 $$;
 
+-- The next events of a lane that stragglers published, up to `most`, in id order: those with ids above `after` and up to `stop`.
+-- It is a call, because most windows have no stragglers, and then nothing of it is prepared.
+create or replace function pubsub.straggler_events(
+    channel text, lanes integer, lane integer, stragglers xid8[], after bigint, stop bigint, most integer
+) returns setof pubsub.db_events
+language plpgsql stable
+rows 1
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+    select d.*
+      from unnest(stragglers) straggler
+     cross join lateral (
+         select d.*
+           from pubsub.db_events d
+          where d.xid = straggler
+            and d.channel = straggler_events.channel
+            and d.id > after
+            and d.id <= stop
+            and (lanes = 0 or pubsub.lane_of(d.key, d.id, lanes) = lane)
+          order by d.xid, d.channel, d.id
+          limit most
+     ) d
+     order by d.id
+     limit most;
+end
+$$;
+
 -- The next events of a lane in its window, up to `most`, in id order: first those of the stragglers, then those of the range.
 --   stragglers  of their events, those with ids above `after` and up to `start`
 --   start       the range's ids are above this and above `after`, up to `stop`
 create or replace function pubsub.window_events(
-    channel    text,
-    lanes      integer,
-    lane       integer,
-    lower      pg_snapshot,
-    upper      pg_snapshot,
-    stragglers xid8[],
-    after      bigint,
-    start      bigint,
-    stop       bigint,
-    floor      bigint,
-    most       integer
+    channel text, lanes integer, lane integer, lower pg_snapshot, upper pg_snapshot, stragglers xid8[], after bigint,
+    start bigint, stop bigint, floor bigint, most integer
 ) returns setof pubsub.db_events
 language sql stable
 begin atomic
     select e.*
       from (
           (
-              select d.*
-                from unnest(stragglers) straggler
-               cross join lateral (
-                   select d.*
-                     from pubsub.db_events d
-                    where d.xid = straggler
-                      and d.channel = window_events.channel
-                      and d.id > after
-                      and d.id <= start
-                      and (lanes = 0 or pubsub.lane_of(d.key, d.id, lanes) = lane)
-                    order by d.xid, d.channel, d.id
-                    limit most
-               ) d
-               order by d.id
-               limit most
+              select s.*
+                from pubsub.straggler_events(channel, lanes, lane, stragglers, after, start, most) s
+               where stragglers is not null
           )
           union all
           (

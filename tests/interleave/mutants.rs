@@ -41,9 +41,9 @@ pub(crate) const ALL: [Mutant; 9] = [
     },
     Mutant {
         name: "a claim forgets the transactions in flight",
-        function: "pubsub.claim(integer, bigint, integer, integer, boolean)",
-        piece: "position.window_stragglers := pubsub.finished_stragglers(\n                    position.read_snapshot, position.read_fence, position.window_snapshot\n                );",
-        replacement: "position.window_stragglers := null;",
+        function: "pubsub.open_window(pubsub.cursors, bigint, bigint, bigint)",
+        piece: "c.window_stragglers := pubsub.finished_stragglers(c.read_snapshot, c.read_fence, c.window_snapshot);",
+        replacement: "c.window_stragglers := null;",
         seen_as: "is lost",
         shown_by: &CURSOR,
     },

@@ -187,7 +187,7 @@ async fn run_all(session: &ExplainedSession, when: &str) {
     run(&format!("select pubsub.publish_all_once('sms', array_agg(jsonb {keys}")).await;
     run(&format!("select pubsub.forget_dedupe_keys({BATCH})")).await;
     for subscription in [1, 2, 3] {
-        let claim = format!("select token from pubsub.claim({subscription}, 1, {BATCH}, begins => 10)");
+        let claim = format!("select token from pubsub.claim({subscription}, 1, {BATCH}, start_limit => 10)");
         let mut tokens = run(&claim).await;
         run(&claim).await;
         tokens.dedup();
@@ -214,7 +214,7 @@ async fn run_all(session: &ExplainedSession, when: &str) {
         run(&format!("select count(pubsub.stop_waiting({subscription}, 1))")).await;
         run(&format!("select token from pubsub.claim({subscription}, 1, {BATCH})")).await;
         run(&format!("select pubsub.return_unknown({subscription}, 1, '{{}}')")).await;
-        run(&format!("select token from pubsub.claim({subscription}, 2, {BATCH}, begins => 10)")).await;
+        run(&format!("select token from pubsub.claim({subscription}, 2, {BATCH}, start_limit => 10)")).await;
     }
     run("select extract(epoch from due_in) from pubsub.next_due('{1, 2, 3}', 1)").await;
     run("select extract(epoch from due_in) from pubsub.next_due('{1, 2, 3}', 1, '{1, 1, 1}')").await;

@@ -10,6 +10,8 @@ use crate::database::Result;
 
 const CLAIM: &str = "pubsub.claim(integer, bigint, integer, integer, boolean)";
 
+const OPEN_WINDOW: &str = "pubsub.open_window(pubsub.cursors, bigint, bigint, bigint)";
+
 /// A way to lose events or their order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Hole {
@@ -34,25 +36,26 @@ impl Hole {
         match self {
             // Stragglers are searched below the lower boundary's xmax only.
             Self::AboveXmax => {
-                let boundary = "position.read_snapshot, position.read_fence";
-                break_function(client, CLAIM, &[(boundary, "position.read_snapshot, 0")]).await
+                let boundary = "c.read_snapshot, c.read_fence";
+                break_function(client, OPEN_WINDOW, &[(boundary, "c.read_snapshot, 0")]).await
             }
             Self::AboveFence => {
-                let sequence = "position.window_sequence := sequence;";
+                let sequence = "c.window_sequence := sequence;";
                 break_function(
                     client,
-                    CLAIM,
-                    &[(sequence, "position.window_sequence := pubsub.log_sequence();")],
+                    OPEN_WINDOW,
+                    &[(sequence, "c.window_sequence := pubsub.log_sequence();")],
                 )
                 .await
             }
             Self::OwnTransaction => {
-                break_function(client, CLAIM, &[("pubsub.own_snapshot()", "pg_current_snapshot()")]).await
+                break_function(client, OPEN_WINDOW, &[("pubsub.own_snapshot()", "pg_current_snapshot()")])
+                    .await
             }
             // The batch is ordered by transaction id, as in designs that sort by (xid, id).
             Self::TransactionOrder => {
-                let order = "e.id <> all (parked))\n             order by e.id";
-                let broken = "e.id <> all (parked)) order by e.xid, e.id";
+                let order = "e.id <> all (parked)\n             order by e.id";
+                let broken = "e.id <> all (parked) order by e.xid, e.id";
                 break_function(client, CLAIM, &[(order, broken)]).await
             }
             Self::LateCommit => Ok(client.batch_execute(HIGHEST_ID_CLAIM).await?),
@@ -79,7 +82,7 @@ create table public.highest_ids (subscription integer primary key, id bigint not
 insert into public.highest_ids select s.id, 0 from pubsub.subscriptions s;
 
 create or replace function pubsub.claim(
-    subscription integer, process bigint, batch integer, begins integer default null, polling boolean default false
+    subscription integer, process bigint, batch integer, start_limit integer default null, polling boolean default false
 )
 returns table (
     token        bigint,

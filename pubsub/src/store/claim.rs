@@ -19,7 +19,7 @@ const CLAIM: &str = "
 const CLAIM_MAILBOX: &str = "
     select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at,
            c.attempt, c.panics, c.crashes, c.replay
-      from pubsub.claim_mailbox($1, $2, $3, begins => $4, knows => $5) c";
+      from pubsub.claim_mailbox($1, $2, $3, start_limit => $4, knows => $5) c";
 
 // Suspects are claimed one by one, and what they are suspected of is killing their process: the count survives that
 // without the disk.
@@ -50,14 +50,14 @@ pub(crate) struct Due {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Size {
     batch: i32,
-    begins: i32,
+    start_limit: i32,
 }
 
 impl Size {
-    /// Up to `batch` events, each of which begins only once fewer than `begins` of those claimed before it are not settled.
-    pub(crate) fn new(batch: usize, begins: usize) -> Self {
-        let [batch, begins] = [batch, begins].map(|size| i32::try_from(size).unwrap_or(i32::MAX));
-        Self { batch, begins }
+    /// Up to `batch` events, each of which starts only once fewer than `start_limit` of those claimed before it are not settled.
+    pub(crate) fn new(batch: usize, start_limit: usize) -> Self {
+        let [batch, start_limit] = [batch, start_limit].map(|size| i32::try_from(size).unwrap_or(i32::MAX));
+        Self { batch, start_limit }
     }
 }
 
@@ -69,7 +69,7 @@ impl Store {
         process: i64,
         claim: Size,
     ) -> Result<Vec<ClaimedEvent>, Error> {
-        let parameters: Parameters<'_> = &[&subscription, &process, &claim.batch, &claim.begins, &false];
+        let parameters: Parameters<'_> = &[&subscription, &process, &claim.batch, &claim.start_limit, &false];
         events(&self.query("claim events", CLAIM, parameters).await?, process)
     }
 
@@ -80,7 +80,7 @@ impl Store {
         process: i64,
         claim: Size,
     ) -> Result<Vec<ClaimedEvent>, Error> {
-        let parameters: Parameters<'_> = &[&subscription, &process, &claim.batch, &claim.begins, &true];
+        let parameters: Parameters<'_> = &[&subscription, &process, &claim.batch, &claim.start_limit, &true];
         events(&self.query("claim events", CLAIM, parameters).await?, process)
     }
 
@@ -94,7 +94,7 @@ impl Store {
         let (rows, _) = self
             .query_both(
                 "claim events",
-                (CLAIM, &[&subscription, &process, &claim.batch, &claim.begins, &false]),
+                (CLAIM, &[&subscription, &process, &claim.batch, &claim.start_limit, &false]),
                 (REPORT_AWAKE, &[&subscription, &process, &seconds(AWAKE_TTL)]),
             )
             .await?;
@@ -112,7 +112,7 @@ impl Store {
             .query_both(
                 "claim events",
                 (NO_PUBLISHER_AT_WORK, &[&subscription]),
-                (CLAIM, &[&subscription, &process, &claim.batch, &claim.begins, &false]),
+                (CLAIM, &[&subscription, &process, &claim.batch, &claim.start_limit, &false]),
             )
             .await?;
         let quiet = quiet.first().is_some_and(|row| row.get(0));
@@ -127,7 +127,7 @@ impl Store {
         claim: Size,
         version: i32,
     ) -> Result<Vec<ClaimedEvent>, Error> {
-        let parameters: Parameters<'_> = &[&subscription, &process, &claim.batch, &claim.begins, &version];
+        let parameters: Parameters<'_> = &[&subscription, &process, &claim.batch, &claim.start_limit, &version];
         let rows = self.query("claim deliveries of the mailbox", CLAIM_MAILBOX, parameters).await?;
         events(&rows, process)
     }

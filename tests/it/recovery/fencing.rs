@@ -48,7 +48,7 @@ async fn events_beyond_the_start_limit_are_not_suspects() {
     client.batch_execute("select pubsub.subscribe('sms', 'one')").await.unwrap();
     client.batch_execute("select pubsub.publish('sms', '{}') from generate_series(1, 8)").await.unwrap();
     let process = db.count("select pubsub.register_process('host', 1, 'test')").await;
-    let claim = "select token, id from pubsub.claim(1, $1, $2, begins => 3)";
+    let claim = "select token, id from pubsub.claim(1, $1, $2, start_limit => 3)";
     let first = client.query(claim, &[&process, &4]).await.unwrap();
     let second = client.query(claim, &[&process, &4]).await.unwrap();
     let id = |of: usize| if of < 4 { first[of].get::<_, i64>(1) } else { second[of - 4].get(1) };

@@ -16,9 +16,11 @@ function another_is_awake
 function any_version
 function apply_audiences
 function beat                        owner's | subscriber: execute
+function begin_claim
 function begin_incarnation
 function change_lanes
 function claim                       owner's | subscriber: execute
+function claim_context
 function claim_mailbox               owner's | subscriber: execute
 function close_partitions            owner's | subscriber: execute
 function cluster
@@ -56,6 +58,7 @@ function is_unread
 function kind_of
 function lag                         owner's | subscriber: execute | observer: execute
 function lane_of
+function lane_position
 function lanes_of
 function lanes_to_take
 function leave                       owner's | subscriber: execute
@@ -80,6 +83,7 @@ function next_span
 function no_publisher_at_work        owner's | subscriber: execute
 function none_visible
 function open_lanes
+function open_window
 function orphan_leases
 function own_snapshot
 function park
@@ -130,6 +134,7 @@ function start_waiting               owner's | subscriber: execute
 function stop_running                owner's | subscriber: execute
 function stop_running_all
 function stop_waiting                owner's | subscriber: execute
+function straggler_events
 function subscribe                   owner's | subscriber: execute
 function suspend_unread              owner's | subscriber: execute
 function take_lanes
