@@ -248,15 +248,9 @@ create table pubsub.mailbox (
     constraint mailbox_pkey primary key (subscription, event_id)
 );
 
-create index mailbox_due_idx on pubsub.mailbox (subscription, lane, due_at, event_id)
-    where token is null and crashes = 0 and needs is null;
-
-create index mailbox_suspects_idx on pubsub.mailbox (subscription, lane, due_at, event_id)
-    where token is null and crashes > 0 and needs is null;
-
--- Apart, so that those who do not know them do not even walk over them.
-create index mailbox_needs_idx on pubsub.mailbox (subscription, lane, needs, (crashes > 0), due_at, event_id)
-    where token is null and needs is not null;
+-- Deliveries that wait, by the version that they need, and suspects apart: nobody walks over deliveries that are not for him.
+create index mailbox_due_idx on pubsub.mailbox (subscription, lane, (coalesce(needs, 0)), (crashes > 0), due_at, event_id)
+    where token is null;
 
 -- Finds the deliveries of a key, in ordered subscriptions.
 create index mailbox_key_idx on pubsub.mailbox (subscription, key, event_id) where lane > 0 and key is not null;

@@ -62,7 +62,8 @@ end;
 
 -- Begins a claim: checks its arguments, chooses the lanes and takes the lock of lane 0, or the shared lock of all lanes.
 --   fence  a transaction id, drawn after `sequence` was read from the log
---   ready  the lanes that may have something to read, in order; 0 is that of an unordered subscription
+--   ready  the lanes that may have something to read, in order, so that two claims never wait for each other; 0 is the lane of
+--          an unordered subscription
 create or replace function pubsub.begin_claim(
     subscription integer, process bigint, batch integer, polling boolean, sequence bigint,
     out channel text, out lanes integer, out floor bigint, out fence bigint, out ready integer[]
@@ -73,6 +74,7 @@ as $$
 declare
     reader record;
 begin
+    lanes := 0;
     ready := '{}';
     -- Here and below, a function that most claims do not need is called only if it is needed.
     if coalesce(batch, 0) < 1 then
@@ -88,12 +90,34 @@ begin
     if reader.is_suspended then
         perform pubsub.refuse_suspended(subscription);
     end if;
+    if reader.is_changing and not pubsub.change_lanes(subscription, sequence) then
+        return;
+    end if;
     if reader.lanes > 0 or reader.is_changing then
-        if not pubsub.prepare_lanes(subscription, process, sequence) then
+        perform pg_advisory_xact_lock_shared(hashtext('pubsub.lanes'), subscription);
+        lanes := (select s.lanes from pubsub.subscriptions s where s.id = subscription);
+        if lanes is null then
             return;
         end if;
-        reader.lanes := (select s.lanes from pubsub.subscriptions s where s.id = subscription);
-        ready := pubsub.ripe_lanes(subscription, reader.lanes, process, batch, sequence);
+        -- If they are more than the events that are asked for, any of them, so that none starves.
+        ready := array(
+            select r.lane
+              from (
+                  select l.lane
+                    from unnest(pubsub.take_lanes(subscription, lanes, process, null)) l (lane)
+                   cross join lateral (
+                       select *
+                         from pubsub.cursors c
+                        where c.subscription = begin_claim.subscription and c.lane = l.lane
+                        order by c.subscription desc, c.lane desc, c.seq desc
+                        limit 1
+                   ) c
+                   where pubsub.is_ready(c, sequence)
+                   order by random()
+                   limit batch
+              ) r
+             order by r.lane
+        );
     elsif reader.is_ready then
         ready := '{0}';
     end if;
@@ -108,14 +132,10 @@ begin
         perform pubsub.require_registered(process);
     end if;
     channel := reader.channel;
-    lanes := reader.lanes;
     floor := reader.floor;
     fence := pg_current_xact_id()::text::bigint;
     if lanes > 0 then
-        perform pg_advisory_xact_lock_shared(hashtext('pubsub.lanes'), subscription);
-        if not exists (select from pubsub.subscriptions s where s.id = subscription and s.lanes = begin_claim.lanes) then
-            ready := '{}';
-        end if;
+        return;
     elsif not polling then
         perform pg_advisory_xact_lock(hashtext('pubsub.claiming'), subscription);
     elsif not pg_try_advisory_xact_lock(hashtext('pubsub.claiming'), subscription) then
@@ -127,22 +147,11 @@ $$;
 -- The last position of a lane. No row if there is nothing to read: lane 0 is gone, because the subscription has become ordered,
 -- or the subscription was suspended.
 --   passed, until  what the lane had read when it was last moved back (pubsub.replays)
---   parks          whether anything in the mailbox has a key, so that events may have to wait behind it
 create or replace function pubsub.lane_position(subscription integer, lane integer)
-returns table (c pubsub.cursors, passed pg_snapshot, until bigint, parks boolean)
+returns table (c pubsub.cursors, passed pg_snapshot, until bigint)
 language sql stable
 begin atomic
-    select c, r.snapshot, r.until,
-           -- The comparison of rows as in pubsub.first_of_key.
-           c.lane > 0 and c.subscription = (
-               select m.subscription
-                 from pubsub.mailbox m
-                where (m.subscription, m.key) >= (c.subscription, '')
-                  and m.lane > 0
-                  and m.key is not null
-                order by m.subscription, m.key, m.event_id
-                limit 1
-           )
+    select c, r.snapshot, r.until
       from pubsub.cursors c
       join pubsub.subscriptions s on s.id = c.subscription and s.suspended_at is null
       left join pubsub.replays r on r.subscription = c.subscription and r.lane = c.lane
@@ -162,6 +171,18 @@ as $$
 declare
     parked bigint[];
 begin
+    -- Mostly nothing in the mailbox has a key. The comparison of rows as in pubsub.first_of_key.
+    if place.subscription is distinct from (
+        select m.subscription
+          from pubsub.mailbox m
+         where (m.subscription, m.key) >= (place.subscription, '')
+           and m.lane > 0
+           and m.key is not null
+         order by m.subscription, m.key, m.event_id
+         limit 1
+    ) then
+        return '{}';
+    end if;
     with parked as (
         insert into pubsub.mailbox (
             subscription, lane, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes,
@@ -285,7 +306,7 @@ begin
                 when lanes = 0 then position.window_end
                 else least(position.window_end, greatest(position.window_position, position.read_sequence) + stretch)
             end;
-            if place.parks then
+            if lanes > 0 then
                 parked := pubsub.park_ahead(reader.channel, lanes, position, stop, most, place.passed, place.until, floor);
             end if;
             return query

@@ -1,7 +1,7 @@
 -- Dead letters: listing them, and putting them back into the mailbox.
 
--- Puts dead letters of a subscription back into its mailbox, attempts reset, due now. All of them, or only the one named;
--- at most `batch` in one call, oldest first. Returns how many; what is not dead (any more) counts as none.
+-- Puts dead letters of a subscription back into its mailbox, attempts reset, due now: all of them, or only the one that is named;
+-- at most `batch` in one call, oldest first. Returns how many. An event that is not dead, or no longer, is not counted.
 create or replace function pubsub.redrive(
     channel      text,
     subscription text,
@@ -48,8 +48,8 @@ begin
         select r.subscription, pubsub.lane_of(r.key, r.event_id, of_lanes), r.event_id, r.channel, r.key, r.payload,
                r.headers, r.version, r.published_at, 0, 0, 0, clock_timestamp(), r.error, r.replay
           from risen r
-        -- After a seek an event may have failed again since it became a dead letter. It is delivered for both, unless it is
-        -- at work: then that is it.
+        -- After a seek an event may have failed again since it became a dead letter. It is delivered once for both, or not again
+        -- if it is being handled.
         on conflict on constraint mailbox_pkey do update
            set attempt = 0,
                panics = 0,

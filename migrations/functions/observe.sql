@@ -95,14 +95,15 @@ select s.id,
 -- The lanes of ordered subscriptions, and the process that claims from each.
 --   parked  deliveries that wait behind an earlier event of their key
 create or replace view pubsub.observed_lanes as
-select s.channel, s.name as subscription, l.lane, l.process,
+select s.channel, s.name as subscription, l.lane, r.process,
        (
            select count(*)
              from pubsub.mailbox m
             where m.subscription = l.subscription and m.lane = l.lane and m.due_at = 'infinity'
        ) as parked
   from pubsub.lanes l
-  join pubsub.subscriptions s on s.id = l.subscription;
+  join pubsub.subscriptions s on s.id = l.subscription
+  left join pubsub.runners r on r.subscription = l.subscription and r.process = l.process;
 
 -- Registered processes.
 --   silent_for  the time since its last beat

@@ -1,11 +1,11 @@
 -- Parking: what waits in the mailbox behind an earlier event of its key.
 --
--- Whoever parks or unparks holds the lane's claiming lock (lanes.sql says why that keeps the order of a key).
+-- A function that parks or unparks holds the lane's claiming lock: lanes.sql says why that keeps the order of a key.
 
 -- The first event of a key in the mailbox of an ordered subscription, or null.
 --
--- The comparison of rows leaves the planner no index but the one on keys: with equalities any index on the subscription would
--- give the order too, and read all of it.
+-- The comparison of rows leaves the planner no index but the one on keys. With equalities, any index on the subscription would
+-- give the order too, and be read to its end.
 create or replace function pubsub.first_of_key(subscription integer, key text) returns bigint
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -33,37 +33,32 @@ begin
 end
 $$;
 
--- Parks those of the given events of an ordered subscription's mailbox that have an earlier one of their key
--- before them.
-create or replace function pubsub.park(subscription integer, event_ids bigint[]) returns void
+-- Parks those of the given events of an ordered subscription's mailbox that have an earlier one of their key before them. And
+-- makes the first event of each given key due, if it was parked: what it waited for has left the mailbox. Events that are leased
+-- are left alone. An index of those that are not has everything that waits: hence the comparison that no index can answer.
+create or replace function pubsub.park(subscription integer, event_ids bigint[], freed_keys text[]) returns void
 language plpgsql volatile
 -- A generic plan that was made while the mailbox was small reads all of it once it is large.
 set plan_cache_mode = force_custom_plan
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    update pubsub.mailbox m
-       set due_at = 'infinity'
-     where m.subscription = park.subscription
-       and m.event_id = any (park.event_ids)
-       and m.lane > 0
-       and m.token is null
-       and pubsub.first_of_key(m.subscription, m.key) < m.event_id;
-end
-$$;
-
--- Makes the first event of each key due, if it was parked: what it waited for has left the mailbox.
-create or replace function pubsub.unpark(subscription integer, keys text[]) returns void
-language plpgsql volatile
-set plan_cache_mode = force_custom_plan
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    update pubsub.mailbox m
-       set due_at = clock_timestamp()
-     where m.subscription = unpark.subscription
-       and m.event_id = any (array(select pubsub.first_of_key(unpark.subscription, k) from unnest(keys) k))
-       and m.token is null
-       and m.due_at = 'infinity';
+    if cardinality(event_ids) > 0 then
+        update pubsub.mailbox m
+           set due_at = 'infinity'
+         where m.subscription = park.subscription
+           and m.event_id = any (park.event_ids)
+           and m.lane > 0
+           and coalesce(m.token, 0) = 0
+           and pubsub.first_of_key(m.subscription, m.key) < m.event_id;
+    end if;
+    if cardinality(freed_keys) > 0 then
+        update pubsub.mailbox m
+           set due_at = clock_timestamp()
+         where m.subscription = park.subscription
+           and m.event_id = any (array(select pubsub.first_of_key(park.subscription, k) from unnest(freed_keys) k))
+           and coalesce(m.token, 0) = 0
+           and m.due_at = 'infinity';
+    end if;
 end
 $$;

@@ -130,7 +130,7 @@ declare
     orphaned constant bigint := pubsub.orphan_leases(process, action, error);
     bell     text;
 begin
-    perform pubsub.stop_running_all(process);
+    perform pubsub.stop_running(null, process);
     -- The bell may have rung for this process: it is passed on.
     for bell in
         with removed as (

@@ -9,46 +9,58 @@
 --   return       never started: again at once, the attempt does not count
 --   reject       no attempt can succeed: dead (rejected)
 --   undecodable  not readable as the subscriber's type: dead (undecodable)
---   too_new      of a version that the subscriber does not know: for one who does, the attempt does not count
+--   too_new      of a version that the subscriber does not know: left to one that does, the attempt does not count
 --   crash        its process died: again after `delay`, or dead (crashed) when it was one death too many or the last
 --                attempt
 
--- Why a delivery dies now, or null if it goes to the mailbox. The only place that decides it. The counts include the
--- attempt that has just ended.
-create or replace function pubsub.reason_of_death(
-    action  text,
-    attempt integer,
-    panics  integer,
-    crashes integer,
-    limits  pubsub.subscriptions
-) returns text
-language sql immutable parallel safe
-return case
-    when action = 'reject' then 'rejected'
-    when action = 'undecodable' then 'undecodable'
-    when action = 'panic' and panics >= limits.max_panics then 'panicked'
-    when action in ('retry', 'panic') and attempt >= limits.max_attempts then 'exhausted'
-    when action = 'crash' and (crashes >= limits.max_crashes or attempt >= limits.max_attempts) then 'crashed'
+-- The deliveries of a lease that have a disposition. Ids outside the lease are ignored: the lease is the fence. Each is looked up
+-- by its key, whatever the planner believes of the tables: hence the limits.
+create or replace function pubsub.described_deliveries(lease pubsub.leases, channel text, dispositions jsonb)
+returns table (
+    id bigint, key text, payload jsonb, headers jsonb, version integer, published_at timestamptz, attempt integer,
+    panics integer, crashes integer, action text, delay interval, error text, replay boolean, needs integer
+)
+language sql stable
+begin atomic
+    with described as (
+        select d.id, d.action, coalesce(d.delay, interval '0') as delay, d.error
+          from jsonb_to_recordset(dispositions) as d (id bigint, action text, delay interval, error text)
+         where d.id = any ((lease).event_ids)
+    )
+    select e.id, e.key, e.payload, e.headers, e.version, e.published_at, 1, 0, 0, d.action, d.delay, d.error,
+           pubsub.is_replay((lease).subscription, (lease).lane, e.xid, e.id), null::integer
+      from described d
+     cross join lateral (
+         select * from pubsub.db_events e where e.channel = described_deliveries.channel and e.id = d.id limit 1
+     ) e
+     where not (lease).from_mailbox
+    union all
+    select m.event_id, m.key, m.payload, m.headers, m.version, m.published_at, m.attempt, m.panics, m.crashes, d.action,
+           d.delay, coalesce(d.error, m.last_error), m.replay, m.needs
+      from described d
+     cross join lateral (
+         select * from pubsub.mailbox m where m.subscription = (lease).subscription and m.event_id = d.id limit 1
+     ) m
+     where (lease).from_mailbox
+       and m.token = (lease).token;
 end;
 
--- Moves events of a lease to the mailbox or to the dead letters, as their dispositions say. Ids outside the lease are
--- ignored: the lease is the fence. The caller holds the lease's row lock, and its lane's claiming lock.
+-- Moves events of a lease to the mailbox or to the dead letters, as their dispositions say. Nothing else decides why a delivery
+-- dies. The caller holds the lease's row lock, and its lane's claiming lock.
 create or replace function pubsub.dispose(lease pubsub.leases, dispositions jsonb) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    -- One time for all of them: those that are due together come in publish order.
-    now_here constant timestamptz := clock_timestamp();
-    of_subscription   pubsub.subscriptions;
-    unknown           text;
-    buried            text[];
+    -- One time for all of them, so that those that are due together come in publish order.
+    disposed_at constant timestamptz := clock_timestamp();
+    reader      pubsub.subscriptions;
+    unknown     text;
+    buried      text[];
 begin
     select d ->> 'action' into unknown
       from jsonb_array_elements(dispositions) d
-     where coalesce(d ->> 'action', '') not in (
-         'retry', 'panic', 'snooze', 'return', 'reject', 'undecodable', 'too_new', 'crash'
-     )
+     where coalesce(d ->> 'action', '') <> all ('{retry, panic, snooze, return, reject, undecodable, too_new, crash}')
      limit 1;
     if found then
         raise exception using
@@ -56,42 +68,24 @@ begin
             message = format('"%s" is not an action of a disposition', unknown),
             hint = 'The actions are retry, panic, snooze, return, reject, undecodable, too_new and crash.';
     end if;
-    select * into of_subscription from pubsub.subscriptions s where s.id = lease.subscription;
-
-    -- Each event by its key, whatever the planner believes of the tables: hence the limits and the arrays.
-    with described as (
-        select d.id, d.action, coalesce(d.delay, interval '0') as delay, d.error
-          from jsonb_to_recordset(dispositions) as d (id bigint, action text, delay interval, error text)
-         where d.id = any (lease.event_ids)
-    ),
-    delivered as (
-        select e.id, e.key, e.payload, e.headers, e.version, e.published_at, 1 as attempt, 0 as panics, 0 as crashes,
-               d.action, d.delay, d.error, pubsub.is_replay(lease.subscription, lease.lane, e.xid, e.id) as replay,
-               null::integer as needs
-          from described d
-         cross join lateral (
-             select * from pubsub.db_events e where e.channel = of_subscription.channel and e.id = d.id limit 1
-         ) e
-         where not lease.from_mailbox
-        union all
-        select m.event_id, m.key, m.payload, m.headers, m.version, m.published_at, m.attempt, m.panics, m.crashes,
-               d.action, d.delay, coalesce(d.error, m.last_error), m.replay, m.needs
-          from described d
-         cross join lateral (
-             select * from pubsub.mailbox m where m.subscription = lease.subscription and m.event_id = d.id limit 1
-         ) m
-         where lease.from_mailbox
-           and m.token = lease.token
-    ),
-    counted as (
+    select * into reader from pubsub.subscriptions s where s.id = lease.subscription;
+    with counted as (
         select d.*,
-               d.attempt - case when d.action in ('snooze', 'return', 'too_new') then 1 else 0 end as attempts,
-               d.panics + case when d.action = 'panic' then 1 else 0 end as panicked,
-               d.crashes + case when d.action = 'crash' then 1 else 0 end as crashed
-          from delivered d
+               d.attempt - (d.action in ('snooze', 'return', 'too_new'))::integer as attempts,
+               d.panics + (d.action = 'panic')::integer as panicked,
+               d.crashes + (d.action = 'crash')::integer as crashed
+          from pubsub.described_deliveries(lease, reader.channel, dispositions) d
     ),
     judged as (
-        select c.*, pubsub.reason_of_death(c.action, c.attempts, c.panicked, c.crashed, of_subscription) as reason
+        select c.*,
+               case
+                   when c.action = 'reject' then 'rejected'
+                   when c.action = 'undecodable' then 'undecodable'
+                   when c.action = 'panic' and c.panicked >= reader.max_panics then 'panicked'
+                   when c.action in ('retry', 'panic') and c.attempts >= reader.max_attempts then 'exhausted'
+                   when c.action = 'crash' and (c.crashed >= reader.max_crashes or c.attempts >= reader.max_attempts)
+                       then 'crashed'
+               end as reason
           from counted c
     ),
     died as (
@@ -99,7 +93,7 @@ begin
             subscription, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes,
             reason, error, replay
         )
-        select lease.subscription, j.id, of_subscription.channel, j.key, j.payload, j.headers, j.version, j.published_at,
+        select lease.subscription, j.id, reader.channel, j.key, j.payload, j.headers, j.version, j.published_at,
                j.attempts, j.panicked, j.crashed, j.reason, j.error, j.replay
           from judged j
          where j.reason is not null
@@ -116,33 +110,26 @@ begin
             subscription, lane, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes,
             due_at, last_error, replay, needs
         )
-        select lease.subscription, pubsub.lane_of(j.key, j.id, of_subscription.lanes), j.id, of_subscription.channel,
-               j.key, j.payload, j.headers, j.version, j.published_at, j.attempts, j.panicked, j.crashed,
-               now_here + j.delay, j.error, j.replay, case when j.action = 'too_new' then j.version else j.needs end
+        select lease.subscription, pubsub.lane_of(j.key, j.id, reader.lanes), j.id, reader.channel, j.key, j.payload,
+               j.headers, j.version, j.published_at, j.attempts, j.panicked, j.crashed, disposed_at + j.delay, j.error,
+               j.replay, case when j.action = 'too_new' then j.version else j.needs end
           from judged j
          where j.reason is null
         on conflict on constraint mailbox_pkey do update
-           set attempt = excluded.attempt,
-               panics = excluded.panics,
-               crashes = excluded.crashes,
-               due_at = excluded.due_at,
-               last_error = excluded.last_error,
-               needs = coalesce(excluded.needs, m.needs),
-               token = null
+           set attempt = excluded.attempt, panics = excluded.panics, crashes = excluded.crashes, due_at = excluded.due_at,
+               last_error = excluded.last_error, needs = coalesce(excluded.needs, m.needs), token = null
     )
     select array_agg(b.key) into buried from buried b;
     if lease.lane > 0 then
-        perform pubsub.park(lease.subscription, lease.event_ids);
-        perform pubsub.unpark(lease.subscription, buried);
+        perform pubsub.park(lease.subscription, lease.event_ids, buried);
     end if;
 end
 $$;
 
--- Settles events of a lease, if it is still the caller's. Returns false, and writes nothing, if it is not (any more): the
--- process was declared dead, or the events were settled before.
+-- Settles events of a lease, if it is still the caller's. Otherwise it returns false and writes nothing: the process was declared
+-- dead, or the events were settled before. Events that neither argument names stay leased.
 --   acknowledged  events that are done; null means all of the lease that `dispositions` does not name
 --   dispositions  events that are not done, as above
--- What neither names stays leased.
 create or replace function pubsub.settle(
     process      bigint,
     token        bigint,
@@ -159,8 +146,8 @@ declare
     remaining bigint[] := '{}';
     done      text[];
 begin
-    -- Most leases are from the log, and end with everything done. Found by the token: an index of the process's leases has
-    -- those that ended since the oldest snapshot, too. Hence the comparison that no index can answer.
+    -- Most leases are from the log, and end with everything done. They are looked up by the token: an index of the process's leases
+    -- would have those that ended since the oldest snapshot, too. Hence the comparison that no index can answer.
     if acknowledged is null and dispositions is null then
         delete from pubsub.leases l
          where l.token = settle.token and l.process is not distinct from settle.process and not l.from_mailbox;
@@ -201,7 +188,7 @@ begin
         )
         select array_agg(a.key) into done from acknowledged a;
         if lease.lane > 0 then
-            perform pubsub.unpark(lease.subscription, done);
+            perform pubsub.park(lease.subscription, null, done);
         end if;
     end if;
     if remaining = '{}' then
@@ -213,8 +200,9 @@ begin
 end
 $$;
 
--- Gives back every event that a process holds for a subscription under a lease it does not know: claims whose answer was
--- lost with their connection. Returns how many. `known` are the tokens it does know.
+-- Gives back every event that a process holds for a subscription under a lease that it does not know, because the claim's answer
+-- was lost with its connection. Returns how many.
+--   known  the tokens that the process knows
 create or replace function pubsub.return_unknown(subscription integer, process bigint, known bigint[]) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp

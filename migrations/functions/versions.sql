@@ -4,11 +4,6 @@
 -- and the attempt does not count. There `needs` keeps it from all processes that know less: it has an index of its own, which
 -- they do not read (docs/decisions/0020-versions.md).
 
--- The version of a process that does not say which versions it knows: it is given any.
-create or replace function pubsub.any_version() returns integer
-language sql immutable parallel safe
-return 2147483647;
-
 -- Declares the shape that a version of a channel has for the caller. Returns when the version was last declared, if that was with
 -- another shape; null otherwise. Another shape is no error: an added optional field makes one.
 create or replace function pubsub.declare_version(channel text, version integer, fingerprint bigint) returns timestamptz

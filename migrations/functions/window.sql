@@ -36,6 +36,10 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+    -- Nothing was in flight: not worth a query.
+    if pg_snapshot_xmin(lower) = pg_snapshot_xmax(lower) and pg_snapshot_xmax(lower)::text::bigint >= fence then
+        return null;
+    end if;
     return (
         select array_agg(x)
           from (

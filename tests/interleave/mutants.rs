@@ -49,7 +49,7 @@ pub(crate) const ALL: [Mutant; 9] = [
     },
     Mutant {
         name: "two claims of a mailbox do not skip each other's deliveries",
-        function: "pubsub.due_of_lane(integer, integer, integer, boolean)",
+        function: "pubsub.lock_due(integer, integer, integer, boolean, integer)",
         piece: "for update skip locked",
         replacement: "",
         seen_as: "settled twice",

@@ -13,7 +13,6 @@ function advance_idle_cursors        owner's | subscriber: execute
 function after_publish               owner's
 function all_visible
 function another_is_awake
-function any_version
 function apply_audiences
 function beat                        owner's | subscriber: execute
 function begin_claim
@@ -30,14 +29,11 @@ function count_unread                owner's | observer: execute
 function declare_channel             owner's | subscriber: execute
 function declare_schema              owner's | subscriber: execute
 function declare_version             owner's | subscriber: execute
+function described_deliveries
 function detach_partition            owner's | subscriber: execute
 function dispose
 function drop_channel
 function drop_partition              owner's | subscriber: execute
-function due_for
-function due_of_lane
-function due_of_version
-function due_time_of_version
 function end_process
 function ensure_partitions           owner's | subscriber: execute
 function enter_lane
@@ -59,12 +55,12 @@ function kind_of
 function lag                         owner's | subscriber: execute | observer: execute
 function lane_of
 function lane_position
-function lanes_of
-function lanes_to_take
+function lanes_for
 function leave                       owner's | subscriber: execute
 function leaving_partitions
 function list_dead_letters           owner's | subscriber: execute
 function list_schemas                owner's | publisher: execute | subscriber: execute | observer: execute
+function lock_due
 function lock_subscription
 function log_floor
 function log_sequence
@@ -92,12 +88,9 @@ function partition_term
 function passed
 function place_cursor
 function positions
-function prepare_lanes
 function publish                     owner's | publisher: execute
 function publish_all_once            owner's | publisher: execute
 function publish_once                owner's | publisher: execute
-function reason_of_death
-function rebalance
 function rebase
 function rebase_is_exact
 function reclaim                     owner's | subscriber: execute
@@ -122,24 +115,20 @@ function resume                      owner's | subscriber: execute
 function return_unknown              owner's | subscriber: execute
 function revoke_rights
 function ring_bell
-function ripe_lanes
 function seek                        owner's | subscriber: execute
 function set_dedupe_window           owner's | subscriber: execute
 function set_retention               owner's | subscriber: execute
 function set_unread_limit            owner's | subscriber: execute
 function settle                      owner's | subscriber: execute
 function skip_ids                    owner's | subscriber: execute
-function start_running
 function start_waiting               owner's | subscriber: execute
 function stop_running                owner's | subscriber: execute
-function stop_running_all
 function stop_waiting                owner's | subscriber: execute
 function straggler_events
 function subscribe                   owner's | subscriber: execute
 function suspend_unread              owner's | subscriber: execute
 function take_lanes
 function tidy                        owner's | subscriber: execute
-function unpark
 function unread
 function unread_events
 function unread_subscriptions        owner's | subscriber: execute | observer: execute
