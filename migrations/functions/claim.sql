@@ -290,6 +290,7 @@ begin
         lanes_left := lanes_left - 1;
         continue when lanes > 0 and not pubsub.enter_lane(subscription, this_lane, process);
         last_seq := null;
+        claimed := 0;
         -- More than once: an open window may end with a batch's last event, too.
         for attempt in 1 .. most_rounds loop
             select * into place from pubsub.lane_position(subscription, this_lane);

@@ -9,20 +9,20 @@ use jiff::Timestamp;
 use std::time::Duration;
 use tokio_postgres::Row;
 
-// A claim may be lost with the server: its events then come again. So it need not wait for the disk.
+// If a claim is lost with the server, its events come again. So it does not wait for the disk.
 const CLAIM: &str = "
     select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at,
            1 as attempt, 0 as panics, 0 as crashes, c.replay
       from set_config('synchronous_commit', 'off', true), pubsub.claim($1, $2, $3, $4, $5) c";
 
-// An attempt is on the disk before its handler starts: an event that kills the whole machine is bounded too.
+// An attempt is on the disk before its handler starts, so that the attempts of an event that kills the whole machine are
+// bounded too.
 const CLAIM_MAILBOX: &str = "
     select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at,
            c.attempt, c.panics, c.crashes, c.replay
       from pubsub.claim_mailbox($1, $2, $3, start_limit => $4, knows => $5) c";
 
-// Suspects are claimed one by one, and what they are suspected of is killing their process: the count survives that
-// without the disk.
+// Suspects are claimed one by one, and are suspected of killing their process. The count survives that without the disk.
 const CLAIM_SUSPECT: &str = "
     select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at,
            c.attempt, c.panics, c.crashes, c.replay
@@ -36,17 +36,17 @@ const NEXT_DUE: &str = "
            extract(epoch from d.suspect_due_in)::float8
       from pubsub.next_due($1, $2, $3) d";
 
-/// When the mailbox of a subscription has something due.
+/// The time until a subscription's mailbox has something due.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Due {
     pub(crate) subscription: i32,
-    /// How long until an ordinary delivery is due; zero if one is now.
+    /// The time until an ordinary delivery is due; zero if one is due now.
     pub(crate) ordinary: Option<Duration>,
-    /// The same for a suspect.
+    /// The time until a suspect is due.
     pub(crate) suspect: Option<Duration>,
 }
 
-/// How much to claim.
+/// The size of a claim.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Size {
     batch: i32,
@@ -54,7 +54,8 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    /// Up to `batch` events, each of which starts only once fewer than `start_limit` of those claimed before it are not settled.
+    /// Creates the size of a claim of up to `batch` events. Each of them starts only once fewer than `start_limit` of those
+    /// claimed before it are not settled.
     pub(crate) fn new(batch: usize, start_limit: usize) -> Self {
         let [batch, start_limit] = [batch, start_limit].map(|size| i32::try_from(size).unwrap_or(i32::MAX));
         Self { batch, start_limit }
@@ -62,7 +63,7 @@ impl Size {
 }
 
 impl Store {
-    /// Claims the log's next events.
+    /// Claims the next events of the log.
     pub(crate) async fn claim(
         &self,
         subscription: i32,
@@ -73,7 +74,7 @@ impl Store {
         events(&self.query("claim events", CLAIM, parameters).await?, process)
     }
 
-    /// Claims, unless another process sees to it: in case a bell was lost.
+    /// Claims, unless another process is awake or claiming. For a sleeper, in case its bell was lost.
     pub(crate) async fn poll(
         &self,
         subscription: i32,
@@ -84,7 +85,7 @@ impl Store {
         events(&self.query("claim events", CLAIM, parameters).await?, process)
     }
 
-    /// Claims, and says that this process is awake: publishers need not ring for a while.
+    /// Claims, and reports that this process is awake, so that publishers need not ring for a while.
     pub(crate) async fn claim_awake(
         &self,
         subscription: i32,
@@ -101,7 +102,7 @@ impl Store {
         events(&rows, process)
     }
 
-    /// Asks whether nobody is mid-publish, then claims: the second half of going to sleep.
+    /// Asks whether nobody is publishing at the moment, then claims. This is the second half of going to sleep.
     pub(crate) async fn claim_if_quiet(
         &self,
         subscription: i32,
@@ -119,7 +120,7 @@ impl Store {
         Ok((quiet, events(&rows, process)?))
     }
 
-    /// Claims due deliveries of the mailbox of up to this version, their attempt counted; no suspects.
+    /// Claims due deliveries of the mailbox up to this version, suspects excluded, and counts their attempt.
     pub(crate) async fn claim_mailbox(
         &self,
         subscription: i32,
@@ -127,12 +128,13 @@ impl Store {
         claim: Size,
         version: i32,
     ) -> Result<Vec<ClaimedEvent>, Error> {
-        let parameters: Parameters<'_> = &[&subscription, &process, &claim.batch, &claim.start_limit, &version];
+        let parameters: Parameters<'_> =
+            &[&subscription, &process, &claim.batch, &claim.start_limit, &version];
         let rows = self.query("claim deliveries of the mailbox", CLAIM_MAILBOX, parameters).await?;
         events(&rows, process)
     }
 
-    /// Claims a due suspect of the mailbox of up to this version, its attempt counted.
+    /// Claims a due suspect of the mailbox up to this version, and counts its attempt.
     pub(crate) async fn claim_suspect(
         &self,
         subscription: i32,
@@ -144,8 +146,8 @@ impl Store {
         events(&rows, process)
     }
 
-    /// When each subscription's mailbox has something due for this process, which knows these versions. Empty ones are
-    /// left out.
+    /// Returns when each subscription's mailbox has something due for this process, which knows these versions. Subscriptions
+    /// with an empty mailbox are left out.
     pub(crate) async fn next_due(
         &self,
         subscriptions: &[i32],
@@ -153,7 +155,7 @@ impl Store {
         process: i64,
     ) -> Result<Vec<Due>, Error> {
         let parameters: Parameters<'_> = &[&subscriptions, &process, &versions];
-        let rows = self.query("look into the mailbox", NEXT_DUE, parameters).await?;
+        let rows = self.query("ask when deliveries are due", NEXT_DUE, parameters).await?;
         let wait = |seconds: f64| Duration::from_secs_f64(seconds.clamp(0.0, 1e9));
         let due = |row: &Row| Due {
             subscription: row.get(0),

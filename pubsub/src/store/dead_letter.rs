@@ -1,4 +1,4 @@
-//! Dead letters: looking at them, and putting them back to work.
+//! Dead letters: listing them, and putting them back into the mailbox.
 
 use super::Store;
 use crate::error::Error;
@@ -13,11 +13,11 @@ const DEAD_LETTERS: &str = "
 
 const REDRIVE: &str = "select pubsub.redrive($1, $2, $3, $4)";
 
-/// Dead letters moved in one transaction.
+/// The most dead letters that one transaction moves.
 const REDRIVE_BATCH: i32 = 1_000;
 
 impl Store {
-    /// Up to `limit` dead letters of a subscription with event ids above `after`, in their order.
+    /// Lists up to `limit` dead letters of a subscription with event ids above `after`, in the order of their ids.
     pub(crate) async fn dead_letters<C: Channel>(
         &self,
         subscription: &str,
@@ -31,7 +31,7 @@ impl Store {
         letters.map_err(|source| Error::Database { doing: DOING, source })
     }
 
-    /// Puts dead letters back into the mailbox: all of the subscription's, or one. Returns how many.
+    /// Puts dead letters back into the mailbox: all of the subscription, or one. Returns how many.
     pub(crate) async fn redrive(
         &self,
         channel: &str,

@@ -1,4 +1,4 @@
-//! Settling deliveries, and giving back what nobody holds.
+//! Settling deliveries, and giving back those of unknown leases.
 
 use super::Store;
 use crate::error::Error;
@@ -11,9 +11,9 @@ const SETTLE: &str = "select pubsub.settle($1, $2, $3, $4)";
 const RETURN_UNKNOWN: &str = "select pubsub.return_unknown($1, $2, $3)";
 
 impl Store {
-    /// Settles events of a lease. `acknowledged` of `None` means all that `dispositions` does not name.
+    /// Settles events of a lease. Without `acknowledged`, all events that `dispositions` does not name are acknowledged.
     ///
-    /// False: the lease is not ours any more, and nothing was written.
+    /// Returns false if the lease is no longer ours. Then nothing was written.
     pub(crate) async fn settle(
         &self,
         process: i64,
@@ -26,7 +26,7 @@ impl Store {
             .await
     }
 
-    /// Gives back what this process holds under leases it does not know. Returns how many events.
+    /// Gives back the events that this process holds under leases that it does not know. Returns how many.
     pub(crate) async fn return_unknown(
         &self,
         subscription: i32,
