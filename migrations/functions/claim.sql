@@ -13,20 +13,6 @@
 -- A backlog of any size is one window, read forward in batches. Events of one key come in publish order if their publishers
 -- serialize on the key: id order inside a window, commit order between windows.
 
--- Raises unless a claim asks for at least one event.
-create or replace function pubsub.require_batch(batch integer) returns void
-language plpgsql immutable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    if coalesce(batch, 0) < 1 then
-        raise exception using
-            errcode = 'invalid_parameter_value',
-            message = format('a claim asks for at least 1 event, not for %s', coalesce(batch::text, 'null'));
-    end if;
-end
-$$;
-
 -- Everything that each claim asks about its subscription and its process, for one statement, because each statement costs.
 --   registered  the process, if it is registered. It is looked up from the end of processes_beat_idx: by the primary key that
 --               would read all versions of the row
@@ -60,7 +46,7 @@ begin atomic
      where s.id = claim_context.subscription;
 end;
 
--- Begins a claim: checks its arguments, chooses the lanes and takes the lock of lane 0, or the shared lock of all lanes.
+-- Begins a claim: checks whether it is allowed, chooses its lanes, and takes the lock of lane 0 or shares the lock of all lanes.
 --   fence  a transaction id, drawn after `sequence` was read from the log
 --   ready  the lanes that may have something to read, in order, so that two claims never wait for each other; 0 is the lane of
 --          an unordered subscription
@@ -77,9 +63,6 @@ begin
     lanes := 0;
     ready := '{}';
     -- Here and below, a function that most claims do not need is called only if it is needed.
-    if coalesce(batch, 0) < 1 then
-        perform pubsub.require_batch(batch);
-    end if;
     if pg_current_xact_id_if_assigned() is not null or current_setting('transaction_isolation') <> 'read committed' then
         perform pubsub.require_first_in_transaction('pubsub.claim');
     end if;
@@ -143,22 +126,6 @@ begin
     end if;
 end
 $$;
-
--- The last position of a lane. No row if there is nothing to read: lane 0 is gone, because the subscription has become ordered,
--- or the subscription was suspended.
---   passed, until  what the lane had read when it was last moved back (pubsub.replays)
-create or replace function pubsub.lane_position(subscription integer, lane integer)
-returns table (c pubsub.cursors, passed pg_snapshot, until bigint)
-language sql stable
-begin atomic
-    select c, r.snapshot, r.until
-      from pubsub.cursors c
-      join pubsub.subscriptions s on s.id = c.subscription and s.suspended_at is null
-      left join pubsub.replays r on r.subscription = c.subscription and r.lane = c.lane
-     where c.subscription = lane_position.subscription and c.lane = lane_position.lane
-     order by c.subscription desc, c.lane desc, c.seq desc
-     limit 1;
-end;
 
 -- Parks those of a lane's next events whose key has anything in the mailbox, and returns them. An event that is there itself,
 -- because a seek has brought it back, is not parked. The caller holds the lane's claiming lock, and reads the same events.
@@ -268,8 +235,8 @@ declare
     most_rounds constant integer := 20;
     stretch     constant bigint := 100000;
     sequence    constant bigint := pubsub.log_sequence();
-    reader      constant record := pubsub.begin_claim(subscription, process, batch, polling, sequence);
-    lanes_left  integer := cardinality(reader.ready);
+    reader      record;
+    lanes_left  integer;
     missing     integer := batch;
     most        integer;
     claimed     integer;
@@ -279,12 +246,21 @@ declare
     last_seq    bigint;
     parked      bigint[] := '{}';
     -- Variables, because each event is compared with them, and a field costs more.
-    lanes       constant integer := reader.lanes;
-    floor       constant bigint := reader.floor;
+    lanes       integer;
+    floor       bigint;
     lower       pg_snapshot;
     upper       pg_snapshot;
     stop        bigint;
 begin
+    if coalesce(batch, 0) < 1 then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = format('a claim asks for at least 1 event, not for %s', coalesce(batch::text, 'null'));
+    end if;
+    reader := pubsub.begin_claim(subscription, process, batch, polling, sequence);
+    lanes := reader.lanes;
+    floor := reader.floor;
+    lanes_left := cardinality(reader.ready);
     foreach this_lane in array reader.ready loop
         most := (missing + lanes_left - 1) / lanes_left;
         lanes_left := lanes_left - 1;
@@ -293,9 +269,15 @@ begin
         claimed := 0;
         -- More than once: an open window may end with a batch's last event, too.
         for attempt in 1 .. most_rounds loop
-            select * into place from pubsub.lane_position(subscription, this_lane);
-            position := place.c;
-            -- The last round took nothing, or there is nothing to read any more.
+            select c as at, r.snapshot as passed, r.until into place
+              from pubsub.cursors c
+              join pubsub.subscriptions s on s.id = c.subscription and s.suspended_at is null
+              left join pubsub.replays r on r.subscription = c.subscription and r.lane = c.lane
+             where c.subscription = claim.subscription and c.lane = this_lane
+             order by c.subscription desc, c.lane desc, c.seq desc
+             limit 1;
+            position := place.at;
+            -- The last round took nothing. Or lane 0 is gone, because the subscription has become ordered; or it was suspended.
             exit when position.seq is null or position.seq = last_seq;
             last_seq := position.seq;
             if position.window_snapshot is null then
@@ -350,7 +332,7 @@ begin
                             case when b.size < most then stop else b.last_id end as reached
                  ) e
                  -- A window that was opened only now and holds nothing is not worth a row.
-                 where b.size > 0 or not ends or (place.c).window_snapshot is not null or position.window_stragglers is not null
+                 where b.size > 0 or not ends or (place.at).window_snapshot is not null or position.window_stragglers is not null
             )
             select lease.token, e.id, e.key, e.payload, e.headers, e.version, e.published_at,
                    pubsub.is_behind(e.xid, e.id, place.passed, place.until, floor)

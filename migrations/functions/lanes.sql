@@ -52,7 +52,7 @@ $$;
 
 -- The lanes of an ordered subscription that a process owns, and those that it should take:
 --   nobody's lanes, until it has its share,
---   lanes of a process that has at least two more of them, and does not know newer versions,
+--   lanes of a process that has at least two more of them, and knows no newer version of the channel's payload,
 --   lanes in which something waits that needs a version up to `knows`, and whose process does not know that one. A process
 --   that has not said what it knows counts as one that knows none.
 --   owner  the process that owns the lane and still runs the subscription; size is how many it owns
@@ -75,11 +75,14 @@ begin atomic
      where l.owner = lanes_for.process
         or l.owner is null
            and l.own_size * (select count(*) from pubsub.runners r where r.subscription = lanes_for.subscription) < l.lanes
-        or l.size >= l.own_size + 2
+        or l.owner is not null
+           and l.size >= l.own_size + 2
            and coalesce(
-                   l.version <= (
-                       select r.version
+                   (
+                       select least(l.version, c.version) <= r.version
                          from pubsub.runners r
+                         join pubsub.subscriptions s on s.id = r.subscription
+                         join pubsub.channels c on c.name = s.channel
                         where r.subscription = lanes_for.subscription and r.process = lanes_for.process
                    ),
                    true
@@ -152,8 +155,8 @@ begin
 end
 $$;
 
--- Takes the claiming lock of a lane, and returns whether a process may claim from it: nobody else holds a lease of it, and until
--- the end of the transaction nobody will. Lane 0 is everybody's.
+-- Takes the claiming lock of a lane of an ordered subscription, and returns whether a process may claim from it: nobody else holds
+-- a lease of it, and until the end of the transaction nobody will.
 create or replace function pubsub.enter_lane(subscription integer, lane integer, process bigint) returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -161,7 +164,7 @@ as $$
 begin
     perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + lane, subscription);
     -- A new statement after the lock, so a new snapshot.
-    return lane = 0 or not exists (
+    return not exists (
         select
           from pubsub.leases l
          where l.subscription = enter_lane.subscription

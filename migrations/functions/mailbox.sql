@@ -88,7 +88,11 @@ declare
     due       bigint[];
     missing   integer := case when suspect then 1 else batch end;
 begin
-    perform pubsub.require_batch(batch);
+    if coalesce(batch, 0) < 1 then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = format('a claim asks for at least 1 event, not for %s', coalesce(batch::text, 'null'));
+    end if;
     perform pg_advisory_xact_lock_shared(hashtext('pubsub.lanes'), subscription);
     select s.lanes into of_lanes
       from pubsub.subscriptions s

@@ -13,7 +13,6 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     (CIRCLES, "pubsub/src/store/connect.rs"),
     (FUNCTIONS, "pubsub.after_publish"),
     (FUNCTIONS, "pubsub.claim"),
-    (FUNCTIONS, "pubsub.dispose"),
     (FUNCTIONS, "pubsub.next"),
     (SQL, "functions"),
     (SQL, "lines of SQL"),

@@ -54,7 +54,6 @@ function is_unread
 function kind_of
 function lag                         owner's | subscriber: execute | observer: execute
 function lane_of
-function lane_position
 function lanes_for
 function leave                       owner's | subscriber: execute
 function leaving_partitions
@@ -105,7 +104,6 @@ function removal_blockers
 function removal_steps               owner's | subscriber: execute
 function remove_expired_waiters      owner's | subscriber: execute
 function report_awake                owner's | subscriber: execute
-function require_batch
 function require_declared
 function require_first_in_transaction
 function require_recognized
