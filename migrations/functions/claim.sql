@@ -48,17 +48,18 @@ end;
 
 -- Begins a claim: checks whether it is allowed, chooses its lanes, and takes the lock of lane 0 or shares the lock of all lanes.
 --   fence  a transaction id, drawn after `sequence` was read from the log
---   ready  the lanes that may have something to read, in order, so that two claims never wait for each other; 0 is the lane of
---          an unordered subscription
+--   ready  the lanes that may have something to read: from any lane to the last, then from the first on; 0 is the lane of an
+--          unordered subscription
 create or replace function pubsub.begin_claim(
-    subscription integer, process bigint, batch integer, polling boolean, sequence bigint,
+    subscription integer, process bigint, polling boolean, sequence bigint,
     out channel text, out lanes integer, out floor bigint, out fence bigint, out ready integer[]
 )
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    reader record;
+    reader     record;
+    first_lane integer;
 begin
     lanes := 0;
     ready := '{}';
@@ -82,24 +83,20 @@ begin
         if lanes is null then
             return;
         end if;
-        -- If they are more than the events that are asked for, any of them, so that none starves.
+        -- All of them, because a lane that is ready need not have an event. They start with any lane, so that none starves.
+        first_lane := 1 + floor(random() * lanes);
         ready := array(
-            select r.lane
-              from (
-                  select l.lane
-                    from unnest(pubsub.take_lanes(subscription, lanes, process, null)) l (lane)
-                   cross join lateral (
-                       select *
-                         from pubsub.cursors c
-                        where c.subscription = begin_claim.subscription and c.lane = l.lane
-                        order by c.subscription desc, c.lane desc, c.seq desc
-                        limit 1
-                   ) c
-                   where pubsub.is_ready(c, sequence)
-                   order by random()
-                   limit batch
-              ) r
-             order by r.lane
+            select l.lane
+              from unnest(pubsub.take_lanes(subscription, lanes, process, null)) l (lane)
+             cross join lateral (
+                 select *
+                   from pubsub.cursors c
+                  where c.subscription = begin_claim.subscription and c.lane = l.lane
+                  order by c.subscription desc, c.lane desc, c.seq desc
+                  limit 1
+             ) c
+             where pubsub.is_ready(c, sequence)
+             order by l.lane < first_lane, l.lane
         );
     elsif reader.is_ready then
         ready := '{0}';
@@ -241,6 +238,7 @@ declare
     most        integer;
     claimed     integer;
     this_lane   integer;
+    highest     integer := 0;
     place       record;
     position    pubsub.cursors;
     last_seq    bigint;
@@ -257,14 +255,16 @@ begin
             errcode = 'invalid_parameter_value',
             message = format('a claim asks for at least 1 event, not for %s', coalesce(batch::text, 'null'));
     end if;
-    reader := pubsub.begin_claim(subscription, process, batch, polling, sequence);
+    reader := pubsub.begin_claim(subscription, process, polling, sequence);
     lanes := reader.lanes;
     floor := reader.floor;
     lanes_left := cardinality(reader.ready);
     foreach this_lane in array reader.ready loop
+        exit when missing <= 0;
         most := (missing + lanes_left - 1) / lanes_left;
         lanes_left := lanes_left - 1;
-        continue when lanes > 0 and not pubsub.enter_lane(subscription, this_lane, process);
+        continue when lanes > 0 and not pubsub.enter_lane(subscription, this_lane, process, this_lane > highest);
+        highest := greatest(highest, this_lane);
         last_seq := null;
         claimed := 0;
         -- More than once: an open window may end with a batch's last event, too.

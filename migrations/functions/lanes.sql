@@ -157,12 +157,19 @@ $$;
 
 -- Takes the claiming lock of a lane of an ordered subscription, and returns whether a process may claim from it: nobody else holds
 -- a lease of it, and until the end of the transaction nobody will.
-create or replace function pubsub.enter_lane(subscription integer, lane integer, process bigint) returns boolean
+--   waits  whether to wait for the lock. A caller that has the lock of a higher lane does not wait, so that two callers never wait
+--          for each other
+create or replace function pubsub.enter_lane(subscription integer, lane integer, process bigint, waits boolean default true)
+returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + lane, subscription);
+    if waits then
+        perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + lane, subscription);
+    elsif not pg_try_advisory_xact_lock(hashtext('pubsub.claiming') + lane, subscription) then
+        return false;
+    end if;
     -- A new statement after the lock, so a new snapshot.
     return not exists (
         select

@@ -73,7 +73,7 @@ pub(crate) const ALL: [Mutant; 9] = [
     },
     Mutant {
         name: "a claim does not check whether another process holds events of its lane",
-        function: "pubsub.enter_lane(integer, integer, bigint)",
+        function: "pubsub.enter_lane(integer, integer, bigint, boolean)",
         piece: "and l.process <> enter_lane.process",
         replacement: "and false",
         seen_as: "of its key had ended",

@@ -4,7 +4,8 @@ mod moved;
 
 use pubsub::{Delivery, Failure, PubSub, PublishOptions, SubscribeOptions, publish_with};
 use pubsub_tests::{
-    ChildProcess, DEADLINE, Received, Sender, Sms, TestDatabase, connect, in_child_process, probe,
+    ChildProcess, DEADLINE, Received, Sender, Sms, SqlSubscriber, TestDatabase, connect, in_child_process,
+    probe,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -272,6 +273,21 @@ async fn key_order_survives_retries_crashes_drains_and_lane_changes() {
     for child in children {
         child.next().await;
         child.signal("TERM");
+    }
+}
+
+/// A claim that asks for fewer events than there are lanes finds the lane with the event.
+#[actix::test]
+async fn a_claim_of_one_event_finds_it_in_any_lane() {
+    let db = TestDatabase::new().await;
+    db.client.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
+    db.client.batch_execute("select pubsub.subscribe('sms', 'ordered', lanes => 8)").await.unwrap();
+    let subscriber = SqlSubscriber::register(&db.client, "ordered").await.unwrap();
+    for n in 0..50 {
+        publish(&db.client, &format!("key-{n}"), 0).await;
+        let claimed = subscriber.claim(1).await.unwrap();
+        assert_eq!(claimed.len(), 1, "the event of key-{n} was passed over");
+        assert!(subscriber.settle(claimed[0].token).await.unwrap());
     }
 }
 
