@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_comes_back_begins_anew() {
+    fn a_process_that_comes_back_starts_again() {
         let now = Instant::now();
         let mut absences = Absences::default();
         absences.dead(&[7], now);

@@ -1,4 +1,4 @@
-//! Starts a runtime: checks, declares, subscribes, and wires the actors.
+//! Starts a runtime: checks the setup, declares channels, creates subscriptions, and connects the actors.
 
 use super::pubsub::{PubSub, Running, RunningSubscription};
 use super::setup::{Declaration, Setup, SubscriptionSetup};

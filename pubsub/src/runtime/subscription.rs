@@ -187,7 +187,7 @@ impl<C: Channel> Subscription<C> {
     /// Removes the subscription, if no process runs it and it has nothing left to deliver.
     ///
     /// Afterwards, a process that still runs the subscription cannot claim events, and logs why. A new subscription of the
-    /// same name begins afresh.
+    /// same name starts afresh.
     ///
     /// # Errors
     /// [`Error::InUse`] if a process runs the subscription, or if it has unread events, unsettled deliveries or dead letters;

@@ -49,7 +49,7 @@ pub(super) struct Found {
     pub(super) unrung: usize,
     /// The longest that one of them has waited in the log since its commit.
     pub(super) waited: Duration,
-    /// How often the process of the suspect has died, if there was one.
+    /// The number of crashes of the suspect, if there was one.
     pub(super) crashes: Option<u32>,
 }
 
@@ -66,7 +66,7 @@ pub(super) struct Database {
     start: Instant,
 }
 
-/// Suspects have ids of their own.
+/// The first id of suspects, which differ from those of other events.
 const FIRST_SUSPECT: i64 = 1_000_000;
 
 impl Database {
@@ -83,7 +83,7 @@ impl Database {
         }
     }
 
-    /// A publish takes the channel's lock, inserts, and looks for sleepers.
+    /// Starts a publish: takes the channel's lock, inserts the events, and looks for sleepers.
     pub(super) fn begin_publish(&mut self, events: usize, now: Instant) -> usize {
         let rings = matches!(self.row, Some(Row::Asleep { until }) if now < until);
         let publish = self.publishes.len();
@@ -93,7 +93,7 @@ impl Database {
         publish
     }
 
-    /// A publish commits. Returns whether it rings.
+    /// Commits a publish. Returns whether it rings.
     pub(super) fn end_publish(&mut self, publish: usize, now: Instant) -> bool {
         for logged in self.log.iter_mut().filter(|logged| logged.publish == publish) {
             logged.committed = Some(now);
@@ -236,14 +236,14 @@ impl Database {
         true
     }
 
-    /// How many events are committed and not done.
+    /// Returns how many events are committed and not done.
     pub(super) fn undone(&self) -> usize {
         let unclaimed =
             self.log.iter().filter(|logged| logged.committed.is_some() && !logged.claimed).count();
         unclaimed + self.mailbox.len() + self.leases.values().map(Vec::len).sum::<usize>()
     }
 
-    /// How many events are leased.
+    /// Returns how many events are leased.
     pub(super) fn leased(&self) -> usize {
         self.leases.values().map(Vec::len).sum()
     }

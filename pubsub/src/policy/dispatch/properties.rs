@@ -19,7 +19,7 @@ fn suspect_deliveries() -> impl Strategy<Value = Vec<(u64, u32)>> {
 }
 
 prop_compose! {
-    /// Any run, with at most so many failures per thousand statements.
+    /// Generates runs with at most this many failures per thousand statements.
     fn scenarios(max_failures: u64)(
         seed in any::<u64>(),
         concurrency in 1usize..20,
@@ -37,7 +37,7 @@ fn claims_from_log(query: &Query) -> bool {
     matches!(query, Query::ClaimLog { .. } | Query::ClaimIfQuiet { .. } | Query::Poll { .. })
 }
 
-/// How often the process of a suspect has died, if a claim has brought one.
+/// Returns the crashes of a suspect, if a claim has returned one.
 fn crashes(seen: &Seen) -> Option<u32> {
     match seen {
         Seen::Reply { query: Query::ClaimSuspect, found } => found.crashes,

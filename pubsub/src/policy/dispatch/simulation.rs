@@ -25,20 +25,20 @@ pub(super) struct Scenario {
     pub(super) handler_micros: u64,
     /// The number of statements in a thousand that fail, before or after they take effect.
     pub(super) failures: u64,
-    /// Publishes: when each begins and how long it takes, in milliseconds, and its events.
+    /// The publishes: the start and the duration of each, in milliseconds, and its events.
     pub(super) publishes: Vec<(u64, u64, usize)>,
-    /// Suspects in the mailbox: since when, in milliseconds, and how often their process has died.
+    /// The suspects in the mailbox: the time from which each is due, in milliseconds, and its crashes.
     pub(super) suspects: Vec<(u64, u32)>,
-    /// When to drain, in milliseconds.
+    /// The time of the drain, in milliseconds.
     pub(super) drain_at: Option<u64>,
-    /// When the handler is quarantined and for how long, in milliseconds.
+    /// The start and the duration of the handler's quarantine, in milliseconds.
     pub(super) quarantine: Option<(u64, u64)>,
 }
 
-/// Something that was seen, and when.
+/// A record of what happened, with its time.
 #[derive(Debug, Clone)]
 pub(super) enum Seen {
-    /// A query began. `held`: deliveries claimed and not answered. `free`: nothing was held at all.
+    /// A query started. `held`: deliveries claimed and not answered. `free`: nothing was held at all.
     Query {
         query: Query,
         held: usize,
@@ -52,13 +52,13 @@ pub(super) enum Seen {
     QueryFailed,
     /// The dispatcher was woken.
     Bell,
-    /// The removal of the waiter row began.
+    /// The removal of the waiter row started.
     RemoveWaiter,
     /// Events went to the handler.
     Deliver,
     /// The handler has answered so many deliveries.
     Answers(usize),
-    /// A settlement of so many answers began.
+    /// A settlement of so many answers started.
     Settle(usize),
     Quarantine,
     Recovery,
@@ -97,7 +97,7 @@ pub(super) struct World {
     timer: Option<Instant>,
     dice: u64,
     number: u64,
-    /// With the handler's host, not started.
+    /// The events that are with the handler's host and have not started.
     queue: VecDeque<ClaimedEvent>,
     running: usize,
     peak: usize,
@@ -106,7 +106,7 @@ pub(super) struct World {
 
 pub(super) const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The time of the model does not stand still between two steps.
+/// The time that passes in the model between two steps.
 const TICK: Duration = Duration::from_micros(1);
 
 fn settings(scenario: &Scenario) -> SubscriptionSettings {
@@ -160,7 +160,7 @@ impl World {
         world
     }
 
-    /// Lets time pass until then.
+    /// Lets time pass until this instant.
     pub(super) fn run(mut self, until: Duration) -> Self {
         self.perform();
         while let Some(entry) = self.happenings.first_entry() {
@@ -180,7 +180,7 @@ impl World {
         self.happenings.insert((self.now + after, self.number), happening);
     }
 
-    /// A number below this one.
+    /// Returns a random number below this one.
     fn roll(&mut self, below: u64) -> u64 {
         self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.dice >> 33) % below.max(1)

@@ -1,4 +1,4 @@
-//! The handlers of routes: how each is made. The compiler refuses a handler without a factory.
+//! The factories of the handlers of routes. The compiler refuses a handler without a factory.
 //!
 //! Items that are public here and not re-exported are only for the expansion of [`routes!`](crate::routes).
 
@@ -33,8 +33,8 @@ impl fmt::Debug for Factories {
     }
 }
 
-/// The handlers of routes: how they are made, and which of them run in this process. The type that [`routes!`](crate::routes)
-/// makes has two functions that begin one, `all` and `only`. [`Builder::routes`](crate::Builder::routes) takes it.
+/// The factories of the handlers of routes, and the choice of the handlers that run in this process. The functions `all` and
+/// `only` of a type that [`routes!`](crate::routes) makes return one, and [`Builder::routes`](crate::Builder::routes) takes it.
 #[must_use = "nothing is routed until `Builder::routes`"]
 pub struct Handlers<R, S> {
     slots: S,
@@ -50,8 +50,8 @@ impl<R, S> Handlers<R, S> {
         Self { slots: S::default(), routes: PhantomData }
     }
 
-    /// Sets how a handler is made. The factory runs on the handler's thread: at start and after each panic, once for each channel
-    /// that is routed to it. With `all`, a handler that implements `Default` needs no factory.
+    /// Adds the factory of a handler. It makes one actor for each channel that is routed to the handler, on the handler's
+    /// thread, at the start and after each panic. With `all`, a handler that implements `Default` needs no factory.
     pub fn handler<H, At, Then>(self, factory: impl Fn() -> H + Send + Sync + 'static) -> Handlers<R, Then>
     where
         H: NeedsFactory<R, S, At, Then>,
@@ -118,7 +118,8 @@ pub struct Later<At>(PhantomData<At>);
 
 /// Implemented by each handler that has no factory yet: it is at place `At` of the list `S` of `R`, and `Then` is the list with a
 /// factory for it.
-// A bound on the handler, and not on the list: with one handler left, the compiler would take a factory for its own.
+// This is a trait of the handler and not of the list. Otherwise, with one handler left, the compiler would infer that every
+// factory makes that handler.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` needs no factory in `{R}`",
     label = "no `{Self}` without a factory is left here",
@@ -182,7 +183,7 @@ impl<H: 'static, S: FactoryOf<H>, Rest: Complete> Complete for (Slot<H, S>, Rest
     }
 }
 
-/// Implemented by the state of a slot: returns how to make an `H`, or that it need not be made.
+/// Implemented by the states of a slot that have a factory for `H`, or need none.
 #[diagnostic::on_unimplemented(
     message = "the handler `{H}` has no factory",
     label = "needs a factory for `{H}`",

@@ -72,7 +72,7 @@ mod tests {
             for (at, seen) in run(scenario, 20).seen {
                 match seen {
                     Seen::Answers(count) => unsettled.extend(std::iter::repeat_n(at, count)),
-                    // Deliveries that are given back at once are settled with the others.
+                    // Deliveries that are returned at once are settled with the others.
                     Seen::Settle(count) => drop(unsettled.drain(..count.min(unsettled.len()))),
                     _ => {}
                 }

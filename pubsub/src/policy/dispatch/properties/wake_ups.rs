@@ -1,4 +1,4 @@
-//! Properties of wake-ups, and of what publishers know of the dispatcher.
+//! Properties of wake-ups, and of the waiter row that publishers see.
 
 #[cfg(test)]
 mod tests {
@@ -144,7 +144,7 @@ mod tests {
 
         #[test]
         fn a_dispatcher_that_claims_is_not_rung_for(scenario in scenarios(0)) {
-            // While the row is being removed, none may be written.
+            // No row may be written while one is being removed.
             let (mut asleep, mut removed_at) = (false, None);
             for (at, seen) in run(scenario, 30).seen {
                 match seen {
