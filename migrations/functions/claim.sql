@@ -105,7 +105,7 @@ begin
         ready := '{}';
         return;
     end if;
-    -- After the sequence was read: it may draw the transaction id.
+    -- This comes after the sequence was read, because it may draw the transaction id.
     if reader.registered is distinct from process
         or current_setting('pubsub.recognized', true) is distinct from 'pubsub.log_identity'::regclass::oid::text
     then
@@ -135,7 +135,7 @@ as $$
 declare
     parked bigint[];
 begin
-    -- Mostly nothing in the mailbox has a key. The comparison of rows as in pubsub.first_of_key.
+    -- Usually nothing in the mailbox has a key. Rows are compared as in pubsub.first_of_key.
     if place.subscription is distinct from (
         select m.subscription
           from pubsub.mailbox m
@@ -348,7 +348,7 @@ begin
             end if;
             exit when claimed > 0;
             if attempt = most_rounds then
-                -- There is more, though the caller gets nothing.
+                -- There may be more events, although the caller gets none.
                 perform pg_notify('pubsub', reader.channel);
             end if;
         end loop;

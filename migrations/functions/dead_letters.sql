@@ -1,7 +1,7 @@
 -- Dead letters: listing them, and putting them back into the mailbox.
 
--- Puts dead letters of a subscription back into its mailbox, attempts reset, due now: all of them, or only the one that is named;
--- at most `batch` in one call, oldest first. Returns how many. An event that is not dead, or no longer, is not counted.
+-- Puts dead letters of a subscription back into its mailbox, with their attempts reset and due now: all of them, or only the
+-- named one; at most `batch` in one call, oldest first. Returns how many. An event that is not a dead letter is not counted.
 create or replace function pubsub.redrive(
     channel      text,
     subscription text,

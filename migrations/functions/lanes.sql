@@ -6,12 +6,12 @@
 --   3. Of the events of one key in the mailbox, only the first is handed out.
 -- A function that parks or unparks holds the lane's claiming lock, so that neither misses the other; one that takes several of
 -- these locks takes them in order. Inside a process its dispatcher keeps the order of what it holds: it starts an event only
--- after the earlier ones of its key are done, and gives the later ones back when one is not.
+-- after the earlier ones of its key are done. If one is not done, it returns the later ones to the mailbox.
 --
--- pubsub.lanes says which process claims from which lane. It only spreads the work, and may be wrong at any time. A process
--- takes the lanes that it should have when it claims, and waits for nobody in doing so.
+-- The table pubsub.lanes assigns lanes to processes. It only spreads the work, and may be wrong at any time. A process takes
+-- the lanes that it should have when it claims, without waiting for another process.
 --
--- Functions that every claim calls are in plpgsql, however short: a function in SQL that is not inlined is planned anew for
+-- Functions that every claim calls are in plpgsql, however short: a function in SQL that is not inlined is planned again for
 -- every statement that calls it, which costs more than the claim.
 
 -- The lane of an event, of `lanes`; 0 in an unordered subscription. Events without a key are in no order.
@@ -170,7 +170,7 @@ begin
     elsif not pg_try_advisory_xact_lock(hashtext('pubsub.claiming') + lane, subscription) then
         return false;
     end if;
-    -- A new statement after the lock, so a new snapshot.
+    -- This statement comes after the lock, so its snapshot is newer than the lock.
     return not exists (
         select
           from pubsub.leases l
@@ -201,8 +201,8 @@ end;
 
 -- Changes the number of lanes to `lanes_wanted`, if nothing of the subscription is leased. Otherwise it returns false, and nothing
 -- may be claimed until it has changed. The unread events go to the mailbox, which keeps each key in order, and every lane starts
--- anew behind them.
---   sequence  the log's, read before the caller's transaction had an id
+-- behind them.
+--   sequence  the log's sequence, read before the caller's transaction had an id
 create or replace function pubsub.change_lanes(subscription integer, sequence bigint) returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp

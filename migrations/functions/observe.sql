@@ -55,8 +55,8 @@ $$;
 --   unread           events that it has not claimed, and oldest_unread_at: see pubsub.count_unread
 --   leased           events under a lease; oldest_lease_at is when the oldest of them was claimed
 --   waiting          deliveries of the mailbox that are not leased; the first of them is due at next_due_at
---   overdue          waiting deliveries that are due, but for those that are too_new
---   too_new          waiting deliveries that a process has given back because it does not know their version
+--   overdue          waiting deliveries that are due, without those that are too_new
+--   too_new          waiting deliveries that a process has refused because it does not know their version
 --   suspects         deliveries of the mailbox whose process has died
 create or replace view pubsub.observed_subscriptions as
 select s.id,
@@ -129,7 +129,7 @@ select l.token, s.channel, s.name as subscription, l.process, cardinality(l.even
   join pubsub.subscriptions s on s.id = l.subscription;
 
 -- Deliveries of the mailbox. `last_error` has the handler's words. `needs` is the version that a process must know to claim the
--- delivery, if a process that does not know it has given it back.
+-- delivery, if a process that does not know it has refused the delivery.
 create or replace view pubsub.observed_mailbox as
 select s.channel, s.name as subscription, m.event_id, m.published_at, m.attempt, m.panics, m.crashes, m.due_at,
        m.token is not null as leased, m.last_error, m.version, m.needs

@@ -1,6 +1,6 @@
--- Parking: what waits in the mailbox behind an earlier event of its key.
+-- Parking: deliveries that wait in the mailbox behind an earlier event of their key.
 --
--- A function that parks or unparks holds the lane's claiming lock: lanes.sql says why that keeps the order of a key.
+-- A function that parks or unparks holds the lane's claiming lock. lanes.sql explains why this keeps the order of a key.
 
 -- The first event of a key in the mailbox of an ordered subscription, or null.
 --

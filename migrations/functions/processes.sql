@@ -21,14 +21,14 @@ begin
 end
 $$;
 
--- Raises PB006 unless a process is registered. A lease of another process would belong to nobody, and its events would wait
--- for the janitor. Raises PB005 if the log was moved.
+-- Raises PB006 unless a process is registered. A lease of an unregistered process would have no owner, and its events would
+-- wait for the janitor. Raises PB005 if the log was moved.
 create or replace function pubsub.require_registered(process bigint) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    -- The first line of pubsub.require_recognized, to spare each claim the call.
+    -- This repeats the first line of pubsub.require_recognized, to save each claim the call.
     if current_setting('pubsub.recognized', true) is distinct from 'pubsub.log_identity'::regclass::oid::text then
         perform pubsub.require_recognized();
     end if;
@@ -149,8 +149,8 @@ begin
 end
 $$;
 
--- Stops a process. It gives back what it still holds, and its registration ends. Returns how many events it gave back. A
--- process that has drained holds only what it has started and could not finish in time.
+-- Stops a process: returns the events that it still holds to the mailbox, and ends its registration. The result is the number
+-- of events. A process that has drained holds only events that it has started and could not finish in time.
 create or replace function pubsub.leave(process bigint) returns bigint
 language sql volatile
 set search_path = pg_catalog, pg_temp
@@ -191,9 +191,9 @@ begin
 end
 $$;
 
--- Declares processes dead that were silent for longer than `silence`, and those of `absent` that still are absent, and makes
--- orphans of what they held. Returns the dead processes that this call has taken over from. Any process may call it at any
--- time; no two callers take over from the same process.
+-- Declares processes dead that were silent for longer than `silence`, and those of `absent` that still are absent. Makes
+-- orphans of their events. Returns the dead processes that this call has taken over from. Any process may call it at any time;
+-- no two callers take over from the same process.
 --
 -- A restart of the server silences all processes. For the first `silence` after it, nobody is declared dead for being silent.
 create or replace function pubsub.reclaim(silence interval, absent bigint[] default '{}')
@@ -239,8 +239,8 @@ begin
 end
 $$;
 
--- Makes orphans of leases whose process does not exist: it was declared dead just before it claimed. Returns how many
--- events. Rare, and a scan of the leases: for the janitor.
+-- Makes orphans of leases whose process does not exist, because it was declared dead just before it claimed. Returns how many
+-- events. This is rare, and scans all leases, so only the janitor calls it.
 create or replace function pubsub.reclaim_strays() returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp

@@ -1,4 +1,4 @@
--- Settling: what became of the events of a lease.
+-- Settling: writing the outcomes of the events of a lease.
 --
 -- A delivery that did not succeed is described by a disposition, one JSON object each:
 --   {"id": 17, "action": "retry", "delay": "2.5 seconds", "error": "connection refused"}
@@ -200,8 +200,8 @@ begin
 end
 $$;
 
--- Gives back every event that a process holds for a subscription under a lease that it does not know, because the claim's answer
--- was lost with its connection. Returns how many.
+-- Returns the events that a process holds for a subscription under leases that it does not know to the mailbox. The claims'
+-- answers were lost with their connections. The result is the number of events.
 --   known  the tokens that the process knows
 create or replace function pubsub.return_unknown(subscription integer, process bigint, known bigint[]) returns bigint
 language plpgsql volatile

@@ -1,8 +1,8 @@
 -- Versions of payloads.
 --
--- A process gives back an event whose version it does not know (action too_new of pubsub.settle). The event goes to the mailbox,
--- and the attempt does not count. There `needs` keeps it from all processes that know less: it has an index of its own, which
--- they do not read (docs/decisions/0020-versions.md).
+-- A process settles an event whose version it does not know with the action too_new (pubsub.settle). The event goes to the
+-- mailbox, and the attempt does not count. There `needs` keeps it from all processes that know less: it has an index of its
+-- own, which they do not read (docs/decisions/0020-versions.md).
 
 -- Declares the shape that a version of a channel has for the caller. Returns when the version was last declared, if that was with
 -- another shape; null otherwise. Another shape is no error: an added optional field makes one.

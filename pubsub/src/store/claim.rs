@@ -102,7 +102,7 @@ impl Store {
         events(&rows, process)
     }
 
-    /// Asks whether nobody is publishing at the moment, then claims. This is the second half of going to sleep.
+    /// Asks whether no publisher is at work, then claims. This is the second half of going to sleep.
     pub(crate) async fn claim_if_quiet(
         &self,
         subscription: i32,

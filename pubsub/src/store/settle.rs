@@ -1,4 +1,4 @@
-//! Settling deliveries, and giving back those of unknown leases.
+//! Settling deliveries, and returning those of unknown leases to the mailbox.
 
 use super::Store;
 use crate::error::Error;
@@ -26,7 +26,8 @@ impl Store {
             .await
     }
 
-    /// Gives back the events that this process holds under leases that it does not know. Returns how many.
+    /// Returns the events that this process holds under leases that it does not know to the mailbox. The result is their
+    /// number.
     pub(crate) async fn return_unknown(
         &self,
         subscription: i32,
