@@ -1,4 +1,4 @@
-//! L1: the words of the domain as types. No database, no actors, no decisions.
+//! L1: the types of the domain, without database, actors and decisions.
 
 pub(crate) mod backoff;
 pub(crate) mod channel;

@@ -1,4 +1,4 @@
-//! The outcome of one delivery, as its handler host knows it.
+//! The outcome of one delivery, which its handler host reports.
 
 use crate::error::error_chain;
 use crate::model::event::{EventId, LeaseToken};
@@ -11,7 +11,7 @@ use std::time::Duration;
 pub(crate) enum Outcome {
     /// The handler is done.
     Done,
-    /// The handler failed, or could not be given the event; `after` overrides the backoff.
+    /// The handler failed, or did not get the event; `after` overrides the backoff.
     Failed {
         /// The reason, with its causes.
         error: String,
@@ -27,19 +27,19 @@ pub(crate) enum Outcome {
         /// The reason, with its causes.
         error: String,
     },
-    /// The payload is not what the handler's type can read.
+    /// The handler's type cannot read the payload.
     Undecodable {
         /// serde's message.
         error: String,
     },
     /// The payload's version is newer than this process knows. The event is left to a process that knows it.
     TooNew {
-        /// The event's.
+        /// The event's version.
         version: i32,
-        /// The newest that this process knows.
+        /// The newest version that this process knows.
         known: i32,
     },
-    /// Never started: given back.
+    /// Returned before it started.
     Returned,
 }
 

@@ -5,11 +5,11 @@ use crate::error::{PayloadError, error_chain};
 use crate::model::channel::{Channel, Payload};
 use serde::ser::Error as _;
 
-/// Deepest nesting of a payload that is published. serde_json reads 128 levels; the rest is room for programs that wrap the
-/// payload.
+/// The deepest nesting of a payload that is published. serde_json reads 128 levels, which leaves room for programs that wrap
+/// the payload.
 pub(crate) const MAX_DEPTH: usize = 64;
 
-/// Longest key or deduplication key of an event, in bytes. The indexes that hold one take no more than twice that.
+/// The longest key or deduplication key of an event, in bytes. Their indexes allow at most about twice that.
 pub(crate) const MAX_KEY_BYTES: usize = 1024;
 
 /// Refuses a key that cannot be stored or indexed.
@@ -23,8 +23,8 @@ pub(crate) fn check_key(key: &str) -> Result<(), PayloadError> {
     }
 }
 
-/// The reason why a payload cannot be decoded, as text that may be stored and logged. serde's own text quotes the payload, so
-/// that of a channel with redacted fields only says where the error was.
+/// Returns the reason why a payload cannot be decoded, as text that may be stored and logged. serde's text quotes the payload,
+/// so for a channel with redacted fields only the place of the error is kept.
 pub(crate) fn undecodable<C: Channel>(error: &DecodeError) -> String {
     let error = match error {
         DecodeError::Json(error) if !C::REDACTED.is_empty() => error,
@@ -39,10 +39,10 @@ fn withheld<C: Channel>() -> String {
     format!("what serde says is withheld, because {} {are} redacted", fields.join(", "))
 }
 
-/// The JSON text of an event's payload.
+/// Returns the JSON text of an event's payload.
 ///
 /// # Errors
-/// As [`encode`], without serde's words if the channel has redacted fields.
+/// As [`encode`], without serde's text if the channel has redacted fields.
 pub(crate) fn encode_event<C: Channel>(event: &C) -> Result<String, PayloadError> {
     encode(event).map_err(|error| match error {
         PayloadError::Unserializable(_) if !C::REDACTED.is_empty() => {
@@ -52,7 +52,7 @@ pub(crate) fn encode_event<C: Channel>(event: &C) -> Result<String, PayloadError
     })
 }
 
-/// The JSON text of a payload.
+/// Returns the JSON text of a payload.
 ///
 /// # Errors
 /// If serde cannot write it, or it has a NUL character, or it nests deeper than [`MAX_DEPTH`] levels.

@@ -1,9 +1,9 @@
-//! A running process, as the database knows it.
+//! The id of a running process in the database.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// The id under which this process claims now. It changes when the process was declared dead and registers again.
+/// The present id of this process. It changes when the process was declared dead and registers again.
 #[derive(Debug, Clone)]
 pub(crate) struct ProcessId(Arc<AtomicI64>);
 

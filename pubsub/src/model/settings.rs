@@ -1,11 +1,10 @@
-//! The settings of one subscription, after everything that may set them was asked.
+//! The effective settings of one subscription.
 
 use crate::model::backoff::Backoff;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The settings of one subscription in this process: its options where they say something, its channel's settings where
-/// they do not.
+/// The settings of one subscription in this process. A setting that its options do not set is the channel's.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SubscriptionSettings {
     pub(crate) channel: &'static str,
@@ -13,11 +12,11 @@ pub(crate) struct SubscriptionSettings {
     pub(crate) name: Arc<str>,
     /// The newest version of the payload that the handler can read.
     pub(crate) version: i32,
-    /// Starts of a delivery before it becomes a dead letter.
+    /// The attempts after which a delivery becomes a dead letter.
     pub(crate) max_attempts: u32,
-    /// Panics of its handler before a delivery becomes a dead letter.
+    /// The panics of its handler after which a delivery becomes a dead letter.
     pub(crate) max_panics: u32,
-    /// The time that each delivery has.
+    /// The time that the handler has for each delivery.
     pub(crate) timeout: Option<Duration>,
     /// The delays between attempts.
     pub(crate) backoff: Backoff,
@@ -25,16 +24,16 @@ pub(crate) struct SubscriptionSettings {
     pub(crate) concurrency: usize,
     /// Lanes of an ordered subscription; `None` if it is unordered.
     pub(crate) lanes: Option<u32>,
-    /// A new subscription begins with the oldest event that the log still has.
+    /// Whether a new subscription starts with the oldest event that the log still has.
     pub(crate) from_beginning: bool,
-    /// The time that events may lie unread.
+    /// The time for which events may stay unread.
     pub(crate) unread_limit: TimeLimit,
 }
 
-/// A time limit as a subscription sets it.
+/// A time limit that a subscription may set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum TimeLimit {
-    /// Not set here: the channel's limit holds, or the database's.
+    /// Not set, so the limit of the channel or of the database applies.
     #[default]
     Unset,
     Unlimited,

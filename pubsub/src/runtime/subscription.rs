@@ -114,7 +114,7 @@ impl<C: Channel> Subscription<C> {
     /// As [`redrive`](Self::redrive).
     ///
     /// # Cancel safety
-    /// Dropping the future leaves it open whether the dead letter was moved. It is safe to call again.
+    /// Dropping the future leaves unknown whether the dead letter was moved. It is safe to call again.
     pub async fn redrive_one(&self, event: EventId) -> Result<bool, Error> {
         Ok(self.access.store()?.redrive(C::NAME, &self.name, Some(event.0)).await? > 0)
     }
@@ -151,7 +151,7 @@ impl<C: Channel> Subscription<C> {
     /// that it affects, which takes about a second per million, and fails with [`Error::Timeout`] after 5 minutes.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves it open whether the subscription was moved. It is safe to call again.
+    /// Dropping the future leaves unknown whether the subscription was moved. It is safe to call again.
     pub async fn seek(&self, to: Seek) -> Result<SeekReport, Error> {
         self.access.store()?.seek(C::NAME, &self.name, to, false).await
     }
@@ -179,12 +179,13 @@ impl<C: Channel> Subscription<C> {
     /// succeeds; [`Error::Stopped`]; or the database's own errors.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves it open whether the subscription was resumed. It is safe to call again.
+    /// Dropping the future leaves unknown whether the subscription was resumed. It is safe to call again.
     pub async fn resume(&self) -> Result<u64, Error> {
         self.access.store()?.resume(C::NAME, &self.name).await
     }
 
-    /// Removes the subscription, if no process runs it and it has nothing left to deliver.
+    /// Removes the subscription, if no process runs it and it has nothing left to deliver. Returns the number of events and
+    /// deliveries that were removed with it.
     ///
     /// Afterwards, a process that still runs the subscription cannot claim events, and logs why. A new subscription of the
     /// same name starts afresh.
@@ -194,7 +195,7 @@ impl<C: Channel> Subscription<C> {
     /// nothing is removed then. [`Error::UnknownSubscription`]; [`Error::Stopped`]; or the database's own errors.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves it open whether the subscription was removed. It is safe to call again.
+    /// Dropping the future leaves unknown whether the subscription was removed. It is safe to call again.
     pub async fn unsubscribe(&self) -> Result<Unsubscribed, Error> {
         self.access.store()?.unsubscribe(C::NAME, &self.name, false).await
     }
@@ -206,7 +207,7 @@ impl<C: Channel> Subscription<C> {
     /// [`Error::UnknownSubscription`]; [`Error::Stopped`]; or the database's own errors.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves it open whether the subscription was removed. It is safe to call again.
+    /// Dropping the future leaves unknown whether the subscription was removed. It is safe to call again.
     pub async fn force_unsubscribe(&self) -> Result<Unsubscribed, Error> {
         self.access.store()?.unsubscribe(C::NAME, &self.name, true).await
     }

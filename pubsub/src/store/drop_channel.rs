@@ -6,10 +6,11 @@ use crate::model::dropped_channel::DroppedChannel;
 
 const DROP_CHANNEL: &str = "select d.subscriptions, d.events from pubsub.drop_channel($1, force => $2) d";
 
-/// Removes a channel that has no subscriptions, with its events, dedupe keys and schemas. Returns how many events there were.
+/// Removes a channel that has no subscriptions, with its events, deduplication keys and schemas. Returns how many events there
+/// were.
 ///
-/// Publishers that are in a transaction are waited for. Later ones get [`Error::UndeclaredChannel`], until a process declares
-/// the channel again. Only the schema's owner may call it.
+/// The call waits for publishers that are in a transaction. Later ones get [`Error::UndeclaredChannel`], until a process
+/// declares the channel again. Only the schema's owner may call it.
 ///
 /// # Examples
 /// ```no_run
@@ -25,7 +26,7 @@ const DROP_CHANNEL: &str = "select d.subscriptions, d.events from pubsub.drop_ch
 /// errors. It gives up after 10 s if a publisher's transaction stays open that long.
 ///
 /// # Cancel safety
-/// Dropping the future leaves it open whether the channel was removed. It is safe to call again.
+/// Dropping the future leaves unknown whether the channel was removed. It is safe to call again.
 pub async fn drop_channel(database_url: &str, channel: &str) -> Result<DroppedChannel, Error> {
     call(database_url, channel, false).await
 }

@@ -1,4 +1,4 @@
-//! How far a subscription is behind.
+//! The lag of a subscription.
 
 use super::Store;
 use crate::error::Error;

@@ -151,7 +151,7 @@ impl Deref for Session {
     type Target = ClientWrapper;
 
     fn deref(&self) -> &ClientWrapper {
-        self.object.as_ref().expect("a session holds its connection until it is given back")
+        self.object.as_ref().expect("a session holds its connection until it is dropped or put back")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Going to sleep, and waking up. The protocol is in `migrations/functions/bell.sql`.
+//! Going to sleep and waking up. The protocol is in `migrations/functions/bell.sql`.
 
 use super::{Store, seconds};
 use crate::error::Error;
