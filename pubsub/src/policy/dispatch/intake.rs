@@ -218,7 +218,10 @@ impl Intake {
     /// Learns from the answer to the query under way, and returns that query.
     pub(super) fn completed(&mut self, reply: &Reply, now: Instant) -> Option<Query> {
         let query = self.query.take()?;
-        self.failures = 0;
+        // It follows every failure, so its success shows nothing about the query that failed.
+        if query != Query::ReturnUnknownClaims {
+            self.failures = 0;
+        }
         let (events, quiet) = match reply {
             Reply::Claimed(events) => (events.as_slice(), false),
             Reply::ClaimedIfQuiet { events, quiet } => (events.as_slice(), *quiet),
