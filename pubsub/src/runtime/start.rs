@@ -43,7 +43,7 @@ pub(super) async fn start(setup: Setup) -> Result<PubSub, Error> {
 
     let system = ArbiterThread::start()?;
     let runtime = runtime_of(&system).await?;
-    let store = target.store(&runtime, config.connections, config.deadline);
+    let store = Store::new(&target, &runtime, config.connections, config.deadline);
     declare(&store, &declarations, &retentions).await?;
     let hosted = subscribe(&store, subscriptions).await?;
     let host = host_name();

@@ -8,7 +8,7 @@ use crate::model::dead_letter::DeadLetter;
 use crate::model::event::EventId;
 use crate::model::seek::{Seek, SeekReport};
 use crate::model::unsubscribed::Unsubscribed;
-use crate::store::Target;
+use crate::store::{Store, Target};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -70,7 +70,7 @@ impl<C: Channel> Subscription<C> {
         let target = Target::parse(database_url)?;
         let deadline = Config::default().deadline;
         target.check_schema(deadline).await?;
-        let store = target.store(&Handle::current(), CONNECTIONS, deadline);
+        let store = Store::new(&target, &Handle::current(), CONNECTIONS, deadline);
         Ok(Self::new(name.into(), Access::new(store)))
     }
 

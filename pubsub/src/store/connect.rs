@@ -1,6 +1,5 @@
 //! Opening connections.
 
-use super::Store;
 use crate::error::Error;
 use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod};
 use std::future::Future;
@@ -50,14 +49,11 @@ impl Target {
 
     /// Returns a pool of up to `connections`, which are opened when needed. Their sockets live on the runtime behind `home`,
     /// because a connection ends with the runtime that opened it.
-    pub(crate) fn store(&self, home: &Handle, connections: usize, deadline: Duration) -> Store {
+    pub(super) fn pool(&self, home: &Handle, connections: usize) -> Pool {
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_connect(self.config.clone(), AtHome(home.clone()), recycling);
-        let pool = Pool::builder(manager)
-            .max_size(connections)
-            .build()
-            .expect("a pool without timeouts needs no runtime to build");
-        Store { pool, deadline }
+        let pool = Pool::builder(manager).max_size(connections).build();
+        pool.expect("a pool without timeouts needs no runtime to build")
     }
 
     /// Opens a separate connection. Returns its client, and the half that must be polled.

@@ -28,6 +28,7 @@ use deadpool_postgres::{ClientWrapper, Object, Pool};
 use futures_util::future::try_join;
 use std::ops::Deref;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, ToSql, Type};
 
@@ -44,6 +45,12 @@ pub(crate) struct Store {
 type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 impl Store {
+    /// Connects to a database when connections are needed, through up to `connections` that live on the runtime behind `home`.
+    /// `deadline` is the longest wait for an answer.
+    pub(crate) fn new(target: &Target, home: &Handle, connections: usize, deadline: Duration) -> Self {
+        Self { pool: target.pool(home, connections), deadline }
+    }
+
     /// Runs one statement as a transaction of its own. `doing` completes the sentence "the database failed to ..".
     ///
     /// # Cancel safety
