@@ -166,8 +166,17 @@ begin
         perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + lease.lane, lease.subscription);
     end if;
     if dispositions is not null then
-        perform pubsub.dispose(lease, dispositions);
         disposed := array(select (d ->> 'id')::bigint from jsonb_array_elements(dispositions) d);
+        -- A settlement that is sent again names what it has settled before. It must say what is done.
+        perform from unnest(disposed) d (id)
+          group by d.id
+         having d.id is null or count(*) > 1 or (acknowledged is null and d.id <> all (lease.event_ids));
+        if found then
+            raise exception using
+                errcode = 'invalid_parameter_value',
+                message = 'a disposition names no event of the lease, or the same event as another one';
+        end if;
+        perform pubsub.dispose(lease, dispositions);
     end if;
     if acknowledged is not null then
         remaining := array(

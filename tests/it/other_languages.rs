@@ -1,7 +1,7 @@
 //! Other languages publish with a plain insert, and subscribe with the SQL functions.
 
 use pubsub::Delivery;
-use pubsub_tests::{BellListener, Sms, TestDatabase, connect, until};
+use pubsub_tests::{BellListener, Sms, SqlSubscriber, TestDatabase, connect, until};
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
@@ -82,6 +82,40 @@ async fn an_unknown_action_is_refused() {
         .unwrap_err();
     assert_eq!(refused.as_db_error().unwrap().message(), "\"rety\" is not an action of a disposition");
     assert_eq!(db.count("select count(*) from pubsub.leases").await, 1, "and nothing was written");
+}
+
+#[actix::test]
+async fn dispositions_must_name_different_events_of_the_lease() {
+    let db = TestDatabase::new().await;
+    let one = SqlSubscriber::register(&db.client, "one").await.unwrap();
+    db.client.batch_execute("select pubsub.publish('sms', '{}') from generate_series(1, 3)").await.unwrap();
+    let token = one.claim(3).await.unwrap()[0].token;
+    let settle = async |acknowledged: &str, dispositions: &str| {
+        let sql = format!("select pubsub.settle($1, $2, {acknowledged}, '{dispositions}')");
+        let row = db.client.query_one(&sql, &[&one.process, &token]).await?;
+        Ok::<bool, tokio_postgres::Error>(row.get(0))
+    };
+    for (acknowledged, dispositions) in [
+        ("null", r#"[{"action": "retry"}]"#),
+        ("'{}'", r#"[{"id": null, "action": "retry"}]"#),
+        ("null", r#"[{"id": 1, "action": "retry"}, {"id": 99, "action": "retry"}]"#),
+        ("null", r#"[{"id": 1, "action": "retry"}, {"id": 1, "action": "reject"}]"#),
+        ("'{2}'", r#"[{"id": 1, "action": "retry"}, {"id": 1, "action": "retry"}]"#),
+    ] {
+        let refused = settle(acknowledged, dispositions).await.unwrap_err();
+        assert_eq!(refused.code().unwrap().code(), "22023", "{dispositions}");
+    }
+    let held = "select cardinality(event_ids)::bigint from pubsub.leases";
+    assert_eq!(db.count(held).await, 3, "nothing was written");
+
+    // A settlement whose answer was lost is sent again with the rest.
+    let first = r#"[{"id": 1, "action": "retry"}]"#;
+    assert!(settle("'{}'", first).await.unwrap());
+    assert!(settle("'{2}'", first).await.unwrap());
+    assert_eq!(db.count(held).await, 1);
+    assert!(settle("null", r#"[{"id": 3, "action": "reject"}]"#).await.unwrap());
+    assert_eq!(db.count("select count(*) from pubsub.mailbox where attempt = 1").await, 1);
+    assert_eq!(db.count("select count(*) from pubsub.dead_letters").await, 1);
 }
 
 /// A subscriber that calls `next`, in one session.

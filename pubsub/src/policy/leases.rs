@@ -41,14 +41,19 @@ pub(crate) struct Settlement {
     done: Vec<i64>,
     /// The dispositions of events that are not done.
     pub(crate) dispositions: Vec<Disposition>,
-    /// Whether the lease ends with this settlement.
     whole: bool,
 }
 
 impl Settlement {
-    /// Returns the events to acknowledge; `None` for all that are left of the lease.
+    /// Returns the events to acknowledge; `None` for all that are left of the lease. Beside dispositions they are always named:
+    /// `pubsub.settle` would refuse a disposition that an uncertain settlement has written already.
     pub(crate) fn acknowledged(&self) -> Option<&[i64]> {
-        (!self.whole).then_some(&self.done)
+        (!self.whole || !self.dispositions.is_empty()).then_some(&self.done)
+    }
+
+    /// Whether the lease ends with this settlement.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole
     }
 
     /// Returns the number of answers.
@@ -220,7 +225,8 @@ mod tests {
         assert_eq!(leases.settlements(now), []);
         assert!(leases.answer(LeaseToken(1), EventId(11), Some(retry(11)), now));
         let ready = leases.settlements(now);
-        assert_eq!(ready[0].acknowledged(), None);
+        assert!(ready[0].is_whole());
+        assert_eq!(ready[0].acknowledged(), Some([10].as_slice()), "named beside a disposition");
         assert_eq!(ready[0].dispositions, [retry(11)]);
         assert!(leases.settled(&ready[0], true));
         assert!(leases.is_empty());

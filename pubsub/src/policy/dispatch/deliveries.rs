@@ -195,7 +195,7 @@ impl Deliveries {
         if !accepted {
             self.ready.lost(settlement.token);
         }
-        let over = !accepted || settlement.acknowledged().is_none();
+        let over = !accepted || settlement.is_whole();
         (news, self.ready.settled(settlement, over, claiming))
     }
 
