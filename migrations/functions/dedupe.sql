@@ -36,6 +36,8 @@ begin
         returning id into target.event_id;
         return target.event_id;
     end if;
+    -- The lock that the trigger takes: the channel is not dropped between this look at it and the insert.
+    perform pg_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(publish_once.channel));
     select c.id, coalesce(clock_timestamp() - c.dedupe_window, '-infinity') into target.channel, since
       from pubsub.channels c
      where c.name = publish_once.channel;
@@ -103,6 +105,7 @@ begin
             errcode = 'invalid_parameter_value',
             message = 'there are more keys than payloads';
     end if;
+    perform pg_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(publish_all_once.channel));
     select c.id, coalesce(clock_timestamp() - c.dedupe_window, '-infinity') as since into target
       from pubsub.channels c
      where c.name = publish_all_once.channel;

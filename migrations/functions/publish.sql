@@ -24,19 +24,28 @@ begin
     if published.is_plain then
         -- An assignment, because it costs a fraction of a `perform`.
         locked := pg_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(published.channel)) is null;
-        -- This statement comes after the lock, so its snapshot is newer than the lock, unless the isolation is stricter.
+        -- This statement comes after the lock, so its snapshot is newer than the lock, unless the isolation is stricter: then
+        -- the full check follows.
         -- The stored size is cheap to read, but it is that of the compressed payload. Compression is at most 255-fold, so a
         -- small payload is surely below the limit. On a strict channel no size is small enough.
         select c.asleep_until > clock_timestamp() as may_have_waiters
           into declared
           from pubsub.channels c
          where c.name = published.channel and published.size <= c.plain_bytes;
-        if found then
-            if declared.may_have_waiters or current_setting('transaction_isolation') <> 'read committed' then
+        if found and current_setting('transaction_isolation') = 'read committed' then
+            if declared.may_have_waiters then
                 perform pubsub.ring_bell(published.channel);
             end if;
             return null;
         end if;
+    end if;
+
+    -- The locks come before the channels are read, because pubsub.drop_channel may hold them.
+    perform pg_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(n.channel))
+       from (select distinct e.channel from new_events e order by e.channel) n;
+    if current_setting('transaction_isolation') <> 'read committed' then
+        -- The snapshot may be older than the locks. A channel that was dropped since then is a serialization failure.
+        perform from pubsub.channels c where c.name in (select e.channel from new_events e) for key share of c;
     end if;
 
     -- The full check, channel by channel, in a fixed order. It raises the errors that check constraints of the log would raise,
@@ -85,7 +94,6 @@ begin
                from new_events e
               where e.channel = published.channel;
         end if;
-        locked := pg_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(published.channel)) is null;
         perform pubsub.ring_bell(published.channel);
     end loop;
     return null;

@@ -44,12 +44,14 @@ declare
     );
     processes bigint;
 begin
-    if removed is null then
-        perform pubsub.refuse_unsubscribed(channel, name);
-    elsif current_setting('transaction_isolation') <> 'read committed' then
+    if current_setting('transaction_isolation') <> 'read committed' then
         raise exception using errcode = 'PB003', message = 'pubsub.unsubscribe needs isolation level read committed';
     end if;
     perform pubsub.lock_subscription(removed);
+    -- Another session may have removed it before this one had the lock.
+    if not exists (select from pubsub.subscriptions s where s.id = removed) then
+        perform pubsub.refuse_unsubscribed(channel, name);
+    end if;
     unread := (select u.unread from pubsub.count_unread(removed) u);
     leased := (select coalesce(sum(cardinality(l.event_ids)), 0) from pubsub.leases l where l.subscription = removed);
     waiting := (select count(*) from pubsub.mailbox m where m.subscription = removed and m.token is null);
@@ -62,7 +64,7 @@ begin
           union all
           select w.process from pubsub.waiters w where w.subscription = removed and w.until > clock_timestamp()
       ) p;
-    if not force and processes + unread + leased + waiting + dead_letters > 0 then
+    if force is not true and processes + unread + leased + waiting + dead_letters > 0 then
         raise exception using
             errcode = 'PB009',
             message = format('subscription "%s" of channel "%s" is in use', name, channel),
@@ -94,17 +96,35 @@ language plpgsql volatile
 set lock_timeout = '10s'
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    subscription text;
 begin
-    perform pubsub.require_declared(channel);
-    perform pg_advisory_xact_lock(hashtext('pubsub.publishing'), hashtext(channel));
-    subscriptions := (select count(*) from pubsub.subscriptions s where s.channel = drop_channel.channel);
-    if subscriptions > 0 and not force then
-        raise exception using
-            errcode = 'PB009',
-            message = format('channel "%s" has subscriptions', channel),
-            hint = 'Remove them with pubsub.unsubscribe(channel, name), or together with the channel: force => true.';
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception using errcode = 'PB003', message = 'pubsub.drop_channel needs isolation level read committed';
     end if;
-    perform pubsub.unsubscribe(s.channel, s.name, true) from pubsub.subscriptions s where s.channel = drop_channel.channel;
+    -- The second round has the lock. The first one keeps a call that is refused from making publishers wait.
+    for round in 1..2 loop
+        if round = 2 then
+            perform pg_advisory_xact_lock(hashtext('pubsub.publishing'), hashtext(channel));
+        end if;
+        perform pubsub.require_declared(channel);
+        if force is not true and exists (select from pubsub.subscriptions s where s.channel = drop_channel.channel) then
+            raise exception using
+                errcode = 'PB009',
+                message = format('channel "%s" has subscriptions', channel),
+                hint = 'Remove them with pubsub.unsubscribe(channel, name), or together with the channel: force => true.';
+        end if;
+    end loop;
+    subscriptions := 0;
+    for subscription in select s.name from pubsub.subscriptions s where s.channel = drop_channel.channel loop
+        begin
+            perform pubsub.unsubscribe(channel, subscription, true);
+            subscriptions := subscriptions + 1;
+        exception when sqlstate 'PB004' then
+            -- Another session has removed it meanwhile.
+            null;
+        end;
+    end loop;
     delete from pubsub.db_events e where e.channel = drop_channel.channel;
     get diagnostics events = row_count;
     delete from pubsub.dedupe_keys d using pubsub.channels c where d.channel = c.id and c.name = drop_channel.channel;

@@ -286,3 +286,79 @@ async fn publishers_finish_before_their_channel_is_dropped() {
     assert_eq!(dropped.await.unwrap().unwrap().get::<_, i64>(0), 1);
     assert_eq!(code(&late.await.unwrap().unwrap_err()), "PB001", "a later publisher finds no channel");
 }
+
+#[actix::test]
+async fn late_publishers_leave_no_event_without_a_channel() {
+    const LATE: [(&str, &str, &str); 5] = [
+        (
+            "read committed",
+            "insert into pubsub.db_events (channel, payload) values ('sms', '1'), ('sms', '2')",
+            "PB001",
+        ),
+        ("read committed", "select pubsub.publish_all_once('sms', '{1, 2}', '{a, b}')", "PB001"),
+        ("read committed", "select pubsub.publish_once('sms', '{}', 'a')", "PB001"),
+        ("repeatable read", "select pubsub.publish('sms', '{}')", "40001"),
+        ("serializable", "select pubsub.publish_all_once('sms', '{1, 2}', '{a, b}')", "40001"),
+    ];
+    let db = TestDatabase::new().await;
+    for (isolation, publish, expected) in LATE {
+        db.client.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
+        let late = connect(db.url()).await;
+        late.batch_execute(&format!("begin isolation level {isolation}; select from pubsub.channels"))
+            .await
+            .unwrap();
+        db.client.batch_execute("begin; select pubsub.drop_channel('sms')").await.unwrap();
+        let late = tokio::task::spawn_local(async move {
+            late.batch_execute(publish).await?;
+            late.batch_execute("commit").await
+        });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!late.is_finished(), "it waits for the removal: {publish}");
+        db.client.batch_execute("commit").await.unwrap();
+        assert_eq!(code(&late.await.unwrap().unwrap_err()), expected, "{publish}");
+        assert_eq!(db.count("select count(*) from pubsub.db_events").await, 0, "{publish}");
+        assert_eq!(db.count("select count(*) from pubsub.dedupe_keys").await, 0, "{publish}");
+    }
+}
+
+#[actix::test]
+async fn a_stale_snapshot_can_publish_beside_changes_of_the_channel() {
+    let db = TestDatabase::new().await;
+    db.client.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
+    let stale = connect(db.url()).await;
+    stale.batch_execute("begin isolation level repeatable read; select from pubsub.channels").await.unwrap();
+    db.client.batch_execute("select pubsub.declare_channel('sms', 2)").await.unwrap();
+    stale.batch_execute("select pubsub.publish('sms', '{}'); commit").await.unwrap();
+    assert_eq!(db.count("select count(*) from pubsub.db_events").await, 1);
+}
+
+#[actix::test]
+async fn of_two_removals_at_once_the_second_is_refused() {
+    let db = TestDatabase::new().await;
+    SqlSubscriber::register(&db.client, "one").await.unwrap();
+    for (call, expected) in [("unsubscribe('sms', 'one', true)", "PB004"), ("drop_channel('sms')", "PB001")] {
+        db.client.batch_execute(&format!("begin; select pubsub.{call}")).await.unwrap();
+        let second = connect(db.url()).await;
+        let second =
+            tokio::task::spawn_local(
+                async move { second.batch_execute(&format!("select pubsub.{call}")).await },
+            );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!second.is_finished(), "it waits for the first: {call}");
+        db.client.batch_execute("commit").await.unwrap();
+        assert_eq!(code(&second.await.unwrap().unwrap_err()), expected, "{call}");
+    }
+}
+
+#[actix::test]
+async fn a_refused_drop_neither_waits_nor_makes_publishers_wait() {
+    let db = TestDatabase::new().await;
+    SqlSubscriber::register(&db.client, "one").await.unwrap();
+    let publisher = connect(db.url()).await;
+    publisher.batch_execute("begin; select pubsub.publish('sms', '{}')").await.unwrap();
+    let began = Instant::now();
+    let refused = db.client.batch_execute("select pubsub.drop_channel('sms')").await.unwrap_err();
+    assert_eq!(code(&refused), "PB009", "though a publisher is at work");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    publisher.batch_execute("commit").await.unwrap();
+}
