@@ -36,7 +36,7 @@ begin
     raise exception using
         errcode = 'PB001',
         message = format('channel "%s" is not declared', channel),
-        hint = coalesce(format('Did you mean "%s"? ', nearest), '')
+        hint = coalesce('Did you mean "' || nearest || '"? ', '')
             || 'A channel is declared by a process that subscribes to it, or by pubsub.declare_channel(name).';
 end
 $$;

@@ -166,10 +166,10 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if dedupe_window <= interval '0' then
+    if dedupe_window <= interval '0' or dedupe_window > interval '36500 days' then
         raise exception using
             errcode = 'invalid_parameter_value',
-            message = format('a deduplication window is longer than 0, not %s', dedupe_window);
+            message = format('a deduplication window is longer than 0 and at most 36500 days, not %s', dedupe_window);
     end if;
     update pubsub.channels c
        set dedupe_window = set_dedupe_window.dedupe_window

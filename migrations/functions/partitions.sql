@@ -68,6 +68,7 @@ begin
         return 0;
     end if;
     perform set_config('lock_timeout', '200ms', true);
+    reserve := coalesce(reserve, 30000000);
     loop
         upto := coalesce((select max(p.end_id) from pubsub.partitions p), 0);
         exit when upto > sequence + reserve;

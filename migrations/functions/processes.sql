@@ -220,6 +220,11 @@ declare
     end;
     dead   pubsub.processes;
 begin
+    if silence > interval '0' is not true then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = format('the silence of a dead process is longer than 0, not %s', coalesce(silence::text, 'null'));
+    end if;
     for dead in
         select *
           from pubsub.processes p

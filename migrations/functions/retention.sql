@@ -19,10 +19,10 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if retention < interval '0' then
+    if retention not between interval '0' and interval '36500 days' then
         raise exception using
             errcode = 'invalid_parameter_value',
-            message = format('a retention cannot be negative: %s', retention);
+            message = format('a retention is from 0 to 36500 days, not %s', retention);
     end if;
     update pubsub.channels c
        set retention = set_retention.retention
@@ -41,10 +41,10 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if unread_limit < interval '0' then
+    if unread_limit not between interval '0' and interval '36500 days' then
         raise exception using
             errcode = 'invalid_parameter_value',
-            message = format('a limit cannot be negative: %s', unread_limit);
+            message = format('a limit is from 0 to 36500 days, not %s', unread_limit);
     end if;
     update pubsub.subscriptions s
        set unread_limit = set_unread_limit.unread_limit

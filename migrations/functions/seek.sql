@@ -130,7 +130,7 @@ begin
             errcode = 'invalid_parameter_value',
             message = 'a seek needs one target: ''beginning'', ''now'', an event, or a time';
     end if;
-    if not dry_run then
+    if dry_run is not true then
         perform pubsub.require_first_in_transaction('pubsub.seek');
         -- No partition leaves the log while a subscription goes back to it.
         perform pg_advisory_xact_lock_shared(hashtext('pubsub.maintenance'), 2);

@@ -1,7 +1,7 @@
 //! Bad input gets a clear error, and no event is lost.
 
 use pubsub::{Channel, Delivery, Error, publish};
-use pubsub_tests::{Email, Sms, TestDatabase, probe, sending};
+use pubsub_tests::{Email, Sms, SqlSubscriber, TestDatabase, probe, sending};
 use serde::{Deserialize, Serialize};
 use std::error::Error as _;
 
@@ -21,6 +21,10 @@ async fn an_error_names_the_undeclared_channel_and_the_nearest() {
     let refused = refused.as_db_error().unwrap();
     assert_eq!((refused.code().code(), refused.message()), ("PB001", "channel \"smz\" is not declared"));
     assert!(refused.hint().unwrap().starts_with("Did you mean \"sms\"?"), "{refused:?}");
+
+    let refused = db.client.execute("select pubsub.publish('zebra', '{}')", &[]).await.unwrap_err();
+    let refused = refused.as_db_error().unwrap();
+    assert!(refused.hint().unwrap().starts_with("A channel is declared by"), "no name is alike: {refused:?}");
 }
 
 #[actix::test]
@@ -159,5 +163,46 @@ async fn a_key_too_long_for_an_index_is_refused_on_publish() {
     for sql in [alone, among_others] {
         let refused = db.client.batch_execute(sql).await.unwrap_err();
         assert!(refused.as_db_error().unwrap().message().contains("db_events_key_check"), "{refused:?}");
+    }
+}
+
+#[actix::test]
+async fn times_that_would_break_the_maintenance_are_refused() {
+    let db = TestDatabase::new().await;
+    SqlSubscriber::register(&db.client, "one").await.unwrap();
+    for call in ["set_retention('sms'", "set_dedupe_window('sms'", "set_unread_limit('sms', 'one'"] {
+        for time in ["36501 days", "300000 years", "-1 second"] {
+            let refused =
+                db.client.batch_execute(&format!("select pubsub.{call}, '{time}')")).await.unwrap_err();
+            assert_eq!(refused.code().unwrap().code(), "22023", "{call}, {time}");
+        }
+        for time in ["null", "'36500 days'"] {
+            db.client.batch_execute(&format!("select pubsub.{call}, {time})")).await.unwrap();
+        }
+    }
+    for call in ["reclaim('0')", "reclaim('-1 second')", "reclaim(null)", "tidy(silence => '0')"] {
+        let refused = db.client.batch_execute(&format!("select pubsub.{call}")).await.unwrap_err();
+        assert_eq!(refused.code().unwrap().code(), "22023", "{call}");
+    }
+    assert_eq!(db.count("select count(*) from pubsub.processes").await, 1, "nobody was declared dead");
+    db.client.batch_execute("select pubsub.tidy(); select pubsub.skip_ids()").await.unwrap();
+}
+
+#[actix::test]
+async fn null_stands_for_the_default_of_a_flag_or_a_number() {
+    let db = TestDatabase::new().await;
+    let client = &db.client;
+    let one = SqlSubscriber::register(client, "one").await.unwrap();
+    client.batch_execute("select pubsub.publish('sms', '{}') from generate_series(1, 3)").await.unwrap();
+    assert_eq!(one.drain(10).await.unwrap().len(), 3);
+    client.batch_execute("select pubsub.seek('sms', 'one', 'beginning', dry_run => null)").await.unwrap();
+    let replayed = one.claim(10).await.unwrap();
+    assert_eq!(replayed.iter().filter(|event| event.replay).count(), 3, "the subscription was moved");
+
+    client.batch_execute("set statement_timeout = '20 s'").await.unwrap();
+    client.batch_execute("select pubsub.ensure_partitions(null)").await.unwrap();
+    for call in ["unsubscribe('sms', 'one', null)", "drop_channel('sms', null)"] {
+        let refused = client.batch_execute(&format!("select pubsub.{call}")).await.unwrap_err();
+        assert_eq!(refused.code().unwrap().code(), "PB009", "{call}");
     }
 }

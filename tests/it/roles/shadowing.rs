@@ -144,7 +144,7 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("redrive", "pubsub.redrive('sms', 'one')", None),
     ("redrive", "pubsub.redrive('sms', 'two')", Some("PB004")),
     ("absent_processes", "pubsub.absent_processes()", None),
-    ("reclaim", "pubsub.reclaim('0 seconds', '{1}')", None),
+    ("reclaim", "pubsub.reclaim('1 microsecond', '{1}')", None),
     ("register_process", "pubsub.register_process('host', 1, 'test')", None),
     ("beat", "pubsub.beat(2)", None),
     ("claim", "pubsub.claim(1, 2, 1)", None),
