@@ -1,5 +1,28 @@
 -- Publishing: the trigger behind every insert into the log, and pubsub.publish.
 
+-- Raises the error of an event that must not be published.
+--   violated  the constraint that it violates; null: none
+--   bytes     the length of its payload, which is over the limit `most`
+create or replace function pubsub.refuse_event(channel text, violated text, bytes integer, most integer) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform pubsub.require_declared(channel);
+    if violated is not null then
+        raise exception using
+            errcode = 'check_violation', schema = 'pubsub', table = 'db_events', constraint = violated,
+            message = format('new row for relation "db_events" violates check constraint "%s"', violated);
+    end if;
+    raise exception using
+        errcode = 'PB002',
+        message = format(
+            'a payload of %s bytes is over the limit of %s bytes of channel "%s"', bytes, most, channel
+        ),
+        hint = 'Publish a reference to the data instead, or raise pubsub.channels.max_payload_bytes.';
+end
+$$;
+
 -- The trigger after an insert into the log. Refuses events that must not be published, and rings the bell.
 --
 -- It runs once per statement, so that a bulk insert pays for it once. Most statements publish one event that needs no full
@@ -19,17 +42,14 @@ begin
                and (e.headers is null or jsonb_typeof(e.headers) = 'object')
                and (e.key is null or octet_length(e.key) <= 1024)
                and not exists (select from new_events offset 1) as is_plain
-      into published
-      from new_events e;
+      into published from new_events e;
     if published.is_plain then
         -- An assignment, because it costs a fraction of a `perform`.
         locked := pg_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(published.channel)) is null;
-        -- This statement comes after the lock, so its snapshot is newer than the lock, unless the isolation is stricter: then
-        -- the full check follows.
-        -- The stored size is cheap to read, but it is that of the compressed payload. Compression is at most 255-fold, so a
-        -- small payload is surely below the limit. On a strict channel no size is small enough.
-        select c.asleep_until > clock_timestamp() as may_have_waiters
-          into declared
+        -- This statement comes after the lock, so its snapshot is newer than the lock, unless the isolation is stricter: then the
+        -- full check follows. The stored size is cheap to read, but it is that of the compressed payload. Compression is at most
+        -- 255-fold, so a small payload is surely below the limit. On a strict channel no size is small enough.
+        select c.asleep_until > clock_timestamp() as may_have_waiters into declared
           from pubsub.channels c
          where c.name = published.channel and published.size <= c.plain_bytes;
         if found and current_setting('transaction_isolation') = 'read committed' then
@@ -74,20 +94,8 @@ begin
           ) large on true
          order by c.id
     loop
-        if published.id is null then
-            perform pubsub.require_declared(published.channel);
-        elsif published.violated is not null then
-            raise exception using
-                errcode = 'check_violation', schema = 'pubsub', table = 'db_events', constraint = published.violated,
-                message = format('new row for relation "db_events" violates check constraint "%s"', published.violated);
-        elsif published.bytes is not null then
-            raise exception using
-                errcode = 'PB002',
-                message = format(
-                    'a payload of %s bytes is over the limit of %s bytes of channel "%s"',
-                    published.bytes, published.max_payload_bytes, published.channel
-                ),
-                hint = 'Publish a reference to the data instead, or raise pubsub.channels.max_payload_bytes.';
+        if published.id is null or published.violated is not null or published.bytes is not null then
+            perform pubsub.refuse_event(published.channel, published.violated, published.bytes, published.max_payload_bytes);
         end if;
         if published.is_strict then
             perform pubsub.require_shape(e.channel, e.version, e.payload)

@@ -97,6 +97,7 @@ function reclaim_strays              owner's | subscriber: execute
 function recognize                   owner's | subscriber: execute
 function redrive                     owner's | subscriber: execute
 function referred
+function refuse_event
 function refuse_suspended
 function refuse_unsubscribed
 function register_process            owner's | subscriber: execute
