@@ -68,7 +68,7 @@ begin
             version,
             mismatched[2],
             case when mismatched[1] = '' then '' else format(' at "%s"', ltrim(mismatched[1], '.')) end,
-            pubsub.with_article(mismatched[3])
+            pubsub.in_words(jsonb_build_object('type', mismatched[3]), declared)
         ),
         hint = 'The shape: select schema from pubsub.list_schemas(). Types made of it: pubsub schema export.';
 end

@@ -1,25 +1,5 @@
 -- Checking payloads against JSON Schema. Only strict channels call this (pubsub.require_shape).
 
--- The kind of a value: jsonb_typeof, but `integer` for a number that is written without a fraction.
-create or replace function pubsub.kind_of(value jsonb) returns text
-language sql immutable parallel safe
-set search_path = pg_catalog, pg_temp
-begin atomic
-    select case
-               when jsonb_typeof(value) = 'number' and value #>> '{}' ~ '^-?[0-9]+$' then 'integer'
-               else jsonb_typeof(value)
-           end;
-end;
-
--- A kind with its article. Returns other words unchanged.
-create or replace function pubsub.with_article(kind text) returns text
-language sql immutable parallel safe
-return case
-    when kind in ('array', 'object', 'integer') then 'an ' || kind
-    when kind in ('string', 'number', 'boolean') then 'a ' || kind
-    else kind
-end;
-
 -- The part of a schema that `#/$defs/Name` refers to. A reference that leads nowhere, or into another document, accepts
 -- everything.
 create or replace function pubsub.referred(reference text, root jsonb) returns jsonb
@@ -37,7 +17,7 @@ begin atomic
            );
 end;
 
--- Describes what a part of a schema accepts: `a string or null`.
+-- Describes what a part of a schema accepts: `a string or null`. A word that is no kind stays as it is.
 create or replace function pubsub.in_words(part jsonb, root jsonb) returns text
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
@@ -54,7 +34,14 @@ begin
         return 'a value';
     end if;
     return (
-        select string_agg(pubsub.with_article(k.kind), ' or ')
+        select string_agg(
+                   case
+                       when k.kind in ('array', 'object', 'integer') then 'an '
+                       when k.kind in ('string', 'number', 'boolean') then 'a '
+                       else ''
+                   end || k.kind,
+                   ' or '
+               )
           from jsonb_array_elements_text(
                    case jsonb_typeof(part -> 'type') when 'array' then part -> 'type' else jsonb_build_array(part -> 'type') end
                ) k (kind)
@@ -76,9 +63,17 @@ as $$
 declare
     -- As deep as the Rust runtime reads, and shallow enough for any stack.
     max_depth constant integer := 64;
-    kind      constant text := pubsub.kind_of(value);
+    -- A number that is written without a fraction is an integer.
+    kind      constant text := case
+        when jsonb_typeof(value) = 'number' and value #>> '{}' ~ '^-?[0-9]+$' then 'integer'
+        else jsonb_typeof(value)
+    end;
     found     text[];
-    of_part   text[];
+    variants  jsonb;
+    variant   jsonb;
+    nearest   text[];
+    is_tag    boolean;
+    was_tag   boolean;
 begin
     if part = 'true' or part = '{}' then
         return null;
@@ -93,12 +88,10 @@ begin
     then
         return array[path, pubsub.in_words(part, root), kind];
     end if;
-    found := case
-        when kind in ('integer', 'number') then pubsub.mismatch_of_number(value, part, path)
-        when kind = 'string' then pubsub.mismatch_of_size(length(value #>> '{}'), part, 'Length', 'characters', path)
-        when kind = 'array' then pubsub.mismatch_of_array(value, part, root, path, depth)
-        when kind = 'object' then pubsub.mismatch_of_object(value, part, root, path, depth)
-    end;
+    found := coalesce(
+        case when kind in ('integer', 'number', 'string', 'array') then pubsub.mismatch_of_limits(value, part, path) end,
+        case when kind in ('array', 'object') then pubsub.mismatch_of_parts(value, part, root, path, depth) end
+    );
     -- References and variants come last, because the properties beside them hold the tag of a variant.
     if found is null and part ? '$ref' then
         found := pubsub.mismatch(value, pubsub.referred(part ->> '$ref', root), root, path, depth + 1);
@@ -106,53 +99,80 @@ begin
     if found is not null then
         return found;
     end if;
-    for of_part in
+    for found in
         select pubsub.mismatch(mismatch.value, p.value, root, path, depth + 1)
           from jsonb_array_elements(coalesce(part -> 'allOf', '[]')) p
     loop
-        if of_part is not null then
-            return of_part;
+        if found is not null then
+            return found;
         end if;
     end loop;
-    return coalesce(
-        pubsub.mismatch_of_any(value, part -> 'anyOf', root, path, depth),
-        pubsub.mismatch_of_any(value, part -> 'oneOf', root, path, depth)
-    );
-end
-$$;
-
--- pubsub.mismatch of a number: its range, from `minimum` and `maximum` or from the format of a whole number.
-create or replace function pubsub.mismatch_of_number(value jsonb, part jsonb, path text) returns text[]
-language plpgsql immutable parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    number  constant numeric := value #>> '{}';
-    bits    constant integer := substring(part ->> 'format' from '^u?int(8|16|32|64)$');
-    signed  constant boolean := part ->> 'format' like 'i%';
-    lowest  constant numeric := greatest(
-        (part ->> 'minimum')::numeric, case when signed then -trunc(2::numeric ^ (bits - 1)) when bits > 0 then 0 end
-    );
-    highest constant numeric := least(
-        (part ->> 'maximum')::numeric, trunc(2::numeric ^ (bits - case when signed then 1 else 0 end)) - 1
-    );
-begin
-    if number < lowest or number > highest then
-        return array[path, 'a number' || coalesce(' from ' || lowest, '') || coalesce(' to ' || highest, ''), 'one beyond'];
-    end if;
+    foreach variants in array array[part -> 'anyOf', part -> 'oneOf'] loop
+        nearest := null;
+        for variant in select p.value from jsonb_array_elements(coalesce(variants, '[]')) p loop
+            found := pubsub.mismatch(value, variant, root, path, depth + 1);
+            if found is null then
+                nearest := null;
+                exit;
+            end if;
+            -- A variant with another tag is left out. Of the others, the nearest is the one that fails furthest inside.
+            is_tag := found[2] like '"%';
+            if nearest is null or was_tag and not is_tag
+                or was_tag = is_tag and length(found[1]) > length(nearest[1]) then
+                nearest := found;
+                was_tag := is_tag;
+            elsif was_tag = is_tag and found[1] = nearest[1] and found[2] <> nearest[2] then
+                nearest[2] := nearest[2] || ' or ' || found[2];
+            end if;
+        end loop;
+        if nearest is not null then
+            return nearest;
+        end if;
+    end loop;
     return null;
 end
 $$;
 
--- pubsub.mismatch of a size, which has a `min` and a `max`.
-create or replace function pubsub.mismatch_of_size(size integer, part jsonb, of text, unit text, path text) returns text[]
+-- pubsub.mismatch of a number, a string or an array with its limits: the range of the number, from `minimum` and `maximum` or
+-- from the format of a whole number, the length of the string, and the number of items.
+create or replace function pubsub.mismatch_of_limits(value jsonb, part jsonb, path text) returns text[]
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    lowest  constant numeric := part ->> ('min' || of);
-    highest constant numeric := part ->> ('max' || of);
+    size    numeric;
+    unit    text;
+    bits    integer;
+    signed  boolean;
+    lowest  numeric;
+    highest numeric;
 begin
+    if jsonb_typeof(value) = 'number' then
+        size := value #>> '{}';
+        bits := substring(part ->> 'format' from '^u?int(8|16|32|64)$');
+        signed := part ->> 'format' like 'i%';
+        lowest := greatest(
+            (part ->> 'minimum')::numeric, case when signed then -trunc(2::numeric ^ (bits - 1)) when bits > 0 then 0 end
+        );
+        highest := least(
+            (part ->> 'maximum')::numeric, trunc(2::numeric ^ (bits - case when signed then 1 else 0 end)) - 1
+        );
+        if size < lowest or size > highest then
+            return array[path, 'a number' || coalesce(' from ' || lowest, '') || coalesce(' to ' || highest, ''), 'one beyond'];
+        end if;
+        return null;
+    end if;
+    if jsonb_typeof(value) = 'array' then
+        size := jsonb_array_length(value);
+        unit := 'items';
+        lowest := part ->> 'minItems';
+        highest := part ->> 'maxItems';
+    else
+        size := length(value #>> '{}');
+        unit := 'characters';
+        lowest := part ->> 'minLength';
+        highest := part ->> 'maxLength';
+    end if;
     if size < lowest then
         return array[path, format('at least %s %s', lowest, unit), size::text];
     elsif size > highest then
@@ -162,118 +182,65 @@ begin
 end
 $$;
 
--- pubsub.mismatch of an array: the number of its items, and each item.
-create or replace function pubsub.mismatch_of_array(value jsonb, part jsonb, root jsonb, path text, depth integer) returns text[]
+-- pubsub.mismatch of what is inside of an array or an object: each item, or the tag, the fields that must be there, and each
+-- field that is there.
+create or replace function pubsub.mismatch_of_parts(value jsonb, part jsonb, root jsonb, path text, depth integer) returns text[]
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    found text[] := pubsub.mismatch_of_size(jsonb_array_length(value), part, 'Items', 'items', path);
+    is_object constant boolean := jsonb_typeof(value) = 'object';
+    tag       text;
+    missing   text;
+    inner_one record;
+    found     text[];
 begin
-    if found is not null or not (part ?| array['items', 'prefixItems']) then
-        return found;
-    end if;
-    for found in
-        select pubsub.mismatch(
-                   i.value,
-                   coalesce(part -> 'prefixItems' -> (i.nth - 1)::integer, part -> 'items', 'true'),
-                   root,
-                   format('%s[%s]', path, i.nth - 1),
-                   depth + 1
-               )
-          from jsonb_array_elements(value) with ordinality i (value, nth)
-    loop
-        if found is not null then
-            return found;
+    if is_object then
+        -- The tag of another variant comes first. With a wrong tag, the other differences do not matter.
+        select p.key into tag
+          from jsonb_each(coalesce(part -> 'properties', '{}')) p
+         where p.value ? 'const' and mismatch_of_parts.value ? p.key
+           and mismatch_of_parts.value -> p.key <> p.value -> 'const'
+         limit 1;
+        if tag is not null then
+            return pubsub.mismatch(value -> tag, part -> 'properties' -> tag, root, path || '.' || tag, depth);
         end if;
-    end loop;
-    return null;
-end
-$$;
-
--- pubsub.mismatch of an object: its tag, the fields that must be there, and each field that is there.
-create or replace function pubsub.mismatch_of_object(value jsonb, part jsonb, root jsonb, path text, depth integer) returns text[]
-language plpgsql immutable parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    tag     text;
-    missing text;
-    field   record;
-    found   text[];
-begin
-    -- The tag of another variant comes first. With a wrong tag, the other differences do not matter.
-    select p.key into tag
-      from jsonb_each(coalesce(part -> 'properties', '{}')) p
-     where p.value ? 'const' and mismatch_of_object.value ? p.key
-       and mismatch_of_object.value -> p.key <> p.value -> 'const'
-     limit 1;
-    if tag is not null then
-        return array[path || '.' || tag, pubsub.in_words(part -> 'properties' -> tag, root), pubsub.kind_of(value -> tag)];
+        select r.name into missing
+          from jsonb_array_elements_text(coalesce(part -> 'required', '[]')) with ordinality r (name, nth)
+         where not value ? r.name
+         order by r.nth
+         limit 1;
+        if missing is not null then
+            return array[
+                path || '.' || missing, pubsub.in_words(coalesce(part -> 'properties' -> missing, '{}'), root), 'nothing'
+            ];
+        end if;
     end if;
-    select r.name into missing
-      from jsonb_array_elements_text(coalesce(part -> 'required', '[]')) with ordinality r (name, nth)
-     where not value ? r.name
-     order by r.nth
-     limit 1;
-    if missing is not null then
-        return array[
-            path || '.' || missing, pubsub.in_words(coalesce(part -> 'properties' -> missing, '{}'), root), 'nothing'
-        ];
-    end if;
-    if not (part ?| array['properties', 'additionalProperties', 'patternProperties']) then
+    if not (part ?| array['properties', 'additionalProperties', 'patternProperties', 'items', 'prefixItems']) then
         return null;
     end if;
-    for field in
-        select f.key, f.value,
+    for inner_one in
+        select path || '.' || f.key as path, f.value,
                coalesce(
                    part -> 'properties' -> f.key,
                    (select p.value from jsonb_each(part -> 'patternProperties') p where f.key ~ p.key limit 1),
                    part -> 'additionalProperties',
                    'true'
                ) as part
-          from jsonb_each(value) f
+          from jsonb_each(case when is_object then value else '{}' end) f
+        union all
+        select format('%s[%s]', path, i.nth - 1), i.value,
+               coalesce(part -> 'prefixItems' -> (i.nth - 1)::integer, part -> 'items', 'true')
+          from jsonb_array_elements(case when is_object then '[]' else value end) with ordinality i (value, nth)
     loop
         found := case
-            when field.part = 'false' then array[path || '.' || field.key, 'no such field', 'one']
-            else pubsub.mismatch(field.value, field.part, root, path || '.' || field.key, depth + 1)
+            when is_object and inner_one.part = 'false' then array[inner_one.path, 'no such field', 'one']
+            else pubsub.mismatch(inner_one.value, inner_one.part, root, inner_one.path, depth + 1)
         end;
         if found is not null then
             return found;
         end if;
     end loop;
     return null;
-end
-$$;
-
--- pubsub.mismatch of a value that must match one of several schemas. Null if it matches one. Otherwise the place where it fails
--- in the nearest one.
-create or replace function pubsub.mismatch_of_any(value jsonb, parts jsonb, root jsonb, path text, depth integer) returns text[]
-language plpgsql immutable parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    part    jsonb;
-    found   text[];
-    nearest text[];
-    is_tag  boolean;
-    was_tag boolean;
-begin
-    for part in select p.value from jsonb_array_elements(coalesce(parts, '[]')) p loop
-        found := pubsub.mismatch(value, part, root, path, depth + 1);
-        if found is null then
-            return null;
-        end if;
-        -- A variant with another tag is left out. Of the others, the nearest is the one that fails furthest inside.
-        is_tag := found[2] like '"%';
-        if nearest is null or was_tag and not is_tag
-            or was_tag = is_tag and length(found[1]) > length(nearest[1]) then
-            nearest := found;
-            was_tag := is_tag;
-        elsif was_tag = is_tag and found[1] = nearest[1] and found[2] <> nearest[2] then
-            nearest[2] := nearest[2] || ' or ' || found[2];
-        end if;
-    end loop;
-    return nearest;
 end
 $$;

@@ -51,7 +51,6 @@ function is_ready
 function is_registered
 function is_replay
 function is_unread
-function kind_of
 function lag                         owner's | subscriber: execute | observer: execute
 function lane_of
 function lanes_for
@@ -65,11 +64,8 @@ function log_floor
 function log_sequence
 function log_state
 function mismatch
-function mismatch_of_any
-function mismatch_of_array
-function mismatch_of_number
-function mismatch_of_object
-function mismatch_of_size
+function mismatch_of_limits
+function mismatch_of_parts
 function needs_of_lane
 function next                        owner's | subscriber: execute
 function next_due                    owner's | subscriber: execute
@@ -133,7 +129,6 @@ function unread_events
 function unread_subscriptions        owner's | subscriber: execute | observer: execute
 function unsubscribe                 owner's | subscriber: execute
 function window_events
-function with_article
 function write_identity
 function xmin_holders                owner's | subscriber: execute | observer: execute
 sequence channels_id_seq
