@@ -162,14 +162,11 @@ $$;
 
 -- Removes waiter rows that count no longer: their processes have died asleep. Returns how many.
 create or replace function pubsub.remove_expired_waiters() returns bigint
-language plpgsql volatile
+language sql volatile
 set search_path = pg_catalog, pg_temp
-as $$
-declare
-    removed bigint;
-begin
-    delete from pubsub.waiters w where w.until < clock_timestamp();
-    get diagnostics removed = row_count;
-    return removed;
-end
-$$;
+begin atomic
+    with removed as (
+        delete from pubsub.waiters w where w.until < clock_timestamp() returning 1
+    )
+    select count(*) from removed;
+end;

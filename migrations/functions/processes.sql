@@ -247,19 +247,15 @@ $$;
 -- Makes orphans of leases whose process does not exist, because it was declared dead just before it claimed. Returns how many
 -- events. This is rare, and scans all leases, so only the janitor calls it.
 create or replace function pubsub.reclaim_strays() returns bigint
-language plpgsql volatile
+language sql volatile
 set search_path = pg_catalog, pg_temp
-as $$
-begin
-    return (
-        select coalesce(sum(pubsub.orphan_leases(
-                   stray.process, 'crash', format('process %s was declared dead before it claimed', stray.process)
-               )), 0)
-          from (
-              select distinct l.process
-                from pubsub.leases l
-               where not exists (select from pubsub.processes p where p.id = l.process)
-          ) stray
-    );
-end
-$$;
+begin atomic
+    select coalesce(sum(pubsub.orphan_leases(
+               stray.process, 'crash', format('process %s was declared dead before it claimed', stray.process)
+           )), 0)::bigint
+      from (
+          select distinct l.process
+            from pubsub.leases l
+           where not exists (select from pubsub.processes p where p.id = l.process)
+      ) stray;
+end;

@@ -8,13 +8,6 @@
 --   floor         ids up to this are visible in every upper boundary: they were published before the log was moved here, and
 --                 their transaction ids say nothing (pubsub.log_floor)
 
--- Whether an event lies between two boundaries.
-create or replace function pubsub.in_window(xid xid8, id bigint, lower pg_snapshot, upper pg_snapshot, floor bigint)
-returns boolean
-language sql immutable parallel safe
-return (id <= floor or pg_visible_in_snapshot(xid, upper))
-   and not pg_visible_in_snapshot(xid, lower);
-
 -- Whether an event is visible in a snapshot and has an id up to `until`; null is no limit. False without a snapshot.
 create or replace function pubsub.is_behind(xid xid8, id bigint, snapshot pg_snapshot, until bigint, floor bigint) returns boolean
 language sql immutable parallel safe
@@ -104,7 +97,8 @@ begin atomic
                where d.channel = window_events.channel
                  and d.id > greatest(after, start)
                  and d.id <= stop
-                 and pubsub.in_window(d.xid, d.id, lower, upper, floor)
+                 and (d.id <= floor or pg_visible_in_snapshot(d.xid, upper))
+                 and not pg_visible_in_snapshot(d.xid, lower)
                  and (lanes = 0 or pubsub.lane_of(d.key, d.id, lanes) = lane)
                order by d.channel, d.id
                limit most
@@ -166,7 +160,7 @@ begin atomic
                from pubsub.db_events d
               where d.channel = unread_events.channel
                 and d.id > u.above
-                and pubsub.in_window(d.xid, d.id, c.read_snapshot, upper, floor)
+                and (d.id <= floor or pg_visible_in_snapshot(d.xid, upper))
                 and pubsub.is_unread(c, d.xid, d.id, floor)
                 and pubsub.lane_of(d.key, d.id, lanes) = c.lane
               order by d.channel, d.id

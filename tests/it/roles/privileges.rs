@@ -44,7 +44,6 @@ function forget_dedupe_keys          owner's | subscriber: execute
 function grant_rights
 function has_claimed_all
 function has_events
-function in_window
 function in_words
 function is_behind
 function is_ready
