@@ -87,8 +87,12 @@ macro_rules! channel {
 
 channel!(NeverAttempted, const MAX_ATTEMPTS: u32 = 0;);
 channel!(VersionZero, const VERSION: u32 = 0;);
+channel!(VersionTooHigh, const VERSION: u32 = MOST + 1;);
 channel!(Shrinking, const BACKOFF: Backoff = Backoff::exponential(SECOND).factor(0.5););
 channel!(KeptTooLong, const RETENTION: Retention = Retention::For(Duration::MAX););
+
+/// The largest count: PostgreSQL stores it as an `integer`.
+const MOST: u32 = i32::MAX.unsigned_abs();
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -152,8 +156,16 @@ async fn start_refuses_settings_of_a_runtime_that_cannot_be() {
 #[actix::test]
 async fn start_refuses_options_that_cannot_be() {
     let refused = [
-        (options(|o| o.max_attempts(0)), "`max_attempts` must be a whole number from 1 to 4294967295, not 0"),
-        (options(|o| o.max_panics(0)), "`max_panics` must be a whole number from 1 to 4294967295, not 0"),
+        (options(|o| o.max_attempts(0)), "`max_attempts` must be a whole number from 1 to 2147483647, not 0"),
+        (options(|o| o.max_panics(0)), "`max_panics` must be a whole number from 1 to 2147483647, not 0"),
+        (
+            options(|o| o.max_attempts(MOST + 1)),
+            "`max_attempts` must be a whole number from 1 to 2147483647, not 2147483648",
+        ),
+        (
+            options(|o| o.max_panics(u32::MAX)),
+            "`max_panics` must be a whole number from 1 to 2147483647, not 4294967295",
+        ),
         (options(|o| o.timeout(Duration::ZERO)), "`timeout` must be longer than 0s and at most 24h, not 0s"),
         (
             options(|o| o.timeout(DAY + SECOND)),
@@ -202,11 +214,15 @@ async fn start_refuses_a_channel_that_cannot_be() {
         ),
         (
             runtime(Builder::declare::<VersionZero>),
-            "channel `by-hand`: `version` must be a whole number from 1 to 4294967295, not 0",
+            "channel `by-hand`: `version` must be a whole number from 1 to 2147483647, not 0",
+        ),
+        (
+            runtime(Builder::declare::<VersionTooHigh>),
+            "channel `by-hand`: `version` must be a whole number from 1 to 2147483647, not 2147483648",
         ),
         (
             runtime(|b| b.subscribe_fn("one", |_: Delivery<NeverAttempted>| async { Ok(()) })),
-            "subscription `one` of channel `by-hand`: `max_attempts` must be a whole number from 1 to 4294967295, not 0",
+            "subscription `one` of channel `by-hand`: `max_attempts` must be a whole number from 1 to 2147483647, not 0",
         ),
         (
             runtime(|b| b.subscribe_fn("one", |_: Delivery<Shrinking>| async { Ok(()) })),
@@ -220,8 +236,8 @@ async fn start_refuses_a_channel_that_cannot_be() {
 async fn the_bounds_of_settings_are_allowed() {
     let db = TestDatabase::new().await;
     let options = SubscribeOptions::new()
-        .max_attempts(u32::MAX)
-        .max_panics(u32::MAX)
+        .max_attempts(MOST)
+        .max_panics(MOST)
         .timeout(DAY)
         .concurrency(100_000)
         .lanes(64)

@@ -53,10 +53,10 @@ impl fmt::Display for Refused {
     }
 }
 
-/// Refuses a count that is not from 1 to `u32::MAX`: `max_attempts`, `max_panics`, `version`.
+/// Refuses a count that is not from 1 to `i32::MAX`, PostgreSQL's largest `integer`: `max_attempts`, `max_panics`, `version`.
 pub(crate) fn count(setting: &'static str, value: i128) -> Result<u32, Refused> {
-    let count = u32::try_from(value).ok().filter(|count| *count >= 1);
-    count.ok_or_else(|| Refused::new(setting, value, "a whole number from 1 to 4294967295"))
+    let count = u32::try_from(value).ok().filter(|count| (1..=i32::MAX.unsigned_abs()).contains(count));
+    count.ok_or_else(|| Refused::new(setting, value, "a whole number from 1 to 2147483647"))
 }
 
 /// Refuses a timeout that cancels every delivery, or that is longer than a day.
