@@ -149,7 +149,7 @@ fn spelled(segment: &PathSegment) -> String {
     segment.ident.to_string()
 }
 
-/// Checks a count, which is a `u32` from 1 on.
+/// Checks a count, which is from 1 to `i32::MAX`.
 fn check_count(key: &'static str, count: &Spanned<i128>, errors: &mut Errors) -> Option<u32> {
     limits::count(key, count.value)
         .map_err(|refused| {
