@@ -372,7 +372,7 @@ create table pubsub.schemas (
 );
 
 -- The functions and views that are for others than the owner.
---   object    the name of a function or of a view
+--   object    the signature of a function, or the name of a view
 --   audience  publisher   publishes, and reads nothing
 --             subscriber  runs subscriptions: all that a process does but publish
 --             observer    reads the state, but no events

@@ -31,7 +31,7 @@ begin
     for routine in
         select p.oid::regprocedure
           from pg_proc p
-          join pubsub.audiences a on a.object = p.proname and a.audience = grant_rights.audience
+          join pubsub.audiences a on a.object = p.oid::regprocedure::text and a.audience = grant_rights.audience
          where p.pronamespace = 'pubsub'::regnamespace
     loop
         execute format('grant execute on routine %s to %I', routine, role);
@@ -70,54 +70,18 @@ begin
 end
 $$;
 
--- Applies pubsub.audiences to the rights in this schema: closes new functions to all roles, makes the functions of an audience
--- act with their owner's rights, and grants them to the roles that were granted the rest of the audience before.
-create or replace function pubsub.apply_audiences() returns void
+-- Grants the functions and views of an audience to the roles that were granted a part of the audience before.
+create or replace function pubsub.grant_additions() returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    log_owner constant regrole := (select c.relowner from pg_class c where c.oid = 'pubsub.db_events'::regclass);
-    other     record;
-    routine   record;
-    holder    record;
+    holder record;
 begin
-    -- A function with the rights of another owner would fail at the tables, or have more rights than it needs.
-    select o.name, o.owner into other
-      from (
-          select p.oid::regprocedure::text, p.proowner::regrole from pg_proc p where p.pronamespace = 'pubsub'::regnamespace
-          union all
-          select c.oid::regclass::text, c.relowner::regrole from pg_class c where c.relnamespace = 'pubsub'::regnamespace
-      ) o (name, owner)
-     where o.owner <> log_owner
-     limit 1;
-    if found then
-        raise exception using
-            errcode = 'invalid_object_definition',
-            message = format('%s belongs to %s, and the log to %s', other.name, other.owner, log_owner),
-            hint = 'One role owns the whole schema: migrate as the role that migrated first.';
-    end if;
-    for routine in
-        select p.oid::regprocedure as signature,
-               p.prorettype = 'trigger'::regtype
-                   or exists (select from pubsub.audiences a where a.object = p.proname) as is_for_others,
-               coalesce(p.proconfig @> array['search_path=pg_catalog, pg_temp'], false) as is_pinned
-          from pg_proc p
-         where p.pronamespace = 'pubsub'::regnamespace
-    loop
-        execute format('revoke all on routine %s from public', routine.signature);
-        if routine.is_for_others and not routine.is_pinned then
-            raise exception using
-                errcode = 'invalid_function_definition',
-                message = format('%s is for others and does not set its search_path', routine.signature);
-        elsif routine.is_for_others then
-            execute format('alter routine %s security definer', routine.signature);
-        end if;
-    end loop;
     -- An object of one audience alone tells which roles were granted that audience.
     for holder in
         with granted as (
-            select p.proname as object, g.grantee
+            select p.oid::regprocedure::text as object, g.grantee
               from pg_proc p
              cross join lateral aclexplode(p.proacl) g
              where p.pronamespace = 'pubsub'::regnamespace
@@ -140,6 +104,94 @@ begin
     loop
         perform pubsub.grant_rights(holder.role, holder.audience);
     end loop;
+end
+$$;
+
+-- Applies pubsub.audiences to the functions that this transaction has created or replaced: closes them to all roles, makes those of
+-- an audience act with their owner's rights, and grants them to the roles that were granted the rest of the audience before. Other
+-- functions in this schema are somebody else's, even those that share a name with ours.
+create or replace function pubsub.apply_audiences() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    log_owner constant regrole := (select c.relowner from pg_class c where c.oid = 'pubsub.db_events'::regclass);
+    current   constant xid := pg_current_xact_id()::xid;
+    other     record;
+    missing   text;
+    routine   record;
+begin
+    -- A function with the rights of another owner would fail at the tables, or have more rights than it needs.
+    select o.name, o.owner into other
+      from (
+          select p.oid::regprocedure::text, p.proowner::regrole
+            from pg_proc p
+           where p.pronamespace = 'pubsub'::regnamespace and p.xmin = current
+          union all
+          select c.oid::regclass::text, c.relowner::regrole
+            from pg_class c
+           where c.relnamespace = 'pubsub'::regnamespace and c.xmin = current
+      ) o (name, owner)
+     where o.owner <> log_owner
+     limit 1;
+    if found then
+        raise exception using
+            errcode = 'invalid_object_definition',
+            message = format('%s belongs to %s, and the log to %s', other.name, other.owner, log_owner),
+            hint = 'One role owns the whole schema: migrate as the role that migrated first.';
+    end if;
+    -- From here on, the signature of a function stands for it, and not its name.
+    update pubsub.audiences a
+       set object = p.oid::regprocedure::text
+      from pg_proc p
+     where p.pronamespace = 'pubsub'::regnamespace and p.xmin = current and p.proname = a.object;
+    select a.object into missing
+      from pubsub.audiences a
+     where a.object not like '%(%'
+       and to_regclass('pubsub.' || a.object) is null;
+    if found then
+        raise exception using
+            errcode = 'undefined_function',
+            message = format('this transaction has not created pubsub.%s', missing),
+            hint = 'Run all files of functions in one transaction.';
+    end if;
+    for routine in
+        select p.oid::regprocedure as signature,
+               p.prorettype = 'trigger'::regtype
+                   or exists (select from pubsub.audiences a where a.object = p.oid::regprocedure::text) as is_for_others,
+               coalesce(p.proconfig @> array['search_path=pg_catalog, pg_temp'], false) as is_pinned
+          from pg_proc p
+         where p.pronamespace = 'pubsub'::regnamespace and p.xmin = current
+    loop
+        execute format('revoke all on routine %s from public', routine.signature);
+        if routine.is_for_others and not routine.is_pinned then
+            raise exception using
+                errcode = 'invalid_function_definition',
+                message = format('%s is for others and does not set its search_path', routine.signature);
+        elsif routine.is_for_others then
+            execute format('alter routine %s security definer', routine.signature);
+        end if;
+    end loop;
+    perform pubsub.grant_additions();
+end
+$$;
+
+-- Refuses new arguments of a function that is for other roles: the one with the old arguments is still there, and a call could mean
+-- either.
+do $$
+declare
+    changed text;
+begin
+    select p.proname into changed
+      from pg_proc p
+      join pubsub.audiences a on a.object = p.oid::regprocedure::text
+      join pg_proc s
+        on s.pronamespace = p.pronamespace and s.proname = p.proname and s.xmin = pg_current_xact_id()::xid
+     where p.pronamespace = 'pubsub'::regnamespace
+       and s.oid <> p.oid;
+    if found then
+        raise exception 'the arguments of pubsub.% have changed: it needs a new name', changed;
+    end if;
 end
 $$;
 

@@ -54,15 +54,12 @@ async fn migrate_locked(client: &mut Client) -> Result<(), Error> {
         .await
         .map_err(|source| Error::Database { doing: "migrate", source })?;
     let installed = history(client).await?;
-    let migration = |source: tokio_postgres::Error| Error::Migration(Box::new(source));
     match installed.last() {
         Some(version) if version.number > newest().version => version.check(),
-        Some(version) if is_current(&installed, version)? => match install::drop_obsolete(client).await {
-            // A later call drops them.
-            Err(error) if install::is_lock_unavailable(&error) => Ok(()),
-            dropped => dropped.map_err(migration),
-        },
-        _ => install::install(client, installed.len()).await.map_err(migration),
+        Some(version) if is_current(&installed, version)? => Ok(()),
+        _ => install::install(client, installed.len())
+            .await
+            .map_err(|source| Error::Migration(Box::new(source))),
     }
 }
 

@@ -30,8 +30,7 @@ async fn a_newer_schema_that_is_compatible_is_accepted_as_it_is() {
     let test = TestDatabase::new().await;
     let newer = "insert into pubsub.schema_history values (9999, 'of_the_future', '0', '0', 1)";
     test.client.execute(newer, &[]).await.unwrap();
-    let left_alone = "create function pubsub.of_the_future() returns integer language sql return 1;
-                      update pubsub.schema_history set installed_at = installed_at - interval '1 day'";
+    let left_alone = "create function pubsub.of_the_future() returns integer language sql return 1";
     test.client.batch_execute(left_alone).await.unwrap();
     let before = super::catalog(&test.client).await;
     migrate(test.url()).await.unwrap();

@@ -58,22 +58,47 @@ async fn functions_that_differ_from_their_source_are_replaced() {
 }
 
 #[actix::test]
-async fn functions_that_left_the_source_are_dropped_later() {
-    let test = TestDatabase::new().await;
-    let before = catalog(&test.client).await;
-    let obsolete = "
+async fn migrate_leaves_the_objects_of_others_alone() {
+    let owned = OwnedDatabase::new().await;
+    owned
+        .owner
+        .batch_execute("create schema shop; grant usage on schema pubsub, shop to public")
+        .await
+        .unwrap();
+    let of_the_owner = "
         create view pubsub.old_view as select 1 as one;
-        create function pubsub.old_inner() returns integer language sql begin atomic select one from pubsub.old_view; end;
-        create function pubsub.old_outer() returns integer language sql return pubsub.old_inner()";
-    test.client.batch_execute(obsolete).await.unwrap();
-    let with_obsolete = catalog(&test.client).await;
-    migrate(test.url()).await.unwrap();
-    assert_eq!(catalog(&test.client).await, with_obsolete, "calls that are running may need them");
-
-    let earlier = "update pubsub.schema_history set installed_at = installed_at - interval '1 hour'";
-    test.client.batch_execute(earlier).await.unwrap();
-    migrate(test.url()).await.unwrap();
-    assert_eq!(catalog(&test.client).await, before);
+        create function pubsub.old_number() returns integer language sql begin atomic select one from pubsub.old_view; end;
+        create view shop.numbers as select pubsub.old_number() as number;
+        create table shop.orders (number integer default pubsub.old_number());
+        create function pubsub.stamp() returns trigger language plpgsql as 'begin return new; end';
+        create trigger stamp before insert on shop.orders for each row execute function pubsub.stamp();
+        create function pubsub.publish(channel text, payload text) returns text language sql return channel;
+        create function pubsub.settle(pinned text) returns text language sql
+        set search_path = pg_catalog, pg_temp begin atomic select pinned; end";
+    owned.owner.batch_execute(of_the_owner).await.unwrap();
+    // As an extension that a superuser installs into the schema.
+    let of_the_administrator = "
+        create table pubsub.settings ();
+        create function pubsub.similarity(a text, b text) returns real language sql return 1;
+        create function pubsub.similarity(a integer, b integer) returns real language sql return 1";
+    owned.admin.batch_execute(of_the_administrator).await.unwrap();
+    let before = catalog(&owned.admin).await;
+    let history = "update pubsub.schema_history set installed_at = installed_at - interval '1 year'";
+    for outdated in [history, OUTDATE] {
+        owned.owner.batch_execute(outdated).await.unwrap();
+        migrate(&owned.owner_url().await).await.unwrap();
+        assert_eq!(catalog(&owned.admin).await, before, "after {outdated}");
+    }
+    let subscriber = owned.role_for("subscriber", &["subscriber", "publisher"]).await;
+    let granted = "select count(*)
+                     from pg_proc p
+                    cross join lateral aclexplode(p.proacl) g
+                    where p.oid in ('pubsub.publish(text, text)'::regprocedure, 'pubsub.settle(text)'::regprocedure)
+                      and g.grantee = $1::text::regrole";
+    assert_eq!(owned.admin.query_one(granted, &[&subscriber]).await.unwrap().get::<_, i64>(0), 0);
+    let used =
+        "insert into shop.orders default values returning number + (select n.number from shop.numbers n)";
+    assert_eq!(owned.owner.query_one(used, &[]).await.unwrap().get::<_, i32>(0), 2);
 }
 
 #[actix::test]
@@ -82,6 +107,7 @@ async fn a_function_whose_arguments_change_needs_a_new_name() {
     let old = format!(
         "create function pubsub.settle(old text) returns bigint language sql
          set search_path = pg_catalog, pg_temp return 0;
+         update pubsub.audiences set object = 'pubsub.settle(text)' where object like 'pubsub.settle(%';
          {OUTDATE}"
     );
     test.client.batch_execute(&old).await.unwrap();

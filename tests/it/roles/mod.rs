@@ -290,6 +290,17 @@ async fn a_granted_function_without_search_path_is_refused() {
 }
 
 #[actix::test]
+async fn functions_installed_one_by_one_are_refused() {
+    let owned = OwnedDatabase::new().await;
+    let later = "create function pubsub.later() returns integer language sql
+                 set search_path = pg_catalog, pg_temp begin atomic select 1; end";
+    owned.owner.batch_execute(later).await.unwrap();
+    let apply = "insert into pubsub.audiences (object, audience) values ('later', 'subscriber');
+                 select pubsub.apply_audiences()";
+    assert_eq!(error_of(&owned.owner, apply).await, "42883", "they would keep the rights of all roles");
+}
+
+#[actix::test]
 async fn only_the_owner_may_migrate() {
     let owned = OwnedDatabase::new().await;
     let later = "create function pubsub.later() returns integer language sql return 1;

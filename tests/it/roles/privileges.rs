@@ -41,6 +41,7 @@ function finished_stragglers
 function first_event_since
 function first_of_key
 function forget_dedupe_keys          owner's | subscriber: execute
+function grant_additions
 function grant_rights
 function has_claimed_all
 function has_events

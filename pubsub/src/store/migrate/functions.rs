@@ -43,16 +43,6 @@ pub(super) fn fingerprint() -> String {
     checksum(SOURCE.iter().copied())
 }
 
-/// Returns the names of all functions and views.
-pub(super) fn names() -> Vec<&'static str> {
-    let kinds = ["create or replace function pubsub.", "create or replace view pubsub."];
-    let name = |line: &'static str| {
-        let rest = kinds.iter().find_map(|kind| line.strip_prefix(kind))?;
-        rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next()
-    };
-    SOURCE.iter().flat_map(|file| file.lines()).filter_map(name).collect()
-}
-
 /// Returns a number that changes with the text. FNV-1a, because every build must return the same number.
 pub(super) fn checksum<'a>(text: impl IntoIterator<Item = &'a str>) -> String {
     let bytes = text.into_iter().flat_map(str::bytes);
@@ -64,9 +54,19 @@ pub(super) fn checksum<'a>(text: impl IntoIterator<Item = &'a str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{SOURCE, names};
+    use super::SOURCE;
     use crate::store::migrate::tables::tests::files;
     use std::collections::HashSet;
+
+    /// Returns the names of all functions and views.
+    fn names() -> Vec<&'static str> {
+        let kinds = ["create or replace function pubsub.", "create or replace view pubsub."];
+        let name = |line: &'static str| {
+            let rest = kinds.iter().find_map(|kind| line.strip_prefix(kind))?;
+            rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next()
+        };
+        SOURCE.iter().flat_map(|file| file.lines()).filter_map(name).collect()
+    }
 
     #[test]
     fn every_file_of_functions_is_embedded() {

@@ -13,9 +13,6 @@ const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 /// The pause after a lock was not free.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a function stays that the source no longer has. A call that was running when its caller was replaced may need it.
-const OBSOLETE_FOR: &str = "1 hour";
-
 /// The history of the schema: one row per version.
 const HISTORY: &str = "
     create table if not exists pubsub.schema_history (
@@ -27,24 +24,6 @@ const HISTORY: &str = "
         installed_at    timestamptz not null default clock_timestamp(),
         constraint schema_history_pkey primary key (version)
     )";
-
-/// Refuses two functions of one name. The arguments of one have changed, and a call could mean either.
-const REFUSE_CHANGED_ARGUMENTS: &str = "
-    do $$
-    declare
-        changed text;
-    begin
-        select p.proname
-          into changed
-          from pg_proc p
-         where p.pronamespace = 'pubsub'::regnamespace
-         group by p.proname
-        having count(*) > 1;
-        if found then
-            raise exception 'the arguments of pubsub.% have changed: it needs a new name', changed;
-        end if;
-    end
-    $$";
 
 /// Brings tables and functions up to date. Tries again for as long as a lock is not free.
 pub(super) async fn install(client: &mut Client, installed: usize) -> Result<(), Error> {
@@ -67,7 +46,6 @@ async fn try_install(client: &mut Client, missing: &[Migration]) -> Result<(), E
     for file in functions::SOURCE {
         transaction.batch_execute(file).await?;
     }
-    transaction.batch_execute(REFUSE_CHANGED_ARGUMENTS).await?;
     for Migration { version, name, compatible_from, sql } in missing {
         let record = "insert into pubsub.schema_history (version, name, checksum, functions, compatible_from) \
                       values ($1, $2, $3, '', $4)";
@@ -77,34 +55,6 @@ async fn try_install(client: &mut Client, missing: &[Migration]) -> Result<(), E
                      set functions = $2, installed_at = clock_timestamp() \
                    where version = $1";
     transaction.execute(record, &[&newest().version, &functions::fingerprint()]).await?;
-    transaction.commit().await
-}
-
-/// Drops functions and views that the source no longer has, some time after they were replaced. Leaves those of other owners:
-/// a role that may not migrate may find that there is nothing to do.
-pub(super) async fn drop_obsolete(client: &mut Client) -> Result<(), Error> {
-    let obsolete = "
-        select format('drop view if exists %s cascade', c.oid::regclass)
-          from pg_class c
-         where c.relnamespace = 'pubsub'::regnamespace
-           and c.relkind = 'v'
-           and c.relname <> all ($1)
-           and pg_has_role(c.relowner, 'usage')
-        union all
-        select format('drop routine if exists %s cascade', p.oid::regprocedure)
-          from pg_proc p
-         where p.pronamespace = 'pubsub'::regnamespace
-           and p.proname <> all ($1)
-           and pg_has_role(p.proowner, 'usage')";
-    let replaced =
-        "select max(h.installed_at) < clock_timestamp() - $1::text::interval from pubsub.schema_history h";
-    let transaction = begin(client).await?;
-    if !transaction.query_one(replaced, &[&OBSOLETE_FOR]).await?.get::<_, bool>(0) {
-        return Ok(());
-    }
-    for statement in transaction.query(obsolete, &[&functions::names()]).await? {
-        transaction.batch_execute(statement.get(0)).await?;
-    }
     transaction.commit().await
 }
 
@@ -120,7 +70,7 @@ async fn begin(client: &mut Client) -> Result<Transaction<'_>, Error> {
 }
 
 /// Whether another transaction held a lock for too long.
-pub(super) fn is_lock_unavailable(error: &Error) -> bool {
+fn is_lock_unavailable(error: &Error) -> bool {
     let unavailable = [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
     error.code().is_some_and(|code| unavailable.contains(code))
 }
