@@ -205,7 +205,7 @@ $$;
 -- It must come first in a READ COMMITTED transaction (PB003). Claims of one lane wait for each other. If the commit of a claim
 -- is lost, its events only come again, so the caller may commit it asynchronously.
 --
--- Of an ordered subscription it reads the lanes of the process, and parks the events that must wait for the mailbox.
+-- In an ordered subscription it reads the lanes of the process, and parks the events that must wait for the mailbox.
 create or replace function pubsub.claim(
     subscription integer,
     process      bigint,

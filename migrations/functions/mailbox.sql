@@ -83,7 +83,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
-    of_lanes  integer;
+    reader    record;
     this_lane integer;
     due       bigint[];
     missing   integer := case when suspect then 1 else batch end;
@@ -94,13 +94,13 @@ begin
             message = format('a claim asks for at least 1 event, not for %s', coalesce(batch::text, 'null'));
     end if;
     perform pg_advisory_xact_lock_shared(hashtext('pubsub.lanes'), subscription);
-    select s.lanes into of_lanes
-      from pubsub.subscriptions s
-     where s.id = claim_mailbox.subscription and s.lanes_wanted is null;
+    select s.lanes, s.lanes_wanted into reader from pubsub.subscriptions s where s.id = claim_mailbox.subscription;
     if not found then
+        raise exception using errcode = 'PB004', message = format('subscription %s does not exist', subscription);
+    elsif reader.lanes_wanted is not null then
         return;
     end if;
-    foreach this_lane in array pubsub.take_lanes(subscription, of_lanes, process, coalesce(knows, 2147483647)) loop
+    foreach this_lane in array pubsub.take_lanes(subscription, reader.lanes, process, coalesce(knows, 2147483647)) loop
         exit when missing = 0;
         -- Lane 0 is neither asked before nor locked: its rows' own locks are enough.
         continue when this_lane > 0
