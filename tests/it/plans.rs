@@ -22,7 +22,7 @@ const BATCH: u64 = 100;
 /// The most rows that one node of a plan may visit, including those that it discards, and the most pages that one statement
 /// may touch: a claim may park many batches. Both are far below the cost of reading a large table.
 const MOST_ROWS: u64 = 50 * BATCH;
-const MOST_PAGES: u64 = 300 * BATCH;
+const MOST_PAGES: u64 = 500 * BATCH;
 /// The most pages that a statement for one row may touch.
 const MOST_PAGES_FOR_ONE: u64 = BATCH;
 
