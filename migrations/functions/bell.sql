@@ -22,9 +22,7 @@
 -- Rings for those subscriptions of a channel for which a process sleeps and none is awake. Reads the waiter rows in a
 -- snapshot of its own, so the caller takes the channel's publishing lock first.
 create or replace function pubsub.ring_bell(channel text) returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     -- A variable, because no index can be searched by a volatile function.
     begun_at constant timestamptz := clock_timestamp();
@@ -130,9 +128,7 @@ end;
 
 -- Whether another process has reported that it is awake.
 create or replace function pubsub.another_is_awake(subscription integer, process bigint) returns boolean
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     return exists (
         select
@@ -147,9 +143,7 @@ $$;
 
 -- Removes the process's waiter row, and passes the bell on to another process, in case it has rung for this one.
 create or replace function pubsub.stop_waiting(subscription integer, process bigint) returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     delete from pubsub.waiters w
      where w.subscription = stop_waiting.subscription

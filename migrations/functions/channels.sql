@@ -11,9 +11,7 @@
 -- Raises PB001 unless a channel is declared. The hint names a channel whose name begins alike: one of the two neighbours in
 -- the alphabet, because that takes two steps along the index however many channels there are.
 create or replace function pubsub.require_declared(channel text) returns void
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     wanted  constant text := lower(left(channel, 63)) collate "C";
     nearest text;
@@ -43,9 +41,7 @@ $$;
 
 -- Raises PB004 for a subscription that does not exist.
 create or replace function pubsub.refuse_unsubscribed(channel text, subscription text) returns void
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
     raise exception using
         errcode = 'PB004',
@@ -57,9 +53,7 @@ $$;
 -- undo what a newer one has declared. Returns the channel's id.
 create or replace function pubsub.declare_channel(name text, version integer default 1, description text default '')
 returns integer
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     declared pubsub.channels;
 begin
@@ -86,9 +80,7 @@ $$;
 
 -- Raises PB007 for a subscription that is suspended.
 create or replace function pubsub.refuse_suspended(subscription integer) returns void
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     suspended pubsub.subscriptions;
 begin
@@ -115,9 +107,7 @@ create or replace function pubsub.subscribe(
     lanes          integer default null,
     from_beginning boolean default false
 ) returns integer
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     existing pubsub.subscriptions;
     wanted   integer;

@@ -54,9 +54,7 @@ create or replace function pubsub.begin_claim(
     subscription integer, process bigint, polling boolean, sequence bigint,
     out channel text, out lanes integer, out floor bigint, out fence bigint, out ready integer[]
 )
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     reader     record;
     first_lane integer;
@@ -129,9 +127,7 @@ $$;
 create or replace function pubsub.park_ahead(
     channel text, lanes integer, place pubsub.cursors, stop bigint, most integer, passed pg_snapshot, until bigint, floor bigint
 ) returns bigint[]
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     parked bigint[];
 begin
@@ -171,9 +167,7 @@ $$;
 --   sequence, fence  the log's sequence, and a transaction id that was drawn after it was read
 create or replace function pubsub.open_window(c pubsub.cursors, sequence bigint, fence bigint, floor bigint)
 returns pubsub.cursors
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     c.window_snapshot := pubsub.own_snapshot();
     c.window_sequence := sequence;

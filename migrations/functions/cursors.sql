@@ -18,9 +18,7 @@ end;
 -- The current snapshot, with the own transaction listed as in flight. pg_current_snapshot() omits the own transaction, so the
 -- events that it publishes after a claim would count as read.
 create or replace function pubsub.own_snapshot() returns pg_snapshot
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     current pg_snapshot := pg_current_snapshot();
     own     xid8 := pg_current_xact_id_if_assigned();
@@ -60,9 +58,7 @@ create or replace function pubsub.place_cursor(
     boundary     pg_snapshot,
     log_end      bigint
 ) returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     if first is null then
         insert into pubsub.cursors (subscription, lane, seq, read_snapshot, read_sequence, read_fence)
@@ -83,9 +79,7 @@ $$;
 -- Raises PB003 unless the caller's transaction is READ COMMITTED and has not written yet. Claims and new subscriptions read the
 -- sequence before they draw their transaction id: with an older id, the cursor's fence would not hold.
 create or replace function pubsub.require_first_in_transaction(what text) returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     if pg_current_xact_id_if_assigned() is not null then
         raise exception using

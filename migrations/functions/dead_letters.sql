@@ -8,9 +8,7 @@ create or replace function pubsub.redrive(
     event_id     bigint default null,
     batch        integer default 1000
 ) returns bigint
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     of_subscription integer;
     of_lanes        integer;

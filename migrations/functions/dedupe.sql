@@ -19,9 +19,7 @@ create or replace function pubsub.publish_once(
     version     integer default 1,
     fingerprint bigint default null
 ) returns bigint
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     target pubsub.dedupe_keys;
     since  timestamptz;
@@ -92,9 +90,7 @@ create or replace function pubsub.publish_all_once(
     version     integer default 1,
     fingerprint bigint default null
 ) returns bigint
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     target    record;
     xid       xid8;
@@ -162,9 +158,7 @@ $$;
 -- Sets for how long after an event of a channel the same deduplication key is a duplicate of it. Null is without limit: such
 -- keys are never removed. The window also applies to earlier keys that are not removed yet.
 create or replace function pubsub.set_dedupe_window(channel text, dedupe_window interval) returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     if dedupe_window <= interval '0' or dedupe_window > interval '36500 days' then
         raise exception using
@@ -184,9 +178,7 @@ $$;
 -- Removes up to `batch` deduplication keys whose channel's window is over. Skips keys that a publisher has locked. Returns how
 -- many.
 create or replace function pubsub.forget_dedupe_keys(batch integer default 10000) returns bigint
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     -- A variable, because no index can be searched by a volatile function.
     now_here constant timestamptz := clock_timestamp();

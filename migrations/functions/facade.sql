@@ -29,9 +29,7 @@ returns table (
     replay       boolean,
     wait         interval
 )
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
     -- A waiter row from an earlier transaction. Its existence is the first half of going to sleep (bell.sql).
@@ -101,9 +99,7 @@ $$;
 -- It should come first in a READ COMMITTED transaction. Otherwise it does not close partitions.
 --   silence  the silence after which a process is dead, as for pubsub.reclaim; the same in all processes
 create or replace function pubsub.tidy(absent bigint[] default '{}', silence interval default '6 seconds') returns bigint[]
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     tidied_at constant timestamptz := nullif(current_setting('pubsub.tidied_at', true), '');
     removal   record;

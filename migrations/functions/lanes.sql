@@ -25,10 +25,7 @@ end;
 -- The versions that deliveries of a lane's mailbox need and that wait, up to `knows`, in order; 0 is none. One step along the
 -- index for each, however many deliveries there are.
 create or replace function pubsub.needs_of_lane(subscription integer, lane integer, knows integer) returns integer[]
-language plpgsql stable
-set plan_cache_mode = force_generic_plan
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql stable set plan_cache_mode = force_generic_plan set search_path = pg_catalog, pg_temp as $$
 declare
     waiting integer[] := '{}';
     last    integer := -1;
@@ -96,9 +93,7 @@ end;
 --   knows  the newest version of the payload that the process knows; null: it has not said
 create or replace function pubsub.take_lanes(subscription integer, lanes integer, process bigint, knows integer)
 returns integer[]
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     own    integer[];
     wanted integer;
@@ -144,9 +139,7 @@ $$;
 create or replace function pubsub.open_lanes(
     subscription integer, lanes integer, first bigint, sequence bigint, fence bigint, boundary pg_snapshot, log_end bigint
 ) returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     perform pubsub.place_cursor(subscription, lane, 1, first, sequence, fence, boundary, log_end)
        from generate_series(least(lanes, 1), lanes) lane;
@@ -161,9 +154,7 @@ $$;
 --          for each other
 create or replace function pubsub.enter_lane(subscription integer, lane integer, process bigint, waits boolean default true)
 returns boolean
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     if waits then
         perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + lane, subscription);
@@ -204,9 +195,7 @@ end;
 -- behind them.
 --   sequence  the log's sequence, read before the caller's transaction had an id
 create or replace function pubsub.change_lanes(subscription integer, sequence bigint) returns boolean
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     of_subscription pubsub.subscriptions;
     fence           constant bigint := pg_current_xact_id()::text::bigint;

@@ -4,10 +4,7 @@
 -- returns their events, in the order in which they fell due. A delivery that turns out to be newer needs its version from now on.
 create or replace function pubsub.lock_due(subscription integer, lane integer, batch integer, suspect boolean, knows integer)
 returns bigint[]
-language plpgsql volatile
-set plan_cache_mode = force_generic_plan
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set plan_cache_mode = force_generic_plan set search_path = pg_catalog, pg_temp as $$
 declare
     -- How often a whole batch may turn out to be newer; the rest is left to the next claim.
     most_rounds constant integer := 20;
@@ -77,10 +74,7 @@ returns table (
     token bigint, id bigint, key text, payload jsonb, headers jsonb, version integer, published_at timestamptz,
     attempt integer, panics integer, crashes integer, replay boolean
 )
-language plpgsql volatile
-set plan_cache_mode = force_generic_plan
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set plan_cache_mode = force_generic_plan set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
     reader    record;

@@ -3,9 +3,7 @@
 -- Counts the events that a subscription has not claimed, up to 10,000 in each lane, and returns when the first of them was
 -- published. Leaves out the few events of transactions that were in flight when the subscription last read.
 create or replace function pubsub.count_unread(subscription integer) returns table (unread bigint, oldest_unread_at timestamptz)
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 begin
     return query
@@ -33,9 +31,7 @@ $$;
 
 -- Counts the events that a subscription has not claimed, by its name: see pubsub.count_unread.
 create or replace function pubsub.lag(channel text, subscription text) returns bigint
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     unread bigint;
 begin

@@ -7,9 +7,7 @@
 -- The comparison of rows leaves the planner no index but the one on keys. With equalities, any index on the subscription would
 -- give the order too, and be read to its end.
 create or replace function pubsub.first_of_key(subscription integer, key text) returns bigint
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     least_id constant bigint := -9223372036854775808;
     first    record;

@@ -23,9 +23,7 @@ return (
 -- The number of ids that the next partition gets: as many as the log draws in one term at its recent rate, without skipped ids.
 -- It is at most twice the previous number, so that one burst does not make a partition that lasts for years.
 create or replace function pubsub.next_span() returns bigint
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     -- Ids have 64 bits: ten million unused ones a day would last for two billion years.
     least_span  constant bigint := 10000000;
@@ -55,9 +53,7 @@ $$;
 -- Makes partitions ahead, for at least `reserve` more ids. Returns how many it made. Does nothing if it would have to wait, and
 -- raises lock_not_available only if the ids are about to run out.
 create or replace function pubsub.ensure_partitions(reserve bigint default 30000000) returns integer
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     sequence constant bigint := pubsub.log_sequence();
     made     integer := 0;
@@ -99,9 +95,7 @@ $$;
 --
 -- Must come first in a READ COMMITTED transaction (PB003), because the fence must be drawn after the sequence is read.
 create or replace function pubsub.close_partitions() returns integer
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     sequence bigint;
     sealed   integer;
@@ -125,9 +119,7 @@ $$;
 
 -- Whether a partition has committed events of a channel.
 create or replace function pubsub.has_events(partition pubsub.partitions, channel text) returns boolean
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     found_one boolean;
 begin
@@ -144,9 +136,7 @@ $$;
 -- The ids are drawn one by one. Setting the sequence to a value could set it back, because another session may have drawn more
 -- ids in between.
 create or replace function pubsub.skip_ids() returns bigint
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     -- A call takes some 70 ms, and longer in a partition that would otherwise need more than 64 calls.
     least_part constant bigint := 200000;
@@ -183,10 +173,7 @@ $$;
 -- Must come first in a READ COMMITTED transaction (PB003), because it takes the boundary of a window in the order of
 -- pubsub.claim: sequence, transaction id, lock, snapshot. A lane that is being claimed from moves by itself.
 create or replace function pubsub.advance_idle_cursors() returns integer
-language plpgsql volatile
-set jit = off
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set jit = off set search_path = pg_catalog, pg_temp as $$
 declare
     sequence constant bigint := pubsub.log_sequence();
     floor    constant bigint := pubsub.log_floor();

@@ -2,9 +2,7 @@
 
 -- Whether a process is registered. It is not if it has left, or was declared dead and may not know yet.
 create or replace function pubsub.is_registered(process bigint) returns boolean
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     -- By processes_beat_idx, from its end: by the primary key it would read all versions of the row. The comparison of rows
     -- leaves the planner no other index.
@@ -24,9 +22,7 @@ $$;
 -- Raises PB006 unless a process is registered. A lease of an unregistered process would have no owner, and its events would
 -- wait for the janitor. Raises PB005 if the log was moved.
 create or replace function pubsub.require_registered(process bigint) returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     -- This repeats the first line of pubsub.require_recognized, to save each claim the call.
     if current_setting('pubsub.recognized', true) is distinct from 'pubsub.log_identity'::regclass::oid::text then
@@ -43,9 +39,7 @@ $$;
 
 -- Registers a running process and returns its id. Raises PB005 if the log was moved and needs pubsub.rebase.
 create or replace function pubsub.register_process(host text, os_pid integer, version text) returns bigint
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     new_id bigint;
 begin
@@ -62,9 +56,7 @@ $$;
 --                       dead unless it beats from another one at once. A process that beats from any connection of a pool
 --                       passes false: only its silence tells that it is dead.
 create or replace function pubsub.beat(process bigint, lives_with_session boolean default true) returns boolean
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     update pubsub.processes p
        set beat_at = clock_timestamp(),
@@ -81,9 +73,7 @@ $$;
 --   action  'crash' if the process died, 'retry' if it stopped. This is what happens to events that may have started, as far
 --           as leases.start_limit tells. The attempt of the other events does not count
 create or replace function pubsub.orphan_leases(process bigint, action text, error text) returns bigint
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     held     record;
     lease    pubsub.leases;
@@ -123,9 +113,7 @@ $$;
 
 -- Removes a process with all that it holds. The arguments and the result are those of pubsub.orphan_leases.
 create or replace function pubsub.end_process(process bigint, action text, error text) returns bigint
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     orphaned constant bigint := pubsub.orphan_leases(process, action, error);
     bell     text;
@@ -163,9 +151,7 @@ return pubsub.end_process(process, 'retry', 'its process stopped before it was d
 -- A process that has not beaten since the server last ended all sessions is not absent: its session was ended by the server.
 -- The crash of one backend ends all sessions too, and then only the background processes have started again.
 create or replace function pubsub.absent_processes() returns table (absent bigint[], registered bigint)
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     -- The sessions are read once, and not for each process: all processes call this several times a second.
     absent := array(
@@ -198,9 +184,7 @@ $$;
 -- A restart of the server silences all processes. For the first `silence` after it, nobody is declared dead for being silent.
 create or replace function pubsub.reclaim(silence interval, absent bigint[] default '{}')
 returns table (process bigint, host text, os_pid integer, silent_for interval, orphans bigint)
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
     restarted_at constant timestamptz := (

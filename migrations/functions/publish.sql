@@ -4,9 +4,7 @@
 --   violated  the constraint that it violates; null: none
 --   bytes     the length of its payload, which is over the limit `most`
 create or replace function pubsub.refuse_event(channel text, violated text, bytes integer, most integer) returns void
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
     perform pubsub.require_declared(channel);
     if violated is not null then
@@ -28,9 +26,7 @@ $$;
 -- It runs once per statement, so that a bulk insert pays for it once. Most statements publish one event that needs no full
 -- check. That case comes first, and costs two plain scans (docs/decisions/0014-publish-trigger.md).
 create or replace function pubsub.after_publish() returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     published record;
     declared  record;

@@ -86,9 +86,7 @@ end;
 --
 -- Close the connection afterwards: it holds a lock that keeps subscriptions from being moved back in the log.
 create or replace function pubsub.next_removal(pause interval default interval '1 minute') returns text
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     next_one record;
     is_owner boolean;
@@ -131,9 +129,7 @@ $$;
 -- A function cannot detach concurrently: publishers wait while it waits for the transactions that use the log. So it waits only
 -- for a moment, and not at all if one of them has used the log for longer than that.
 create or replace function pubsub.detach_partition(first_id bigint) returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     moment constant interval := interval '50 ms';
     name   constant text := format('pubsub.db_events_%s', first_id);
@@ -169,10 +165,7 @@ $$;
 -- Drops a detached partition, and counts what suspended subscriptions miss with it. False: it is not detached. Gives up for
 -- this time if a session still reads the partition.
 create or replace function pubsub.drop_partition(first_id bigint) returns boolean
-language plpgsql volatile
-set jit = off
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set jit = off set search_path = pg_catalog, pg_temp as $$
 declare
     partition pubsub.partitions;
 begin

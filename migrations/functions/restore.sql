@@ -17,9 +17,7 @@
 
 -- The cluster's identifier, and the timeline that it writes. Null: the role may not ask, as on some managed services.
 create or replace function pubsub.cluster(out system_identifier bigint, out timeline integer)
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     begin
         select s.system_identifier into system_identifier from pg_control_system() s;
@@ -37,9 +35,7 @@ $$;
 
 -- Writes both rows of pubsub.log_identity. From then on the log belongs to this cluster.
 create or replace function pubsub.write_identity(floor bigint) returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     delete from pubsub.log_identity;
     -- A block with an exception handler is a subtransaction. Its id is higher than that of the transaction around it.
@@ -59,9 +55,7 @@ $$;
 --   incarnation  the server's incarnation; null if none is recorded since its last recovery, or if the log was moved or
 --   upgraded
 create or replace function pubsub.log_state(out is_moved boolean, out incarnation bigint)
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     -- Modulo 2^32, as PostgreSQL compares transaction ids.
     is_moved := coalesce(
@@ -87,9 +81,7 @@ $$;
 -- Tokens continue at the present microsecond, and process ids at the present second. Neither is drawn as fast as the clock
 -- runs, so every number drawn earlier, in any history, is lower. Ids of subscriptions are few, and skip a thousand.
 create or replace function pubsub.begin_incarnation(floor bigint) returns table (incarnation bigint, news text)
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     seconds constant double precision := extract(epoch from clock_timestamp());
     before  pubsub.log_identity;
@@ -122,9 +114,7 @@ $$;
 -- Whether pubsub.rebase would deliver no event that was claimed before the move. It cannot distinguish two kinds of events:
 -- those that were committed and claimed while their window was being opened, and those that were published after the move.
 create or replace function pubsub.rebase_is_exact() returns boolean
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     floor constant bigint := pubsub.log_floor();
 begin
@@ -155,10 +145,7 @@ $$;
 -- cursor had not reached, whatever their transaction ids, and the events of its stragglers, by their transaction ids in the
 -- previous cluster. After the present end of the log, ids and transaction ids belong to this cluster.
 create or replace function pubsub.rebase() returns bigint
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-set lock_timeout = '10s'
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp set lock_timeout = '10s' as $$
 declare
     old_floor bigint;
     new_floor bigint;
@@ -218,9 +205,7 @@ $$;
 -- Finds out what has happened to the log. Returns the server's incarnation, and, to the first caller who sees it, what has
 -- happened, in words. A log that was moved is rebased, if that is exact and `rebases` is set. Otherwise it raises PB005.
 create or replace function pubsub.recognize(rebases boolean default true) returns table (incarnation bigint, news text)
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     state   record;
     rebased bigint;
@@ -260,9 +245,7 @@ $$;
 -- Raises PB005 if the log was moved and not rebased, and begins an incarnation if none has begun. Each session asks once: no
 -- session survives the end of an incarnation, or moves with the log.
 create or replace function pubsub.require_recognized() returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     if current_setting('pubsub.recognized', true) is distinct from 'pubsub.log_identity'::regclass::oid::text then
         perform pubsub.recognize(rebases => false);

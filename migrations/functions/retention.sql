@@ -15,9 +15,7 @@
 -- with their partition, which may be later: it must be sealed, and the retention of all channels with events in it must be
 -- over.
 create or replace function pubsub.set_retention(channel text, retention interval) returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     if retention not between interval '0' and interval '36500 days' then
         raise exception using
@@ -37,9 +35,7 @@ $$;
 -- Sets how long events may stay unread by a subscription, without a claim that moves its cursor, before it is suspended; null
 -- is without limit.
 create or replace function pubsub.set_unread_limit(channel text, subscription text, unread_limit interval) returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     if unread_limit not between interval '0' and interval '36500 days' then
         raise exception using
@@ -88,10 +84,7 @@ end;
 -- are refused (PB007). Returns those that this call suspended.
 create or replace function pubsub.suspend_unread()
 returns table (channel text, name text, event_id bigint, unread_for interval)
-language plpgsql volatile
-set jit = off
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set jit = off set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
     shortest constant interval := (select min(s.unread_limit) from pubsub.subscriptions s where s.suspended_at is null);
@@ -122,9 +115,7 @@ create or replace function pubsub.count_missed(
     c         pubsub.cursors,
     partition pubsub.partitions
 ) returns bigint
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     most   constant bigint := 1000000;
     floor  constant bigint := pubsub.log_floor();
@@ -154,10 +145,7 @@ $$;
 -- Resumes a suspended subscription at the first event that it has not read and that the log still has. Returns how many events
 -- left the log unread by it; a million stands for a million or more. Returns 0 as well if it was not suspended.
 create or replace function pubsub.resume(channel text, subscription text) returns bigint
-language plpgsql volatile
-set jit = off
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set jit = off set search_path = pg_catalog, pg_temp as $$
 declare
     resumed pubsub.subscriptions;
 begin

@@ -11,9 +11,7 @@
 -- Grants a role the rights of an audience: on the functions and views that pubsub.audiences lists for it, and on the schema and
 -- its tables as far as the audience needs them.
 create or replace function pubsub.grant_rights(role name, audience text) returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     routine  regprocedure;
     relation regclass;
@@ -59,9 +57,7 @@ $$;
 
 -- Revokes every right that a role was granted in this schema. The role keeps the rights that it has as a member of other roles.
 create or replace function pubsub.revoke_rights(role name) returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     execute format('revoke all on all routines in schema pubsub from %I', role);
     execute format('revoke all on all tables in schema pubsub from %I', role);
@@ -72,9 +68,7 @@ $$;
 
 -- Grants the functions and views of an audience to the roles that were granted a part of the audience before.
 create or replace function pubsub.grant_additions() returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     holder record;
 begin
@@ -111,9 +105,7 @@ $$;
 -- an audience act with their owner's rights, and grants them to the roles that were granted the rest of the audience before. Other
 -- functions in this schema are somebody else's, even those that share a name with ours.
 create or replace function pubsub.apply_audiences() returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     log_owner constant regrole := (select c.relowner from pg_class c where c.oid = 'pubsub.db_events'::regclass);
     current   constant xid := pg_current_xact_id()::xid;

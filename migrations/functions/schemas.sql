@@ -8,9 +8,7 @@
 -- does not change whether they are. A null schema leaves the shape unchanged.
 create or replace function pubsub.declare_schema(channel text, version integer, schema jsonb, strict boolean default false)
 returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     perform pubsub.require_declared(channel);
     -- Writes only what changes: every process declares its schemas when it starts.
@@ -44,9 +42,7 @@ end;
 -- Raises PB008 if a payload does not have the shape that was declared for its version. A version without a shape is not
 -- checked: it may be newer than any that was declared.
 create or replace function pubsub.require_shape(channel text, version integer, payload jsonb) returns void
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     declared   jsonb;
     mismatched text[];

@@ -10,9 +10,7 @@
 
 -- Whether a subscription had read past an event when it was last moved back.
 create or replace function pubsub.is_replay(subscription integer, lane integer, xid xid8, id bigint) returns boolean
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
     return exists (
         select from pubsub.replays r
@@ -26,10 +24,7 @@ $$;
 -- The first event of a channel that was published at `since` or later, or null. Reads the log backwards from
 -- its end, so that its cost depends only on the events after `since`.
 create or replace function pubsub.first_event_since(channel text, since timestamptz) returns bigint
-language plpgsql stable
-set plan_cache_mode = force_generic_plan
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql stable set plan_cache_mode = force_generic_plan set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
     -- Times do not always rise with the ids: publishers draw the id before they read the clock, and clocks are set back.
@@ -58,9 +53,7 @@ $$;
 -- `first`. Null is the end of the log.
 create or replace function pubsub.count_seek(reader pubsub.subscriptions, c pubsub.cursors, first bigint)
 returns table (replayed bigint, skipped bigint)
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
     floor constant bigint := pubsub.log_floor();
@@ -112,9 +105,7 @@ create or replace function pubsub.seek(
     since        timestamptz default null,
     dry_run      boolean default false
 ) returns table (replayed bigint, skipped bigint)
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
     reader   pubsub.subscriptions;

@@ -48,9 +48,7 @@ end;
 -- Moves events of a lease to the mailbox or to the dead letters, as their dispositions say. Nothing else decides why a delivery
 -- dies. The caller holds the lease's row lock, and its lane's claiming lock.
 create or replace function pubsub.dispose(lease pubsub.leases, dispositions jsonb) returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     -- One time for all of them, so that those that are due together come in publish order.
     disposed_at constant timestamptz := clock_timestamp();
@@ -136,10 +134,7 @@ create or replace function pubsub.settle(
     acknowledged bigint[] default null,
     dispositions jsonb default null
 ) returns boolean
-language plpgsql volatile
-set plan_cache_mode = force_generic_plan
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set plan_cache_mode = force_generic_plan set search_path = pg_catalog, pg_temp as $$
 declare
     lease     pubsub.leases;
     disposed  bigint[] := '{}';
@@ -213,9 +208,7 @@ $$;
 -- answers were lost with their connections. The result is the number of events.
 --   known  the tokens that the process knows
 create or replace function pubsub.return_unknown(subscription integer, process bigint, known bigint[]) returns bigint
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     lease    pubsub.leases;
     returned bigint := 0;

@@ -3,10 +3,7 @@
 -- Waits until nothing of a subscription is being claimed, settled or taken over, and keeps it so until the end of the
 -- transaction. Raises lock_not_available (55P03) after ten seconds.
 create or replace function pubsub.lock_subscription(subscription integer) returns void
-language plpgsql volatile
-set lock_timeout = '1s'
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set lock_timeout = '1s' set search_path = pg_catalog, pg_temp as $$
 declare
     give_up_at constant timestamptz := clock_timestamp() + interval '10 seconds';
 begin
@@ -35,9 +32,7 @@ $$;
 --          raises PB009
 create or replace function pubsub.unsubscribe(channel text, name text, force boolean default false)
 returns table (unread bigint, leased bigint, waiting bigint, dead_letters bigint)
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     removed   constant integer := (
         select s.id from pubsub.subscriptions s where s.channel = unsubscribe.channel and s.name = unsubscribe.name
@@ -92,10 +87,7 @@ $$;
 --   force  whether to remove its subscriptions as well, with all that they have left to deliver: PB009 else, if it has any
 create or replace function pubsub.drop_channel(channel text, force boolean default false)
 returns table (subscriptions bigint, events bigint)
-language plpgsql volatile
-set lock_timeout = '10s'
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set lock_timeout = '10s' set search_path = pg_catalog, pg_temp as $$
 declare
     subscription text;
 begin

@@ -19,9 +19,7 @@ end;
 
 -- Describes what a part of a schema accepts: `a string or null`. A word that is no kind stays as it is.
 create or replace function pubsub.in_words(part jsonb, root jsonb) returns text
-language plpgsql immutable parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
 begin
     if part ? '$ref' then
         part := pubsub.referred(part ->> '$ref', root);
@@ -57,9 +55,7 @@ $$;
 -- anyOf, oneOf (taken for anyOf), allOf and $ref into the schema itself. Ignores everything else.
 create or replace function pubsub.mismatch(value jsonb, part jsonb, root jsonb, path text default '', depth integer default 0)
 returns text[]
-language plpgsql immutable parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
 declare
     -- As deep as the Rust runtime reads, and shallow enough for any stack.
     max_depth constant integer := 64;
@@ -136,9 +132,7 @@ $$;
 -- pubsub.mismatch of a number, a string or an array with its limits: the range of the number, from `minimum` and `maximum` or
 -- from the format of a whole number, the length of the string, and the number of items.
 create or replace function pubsub.mismatch_of_limits(value jsonb, part jsonb, path text) returns text[]
-language plpgsql immutable parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
 declare
     size    numeric;
     unit    text;
@@ -185,9 +179,7 @@ $$;
 -- pubsub.mismatch of what is inside of an array or an object: each item, or the tag, the fields that must be there, and each
 -- field that is there.
 create or replace function pubsub.mismatch_of_parts(value jsonb, part jsonb, root jsonb, path text, depth integer) returns text[]
-language plpgsql immutable parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
 declare
     is_object constant boolean := jsonb_typeof(value) = 'object';
     tag       text;

@@ -7,9 +7,7 @@
 -- Declares the shape that a version of a channel has for the caller. Returns when the version was last declared, if that was with
 -- another shape; null otherwise. Another shape is no error: an added optional field makes one.
 create or replace function pubsub.declare_version(channel text, version integer, fingerprint bigint) returns timestamptz
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     declared pubsub.channel_versions;
 begin

@@ -25,9 +25,7 @@ return not pg_visible_in_snapshot(xid, c.read_snapshot)
 -- The transactions that were in flight at a boundary and have ended in `upper`.
 --   fence  the transaction id that was drawn before `lower` was taken
 create or replace function pubsub.finished_stragglers(lower pg_snapshot, fence bigint, upper pg_snapshot) returns xid8[]
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
     -- Nothing was in flight: not worth a query.
     if pg_snapshot_xmin(lower) = pg_snapshot_xmax(lower) and pg_snapshot_xmax(lower)::text::bigint >= fence then
@@ -50,10 +48,7 @@ $$;
 create or replace function pubsub.straggler_events(
     channel text, lanes integer, lane integer, stragglers xid8[], after bigint, stop bigint, most integer
 ) returns setof pubsub.db_events
-language plpgsql stable
-rows 1
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql stable rows 1 set search_path = pg_catalog, pg_temp as $$
 begin
     return query
     select d.*
@@ -116,9 +111,7 @@ create or replace function pubsub.unread(
     floor     bigint,
     out above bigint, out stragglers xid8[], out below bigint
 )
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     later xid8[];
 begin

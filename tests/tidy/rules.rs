@@ -163,10 +163,9 @@ pub(crate) fn search_path(file: &File) -> Vec<Found> {
             .position(|(_, code)| code.starts_with("create "))
             .map_or(lines.len(), |n| at + 1 + n);
         let says = |wanted: &str| lines[at..end].iter().any(|(_, code)| code.starts_with(wanted));
-        let safe = !begins(code)
-            || says("set search_path = pg_catalog, pg_temp")
-            || says("return ")
-            || says("begin atomic");
+        let sets = |(_, code): &(usize, &str)| code.contains("set search_path = pg_catalog, pg_temp");
+        let safe =
+            !begins(code) || lines[at..end].iter().any(sets) || says("return ") || says("begin atomic");
         (!safe).then(|| (line, "add `set search_path = pg_catalog, pg_temp`".to_owned()))
     };
     lines.iter().enumerate().filter_map(lost).collect()
