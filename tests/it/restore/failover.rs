@@ -132,6 +132,8 @@ async fn a_lease_known_only_to_the_server_is_returned() {
     let ids = publish_each(&client, 1).await;
     assert_eq!(received.take(1).await, ids);
     until(&client, SETTLED).await;
+    // The session that recognized the server is the one that is cut below.
+    until(&client, "select session_pid is not null from pubsub.processes").await;
     // As after a failover: the settlement is undone, and the server is in another incarnation.
     let undone = "insert into pubsub.leases (subscription, lane, process, event_ids, from_mailbox)
                   select s.id, 0, p.id, $1, false from pubsub.subscriptions s, pubsub.processes p";
