@@ -58,7 +58,7 @@ impl Scheduler {
             silence_limit,
             silence_due: Instant::now(),
             absences: Absences::default(),
-            next_check: next_check(1, false, 0.0),
+            next_check: next_check(1, None, 0.0),
             planned: None,
             polling: false,
         }
@@ -125,8 +125,9 @@ impl Scheduler {
         context.spawn(checking.into_actor(self).map(|checked, actor, context| match checked {
             Ok((absent, processes)) => {
                 let now = Instant::now();
-                actor.next_check = next_check(processes, !absent.is_empty(), fastrand::f64());
                 let dead = actor.absences.dead(&absent, now);
+                let grace_left = actor.absences.grace_left(now);
+                actor.next_check = next_check(processes, grace_left, fastrand::f64());
                 if dead.is_empty() && now < actor.silence_due {
                     return actor.reclaim_later(context);
                 }
