@@ -71,9 +71,7 @@ $$;
 -- nothing for a process that is not registered.
 --   ttl  how long the row counts
 create or replace function pubsub.start_waiting(subscription integer, process bigint, ttl interval) returns void
-language sql volatile
-set search_path = pg_catalog, pg_temp
-begin atomic
+language sql volatile set search_path = pg_catalog, pg_temp begin atomic
     delete from pubsub.waiters w
      where w.subscription = start_waiting.subscription
        and w.process = start_waiting.process
@@ -96,9 +94,7 @@ end;
 --
 -- The lock is released in the same expression, because publishers wait for it. Nothing can interrupt the expression.
 create or replace function pubsub.no_publisher_at_work(subscription integer) returns boolean
-language sql volatile
-set search_path = pg_catalog, pg_temp
-begin atomic
+language sql volatile set search_path = pg_catalog, pg_temp begin atomic
     select case
                when pg_try_advisory_lock(hashtext('pubsub.publishing'), hashtext(s.channel))
                then pg_advisory_unlock(hashtext('pubsub.publishing'), hashtext(s.channel))
@@ -112,9 +108,7 @@ end;
 -- either. The process must then either go to sleep by both halves, or call stop_waiting once it has no room for more
 -- events. Writes nothing for a process that is not registered.
 create or replace function pubsub.report_awake(subscription integer, process bigint, ttl interval) returns void
-language sql volatile
-set search_path = pg_catalog, pg_temp
-begin atomic
+language sql volatile set search_path = pg_catalog, pg_temp begin atomic
     delete from pubsub.waiters w
      where w.subscription = report_awake.subscription
        and w.process = report_awake.process
@@ -125,21 +119,6 @@ begin atomic
       from pubsub.subscriptions s
      where s.id = report_awake.subscription and s.lanes = 0 and pubsub.is_registered(report_awake.process);
 end;
-
--- Whether another process has reported that it is awake.
-create or replace function pubsub.another_is_awake(subscription integer, process bigint) returns boolean
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
-begin
-    return exists (
-        select
-          from pubsub.waiters w
-         where w.subscription = another_is_awake.subscription
-           and w.is_awake
-           and w.until > statement_timestamp()
-           and w.process <> another_is_awake.process
-    );
-end
-$$;
 
 -- Removes the process's waiter row, and passes the bell on to another process, in case it has rung for this one.
 create or replace function pubsub.stop_waiting(subscription integer, process bigint) returns void
@@ -156,9 +135,7 @@ $$;
 
 -- Removes waiter rows that count no longer: their processes have died asleep. Returns how many.
 create or replace function pubsub.remove_expired_waiters() returns bigint
-language sql volatile
-set search_path = pg_catalog, pg_temp
-begin atomic
+language sql volatile set search_path = pg_catalog, pg_temp begin atomic
     with removed as (
         delete from pubsub.waiters w where w.until < clock_timestamp() returning 1
     )

@@ -31,9 +31,7 @@ begin
      where alike.letters > 0
      order by alike.letters desc
      limit 1;
-    raise exception using
-        errcode = 'PB001',
-        message = format('channel "%s" is not declared', channel),
+    raise exception using errcode = 'PB001', message = format('channel "%s" is not declared', channel),
         hint = coalesce('Did you mean "' || nearest || '"? ', '')
             || 'A channel is declared by a process that subscribes to it, or by pubsub.declare_channel(name).';
 end
@@ -43,8 +41,7 @@ $$;
 create or replace function pubsub.refuse_unsubscribed(channel text, subscription text) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
-    raise exception using
-        errcode = 'PB004',
+    raise exception using errcode = 'PB004',
         message = format('channel "%s" has no subscription "%s"', channel, subscription);
 end
 $$;
@@ -58,8 +55,7 @@ declare
     declared pubsub.channels;
 begin
     if declare_channel.name !~ '^[a-z0-9][a-z0-9._-]{0,62}$' then
-        raise exception using
-            errcode = 'invalid_parameter_value',
+        raise exception using errcode = 'invalid_parameter_value',
             message = format('"%s" cannot be the name of a channel', declare_channel.name),
             hint = 'A name has 1 to 63 characters of a-z 0-9 . _ - and starts with a letter or a digit.';
     end if;
@@ -71,27 +67,9 @@ begin
     insert into pubsub.channels as c (name, version, description)
     values (declare_channel.name, declare_channel.version, declare_channel.description)
     on conflict on constraint channels_pkey do update
-       set version = greatest(c.version, excluded.version),
-           description = excluded.description
+       set version = greatest(c.version, excluded.version), description = excluded.description
     returning c.* into declared;
     return declared.id;
-end
-$$;
-
--- Raises PB007 for a subscription that is suspended.
-create or replace function pubsub.refuse_suspended(subscription integer) returns void
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
-declare
-    suspended pubsub.subscriptions;
-begin
-    select * into suspended from pubsub.subscriptions s where s.id = refuse_suspended.subscription;
-    raise exception using
-        errcode = 'PB007',
-        message = format(
-            'subscription "%s" of channel "%s" is suspended since %s: it had been unread for longer than %s',
-            suspended.name, suspended.channel, suspended.suspended_at, suspended.unread_limit
-        ),
-        hint = format('Bring it back with pubsub.resume(%L, %L).', suspended.channel, suspended.name);
 end
 $$;
 
@@ -100,11 +78,7 @@ $$;
 --   lanes  0: unordered. Otherwise the events of one key are handled in order, and keys side by side in this many lanes.
 --          A change takes effect once nothing is leased. Null: unchanged
 create or replace function pubsub.subscribe(
-    channel        text,
-    name           text,
-    max_attempts   integer default 20,
-    max_panics     integer default 3,
-    lanes          integer default null,
+    channel text, name text, max_attempts integer default 20, max_panics integer default 3, lanes integer default null,
     from_beginning boolean default false
 ) returns integer
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
@@ -125,8 +99,7 @@ begin
             <> (subscribe.max_attempts, subscribe.max_panics, wanted)
         then
             update pubsub.subscriptions s
-               set max_attempts = subscribe.max_attempts,
-                   max_panics = subscribe.max_panics,
+               set max_attempts = subscribe.max_attempts, max_panics = subscribe.max_panics,
                    lanes_wanted = nullif(wanted, s.lanes)
              where s.id = existing.id;
         end if;

@@ -19,14 +19,11 @@
 --   is_ready    of an unordered subscription: whether it may have something to read
 create or replace function pubsub.claim_context(subscription integer, process bigint, sequence bigint)
 returns table (
-    channel text, lanes integer, is_changing boolean, is_suspended boolean, floor bigint, registered bigint, is_ready boolean
+    channel text, name text, lanes integer, is_changing boolean, unread_limit interval, suspended_at timestamptz,
+    floor bigint, registered bigint, is_ready boolean
 )
-language sql stable
-begin atomic
-    select s.channel,
-           s.lanes,
-           s.lanes_wanted is not null,
-           s.suspended_at is not null,
+language sql stable begin atomic
+    select s.channel, s.name, s.lanes, s.lanes_wanted is not null, s.unread_limit, s.suspended_at,
            (select i.floor from pubsub.log_identity i where i.marker = 1),
            (
                select p.id
@@ -51,8 +48,8 @@ end;
 --   ready  the lanes that may have something to read: from any lane to the last, then from the first on; 0 is the lane of an
 --          unordered subscription
 create or replace function pubsub.begin_claim(
-    subscription integer, process bigint, polling boolean, sequence bigint,
-    out channel text, out lanes integer, out floor bigint, out fence bigint, out ready integer[]
+    subscription integer, process bigint, polling boolean, sequence bigint, out channel text, out lanes integer,
+    out floor bigint, out fence bigint, out ready integer[]
 )
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -69,8 +66,13 @@ begin
     if not found then
         raise exception using errcode = 'PB004', message = format('subscription %s does not exist', subscription);
     end if;
-    if reader.is_suspended then
-        perform pubsub.refuse_suspended(subscription);
+    if reader.suspended_at is not null then
+        raise exception using errcode = 'PB007',
+            message = format(
+                'subscription "%s" of channel "%s" is suspended since %s: it had been unread for longer than %s',
+                reader.name, reader.channel, reader.suspended_at, reader.unread_limit
+            ),
+            hint = format('Bring it back with pubsub.resume(%L, %L).', reader.channel, reader.name);
     end if;
     if reader.is_changing and not pubsub.change_lanes(subscription, sequence) then
         return;
@@ -87,8 +89,7 @@ begin
             select l.lane
               from unnest(pubsub.take_lanes(subscription, lanes, process, null)) l (lane)
              cross join lateral (
-                 select *
-                   from pubsub.cursors c
+                 select * from pubsub.cursors c
                   where c.subscription = begin_claim.subscription and c.lane = l.lane
                   order by c.subscription desc, c.lane desc, c.seq desc
                   limit 1
@@ -99,8 +100,13 @@ begin
     elsif reader.is_ready then
         ready := '{0}';
     end if;
-    if ready = '{}' or polling and pubsub.another_is_awake(subscription, process) then
-        ready := '{}';
+    if polling and ready <> '{}' then
+        perform from pubsub.waiters w
+          where w.subscription = begin_claim.subscription and w.process <> begin_claim.process
+            and w.is_awake and w.until > statement_timestamp();
+        ready := case when found then '{}' else ready end;
+    end if;
+    if ready = '{}' then
         return;
     end if;
     -- This comes after the sequence was read, because it may draw the transaction id.
@@ -125,7 +131,8 @@ $$;
 -- Parks those of a lane's next events whose key has anything in the mailbox, and returns them. An event that is there itself,
 -- because a seek has brought it back, is not parked. The caller holds the lane's claiming lock, and reads the same events.
 create or replace function pubsub.park_ahead(
-    channel text, lanes integer, place pubsub.cursors, stop bigint, most integer, passed pg_snapshot, until bigint, floor bigint
+    channel text, lanes integer, place pubsub.cursors, stop bigint, most integer, passed pg_snapshot, until bigint,
+    floor bigint
 ) returns bigint[]
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -174,11 +181,10 @@ begin
     c.window_fence := fence;
     c.window_end := pubsub.log_sequence();
     if pg_snapshot_xmax(c.window_snapshot) < pg_snapshot_xmax(c.read_snapshot) then
-        raise exception using
-            errcode = 'PB005',
+        raise exception using errcode = 'PB005',
             message = format('transaction ids went backwards since subscription %s last read', c.subscription),
             detail = 'The database was probably restored into another cluster; reading on would skip events.',
-            hint = 'Run pubsub::rebase, or "select pubsub.rebase()".';
+            hint = 'Run pubsub::admin::rebase, or "select pubsub.rebase()".';
     end if;
     c.window_stragglers := pubsub.finished_stragglers(c.read_snapshot, c.read_fence, c.window_snapshot);
     -- An event below the floor has the transaction id of another cluster: it is no straggler.
@@ -201,14 +207,11 @@ $$;
 --
 -- In an ordered subscription it reads the lanes of the process, and parks the events that must wait for the mailbox.
 create or replace function pubsub.claim(
-    subscription integer,
-    process      bigint,
-    batch        integer,
-    start_limit  integer default null,
-    polling      boolean default false
+    subscription integer, process bigint, batch integer, start_limit integer default null, polling boolean default false
 )
 returns table (
-    token bigint, id bigint, key text, payload jsonb, headers jsonb, version integer, published_at timestamptz, replay boolean
+    token bigint, id bigint, key text, payload jsonb, headers jsonb, version integer, published_at timestamptz,
+    replay boolean
 )
 language plpgsql volatile
 -- A custom plan for each call would cost more than the claim itself. The generic plan is right at every size: it stays on the
@@ -245,8 +248,7 @@ declare
     stop        bigint;
 begin
     if coalesce(batch, 0) < 1 then
-        raise exception using
-            errcode = 'invalid_parameter_value',
+        raise exception using errcode = 'invalid_parameter_value',
             message = format('a claim asks for at least 1 event, not for %s', coalesce(batch::text, 'null'));
     end if;
     reader := pubsub.begin_claim(subscription, process, polling, sequence);

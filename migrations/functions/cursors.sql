@@ -9,9 +9,7 @@ return coalesce(pg_sequence_last_value('pubsub.db_events_id_seq'), 0);
 
 -- The floor: events with ids up to this were published before the log was moved here.
 create or replace function pubsub.log_floor() returns bigint
-language sql stable
-set search_path = pg_catalog, pg_temp
-begin atomic
+language sql stable set search_path = pg_catalog, pg_temp begin atomic
     select coalesce(max(i.floor), 0) from pubsub.log_identity i;
 end;
 
@@ -49,14 +47,8 @@ return '9223372036854775807:9223372036854775807:'::pg_snapshot;
 --   sequence, fence, boundary, log_end  the log's sequence, a transaction id, a snapshot and the sequence again, taken in
 --                                       this order
 create or replace function pubsub.place_cursor(
-    subscription integer,
-    lane         integer,
-    seq          bigint,
-    first        bigint,
-    sequence     bigint,
-    fence        bigint,
-    boundary     pg_snapshot,
-    log_end      bigint
+    subscription integer, lane integer, seq bigint, first bigint, sequence bigint, fence bigint, boundary pg_snapshot,
+    log_end bigint
 ) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
@@ -82,14 +74,11 @@ create or replace function pubsub.require_first_in_transaction(what text) return
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     if pg_current_xact_id_if_assigned() is not null then
-        raise exception using
-            errcode = 'PB003',
+        raise exception using errcode = 'PB003',
             message = format('%s must come before every write of its transaction', what);
     end if;
     if current_setting('transaction_isolation') <> 'read committed' then
-        raise exception using
-            errcode = 'PB003',
-            message = format('%s needs isolation level read committed', what);
+        raise exception using errcode = 'PB003', message = format('%s needs isolation level read committed', what);
     end if;
 end
 $$;
@@ -108,10 +97,7 @@ return c.window_snapshot is not null
 -- JIT is off here and in the callers. The planner overestimates these queries, and compiling them takes a hundred times as long
 -- as running them.
 create or replace function pubsub.positions(of_subscription integer default null) returns setof pubsub.cursors
-language sql stable
-set jit = off
-set search_path = pg_catalog, pg_temp
-begin atomic
+language sql stable set jit = off set search_path = pg_catalog, pg_temp begin atomic
     select c.*
       from pubsub.subscriptions s
      cross join lateral generate_series(least(s.lanes, 1), s.lanes) of_lane
@@ -136,9 +122,7 @@ return coalesce(partition.fence <= pg_snapshot_xmin(c.read_snapshot), false)
 -- The events that a cursor has passed, described as in pubsub.replays. While the cursor reads stragglers, the description
 -- leaves out the stragglers that it has read. No row: it has passed no event that can be described.
 create or replace function pubsub.passed(c pubsub.cursors) returns table (snapshot pg_snapshot, until bigint)
-language sql stable
-set search_path = pg_catalog, pg_temp
-begin atomic
+language sql stable set search_path = pg_catalog, pg_temp begin atomic
     select c.read_snapshot, null::bigint
      where (c.window_snapshot is null or c.window_position < c.read_sequence)
        and pg_snapshot_xmax(c.read_snapshot) > pg_snapshot_xmax(pubsub.none_visible())

@@ -3,10 +3,7 @@
 -- Puts dead letters of a subscription back into its mailbox, with their attempts reset and due now: all of them, or only the
 -- named one; at most `batch` in one call, oldest first. Returns how many. An event that is not a dead letter is not counted.
 create or replace function pubsub.redrive(
-    channel      text,
-    subscription text,
-    event_id     bigint default null,
-    batch        integer default 1000
+    channel text, subscription text, event_id bigint default null, batch integer default 1000
 ) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -49,10 +46,7 @@ begin
         -- After a seek an event may have failed again since it became a dead letter. It is delivered once for both, or not again
         -- if it is being handled.
         on conflict on constraint mailbox_pkey do update
-           set attempt = 0,
-               panics = 0,
-               crashes = 0,
-               due_at = least(m.due_at, excluded.due_at)
+           set attempt = 0, panics = 0, crashes = 0, due_at = least(m.due_at, excluded.due_at)
          where m.token is null
     )
     select count(*) into redriven from risen;
@@ -65,28 +59,13 @@ $$;
 
 -- Dead letters of a subscription with event ids above `after`, at most `batch`, in their order.
 create or replace function pubsub.list_dead_letters(
-    channel      text,
-    subscription text,
-    after        bigint default 0,
-    batch        integer default 100
+    channel text, subscription text, after bigint default 0, batch integer default 100
 )
 returns table (
-    event_id     bigint,
-    key          text,
-    payload      jsonb,
-    headers      jsonb,
-    version      integer,
-    published_at timestamptz,
-    attempt      integer,
-    panics       integer,
-    crashes      integer,
-    reason       text,
-    error        text,
-    died_at      timestamptz
+    event_id bigint, key text, payload jsonb, headers jsonb, version integer, published_at timestamptz, attempt integer,
+    panics integer, crashes integer, reason text, error text, died_at timestamptz
 )
-language sql stable
-set search_path = pg_catalog, pg_temp
-begin atomic
+language sql stable set search_path = pg_catalog, pg_temp begin atomic
     select d.event_id, d.key, d.payload, d.headers, d.version, d.published_at, d.attempt, d.panics, d.crashes, d.reason,
            d.error, d.died_at
       from pubsub.subscriptions s

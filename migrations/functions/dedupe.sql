@@ -11,13 +11,8 @@
 -- the channel within the channel's window, it publishes nothing and returns the id of that event. Waits for a transaction that
 -- is publishing the same key. Without a deduplication key it always publishes.
 create or replace function pubsub.publish_once(
-    channel     text,
-    payload     jsonb,
-    dedupe      text,
-    key         text default null,
-    headers     jsonb default null,
-    version     integer default 1,
-    fingerprint bigint default null
+    channel text, payload jsonb, dedupe text, key text default null, headers jsonb default null,
+    version integer default 1, fingerprint bigint default null
 ) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -54,8 +49,7 @@ begin
     insert into pubsub.dedupe_keys as d (channel, key, event_id)
     values (target.channel, publish_once.dedupe, nextval('pubsub.db_events_id_seq'))
     on conflict on constraint dedupe_keys_pkey do update
-       set event_id = excluded.event_id,
-           published_at = excluded.published_at
+       set event_id = excluded.event_id, published_at = excluded.published_at
      where d.published_at <= since
     returning d.event_id into target.event_id;
     if not found then
@@ -82,13 +76,8 @@ $$;
 -- The deduplication keys are written in their order, so that two calls at once do not wait for each other in a circle. The ids
 -- are drawn before, in the order of the payloads, which is their order in the log.
 create or replace function pubsub.publish_all_once(
-    channel     text,
-    payloads    jsonb[],
-    dedupes     text[],
-    keys        text[] default null,
-    headers     jsonb default null,
-    version     integer default 1,
-    fingerprint bigint default null
+    channel text, payloads jsonb[], dedupes text[], keys text[] default null, headers jsonb default null,
+    version integer default 1, fingerprint bigint default null
 ) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -97,9 +86,7 @@ declare
     published bigint;
 begin
     if cardinality(dedupes) > cardinality(payloads) or cardinality(keys) > cardinality(payloads) then
-        raise exception using
-            errcode = 'invalid_parameter_value',
-            message = 'there are more keys than payloads';
+        raise exception using errcode = 'invalid_parameter_value', message = 'there are more keys than payloads';
     end if;
     perform pg_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(publish_all_once.channel));
     select c.id, coalesce(clock_timestamp() - c.dedupe_window, '-infinity') as since into target
@@ -138,8 +125,7 @@ begin
          where n.dedupe is not null
          order by n.dedupe
         on conflict on constraint dedupe_keys_pkey do update
-           set event_id = excluded.event_id,
-               published_at = excluded.published_at
+           set event_id = excluded.event_id, published_at = excluded.published_at
          where d.published_at <= target.since
         returning d.event_id
     )
@@ -161,8 +147,7 @@ create or replace function pubsub.set_dedupe_window(channel text, dedupe_window 
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     if dedupe_window <= interval '0' or dedupe_window > interval '36500 days' then
-        raise exception using
-            errcode = 'invalid_parameter_value',
+        raise exception using errcode = 'invalid_parameter_value',
             message = format('a deduplication window is longer than 0 and at most 36500 days, not %s', dedupe_window);
     end if;
     update pubsub.channels c

@@ -10,24 +10,11 @@
 --
 -- Must come first in a READ COMMITTED transaction (PB003), which must be committed before the events are handled.
 create or replace function pubsub.next(
-    subscription integer,
-    process      bigint,
-    batch        integer default 10,
-    knows        integer default null
+    subscription integer, process bigint, batch integer default 10, knows integer default null
 )
 returns table (
-    token        bigint,
-    id           bigint,
-    key          text,
-    payload      jsonb,
-    headers      jsonb,
-    version      integer,
-    published_at timestamptz,
-    attempt      integer,
-    panics       integer,
-    crashes      integer,
-    replay       boolean,
-    wait         interval
+    token bigint, id bigint, key text, payload jsonb, headers jsonb, version integer, published_at timestamptz,
+    attempt integer, panics integer, crashes integer, replay boolean, wait interval
 )
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column

@@ -55,8 +55,7 @@ $$;
 --   owner  the process that owns the lane and still runs the subscription; size is how many it owns
 create or replace function pubsub.lanes_for(subscription integer, process bigint, knows integer)
 returns table (lane integer, owner bigint, size bigint)
-language sql stable
-begin atomic
+language sql stable begin atomic
     select l.lane, l.owner, l.size
       from (
           select l.lane,
@@ -137,7 +136,8 @@ $$;
 
 -- Opens the lanes of a subscription at a position of the log; the arguments are those of pubsub.place_cursor.
 create or replace function pubsub.open_lanes(
-    subscription integer, lanes integer, first bigint, sequence bigint, fence bigint, boundary pg_snapshot, log_end bigint
+    subscription integer, lanes integer, first bigint, sequence bigint, fence bigint, boundary pg_snapshot,
+    log_end bigint
 ) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
@@ -176,9 +176,7 @@ $$;
 -- A process stops running a subscription: the others take its lanes, and claim from each as soon as nothing is leased of it. Null
 -- is all of its subscriptions.
 create or replace function pubsub.stop_running(subscription integer, process bigint) returns void
-language sql volatile
-set search_path = pg_catalog, pg_temp
-begin atomic
+language sql volatile set search_path = pg_catalog, pg_temp begin atomic
     with stopped as (
         delete from pubsub.runners r
          where r.process = stop_running.process

@@ -63,12 +63,8 @@ $$;
 --   start_limit  as for pubsub.claim
 --   knows        the newest version of the payload that the caller knows: newer ones are left to others. Null is any
 create or replace function pubsub.claim_mailbox(
-    subscription integer,
-    process      bigint,
-    batch        integer,
-    suspect      boolean default false,
-    start_limit  integer default null,
-    knows        integer default null
+    subscription integer, process bigint, batch integer, suspect boolean default false,
+    start_limit integer default null, knows integer default null
 )
 returns table (
     token bigint, id bigint, key text, payload jsonb, headers jsonb, version integer, published_at timestamptz,
@@ -83,8 +79,7 @@ declare
     missing   integer := case when suspect then 1 else batch end;
 begin
     if coalesce(batch, 0) < 1 then
-        raise exception using
-            errcode = 'invalid_parameter_value',
+        raise exception using errcode = 'invalid_parameter_value',
             message = format('a claim asks for at least 1 event, not for %s', coalesce(batch::text, 'null'));
     end if;
     perform pg_advisory_xact_lock_shared(hashtext('pubsub.lanes'), subscription);
@@ -114,8 +109,7 @@ begin
         ),
         claimed as (
             update pubsub.mailbox m
-               set token = lease.token,
-                   attempt = m.attempt + 1
+               set token = lease.token, attempt = m.attempt + 1
               from lease
              where m.subscription = claim_mailbox.subscription
                and m.event_id = any (due)
@@ -134,14 +128,10 @@ $$;
 --   process  of ordered subscriptions, only its lanes count, and those that it will take
 --   knows    the newest version that the caller knows, of each of the subscriptions: newer ones do not count. Null is any
 create or replace function pubsub.next_due(
-    subscriptions integer[],
-    process       bigint default null,
-    knows         integer[] default null
+    subscriptions integer[], process bigint default null, knows integer[] default null
 )
 returns table (subscription integer, due_in interval, suspect_due_in interval)
-language sql volatile
-set search_path = pg_catalog, pg_temp
-begin atomic
+language sql volatile set search_path = pg_catalog, pg_temp begin atomic
     -- Other processes take no lanes from one that knows more.
     update pubsub.runners r
        set version = coalesce(asked.version, 2147483647)

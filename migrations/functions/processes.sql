@@ -29,8 +29,7 @@ begin
         perform pubsub.require_recognized();
     end if;
     if not pubsub.is_registered(process) then
-        raise exception using
-            errcode = 'PB006',
+        raise exception using errcode = 'PB006',
             message = format('process %s is not registered', coalesce(process::text, 'null')),
             hint = 'It may have been declared dead. Register again with pubsub.register_process.';
     end if;
@@ -59,8 +58,7 @@ create or replace function pubsub.beat(process bigint, lives_with_session boolea
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     update pubsub.processes p
-       set beat_at = clock_timestamp(),
-           session_pid = case when lives_with_session then a.pid end,
+       set beat_at = clock_timestamp(), session_pid = case when lives_with_session then a.pid end,
            session_started_at = case when lives_with_session then a.backend_start end
       from pg_stat_get_activity(pg_backend_pid()) a
      where p.id = beat.process;
@@ -205,8 +203,7 @@ declare
     dead   pubsub.processes;
 begin
     if silence > interval '0' is not true then
-        raise exception using
-            errcode = 'invalid_parameter_value',
+        raise exception using errcode = 'invalid_parameter_value',
             message = format('the silence of a dead process is longer than 0, not %s', coalesce(silence::text, 'null'));
     end if;
     for dead in
@@ -231,9 +228,7 @@ $$;
 -- Makes orphans of leases whose process does not exist, because it was declared dead just before it claimed. Returns how many
 -- events. This is rare, and scans all leases, so only the janitor calls it.
 create or replace function pubsub.reclaim_strays() returns bigint
-language sql volatile
-set search_path = pg_catalog, pg_temp
-begin atomic
+language sql volatile set search_path = pg_catalog, pg_temp begin atomic
     select coalesce(sum(pubsub.orphan_leases(
                stray.process, 'crash', format('process %s was declared dead before it claimed', stray.process)
            )), 0)::bigint

@@ -8,15 +8,12 @@ language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
     perform pubsub.require_declared(channel);
     if violated is not null then
-        raise exception using
-            errcode = 'check_violation', schema = 'pubsub', table = 'db_events', constraint = violated,
+        raise exception using errcode = 'check_violation', schema = 'pubsub', table = 'db_events',
+            constraint = violated,
             message = format('new row for relation "db_events" violates check constraint "%s"', violated);
     end if;
-    raise exception using
-        errcode = 'PB002',
-        message = format(
-            'a payload of %s bytes is over the limit of %s bytes of channel "%s"', bytes, most, channel
-        ),
+    raise exception using errcode = 'PB002',
+        message = format('a payload of %s bytes is over the limit of %s bytes of channel "%s"', bytes, most, channel),
         hint = 'Publish a reference to the data instead, or raise pubsub.channels.max_payload_bytes.';
 end
 $$;
@@ -120,15 +117,9 @@ $$;
 
 -- Publishes one event in the caller's transaction and returns its id.
 create or replace function pubsub.publish(
-    channel text,
-    payload jsonb,
-    key     text default null,
-    headers jsonb default null,
-    version integer default 1
+    channel text, payload jsonb, key text default null, headers jsonb default null, version integer default 1
 ) returns bigint
-language sql volatile
-set search_path = pg_catalog, pg_temp
-begin atomic
+language sql volatile set search_path = pg_catalog, pg_temp begin atomic
     insert into pubsub.db_events (channel, key, payload, headers, version)
     values (publish.channel, publish.key, publish.payload, publish.headers, publish.version)
     returning id;

@@ -6,9 +6,7 @@
 -- The partitions whose removal has started. New statements do not see them in the log.
 --   detached  whether the partition is a table of its own already
 create or replace function pubsub.leaving_partitions() returns table (partition pubsub.partitions, detached boolean)
-language sql stable
-set search_path = pg_catalog, pg_temp
-begin atomic
+language sql stable set search_path = pg_catalog, pg_temp begin atomic
     select p, i.inhrelid is null
       from pubsub.partitions p
       left join pg_inherits i
@@ -21,10 +19,7 @@ end;
 -- The reasons that keep a sealed partition in the log, in words; empty if there are none (retention.sql has the rule). It is
 -- one statement with one snapshot, so that it sees a claim with both its cursor and its lease, or not at all.
 create or replace function pubsub.removal_blockers(partition pubsub.partitions) returns text[]
-language sql volatile
-set jit = off
-set search_path = pg_catalog, pg_temp
-begin atomic
+language sql volatile set jit = off set search_path = pg_catalog, pg_temp begin atomic
     select array(
         select distinct format('subscription %s/%s', s.channel, s.name)
           from pubsub.positions() c
@@ -51,10 +46,7 @@ end;
 -- partitions are dropped first, and an interrupted detachment is finished before a new one begins. Only one partition can be
 -- detached at a time.
 create or replace function pubsub.removal_steps(pause interval default interval '1 minute') returns table (first_id bigint, step text)
-language sql volatile
-set jit = off
-set search_path = pg_catalog, pg_temp
-begin atomic
+language sql volatile set jit = off set search_path = pg_catalog, pg_temp begin atomic
     select r.first_id, r.step
       from (
           select (l.partition).*, case when l.detached then 'drop' else 'finalize' end as step
@@ -104,8 +96,7 @@ begin
         return null;
     end if;
     update pubsub.partitions p
-       set tried = next_one.step,
-           tried_at = clock_timestamp()
+       set tried = next_one.step, tried_at = clock_timestamp()
      where p.first_id = next_one.first_id;
     -- The caller's rights, not this function's.
     select pg_has_role(session_user, c.relowner, 'usage') into is_owner

@@ -18,8 +18,7 @@ create or replace function pubsub.set_retention(channel text, retention interval
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     if retention not between interval '0' and interval '36500 days' then
-        raise exception using
-            errcode = 'invalid_parameter_value',
+        raise exception using errcode = 'invalid_parameter_value',
             message = format('a retention is from 0 to 36500 days, not %s', retention);
     end if;
     update pubsub.channels c
@@ -38,8 +37,7 @@ create or replace function pubsub.set_unread_limit(channel text, subscription te
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     if unread_limit not between interval '0' and interval '36500 days' then
-        raise exception using
-            errcode = 'invalid_parameter_value',
+        raise exception using errcode = 'invalid_parameter_value',
             message = format('a limit is from 0 to 36500 days, not %s', unread_limit);
     end if;
     update pubsub.subscriptions s
@@ -60,10 +58,7 @@ create or replace function pubsub.unread_subscriptions(older_than interval)
 returns table (
     subscription integer, channel text, name text, event_id bigint, unread_for interval, unread_limit interval
 )
-language sql volatile
-set jit = off
-set search_path = pg_catalog, pg_temp
-begin atomic
+language sql volatile set jit = off set search_path = pg_catalog, pg_temp begin atomic
     select distinct on (s.id) s.id, s.channel, s.name, u.id, w.unread_for, s.unread_limit
       from pubsub.subscriptions s
       join pubsub.positions() c on c.subscription = s.id and c.moved_at < clock_timestamp() - older_than
@@ -99,8 +94,7 @@ begin
         -- The question is repeated in a snapshot that is taken with the locks held.
         return query
         update pubsub.subscriptions s
-           set suspended_at = clock_timestamp(),
-               missed = 0
+           set suspended_at = clock_timestamp(), missed = 0
           from pubsub.unread_subscriptions(late.unread_limit) u
          where s.id = late.subscription
            and u.subscription = s.id
@@ -111,9 +105,7 @@ $$;
 
 -- The number of events of a partition that a lane has not claimed. It counts up to a million.
 create or replace function pubsub.count_missed(
-    reader    pubsub.subscriptions,
-    c         pubsub.cursors,
-    partition pubsub.partitions
+    reader pubsub.subscriptions, c pubsub.cursors, partition pubsub.partitions
 ) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -167,9 +159,7 @@ begin
          cross join pubsub.leaving_partitions() l
     );
     update pubsub.subscriptions s
-       set suspended_at = null,
-           resumed_at = clock_timestamp(),
-           missed = 0
+       set suspended_at = null, resumed_at = clock_timestamp(), missed = 0
      where s.id = resumed.id;
     perform pg_notify('pubsub', resume.channel);
     return resumed.missed;

@@ -20,8 +20,7 @@ begin
     if not exists (select from pg_roles r where r.rolname = grant_rights.role) then
         raise exception using errcode = 'undefined_object', message = format('role "%s" does not exist', role);
     elsif audience is null or audience not in ('publisher', 'subscriber', 'observer') then
-        raise exception using
-            errcode = 'invalid_parameter_value',
+        raise exception using errcode = 'invalid_parameter_value',
             message = format('"%s" is not an audience', coalesce(audience, 'null')),
             hint = 'The audiences are publisher, subscriber and observer.';
     end if;
@@ -127,8 +126,7 @@ begin
      where o.owner <> log_owner
      limit 1;
     if found then
-        raise exception using
-            errcode = 'invalid_object_definition',
+        raise exception using errcode = 'invalid_object_definition',
             message = format('%s belongs to %s, and the log to %s', other.name, other.owner, log_owner),
             hint = 'One role owns the whole schema: migrate as the role that migrated first.';
     end if;
@@ -142,8 +140,7 @@ begin
      where a.object not like '%(%'
        and to_regclass('pubsub.' || a.object) is null;
     if found then
-        raise exception using
-            errcode = 'undefined_function',
+        raise exception using errcode = 'undefined_function',
             message = format('this transaction has not created pubsub.%s', missing),
             hint = 'Run all files of functions in one transaction.';
     end if;
@@ -157,8 +154,7 @@ begin
     loop
         execute format('revoke all on routine %s from public', routine.signature);
         if routine.is_for_others and not routine.is_pinned then
-            raise exception using
-                errcode = 'invalid_function_definition',
+            raise exception using errcode = 'invalid_function_definition',
                 message = format('%s is for others and does not set its search_path', routine.signature);
         elsif routine.is_for_others then
             execute format('alter routine %s security definer', routine.signature);

@@ -16,8 +16,7 @@ begin
     select declare_schema.channel, declare_schema.version, declare_schema.schema
      where declare_schema.schema is not null
     on conflict on constraint schemas_pkey do update
-       set schema = excluded.schema,
-           declared_at = excluded.declared_at
+       set schema = excluded.schema, declared_at = excluded.declared_at
      where s.schema <> excluded.schema;
     update pubsub.channels c
        set strict = declare_schema.strict
@@ -30,9 +29,7 @@ $$;
 -- Returns the shape of every version of every channel.
 create or replace function pubsub.list_schemas()
 returns table (channel text, version integer, description text, schema jsonb, strict boolean)
-language sql stable
-set search_path = pg_catalog, pg_temp
-begin atomic
+language sql stable set search_path = pg_catalog, pg_temp begin atomic
     select c.name, s.version, c.description, s.schema, c.strict
       from pubsub.channels c
       join pubsub.schemas s on s.channel = c.name

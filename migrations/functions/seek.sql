@@ -98,12 +98,8 @@ $$;
 -- Must come first in a READ COMMITTED transaction (PB003), unless it is a dry run. Events that are published and claimed while
 -- it runs may be delivered twice.
 create or replace function pubsub.seek(
-    channel      text,
-    subscription text,
-    target       text default null,
-    event        bigint default null,
-    since        timestamptz default null,
-    dry_run      boolean default false
+    channel text, subscription text, target text default null, event bigint default null,
+    since timestamptz default null, dry_run boolean default false
 ) returns table (replayed bigint, skipped bigint)
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
@@ -117,8 +113,7 @@ declare
     position pubsub.cursors;
 begin
     if num_nonnulls(target, event, since) <> 1 or target not in ('beginning', 'now') then
-        raise exception using
-            errcode = 'invalid_parameter_value',
+        raise exception using errcode = 'invalid_parameter_value',
             message = 'a seek needs one target: ''beginning'', ''now'', an event, or a time';
     end if;
     if dry_run is not true then
@@ -166,8 +161,7 @@ begin
         insert into pubsub.replays as r (subscription, lane, snapshot, until)
         select reader.id, position.lane, p.snapshot, p.until from pubsub.passed(position) p
         on conflict on constraint replays_pkey do update
-           set snapshot = excluded.snapshot,
-               until = excluded.until
+           set snapshot = excluded.snapshot, until = excluded.until
          where pg_snapshot_xmax(position.read_snapshot) > pg_snapshot_xmax(pubsub.none_visible())
             or r.until < excluded.until;
         perform pubsub.place_cursor(reader.id, position.lane, position.seq + 1, first, sequence, fence, boundary, log_end);

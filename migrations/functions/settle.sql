@@ -20,8 +20,7 @@ returns table (
     id bigint, key text, payload jsonb, headers jsonb, version integer, published_at timestamptz, attempt integer,
     panics integer, crashes integer, action text, delay interval, error text, replay boolean, needs integer
 )
-language sql stable
-begin atomic
+language sql stable begin atomic
     with described as (
         select d.id, d.action, coalesce(d.delay, interval '0') as delay, d.error
           from jsonb_to_recordset(dispositions) as d (id bigint, action text, delay interval, error text)
@@ -61,8 +60,7 @@ begin
      where coalesce(d ->> 'action', '') <> all ('{retry, panic, snooze, return, reject, undecodable, too_new, crash}')
      limit 1;
     if found then
-        raise exception using
-            errcode = 'invalid_parameter_value',
+        raise exception using errcode = 'invalid_parameter_value',
             message = format('"%s" is not an action of a disposition', unknown),
             hint = 'The actions are retry, panic, snooze, return, reject, undecodable, too_new and crash.';
     end if;
@@ -129,10 +127,7 @@ $$;
 --   acknowledged  events that are done; null means all of the lease that `dispositions` does not name
 --   dispositions  events that are not done, as above
 create or replace function pubsub.settle(
-    process      bigint,
-    token        bigint,
-    acknowledged bigint[] default null,
-    dispositions jsonb default null
+    process bigint, token bigint, acknowledged bigint[] default null, dispositions jsonb default null
 ) returns boolean
 language plpgsql volatile set plan_cache_mode = force_generic_plan set search_path = pg_catalog, pg_temp as $$
 declare
@@ -167,8 +162,7 @@ begin
           group by d.id
          having d.id is null or count(*) > 1 or (acknowledged is null and d.id <> all (lease.event_ids));
         if found then
-            raise exception using
-                errcode = 'invalid_parameter_value',
+            raise exception using errcode = 'invalid_parameter_value',
                 message = 'a disposition names no event of the lease, or the same event as another one';
         end if;
         perform pubsub.dispose(lease, dispositions);

@@ -60,14 +60,12 @@ begin
           select w.process from pubsub.waiters w where w.subscription = removed and w.until > clock_timestamp()
       ) p;
     if force is not true and processes + unread + leased + waiting + dead_letters > 0 then
-        raise exception using
-            errcode = 'PB009',
+        raise exception using errcode = 'PB009',
             message = format('subscription "%s" of channel "%s" is in use', name, channel),
             detail = format(
                 'Processes that run it: %s. Events: %s unread, %s leased, %s in the mailbox, %s dead letters.',
                 processes, unread, leased, waiting, dead_letters
-            ),
-            hint = 'Stop its processes. To discard its events, pass force => true.';
+            ), hint = 'Stop its processes. To discard its events, pass force => true.';
     end if;
     delete from pubsub.waiters w where w.subscription = removed;
     delete from pubsub.runners r where r.subscription = removed;

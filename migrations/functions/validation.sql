@@ -3,9 +3,7 @@
 -- The part of a schema that `#/$defs/Name` refers to. A reference that leads nowhere, or into another document, accepts
 -- everything.
 create or replace function pubsub.referred(reference text, root jsonb) returns jsonb
-language sql immutable parallel safe
-set search_path = pg_catalog, pg_temp
-begin atomic
+language sql immutable parallel safe set search_path = pg_catalog, pg_temp begin atomic
     select coalesce(
                root #> array(
                    select replace(replace(p.step, '~1', '/'), '~0', '~')

@@ -21,8 +21,7 @@ begin
     insert into pubsub.channel_versions (channel, version, fingerprint)
     values (declare_version.channel, declare_version.version, declare_version.fingerprint)
     on conflict on constraint channel_versions_pkey do update
-       set fingerprint = excluded.fingerprint,
-           declared_at = excluded.declared_at;
+       set fingerprint = excluded.fingerprint, declared_at = excluded.declared_at;
     return declared.declared_at;
 end
 $$;

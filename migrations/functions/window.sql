@@ -76,8 +76,7 @@ create or replace function pubsub.window_events(
     channel text, lanes integer, lane integer, lower pg_snapshot, upper pg_snapshot, stragglers xid8[], after bigint,
     start bigint, stop bigint, floor bigint, most integer
 ) returns setof pubsub.db_events
-language sql stable
-begin atomic
+language sql stable begin atomic
     select e.*
       from (
           (
@@ -106,10 +105,7 @@ end;
 -- The ids at which a cursor's unread events are, as far as they are committed in `upper`: those above `above`; and of the
 -- transactions `stragglers` those from there down to above `below`.
 create or replace function pubsub.unread(
-    c         pubsub.cursors,
-    upper     pg_snapshot,
-    floor     bigint,
-    out above bigint, out stragglers xid8[], out below bigint
+    c pubsub.cursors, upper pg_snapshot, floor bigint, out above bigint, out stragglers xid8[], out below bigint
 )
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -136,15 +132,9 @@ $$;
 -- The events of a lane that have not been claimed, as far as they are committed in `upper`. In no order; up to `most` of the
 -- range and as many of the stragglers, the first ones; null is all of them.
 create or replace function pubsub.unread_events(
-    c       pubsub.cursors,
-    channel text,
-    lanes   integer,
-    upper   pg_snapshot,
-    floor   bigint,
-    most    bigint default null
+    c pubsub.cursors, channel text, lanes integer, upper pg_snapshot, floor bigint, most bigint default null
 ) returns setof pubsub.db_events
-language sql stable
-begin atomic
+language sql stable begin atomic
     select e.*
       from pubsub.unread(c, upper, floor) u
      cross join lateral (

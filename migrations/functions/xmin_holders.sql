@@ -8,19 +8,10 @@
 --   xids_behind  transaction ids drawn since it began
 create or replace function pubsub.xmin_holders(older_than interval, xids bigint default null)
 returns table (
-    kind        text,
-    name        text,
-    application text,
-    client      text,
-    database    text,
-    pid         integer,
-    state       text,
-    age         interval,
+    kind text, name text, application text, client text, database text, pid integer, state text, age interval,
     xids_behind bigint
 )
-language sql volatile
-set search_path = pg_catalog, pg_temp
-begin atomic
+language sql volatile set search_path = pg_catalog, pg_temp begin atomic
     select h.kind, h.name, h.application, h.client, h.database, h.pid, h.state, h.age, h.xids_behind
       from (
           select 'session' as kind, a.usename::text as name, a.application_name as application,

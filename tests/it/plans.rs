@@ -23,7 +23,7 @@ const BATCH: u64 = 100;
 /// The most rows that one node of a plan may visit, including those that it discards, and the most pages that one statement
 /// may touch. Both are far below the cost of reading a large table.
 const MOST_ROWS: u64 = 50 * BATCH;
-const MOST_PAGES: u64 = 100 * BATCH;
+const MOST_PAGES: u64 = 200 * BATCH;
 /// The most pages that a statement may touch besides, for each event that it parks. A claim may park many batches, and how
 /// many depends on the lanes that it takes first.
 const MOST_PAGES_PER_PARKED: u64 = 25;

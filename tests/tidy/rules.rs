@@ -162,10 +162,12 @@ pub(crate) fn search_path(file: &File) -> Vec<Found> {
             .iter()
             .position(|(_, code)| code.starts_with("create "))
             .map_or(lines.len(), |n| at + 1 + n);
-        let says = |wanted: &str| lines[at..end].iter().any(|(_, code)| code.starts_with(wanted));
-        let sets = |(_, code): &(usize, &str)| code.contains("set search_path = pg_catalog, pg_temp");
-        let safe =
-            !begins(code) || lines[at..end].iter().any(sets) || says("return ") || says("begin atomic");
+        let safe = !begins(code)
+            || lines[at..end].iter().any(|(_, code)| {
+                code.starts_with("return ")
+                    || code.contains("set search_path = pg_catalog, pg_temp")
+                    || code.ends_with("begin atomic")
+            });
         (!safe).then(|| (line, "add `set search_path = pg_catalog, pg_temp`".to_owned()))
     };
     lines.iter().enumerate().filter_map(lost).collect()

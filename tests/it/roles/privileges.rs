@@ -12,7 +12,6 @@ function absent_processes            owner's | subscriber: execute | observer: e
 function advance_idle_cursors        owner's | subscriber: execute
 function after_publish               owner's
 function all_visible
-function another_is_awake
 function apply_audiences
 function beat                        owner's | subscriber: execute
 function begin_claim
@@ -94,7 +93,6 @@ function recognize                   owner's | subscriber: execute
 function redrive                     owner's | subscriber: execute
 function referred
 function refuse_event
-function refuse_suspended
 function refuse_unsubscribed
 function register_process            owner's | subscriber: execute
 function removal_blockers
