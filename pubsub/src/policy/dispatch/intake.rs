@@ -173,12 +173,14 @@ impl Intake {
             Row::Asleep(since) => match self.repolling {
                 Some(repolling) if now < repolling.next_at => {}
                 Some(_) => self.begin(Query::ClaimIfQuiet { size, registers: false }, steps),
-                None if self.poll_due => {
-                    self.poll_due = false;
-                    let renews = now.saturating_duration_since(since) > WAITER_TTL / 2;
-                    self.begin(Query::Poll { size, renews }, steps);
+                None => {
+                    if std::mem::take(&mut self.poll_due)
+                        || self.waiter.renew_at().is_some_and(|at| now >= at)
+                    {
+                        let renews = now.saturating_duration_since(since) > WAITER_TTL / 2;
+                        self.begin(Query::Poll { size, renews }, steps);
+                    }
                 }
-                None => {}
             },
         }
     }
@@ -283,6 +285,42 @@ impl Intake {
     /// Returns the times at which [`choose`](Self::choose) may choose another query, if nothing else happens.
     pub(super) fn wake_at(&self) -> impl Iterator<Item = Instant> {
         let repoll_at = self.repolling.map(|repolling| repolling.next_at);
-        [self.resume_at, self.suspects.wake_at(), self.waiter.wake_at(), repoll_at].into_iter().flatten()
+        let waiter = [self.waiter.wake_at(), self.waiter.renew_at()];
+        [self.resume_at, self.suspects.wake_at(), repoll_at].into_iter().chain(waiter).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_waiter_row_is_renewed_however_long_the_poll_interval() {
+        let start = Instant::now();
+        let (mut intake, mut steps) = (Intake::default(), VecDeque::new());
+        let facts = Facts { room: 1, start_limit: 1, holds_nothing: true };
+        let mut now = start;
+        let mut renewed_at = start;
+        while now < start + WAITER_TTL * 5 {
+            intake.choose(facts, now, &mut steps);
+            let reply = match steps.pop_front() {
+                None => {
+                    now = intake.wake_at().filter(|&at| at > now).min().expect("it wakes by itself");
+                    continue;
+                }
+                Some(Step::Query(Query::ClaimIfQuiet { .. })) => {
+                    renewed_at = now;
+                    Reply::ClaimedIfQuiet { events: Vec::new(), quiet: true }
+                }
+                Some(Step::Query(Query::Poll { renews, .. })) => {
+                    renewed_at = if renews { now } else { renewed_at };
+                    Reply::Claimed(Vec::new())
+                }
+                Some(_) => Reply::Claimed(Vec::new()),
+            };
+            intake.completed(&reply, now);
+            assert!(now < renewed_at + WAITER_TTL, "the row has expired after {:?}", now - start);
+        }
+        assert!(renewed_at > start + WAITER_TTL * 3);
     }
 }

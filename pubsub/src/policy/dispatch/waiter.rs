@@ -105,4 +105,12 @@ impl Waiter {
     pub(super) fn wake_at(&self) -> Option<Instant> {
         self.pass_bell_at
     }
+
+    /// Returns the time at which the row is renewed although no poll is due. Publishers do not ring for a row that has expired.
+    pub(super) fn renew_at(&self) -> Option<Instant> {
+        match self.row {
+            Row::Asleep(since) => Some(since + WAITER_TTL * 3 / 4),
+            Row::None | Row::Awake(_) => None,
+        }
+    }
 }
