@@ -2,14 +2,17 @@
 
 -- Locks up to `batch` due deliveries of a lane's mailbox, or suspects, for a process that knows versions up to `knows`, and
 -- returns their events, in the order in which they fell due. A delivery that turns out to be newer needs its version from now on.
-create or replace function pubsub.lock_due(subscription integer, lane integer, batch integer, suspect boolean, knows integer)
-returns bigint[]
+--   alike  of suspects, only those that became one together with this one, and have died as often
+create or replace function pubsub.lock_due(
+    subscription integer, lane integer, batch integer, suspect boolean, knows integer, alike pubsub.mailbox default null
+) returns bigint[]
 language plpgsql volatile set plan_cache_mode = force_generic_plan set search_path = pg_catalog, pg_temp as $$
 declare
     -- How often a whole batch may turn out to be newer; the rest is left to the next claim.
     most_rounds constant integer := 20;
-    -- A variable, because a volatile function cannot be searched for in an index.
-    due_by constant timestamptz := clock_timestamp();
+    -- Variables, because a volatile function cannot be searched for in an index.
+    due_from constant timestamptz := coalesce(alike.due_at, '-infinity');
+    due_by   constant timestamptz := coalesce(alike.due_at, clock_timestamp());
     due    bigint[] := '{}';
     more   bigint[];
     newer  bigint[];
@@ -25,7 +28,8 @@ begin
                    and m.token is null
                    and coalesce(m.needs, 0) = needed
                    and (m.crashes > 0) = suspect
-                   and m.due_at <= due_by
+                   and m.due_at between due_from and due_by
+                   and (alike.crashes is null or (m.crashes, m.attempt) = (alike.crashes, alike.attempt))
                    and (m.lane = 0 or m.key is null or m.event_id = pubsub.first_of_key(m.subscription, m.key))
                  order by m.subscription, m.lane, coalesce(m.needs, 0), (m.crashes > 0), m.due_at, m.event_id
                  limit batch - cardinality(due)
@@ -58,8 +62,9 @@ $$;
 -- `for update skip locked` lets several processes claim side by side. They come in the order in which they fell due, so that a
 -- retry does not overtake. Of an ordered subscription they come from the lanes of the process, and of each key only the first.
 --
--- Suspects, deliveries whose process died, are left alone unless `suspect` asks for one. Then it comes alone, and the caller
--- should handle nothing else of the subscription beside it. So a delivery that dies again is to blame.
+-- Suspects, deliveries whose process died, are left alone unless `suspect` asks for them. Then those of one dead lease come
+-- together while they have died once and the next death makes none of them a dead letter. Any other suspect comes alone. The
+-- caller should handle nothing else of the subscription beside them. So a delivery that dies alone is to blame.
 --   start_limit  as for pubsub.claim
 --   knows        the newest version of the payload that the caller knows: newer ones are left to others. Null is any
 create or replace function pubsub.claim_mailbox(
@@ -76,14 +81,14 @@ declare
     reader    record;
     this_lane integer;
     due       bigint[];
-    missing   integer := case when suspect then 1 else batch end;
+    missing   integer := batch;
 begin
     if coalesce(batch, 0) < 1 then
         raise exception using errcode = 'invalid_parameter_value',
             message = format('a claim asks for at least 1 event, not for %s', coalesce(batch::text, 'null'));
     end if;
     perform pg_advisory_xact_lock_shared(hashtext('pubsub.lanes'), subscription);
-    select s.lanes, s.lanes_wanted into reader from pubsub.subscriptions s where s.id = claim_mailbox.subscription;
+    select s.lanes, s.lanes_wanted, s.max_crashes, s.max_attempts into reader from pubsub.subscriptions s where s.id = claim_mailbox.subscription;
     if not found then
         raise exception using errcode = 'PB004', message = format('subscription %s does not exist', subscription);
     elsif reader.lanes_wanted is not null then
@@ -97,10 +102,21 @@ begin
                 pubsub.lock_due(subscription, this_lane, 1, suspect, claim_mailbox.knows) = '{}'
                 or not pubsub.enter_lane(subscription, this_lane, process)
             );
-        due := pubsub.lock_due(subscription, this_lane, missing, suspect, claim_mailbox.knows);
+        due := pubsub.lock_due(subscription, this_lane, case when suspect then 1 else missing end, suspect, claim_mailbox.knows);
         continue when due = '{}';
+        if suspect then
+            due := coalesce((
+                select pubsub.lock_due(m.subscription, m.lane, batch, true, claim_mailbox.knows, m)
+                  from pubsub.mailbox m
+                 where m.subscription = claim_mailbox.subscription
+                   and m.event_id = due[1]
+                   and m.crashes = 1
+                   and reader.max_crashes > 2
+                   and reader.max_attempts > m.attempt + 1
+            ), due);
+        end if;
         perform pubsub.require_registered(process);
-        missing := missing - cardinality(due);
+        missing := case when suspect then 0 else missing - cardinality(due) end;
         return query
         with lease as (
             insert into pubsub.leases (subscription, lane, process, event_ids, from_mailbox, start_limit)

@@ -22,11 +22,12 @@ const CLAIM_MAILBOX: &str = "
            c.attempt, c.panics, c.crashes, c.replay
       from pubsub.claim_mailbox($1, $2, $3, start_limit => $4, knows => $5) c";
 
-// Suspects are claimed one by one, and are suspected of killing their process. The count survives that without the disk.
-const CLAIM_SUSPECT: &str = "
+// Suspects may kill their process, not the server, so the count of their attempt need not wait for the disk.
+const CLAIM_SUSPECTS: &str = "
     select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at,
            c.attempt, c.panics, c.crashes, c.replay
-      from set_config('synchronous_commit', 'off', true), pubsub.claim_mailbox($1, $2, 1, suspect => true, knows => $3) c";
+      from set_config('synchronous_commit', 'off', true), 
+           pubsub.claim_mailbox($1, $2, $3, suspect => true, start_limit => $4, knows => $5) c";
 
 pub(super) const NO_PUBLISHER_AT_WORK: &str = "select pubsub.no_publisher_at_work($1)";
 
@@ -134,15 +135,17 @@ impl Store {
         events(&rows, process)
     }
 
-    /// Claims a due suspect of the mailbox up to this version, and counts its attempt.
-    pub(crate) async fn claim_suspect(
+    /// Claims a due suspect of the mailbox up to this version, or a group that may run together, and counts their attempt.
+    pub(crate) async fn claim_suspects(
         &self,
         subscription: i32,
         process: i64,
+        claim: Size,
         version: i32,
     ) -> Result<Vec<ClaimedEvent>, Error> {
-        let parameters: Parameters<'_> = &[&subscription, &process, &version];
-        let rows = self.query("claim a suspect of the mailbox", CLAIM_SUSPECT, parameters).await?;
+        let parameters: Parameters<'_> =
+            &[&subscription, &process, &claim.batch, &claim.start_limit, &version];
+        let rows = self.query("claim suspects of the mailbox", CLAIM_SUSPECTS, parameters).await?;
         events(&rows, process)
     }
 

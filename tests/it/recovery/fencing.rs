@@ -28,7 +28,7 @@ async fn a_stale_settle_is_refused() {
 
     assert!(!settled(stale, token).await, "the process was declared dead");
     assert_eq!(db.count("select count(*) from pubsub.mailbox where attempt = 1 and crashes = 1").await, 3);
-    let suspect = "select token from pubsub.claim_mailbox(1, $1, 10, suspect => true)";
+    let suspect = "select token from pubsub.claim_mailbox(1, $1, 1, suspect => true)";
     let again = client.query(suspect, &[&fresh]).await.unwrap();
     assert_eq!(again.len(), 1, "a suspect is claimed alone");
     let newer: i64 = again[0].get(0);

@@ -3,6 +3,7 @@
 mod crash;
 mod fencing;
 mod poison;
+mod suspects;
 
 use pubsub::testing::{Database, Mode, Server};
 use pubsub::{Delivery, Failure, PubSub, publish, publish_all};

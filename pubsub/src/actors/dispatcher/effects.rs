@@ -216,7 +216,9 @@ async fn ask(
         Query::ReturnUnknownClaims => {
             store.return_unknown(subscription, process, known).await.map(Reply::Returned)
         }
-        Query::ClaimSuspect => store.claim_suspect(subscription, process, version).await.map(Reply::Claimed),
+        Query::ClaimSuspects(size) => {
+            store.claim_suspects(subscription, process, sized(size), version).await.map(Reply::Claimed)
+        }
         Query::ClaimMailbox(size) => {
             store.claim_mailbox(subscription, process, sized(size), version).await.map(Reply::Claimed)
         }

@@ -49,7 +49,7 @@ pub(super) struct Found {
     pub(super) unrung: usize,
     /// The longest that one of them has waited in the log since its commit.
     pub(super) waited: Duration,
-    /// The number of crashes of the suspect, if there was one.
+    /// The number of crashes of the suspects, if there were any.
     pub(super) crashes: Option<u32>,
 }
 
@@ -102,10 +102,12 @@ impl Database {
         self.publishes[publish].rings
     }
 
-    pub(super) fn add_suspect(&mut self, crashes: u32, now: Instant) {
-        let id = FIRST_SUSPECT + self.suspects;
-        self.suspects += 1;
-        self.mailbox.push(Waiting { id, due: now, attempt: 1, crashes });
+    /// Adds the suspects of one dead lease.
+    pub(super) fn add_suspects(&mut self, count: usize, crashes: u32, now: Instant) {
+        let first = FIRST_SUSPECT + self.suspects;
+        let ids = first..first + count as i64;
+        self.suspects = ids.end - FIRST_SUSPECT;
+        self.mailbox.extend(ids.map(|id| Waiting { id, due: now, attempt: 1, crashes }));
     }
 
     /// Whether the mailbox has ordinary deliveries that are due, and suspects.
@@ -141,8 +143,8 @@ impl Database {
                 }
                 (Reply::Returned(returned), Found::default())
             }
-            Query::ClaimSuspect => {
-                let events = self.claim_mailbox(1, true, now);
+            Query::ClaimSuspects(size) => {
+                let events = self.claim_suspects(size.batch, now);
                 let found = Found {
                     events: events.len(),
                     crashes: events.first().map(|e| e.crashes),
@@ -151,7 +153,7 @@ impl Database {
                 (Reply::Claimed(events), found)
             }
             Query::ClaimMailbox(size) => {
-                let events = self.claim_mailbox(size.batch, false, now);
+                let events = self.claim_mailbox(size.batch, now);
                 let found = Found { events: events.len(), ..Found::default() };
                 (Reply::Claimed(events), found)
             }
@@ -190,10 +192,26 @@ impl Database {
         (self.lease(claimed), found)
     }
 
-    fn claim_mailbox(&mut self, batch: usize, suspect: bool, now: Instant) -> Vec<ClaimedEvent> {
+    /// Claims the first suspect that is due, and with it those of its lease, if they have died once.
+    fn claim_suspects(&mut self, batch: usize, now: Instant) -> Vec<ClaimedEvent> {
+        let due = |waiting: &&Waiting| waiting.is_suspect() && waiting.due <= now;
+        let Some(&first) = self.mailbox.iter().filter(due).min_by_key(|waiting| waiting.due) else {
+            return Vec::new();
+        };
+        let mut room = if first.crashes == 1 { batch } else { 1 };
+        let alike = |waiting: &mut Waiting| {
+            let taken = room > 0 && (waiting.due, waiting.crashes) == (first.due, first.crashes);
+            room -= usize::from(taken);
+            taken
+        };
+        let claimed = self.mailbox.extract_if(.., alike).collect();
+        self.lease(claimed)
+    }
+
+    fn claim_mailbox(&mut self, batch: usize, now: Instant) -> Vec<ClaimedEvent> {
         let mut room = batch;
         let due = |waiting: &mut Waiting| {
-            let taken = room > 0 && waiting.due <= now && waiting.is_suspect() == suspect;
+            let taken = room > 0 && waiting.due <= now && !waiting.is_suspect();
             room -= usize::from(taken);
             taken
         };

@@ -143,9 +143,9 @@ impl Intake {
         let suspects = self.suspects.turn(facts.holds_nothing, now);
         if suspects != Turn::None {
             if suspects == Turn::Claim {
-                self.begin(Query::ClaimSuspect, steps);
+                self.begin(Query::ClaimSuspects(size), steps);
             }
-            // Nothing is claimed beside a suspect.
+            // Nothing is claimed beside suspects.
             return self.cannot_poll(now, steps);
         }
         if self.mailbox_ready && !(self.mailbox_was_last && self.log_ready) {
@@ -235,7 +235,7 @@ impl Intake {
         };
         match query {
             Query::ReturnUnknownClaims => {}
-            Query::ClaimSuspect => self.suspects.claimed(events.first(), now),
+            Query::ClaimSuspects(_) => self.suspects.claimed(events, now),
             Query::ClaimMailbox(size) => self.mailbox_ready |= events.len() == size.batch,
             Query::ClaimLog { size, .. } => {
                 if events.len() == size.batch {

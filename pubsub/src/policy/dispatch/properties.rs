@@ -14,8 +14,8 @@ fn publishes() -> impl Strategy<Value = Vec<(u64, u64, usize)>> {
     proptest::collection::vec((begins, prop_oneof![Just(0u64), 0u64..60], 1usize..40), 1..60)
 }
 
-fn suspect_deliveries() -> impl Strategy<Value = Vec<(u64, u32)>> {
-    proptest::collection::vec((0u64..5_000, 1u32..4), 0..4)
+fn suspect_deliveries() -> impl Strategy<Value = Vec<(u64, u32, usize)>> {
+    proptest::collection::vec((0u64..5_000, 1u32..4, 1usize..30), 0..4)
 }
 
 prop_compose! {
@@ -37,10 +37,10 @@ fn claims_from_log(query: &Query) -> bool {
     matches!(query, Query::ClaimLog { .. } | Query::ClaimIfQuiet { .. } | Query::Poll { .. })
 }
 
-/// Returns the crashes of a suspect, if a claim has returned one.
+/// Returns the crashes of the suspects that a claim has returned, if there are any.
 fn crashes(seen: &Seen) -> Option<u32> {
     match seen {
-        Seen::Reply { query: Query::ClaimSuspect, found } => found.crashes,
+        Seen::Reply { query: Query::ClaimSuspects(_), found } => found.crashes,
         _ => None,
     }
 }

@@ -27,8 +27,9 @@ pub(super) struct Scenario {
     pub(super) failures: u64,
     /// The publishes: the start and the duration of each, in milliseconds, and its events.
     pub(super) publishes: Vec<(u64, u64, usize)>,
-    /// The suspects in the mailbox: the time from which each is due, in milliseconds, and its crashes.
-    pub(super) suspects: Vec<(u64, u32)>,
+    /// The suspects in the mailbox, by their dead lease: the time from which they are due, in milliseconds, their crashes, and
+    /// their number.
+    pub(super) suspects: Vec<(u64, u32, usize)>,
     /// The time of the drain, in milliseconds.
     pub(super) drain_at: Option<u64>,
     /// The start and the duration of the handler's quarantine, in milliseconds.
@@ -72,7 +73,7 @@ enum Happening {
     PollInterval,
     PublishBegins { takes: Duration, events: usize },
     PublishEnds { publish: usize },
-    SuspectAppears { crashes: u32 },
+    SuspectsAppear { crashes: u32, count: usize },
     Scheduler,
     Bell,
     QueryRuns { query: Query, known: Vec<i64>, began: Instant },
@@ -146,8 +147,8 @@ impl World {
         for (begins, takes, events) in world.scenario.publishes.clone() {
             world.happens(at(begins), Happening::PublishBegins { takes: at(takes), events });
         }
-        for (appears, crashes) in world.scenario.suspects.clone() {
-            world.happens(at(appears), Happening::SuspectAppears { crashes });
+        for (appear, crashes, count) in world.scenario.suspects.clone() {
+            world.happens(at(appear), Happening::SuspectsAppear { crashes, count });
         }
         if let Some(drain_at) = world.scenario.drain_at {
             world.happens(at(drain_at), Happening::Drain);
@@ -308,8 +309,8 @@ impl World {
                 self.see(Seen::Bell);
                 self.dispatch.woken();
             }
-            Happening::SuspectAppears { crashes } => {
-                self.database.add_suspect(crashes, self.now);
+            Happening::SuspectsAppear { crashes, count } => {
+                self.database.add_suspects(count, crashes, self.now);
                 self.happens(Duration::ZERO, Happening::Scheduler);
             }
             Happening::Scheduler => {

@@ -43,8 +43,8 @@ pub(crate) enum Step {
 pub(crate) enum Query {
     /// Return every lease under this process's id that the dispatcher does not know.
     ReturnUnknownClaims,
-    /// Claim one suspect from the mailbox.
-    ClaimSuspect,
+    /// Claim suspects from the mailbox that may run together, often only one.
+    ClaimSuspects(ClaimSize),
     /// Claim from the mailbox.
     ClaimMailbox(ClaimSize),
     /// Claim from the log. `says_awake`: also tell publishers that they need not ring for a while.
@@ -58,18 +58,18 @@ pub(crate) enum Query {
 impl Query {
     /// Whether it claims from the mailbox.
     pub(super) fn is_from_mailbox(self) -> bool {
-        matches!(self, Self::ClaimSuspect | Self::ClaimMailbox(_))
+        matches!(self, Self::ClaimSuspects(_) | Self::ClaimMailbox(_))
     }
 
     /// Returns the start limit of the events of this claim. See [`ClaimSize::start_limit`].
     pub(super) fn start_limit(self) -> usize {
         match self {
-            Self::ClaimMailbox(size)
+            Self::ClaimSuspects(size)
+            | Self::ClaimMailbox(size)
             | Self::ClaimLog { size, .. }
             | Self::ClaimIfQuiet { size, .. }
             | Self::Poll { size, .. } => size.start_limit,
-            // A suspect is claimed when it may start.
-            Self::ClaimSuspect | Self::ReturnUnknownClaims => usize::MAX,
+            Self::ReturnUnknownClaims => usize::MAX,
         }
     }
 }

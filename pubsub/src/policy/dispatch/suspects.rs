@@ -1,15 +1,16 @@
-//! Decides when a suspect is claimed, and how long it runs alone.
+//! Decides when suspects are claimed, and how long they run alone.
 //!
-//! A suspect is a delivery whose process died during an attempt. It runs alone, so that it must have caused a further death
-//! itself.
+//! A suspect is a delivery whose process died during an attempt. Most are innocent, so the suspects of one dead lease run
+//! together at first, beside nothing else. If their process dies again, each of them runs alone, so that it must have caused a
+//! third death itself.
 
 use crate::model::event::ClaimedEvent;
 use std::time::{Duration, Instant};
 
-/// How long a suspect waits until it can be alone.
+/// How long suspects wait until they can be alone.
 pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 
-/// The time for which a suspect is handled alone. Most events that kill their process do so at once. An event that takes longer
+/// The time for which suspects are handled alone. Most events that kill their process do so at once. An event that takes longer
 /// must not delay the others.
 pub(super) const PROBATION: Duration = Duration::from_millis(100);
 
@@ -22,7 +23,7 @@ pub(super) const LONG_PROBATION: Duration = Duration::from_secs(5);
 pub(super) struct Suspects {
     /// The mailbox may have one.
     ready: bool,
-    /// The latest time until which a suspect waits for other deliveries to end, or is handled alone.
+    /// The latest time until which suspects wait for other deliveries to end, or are handled alone.
     alone_until: Option<Instant>,
 }
 
@@ -33,7 +34,7 @@ pub(super) enum Turn {
     None,
     /// Nothing may be claimed yet.
     Wait,
-    /// A suspect must be claimed.
+    /// Suspects must be claimed.
     Claim,
 }
 
@@ -49,13 +50,13 @@ impl Suspects {
         self.ready = true;
     }
 
-    /// Forgets the suspect that is handled, because the process has a new id and holds nothing.
+    /// Forgets the suspects that are handled, because the process has a new id and holds nothing.
     pub(super) fn reregistered(&mut self) {
         self.ready = true;
         self.alone_until = None;
     }
 
-    /// Decides whether a suspect is claimed now, or waits to be alone. The wait has a limit, because a handler may take hours.
+    /// Decides whether suspects are claimed now, or wait to be alone. The wait has a limit, because a handler may take hours.
     pub(super) fn turn(&mut self, holds_nothing: bool, now: Instant) -> Turn {
         if !self.ready && self.alone_until.is_none() {
             return Turn::None;
@@ -64,17 +65,18 @@ impl Suspects {
         if !holds_nothing && now < until {
             return Turn::Wait;
         }
-        // The suspect is alone, or has waited long enough for long deliveries.
+        // The suspects are alone, or have waited long enough for long deliveries.
         self.alone_until = None;
         if std::mem::take(&mut self.ready) { Turn::Claim } else { Turn::None }
     }
 
-    /// Notes the suspect that a claim has returned, if there is one. Then there may be more. It is alone until it is settled or
-    /// its probation is over.
-    pub(super) fn claimed(&mut self, suspect: Option<&ClaimedEvent>, now: Instant) {
-        self.ready |= suspect.is_some();
-        let probation = |suspect: &ClaimedEvent| if suspect.crashes < 2 { PROBATION } else { LONG_PROBATION };
-        self.alone_until = suspect.map(|suspect| now + probation(suspect));
+    /// Notes the suspects that a claim has returned. If there are any, there may be more. They are alone until they are settled
+    /// or their probation is over.
+    pub(super) fn claimed(&mut self, suspects: &[ClaimedEvent], now: Instant) {
+        self.ready |= !suspects.is_empty();
+        let probation = |crashes: u32| if crashes < 2 { PROBATION } else { LONG_PROBATION };
+        let crashes = suspects.iter().map(|suspect| suspect.crashes).max();
+        self.alone_until = crashes.map(|crashes| now + probation(crashes));
     }
 
     /// Returns the time at which the answer of [`turn`](Self::turn) changes by itself.

@@ -32,7 +32,7 @@ mod tests {
                         prop_assert!(alone, "{:?} at {:?}, beside a suspect", query, at);
                         alone_until = None;
                         let waited = last_claim.is_none_or(|last| at >= last + PROBATION);
-                        let alone = query != Query::ClaimSuspect || free || waited;
+                        let alone = !matches!(query, Query::ClaimSuspects(_)) || free || waited;
                         prop_assert!(alone, "a suspect beside others at {:?}", at);
                     }
                     Seen::Reply { found, .. } if found.events > 0 => last_claim = Some(at),
@@ -47,9 +47,29 @@ mod tests {
             for (at, seen) in run(scenario, 30).seen {
                 suspect |= crashes(&seen).is_some();
                 if let Seen::Query { query, .. } = seen {
-                    let next = !std::mem::take(&mut suspect) || query == Query::ClaimSuspect;
+                    let next = !std::mem::take(&mut suspect) || matches!(query, Query::ClaimSuspects(_));
                     prop_assert!(next, "{:?} at {:?}, after a suspect", query, at);
                 }
+            }
+        }
+
+        #[test]
+        fn suspects_of_one_lease_run_together_until_they_die_again(
+            scenario in scenarios(0), count in 1usize..46, crashes in 1u32..4,
+        ) {
+            let scenario = Scenario {
+                concurrency: 16,
+                handler_micros: 20_000,
+                publishes: Vec::new(),
+                suspects: vec![(1_000, crashes, count)],
+                ..scenario
+            };
+            let groups = run(scenario, 60).seen.into_iter().filter(|(_, seen)| self::crashes(seen).is_some()).count();
+            if crashes == 1 {
+                // The room of a handler that has run nothing yet doubles from 2 to 16.
+                prop_assert!(groups <= [2, 4, 8, 16, 16].len(), "{} suspects in {} groups", count, groups);
+            } else {
+                prop_assert_eq!(groups, count, "each ran alone");
             }
         }
 
@@ -62,7 +82,7 @@ mod tests {
                 concurrency: 16,
                 handler_micros: 60_000_000,
                 publishes: (0..others).map(|at| (at * 300, 0, 1)).collect(),
-                suspects: vec![(appears, crashes)],
+                suspects: vec![(appears, crashes, 1)],
                 ..scenario
             };
             let claimed = run(scenario, 10).seen.into_iter().find(|(_, seen)| self::crashes(seen).is_some());
@@ -77,7 +97,7 @@ mod tests {
                 concurrency: 16,
                 handler_micros: u64::MAX >> 20,
                 publishes: vec![(1_000, 0, 1)],
-                suspects: vec![(0, crashes)],
+                suspects: vec![(0, crashes, 1)],
                 ..scenario
             };
             let brought = run(scenario, 10).seen.into_iter().find(|(_, seen)| {

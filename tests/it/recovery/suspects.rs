@@ -1,0 +1,104 @@
+//! Suspects of one dead lease are claimed together, unless the next death would be the last for one of them.
+
+use pubsub_tests::TestDatabase;
+
+/// A subscription whose processes die.
+struct Mortals {
+    db: TestDatabase,
+}
+
+impl Mortals {
+    /// Creates a subscription with five events.
+    async fn new() -> Self {
+        let db = TestDatabase::new().await;
+        for sql in [
+            "select pubsub.declare_channel('sms')",
+            "select pubsub.subscribe('sms', 'one')",
+            "select pubsub.publish('sms', '{}') from generate_series(1, 5)",
+        ] {
+            db.client.batch_execute(sql).await.unwrap();
+        }
+        Self { db }
+    }
+
+    async fn process(&self) -> i64 {
+        self.db.count("select pubsub.register_process('host', 1, 'test')").await
+    }
+
+    async fn die(&self, process: i64) {
+        self.db.count(&format!("select pubsub.end_process({process}, 'crash', 'it died')")).await;
+    }
+
+    /// Claims suspects for a process. Returns their ids.
+    async fn claim_suspects(&self, process: i64, batch: i32) -> Vec<i64> {
+        let claim = "select id from pubsub.claim_mailbox(1, $1, $2, suspect => true)";
+        let rows = self.db.client.query(claim, &[&process, &batch]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// Lets a process die that has claimed the first three events and then the other two. Returns the events of both leases.
+    async fn die_with_two_leases(&self) -> (Vec<i64>, Vec<i64>) {
+        let process = self.process().await;
+        let mut leases = Vec::new();
+        for batch in [3, 2] {
+            let claim = "select id from pubsub.claim(1, $1, $2)";
+            let rows = self.db.client.query(claim, &[&process, &batch]).await.unwrap();
+            leases.push(rows.iter().map(|row| row.get(0)).collect::<Vec<i64>>());
+        }
+        self.die(process).await;
+        let second = leases.pop().unwrap();
+        (leases.pop().unwrap(), second)
+    }
+}
+
+#[actix::test]
+async fn suspects_of_one_dead_lease_are_claimed_together() {
+    let mortals = Mortals::new().await;
+    let (first, second) = mortals.die_with_two_leases().await;
+    let heir = mortals.process().await;
+    assert_eq!(mortals.claim_suspects(heir, 2).await, first[..2], "no more than there is room for");
+    assert_eq!(mortals.claim_suspects(heir, 10).await, first[2..], "the rest of the lease");
+    assert_eq!(mortals.claim_suspects(heir, 10).await, second, "the other lease");
+    assert_eq!(mortals.claim_suspects(heir, 10).await, [] as [i64; 0]);
+}
+
+#[actix::test]
+async fn suspects_whose_process_died_again_are_claimed_one_by_one() {
+    let mortals = Mortals::new().await;
+    let (first, second) = mortals.die_with_two_leases().await;
+    let heir = mortals.process().await;
+    assert_eq!(mortals.claim_suspects(heir, 10).await, first);
+    mortals.die(heir).await;
+    let heir = mortals.process().await;
+    assert_eq!(mortals.claim_suspects(heir, 10).await, second, "they died once");
+    for event in first {
+        assert_eq!(mortals.claim_suspects(heir, 10).await, [event], "it died twice");
+    }
+}
+
+#[actix::test]
+async fn suspects_start_no_more_than_their_claim_says() {
+    let mortals = Mortals::new().await;
+    let (first, _) = mortals.die_with_two_leases().await;
+    let heir = mortals.process().await;
+    let claim = "select id from pubsub.claim_mailbox(1, $1, 3, suspect => true, start_limit => 1)";
+    assert_eq!(mortals.db.client.query(claim, &[&heir]).await.unwrap().len(), 3);
+    mortals.die(heir).await;
+    let twice = "select count(*) from pubsub.mailbox where crashes = 2 and attempt = 2";
+    assert_eq!(mortals.db.count(&format!("{twice} and event_id = {}", first[0])).await, 1);
+    assert_eq!(mortals.db.count(twice).await, 1, "the others had not started");
+}
+
+#[actix::test]
+async fn a_suspect_that_must_not_die_again_is_claimed_alone() {
+    for limit in ["max_crashes = 2", "max_attempts = 2"] {
+        let mortals = Mortals::new().await;
+        mortals.db.client.batch_execute(&format!("update pubsub.subscriptions set {limit}")).await.unwrap();
+        let (first, _) = mortals.die_with_two_leases().await;
+        let heir = mortals.process().await;
+        assert_eq!(mortals.claim_suspects(heir, 10).await, first[..1], "{limit}");
+        mortals.die(heir).await;
+        let crashed = "select count(*) from pubsub.dead_letters where reason = 'crashed'";
+        assert_eq!(mortals.db.count(crashed).await, 1, "only the one that died again ({limit})");
+    }
+}
