@@ -120,10 +120,23 @@ language sql volatile set search_path = pg_catalog, pg_temp begin atomic
      where s.id = report_awake.subscription and s.lanes = 0 and pubsub.is_registered(report_awake.process);
 end;
 
--- Removes the process's waiter row, and passes the bell on to another process, in case it has rung for this one.
+-- Removes the process's waiter row, and passes the bell on to another process, in case it has rung for this one. A null
+-- subscription is for a process that may be dead: all those on which it is awake, or another process waits too. If it lives, it
+-- still sleeps where nobody else does.
 create or replace function pubsub.stop_waiting(subscription integer, process bigint) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
+    if subscription is null then
+        perform pubsub.stop_waiting(w.subscription, w.process)
+           from pubsub.waiters w
+          where w.process = stop_waiting.process
+            and w.until > statement_timestamp()
+            and (w.is_awake or exists (
+                    select from pubsub.waiters o
+                     where o.subscription = w.subscription and o.until > statement_timestamp() and o.process <> w.process
+                ));
+        return;
+    end if;
     delete from pubsub.waiters w
      where w.subscription = stop_waiting.subscription
        and w.process = stop_waiting.process

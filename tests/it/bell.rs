@@ -1,11 +1,12 @@
 //! The bell rings for sleeping processes and for no others, and can be silenced.
 
 use pubsub::{Delivery, PubSub, SubscribeOptions, publish};
-use pubsub_tests::{BellListener, ChildProcess, Sms, TestDatabase, in_child_process};
+use pubsub_tests::{BellListener, ChildProcess, DEADLINE, Sms, TestDatabase, connect, in_child_process};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio_postgres::Client;
 
 /// The number of attempts to kill a process while it has a waiter row.
 const KILLS: usize = 50;
@@ -199,6 +200,103 @@ async fn taking_over_from_a_dead_process_removes_its_waiter_row() {
     db.until_count(&format!("select count(*) from pubsub.processes where id = {id}"), 0).await;
     assert_eq!(db.count("select count(*) from pubsub.waiters").await, 0);
     assert!(pubsub.drain(std::time::Duration::from_secs(10)).await);
+}
+
+/// Keeps a process from being declared dead until this is dropped. It can still beat.
+async fn undead(db: &TestDatabase, process: i64) -> Client {
+    let client = connect(db.url()).await;
+    let lock = format!("begin; select from pubsub.processes where id = {process} for key share");
+    client.batch_execute(&lock).await.unwrap();
+    client
+}
+
+/// Starts a process that never polls. Returns it once it sleeps, with its id.
+async fn sleeper(db: &TestDatabase) -> (PubSub, UnboundedReceiver<String>, i64) {
+    let (started, has_started) = unbounded_channel();
+    let process = start_without_bell(db, &started, &Arc::new(Semaphore::new(1_000))).await;
+    db.until_count("select count(*) from pubsub.waiters where not is_awake", 1).await;
+    let id = db.count("select id from pubsub.processes").await;
+    (process, has_started, id)
+}
+
+#[actix::test]
+async fn a_death_between_bell_and_claim_wakes_another_process() {
+    let db = TestDatabase::new().await;
+    let mut listener = BellListener::new(db.url()).await;
+    let (_survivor, mut has_started, id) = sleeper(&db).await;
+    let mut victim = ChildProcess::start("bell::child_sleeps", db.url());
+    assert_eq!(victim.next().await, "started");
+    // It falls asleep after the survivor, so publishers ring for it.
+    let last = "select process from pubsub.waiters where not is_awake order by until desc limit 1";
+    let mut victim_id = id;
+    while victim_id == id {
+        victim_id = db.client.query_opt(last, &[]).await.unwrap().map_or(id, |row| row.get(0));
+    }
+    let _undead = undead(&db, victim_id).await;
+    victim.signal("STOP");
+    listener.rung().await;
+    publish(&db.client, &Sms::new("hello")).await.unwrap();
+    assert!(!listener.rung().await.contains(&format!("sms {id}")), "the publisher relies on the victim");
+    victim.signal("KILL");
+    victim.exited().await;
+    let until = Instant::now() + DEADLINE;
+    while !listener.rung().await.contains(&format!("sms {id}")) {
+        assert!(Instant::now() < until, "the bell is not passed on");
+    }
+    let next = tokio::time::timeout(DEADLINE, has_started.recv()).await;
+    assert_eq!(next.expect("the survivor was not woken").unwrap(), "hello");
+}
+
+#[actix::test]
+async fn a_death_awake_wakes_another_process() {
+    let db = TestDatabase::new().await;
+    let mut listener = BellListener::new(db.url()).await;
+    let (_survivor, mut has_started, id) = sleeper(&db).await;
+    let mut undead_ones = Vec::new();
+    // Several rounds, because the survivor polls once by itself after its listener has connected.
+    for msg in ["first", "second", "third"] {
+        let victim = db.count("select pubsub.register_process('localhost', 1, 'test')").await;
+        let session = connect(db.url()).await;
+        session.batch_execute(&format!("select pubsub.beat({victim})")).await.unwrap();
+        undead_ones.push(undead(&db, victim).await);
+        let awake = format!("select pubsub.report_awake(id, {victim}, '1 hour') from pubsub.subscriptions");
+        db.client.batch_execute(&awake).await.unwrap();
+        db.until_count(
+            &format!("select count(*) from pubsub.waiters where process = {id} and not is_awake"),
+            1,
+        )
+        .await;
+        listener.rung().await;
+        publish(&db.client, &Sms::new(msg)).await.unwrap();
+        assert!(!listener.rung().await.contains(&format!("sms {id}")), "the publisher relies on the victim");
+        drop(session);
+        let next = tokio::time::timeout(Duration::from_secs(30), has_started.recv()).await;
+        assert_eq!(next.expect("nobody else was woken").unwrap(), msg);
+    }
+}
+
+#[actix::test]
+async fn an_absent_process_is_rung_where_nobody_else_waits() {
+    let db = TestDatabase::new().await;
+    let mut listener = BellListener::new(db.url()).await;
+    let run = async |sql: &str| db.client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
+    for sql in ["declare_channel('sms')", "subscribe('sms', 'one')", "subscribe('sms', 'two')"] {
+        run(sql).await;
+    }
+    for _ in 1..=2 {
+        run("register_process('localhost', 1, 'test')").await;
+    }
+    for waits in ["1, 2", "1, 1", "2, 1"] {
+        run(&format!("start_waiting({waits}, '1 minute')")).await;
+    }
+    run("stop_waiting(null, 1)").await;
+    assert_eq!(
+        listener.rung().await,
+        ["sms 2", "sms 1"],
+        "its bell is passed on where another process waits"
+    );
+    run("publish('sms', '{}')").await;
+    assert_eq!(listener.rung().await, ["sms 2", "sms 1"]);
 }
 
 #[actix::test]

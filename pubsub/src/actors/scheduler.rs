@@ -127,6 +127,7 @@ impl Scheduler {
                 let now = Instant::now();
                 let dead = actor.absences.dead(&absent, now);
                 let grace_left = actor.absences.grace_left(now);
+                actor.pass_bells_on(&absent, context);
                 actor.next_check = next_check(processes, grace_left, fastrand::f64());
                 if dead.is_empty() && now < actor.silence_due {
                     return actor.reclaim_later(context);
@@ -137,6 +138,25 @@ impl Scheduler {
             Err(error) => {
                 tracing::warn!(error = error_chain(&error), "the check for dead processes failed");
                 actor.reclaim_later(context);
+            }
+        }));
+    }
+
+    /// Lets other processes be woken instead of those that are absent, which may be dead. This does not wait for the end of the
+    /// grace, because it costs the living nothing.
+    fn pass_bells_on(&self, absent: &[i64], context: &mut Context<Self>) {
+        if absent.is_empty() {
+            return;
+        }
+        let (store, absent) = (self.store.clone(), absent.to_vec());
+        let passing = async move { store.pass_bells_on(&absent).await };
+        context.spawn(passing.into_actor(self).map(|passed, _, _| {
+            if let Err(error) = passed {
+                // The next check tries again.
+                tracing::debug!(
+                    error = error_chain(&error),
+                    "the bells of absent processes are not passed on"
+                );
             }
         }));
     }

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 /// another process.
 pub(super) const PASS_AFTER: Duration = Duration::from_millis(5);
 
-/// The time for which publishers do not ring after a process has reported that it is awake. If the process dies in that time,
+/// The time for which publishers do not ring after a process has reported that it is awake. If the process hangs in that time,
 /// events wait for the poll of another process.
 pub(crate) const AWAKE_TTL: Duration = Duration::from_secs(1);
 
-/// The time for which a waiter row counts. If a process dies asleep, publishers ring for it in vain for this long.
+/// The time for which a waiter row counts. If a process hangs asleep, publishers ring for it in vain for this long.
 pub(crate) const WAITER_TTL: Duration = Duration::from_secs(10);
 
 /// The waiter row that publishers see of this dispatcher.
