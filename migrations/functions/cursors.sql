@@ -24,10 +24,10 @@ begin
     if own is null or own >= pg_snapshot_xmax(current) or not pg_visible_in_snapshot(own, current) then
         return current;
     end if;
-    return (
-        select format('%s:%s:%s', min(x), pg_snapshot_xmax(current), string_agg(x::text, ',' order by x))::pg_snapshot
-          from (select pg_snapshot_xip(current) as x union all select own) in_flight
-    );
+    return format(
+        '%s:%s:%s', least(own, pg_snapshot_xmin(current)), pg_snapshot_xmax(current),
+        (select string_agg(x::text, ',' order by x) from (select pg_snapshot_xip(current) as x union all select own) in_flight)
+    )::pg_snapshot;
 end
 $$;
 

@@ -26,6 +26,7 @@ mod roles;
 mod routes;
 mod schemas;
 mod seek;
+mod servers;
 mod sql_contract;
 mod starting;
 mod subscription;
