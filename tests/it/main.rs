@@ -27,6 +27,7 @@ mod routes;
 mod schemas;
 mod seek;
 mod servers;
+mod sessions;
 mod sql_contract;
 mod starting;
 mod subscription;

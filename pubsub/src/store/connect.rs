@@ -2,11 +2,13 @@
 
 use crate::error::Error;
 use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod};
+use futures_util::future::try_join;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls};
 
 /// The longest wait for the socket of a new connection.
@@ -18,13 +20,23 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVE_RETRIES: u32 = 3;
 
-/// The settings of every session of this library. The server's own deadlines end a statement that nobody waits for any more, and
-/// release a lock that a dead process holds.
+/// The longest run of a statement, and the longest wait for a lock, in an ordinary session. The server's own deadlines end a
+/// statement that nobody waits for any more, and release a lock that a dead process holds.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(15);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The number of times that a session's settings are sent. Until they are in force, the role's own apply, and a short
+/// `statement_timeout` of the role can end the statement that sends them.
+const SETTINGS_ATTEMPTS: u32 = 20;
+
+/// The settings of every session. PostgreSQL knows the last one since version 17.
 const SESSION_SETTINGS: &str = "
-    set statement_timeout = '15s';
-    set lock_timeout = '10s';
     set idle_in_transaction_session_timeout = '10s';
-    set default_transaction_isolation = 'read committed'";
+    set idle_session_timeout = 0;
+    set default_transaction_isolation = 'read committed';
+    select set_config(name, '0', false)
+      from (values ('transaction_timeout')) settings (name)
+     where current_setting(name, true) is not null";
 
 /// A database to connect to.
 #[derive(Debug, Clone)]
@@ -58,7 +70,51 @@ impl Target {
 
     /// Opens a separate connection. Returns its client, and the half that must be polled.
     pub(super) async fn connect(&self) -> Result<(Client, Connection), Error> {
-        self.config.connect(NoTls).await.map_err(Error::Connect)
+        open(&self.config, STATEMENT_TIMEOUT, LOCK_TIMEOUT).await.map_err(Error::Connect)
+    }
+
+    /// Opens a separate connection whose statements may run, and wait for locks, for as long as `limit`.
+    pub(super) async fn connect_for(&self, limit: Duration) -> Result<(Client, Connection), Error> {
+        open(&self.config, limit, limit).await.map_err(Error::Connect)
+    }
+}
+
+/// Opens a connection with the settings of this library, whatever the role, the database or the server sets.
+async fn open(
+    config: &Config,
+    statement: Duration,
+    lock: Duration,
+) -> Result<(Client, Connection), tokio_postgres::Error> {
+    let (client, mut connection) = config.connect(NoTls).await?;
+    let limits = [("statement_timeout", statement), ("lock_timeout", lock)];
+    let limits = limits.map(|(name, limit)| format!("set {name} = {}", limit.as_millis()));
+    {
+        let set = set(&client, &limits);
+        tokio::pin!(set);
+        tokio::select! {
+            done = &mut set => done?,
+            // The connection works only while it is polled. After its end, no statement has an answer.
+            ended = &mut connection => {
+                ended?;
+                set.await?;
+            }
+        }
+    }
+    Ok((client, connection))
+}
+
+/// Sends a session's settings, all at once. The limit of the statements comes first and alone, because a limit holds from the
+/// next message on.
+async fn set(client: &Client, [statement, lock]: &[String; 2]) -> Result<(), tokio_postgres::Error> {
+    let rest = format!("{lock}; {SESSION_SETTINGS}");
+    let mut attempts = 1;
+    loop {
+        match try_join(client.batch_execute(statement), client.batch_execute(&rest)).await {
+            Err(error) if error.code() == Some(&SqlState::QUERY_CANCELED) && attempts < SETTINGS_ATTEMPTS => {
+                attempts += 1;
+            }
+            done => return done.map(drop),
+        }
     }
 }
 
@@ -79,7 +135,7 @@ impl Connect for AtHome {
         Box::pin(async move {
             let (answer, opened) = tokio::sync::oneshot::channel();
             let task = self.0.spawn(async move {
-                match config.connect(NoTls).await {
+                match open(&config, STATEMENT_TIMEOUT, LOCK_TIMEOUT).await {
                     Ok((client, connection)) => {
                         if answer.send(Ok(client)).is_ok()
                             && let Err(error) = connection.await
@@ -92,9 +148,7 @@ impl Connect for AtHome {
             });
             // A runtime that is shutting down drops the task without an answer. Then the caller's deadline ends the wait.
             let Ok(opened) = opened.await else { std::future::pending().await };
-            let client = opened?;
-            client.batch_execute(SESSION_SETTINGS).await?;
-            Ok((client, task))
+            Ok((opened?, task))
         })
     }
 }

@@ -42,7 +42,7 @@ impl Target {
         process: i64,
         deadline: Duration,
     ) -> Result<(ListenClient, Notifications), Error> {
-        let listen = format!("set idle_session_timeout = 0; listen pubsub; listen pubsub_{process}");
+        let listen = format!("listen pubsub; listen pubsub_{process}");
         let opening = async {
             let (client, connection) = self.connect().await?;
             let mut messages = messages(connection);

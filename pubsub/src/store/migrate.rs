@@ -36,7 +36,7 @@ const DEADLINE: Duration = Duration::from_secs(300);
 pub async fn migrate(database_url: &str) -> Result<(), Error> {
     let target = Target::parse(database_url)?;
     tokio::time::timeout(DEADLINE, async {
-        let (mut client, connection) = target.connect().await?;
+        let (mut client, connection) = target.connect_for(DEADLINE).await?;
         let driver = tokio::spawn(connection);
         let result = migrate_locked(&mut client).await;
         drop(client);

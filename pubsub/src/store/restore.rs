@@ -61,7 +61,7 @@ impl Target {
         work: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T, Error> {
         let working = async {
-            let (client, connection) = self.connect().await?;
+            let (client, connection) = self.connect_for(DEADLINE).await?;
             let driver = tokio::spawn(connection);
             let done = work(&client).await;
             drop(client);

@@ -162,7 +162,7 @@ impl Target {
     /// # Cancel safety
     /// Dropping the future closes the connection. The next removal finishes an interrupted one.
     pub(crate) async fn remove_partitions(&self) -> Result<Removal, Error> {
-        let (client, connection) = in_time(self.connect()).await?;
+        let (client, connection) = in_time(self.connect_for(STATEMENT_TIMEOUT)).await?;
         let driver = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(error = error_chain(&error), "a connection ended");
@@ -177,8 +177,6 @@ impl Target {
 
 async fn remove(client: &Client) -> Result<Removal, Error> {
     let failed = |source| from_database(DOING, source);
-    let timeout = format!("set statement_timeout = {}", STATEMENT_TIMEOUT.as_millis());
-    in_time(async { client.batch_execute(&timeout).await.map_err(failed) }).await?;
     let mut removal = Removal::default();
     for _ in 0..MOST_STEPS {
         let next = async { client.query_one("select pubsub.next_removal()", &[]).await.map_err(failed) };
