@@ -158,6 +158,8 @@ create table pubsub.cursors (
 -- Registered processes. A process that stops beating is declared dead, and its leases become orphans. One whose session has ended,
 -- and that does not come back soon, is declared dead well before that.
 --   session_pid, session_started_at  the database session that it beats from; null if it beats from any connection
+--   grace       how long it may be without that session
+--   resumed_at  since when it has beaten without interruption
 create table pubsub.processes (
     id                 bigint generated always as identity,
     host               text not null,
@@ -165,6 +167,9 @@ create table pubsub.processes (
     version            text not null,
     started_at         timestamptz not null default clock_timestamp(),
     beat_at            timestamptz not null default clock_timestamp(),
+    resumed_at         timestamptz not null default clock_timestamp(),
+    grace              interval not null default '0.5 s',
+    server_started_at  timestamptz,
     session_pid        integer,
     session_started_at timestamptz,
     constraint processes_pkey primary key (id)
@@ -223,6 +228,7 @@ create index leases_lane_idx on pubsub.leases (subscription, lane) where lane > 
 --   crashes     how many of them ended with the death of their process: from the first on, the event is a suspect, which a
 --               process claims only while it handles nothing else for the subscription
 --   due_at      infinity: parked behind an earlier event of its key, in an ordered subscription
+--   orphaned_by  the process whose death was counted last; it takes that back if it lives
 --   token       the lease that holds it, or null while it waits for due_at
 --   last_error  why the last attempt did not succeed
 --   needs       the version that a process must know to claim it, after a process with an older version has refused it; or null
@@ -245,8 +251,11 @@ create table pubsub.mailbox (
     last_error   text,
     replay       boolean not null default false,
     needs        integer,
+    orphaned_by  bigint,
     constraint mailbox_pkey primary key (subscription, event_id)
 );
+
+create index mailbox_orphaned_idx on pubsub.mailbox (orphaned_by) where orphaned_by is not null;
 
 -- Deliveries that wait, by the version that they need, and suspects apart: nobody walks over deliveries that are not for him.
 create index mailbox_due_idx on pubsub.mailbox (subscription, lane, (coalesce(needs, 0)), (crashes > 0), due_at, event_id)
@@ -277,11 +286,14 @@ create table pubsub.dead_letters (
     error        text,
     died_at      timestamptz not null default clock_timestamp(),
     replay       boolean not null default false,
+    orphaned_by  bigint,
     constraint dead_letters_pkey primary key (subscription, event_id),
     constraint dead_letters_reason_check check (
         reason in ('exhausted', 'rejected', 'undecodable', 'panicked', 'crashed')
     )
 );
+
+create index dead_letters_orphaned_idx on pubsub.dead_letters (orphaned_by) where orphaned_by is not null;
 
 -- The processes that sleep, and those that have reported that they are awake. Publishers ring the bell for a subscription only
 -- if a process sleeps and none is awake. The table is unlogged: a crash of the server disconnects all processes, and they poll

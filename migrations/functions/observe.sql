@@ -104,6 +104,7 @@ select s.channel, s.name as subscription, l.lane, r.process,
 -- Registered processes.
 --   silent_for  the time since its last beat
 --   absent      whether its session has ended: it is dead, or will be back in a moment
+--   grace       how long it may be absent before it is dead, by the time that its own beats take
 create or replace view pubsub.observed_processes as
 select p.id,
        p.host,
@@ -113,6 +114,7 @@ select p.id,
        p.beat_at,
        clock_timestamp() - p.beat_at as silent_for,
        p.id = any (a.absent) as absent,
+       p.grace,
        (select coalesce(sum(cardinality(l.event_ids)), 0) from pubsub.leases l where l.process = p.id) as leased
   from pubsub.processes p
  cross join pubsub.absent_processes() a;

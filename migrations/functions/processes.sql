@@ -6,16 +6,10 @@ language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     -- By processes_beat_idx, from its end: by the primary key it would read all versions of the row. The comparison of rows
     -- leaves the planner no other index.
-    return coalesce(
-        process = (
-            select p.id
-              from pubsub.processes p
-             where (p.id, p.beat_at) <= (process, 'infinity')
-             order by p.id desc, p.beat_at desc
-             limit 1
-        ),
-        false
-    );
+    return coalesce(process = (
+        select p.id from pubsub.processes p
+         where (p.id, p.beat_at) <= (process, 'infinity') order by p.id desc, p.beat_at desc limit 1
+    ), false);
 end
 $$;
 
@@ -37,7 +31,10 @@ end
 $$;
 
 -- Registers a running process and returns its id. Raises PB005 if the log was moved and needs pubsub.rebase.
-create or replace function pubsub.register_process(host text, os_pid integer, version text) returns bigint
+--   was  the id under which it was declared dead although it lives. That death counts for none of its events: a crash and an
+--        attempt of each are taken back, and those that became dead letters by it are redriven
+create or replace function pubsub.register_process(host text, os_pid integer, version text, was bigint default null)
+returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     new_id bigint;
@@ -46,21 +43,43 @@ begin
     insert into pubsub.processes (host, os_pid, version)
     values (register_process.host, register_process.os_pid, register_process.version)
     returning id into new_id;
+    update pubsub.mailbox m
+       set crashes = m.crashes - 1, attempt = greatest(m.attempt - 1, 0), orphaned_by = null
+     where m.orphaned_by = was and m.crashes > 0;
+    perform pubsub.redrive(d.channel, s.name, d.event_id)
+       from pubsub.dead_letters d join pubsub.subscriptions s on s.id = d.subscription
+      where d.orphaned_by = was and d.reason = 'crashed';
     return new_id;
 end
 $$;
 
 -- Records one heartbeat. False: the process was declared dead, its leases are gone, and it must register again.
 --   lives_with_session  whether the calling session ends when the process does. Then a process whose session has ended is
---                       dead unless it beats from another one at once. A process that beats from any connection of a pool
---                       passes false: only its silence tells that it is dead.
-create or replace function pubsub.beat(process bigint, lives_with_session boolean default true) returns boolean
+--                       dead unless it beats from another one within `grace`. A process that beats from any connection of a
+--                       pool passes false: only its silence tells that it is dead.
+--   pause               a longer time between two beats is an interruption: half the silence after which it is dead
+create or replace function pubsub.beat(
+    process bigint, lives_with_session boolean default true, grace interval default '0.5 s', pause interval default '3 s'
+) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+    beaten_at constant timestamptz := clock_timestamp();
 begin
     update pubsub.processes p
-       set beat_at = clock_timestamp(), session_pid = case when lives_with_session then a.pid end,
-           session_started_at = case when lives_with_session then a.backend_start end
-      from pg_stat_get_activity(pg_backend_pid()) a
+       set beat_at = beaten_at,
+           resumed_at = case
+               when s.started_at = p.server_started_at and beaten_at <@ tstzrange(p.beat_at, p.beat_at + pause) then p.resumed_at
+               else beaten_at
+           end,
+           grace = beat.grace, server_started_at = s.started_at,
+           session_pid = case when lives_with_session then pg_backend_pid() end,
+           session_started_at = case when lives_with_session then s.session_started_at end
+      from (
+          select max(a.backend_start) filter (where a.pid = pg_backend_pid()) as session_started_at,
+                 greatest(pg_postmaster_start_time(), max(a.backend_start) filter (where a.backend_type = 'checkpointer'))
+                     as started_at
+            from pg_stat_get_activity(null) a
+      ) s
      where p.id = beat.process;
     return found;
 end
@@ -93,13 +112,11 @@ begin
         lease := held.lease;
         perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + lease.lane, lease.subscription);
         perform pubsub.dispose(lease, (
-            select jsonb_agg(
-                       case
-                           when held.events_before + e.ordinal > lease.start_limit then
-                               jsonb_build_object('id', e.id, 'action', 'return')
-                           else jsonb_build_object('id', e.id, 'action', action, 'error', error)
-                       end
-                   )
+            select jsonb_agg(case
+                       when held.events_before + e.ordinal > lease.start_limit
+                           then jsonb_build_object('id', e.id, 'action', 'return')
+                       else jsonb_build_object('id', e.id, 'action', action, 'error', error)
+                   end)
               from unnest(lease.event_ids) with ordinality e (id, ordinal)
         ));
         delete from pubsub.leases l where l.token = lease.token;
@@ -119,9 +136,7 @@ begin
     perform pubsub.stop_running(null, process);
     -- The bell may have rung for this process: it is passed on.
     for bell in
-        with removed as (
-            delete from pubsub.waiters w where w.process = end_process.process returning w.subscription
-        )
+        with removed as (delete from pubsub.waiters w where w.process = end_process.process returning w.subscription)
         select distinct s.channel from removed r join pubsub.subscriptions s on s.id = r.subscription
     loop
         perform pubsub.ring_bell(bell);
@@ -138,40 +153,38 @@ $$;
 -- Stops a process: returns the events that it still holds to the mailbox, and ends its registration. The result is the number
 -- of events. A process that has drained holds only events that it has started and could not finish in time.
 create or replace function pubsub.leave(process bigint) returns bigint
-language sql volatile
-set search_path = pg_catalog, pg_temp
+language sql volatile set search_path = pg_catalog, pg_temp
 return pubsub.end_process(process, 'retry', 'its process stopped before it was done');
 
--- Returns the processes whose heartbeat came from a session that has ended, although the server has not ended it, and how
--- many processes are registered. An absent process has died, or has lost its connection and will be back in a moment: ask
--- again before judging. A session whose start is hidden from the schema's owner counts as the right one.
+-- Returns the processes whose heartbeat came from a session that has ended, although the server has not ended it, how many
+-- processes are registered, and how long each absent one may be absent before it is dead. It has died, or has lost its
+-- connection and will be back in a moment. A session whose start is hidden from the schema's owner counts as the right one.
 --
 -- A process that has not beaten since the server last ended all sessions is not absent: its session was ended by the server.
 -- The crash of one backend ends all sessions too, and then only the background processes have started again.
-create or replace function pubsub.absent_processes() returns table (absent bigint[], registered bigint)
+create or replace function pubsub.absent_processes()
+returns table (absent bigint[], registered bigint, graces interval[])
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     -- The sessions are read once, and not for each process: all processes call this several times a second.
-    absent := array(
-        with sessions as materialized (
-            select a.pid, a.backend_start, a.backend_type from pg_stat_get_activity(null) a
-        )
-        select p.id
+    return query
+    with sessions as materialized (
+        select a.pid, a.backend_start, a.backend_type from pg_stat_get_activity(null) a
+    ),
+    gone as materialized (
+        select p.id, p.grace
           from pubsub.processes p
-         where p.session_pid is not null
-           and p.beat_at > greatest(
-                   pg_postmaster_start_time(),
-                   (select max(s.backend_start) from sessions s where s.backend_type = 'checkpointer')
+         where p.server_started_at = greatest(
+                   pg_postmaster_start_time(), (select max(s.backend_start) from sessions s where s.backend_type = 'checkpointer')
                )
+           and p.session_pid is not null
            and not exists (
-                   select
-                     from sessions s
-                    where s.pid = p.session_pid
-                      and (s.backend_start is null or s.backend_start = p.session_started_at)
+                   select from sessions s
+                    where s.pid = p.session_pid and (s.backend_start is null or s.backend_start = p.session_started_at)
                )
-    );
-    registered := (select count(*) from pubsub.processes);
-    return next;
+    )
+    select array(select g.id from gone g order by g.id), (select count(*) from pubsub.processes),
+           array(select g.grace from gone g order by g.id);
 end
 $$;
 
@@ -179,48 +192,37 @@ $$;
 -- orphans of their events. Returns the dead processes that this call has taken over from. Any process may call it at any time;
 -- no two callers take over from the same process.
 --
--- A restart of the server silences all processes. For the first `silence` after it, nobody is declared dead for being silent.
+-- Time that passed for all counts against none: a server that was frozen, read-only or restarted, or whose clock was set. So
+-- a silence counts only beside a witness, a process that has beaten without interruption for as long.
 create or replace function pubsub.reclaim(silence interval, absent bigint[] default '{}')
 returns table (process bigint, host text, os_pid integer, silent_for interval, orphans bigint)
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
-    restarted_at constant timestamptz := (
-        select greatest(pg_postmaster_start_time(), max(a.backend_start))
-          from pg_stat_get_activity(null) a
-         where a.backend_type = 'checkpointer'
+    called_at constant timestamptz := clock_timestamp();
+    witnessed constant boolean := exists (
+        select from pubsub.processes w where w.beat_at > called_at - silence / 2 and w.resumed_at < called_at - silence
     );
-    latest constant timestamptz := case
-        when restarted_at > clock_timestamp() - silence then '-infinity'
-        else clock_timestamp() - silence
-    end;
-    gone   constant bigint[] := case
-        when absent = '{}' then '{}'
-        else array(
-            select p from pubsub.absent_processes() a cross join unnest(a.absent) p where p = any (reclaim.absent)
-        )
-    end;
-    dead   pubsub.processes;
+    gone      constant bigint[] := case when absent = '{}' then '{}' else array(
+        select p from pubsub.absent_processes() a cross join unnest(a.absent) p where p = any (reclaim.absent)
+    ) end;
+    dead      pubsub.processes;
 begin
     if silence > interval '0' is not true then
         raise exception using errcode = 'invalid_parameter_value',
             message = format('the silence of a dead process is longer than 0, not %s', coalesce(silence::text, 'null'));
     end if;
+    -- The clock was set back. Their silence counts from now on.
+    update pubsub.processes p set beat_at = called_at where p.beat_at > called_at + interval '1 second';
     for dead in
-        select *
-          from pubsub.processes p
-         where p.beat_at < latest or p.id = any (gone)
+        select * from pubsub.processes p
+         where (witnessed and p.beat_at < called_at - silence) or p.id = any (gone)
          order by p.id
            for update skip locked
     loop
-        process := dead.id;
-        host := dead.host;
-        os_pid := dead.os_pid;
-        silent_for := clock_timestamp() - dead.beat_at;
-        orphans := pubsub.end_process(
+        return query select dead.id, dead.host, dead.os_pid, called_at - dead.beat_at, pubsub.end_process(
             dead.id, 'crash', format('process %s on %s (pid %s) died', dead.id, dead.host, dead.os_pid)
         );
-        return next;
     end loop;
 end
 $$;
@@ -233,8 +235,6 @@ language sql volatile set search_path = pg_catalog, pg_temp begin atomic
                stray.process, 'crash', format('process %s was declared dead before it claimed', stray.process)
            )), 0)::bigint
       from (
-          select distinct l.process
-            from pubsub.leases l
-           where not exists (select from pubsub.processes p where p.id = l.process)
+          select distinct l.process from pubsub.leases l where not exists (select from pubsub.processes p where p.id = l.process)
       ) stray;
 end;

@@ -69,7 +69,8 @@ begin
         select d.*,
                d.attempt - (d.action in ('snooze', 'return', 'too_new'))::integer as attempts,
                d.panics + (d.action = 'panic')::integer as panicked,
-               d.crashes + (d.action = 'crash')::integer as crashed
+               d.crashes + (d.action = 'crash')::integer as crashed,
+               case when d.action = 'crash' then lease.process end as orphaned_by
           from pubsub.described_deliveries(lease, reader.channel, dispositions) d
     ),
     judged as (
@@ -87,10 +88,10 @@ begin
     died as (
         insert into pubsub.dead_letters (
             subscription, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes,
-            reason, error, replay
+            reason, error, replay, orphaned_by
         )
         select lease.subscription, j.id, reader.channel, j.key, j.payload, j.headers, j.version, j.published_at,
-               j.attempts, j.panicked, j.crashed, j.reason, j.error, j.replay
+               j.attempts, j.panicked, j.crashed, j.reason, j.error, j.replay, j.orphaned_by
           from judged j
          where j.reason is not null
         on conflict on constraint dead_letters_pkey do nothing
@@ -104,16 +105,17 @@ begin
     revived as (
         insert into pubsub.mailbox as m (
             subscription, lane, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes,
-            due_at, last_error, replay, needs
+            due_at, last_error, replay, needs, orphaned_by
         )
         select lease.subscription, pubsub.lane_of(j.key, j.id, reader.lanes), j.id, reader.channel, j.key, j.payload,
                j.headers, j.version, j.published_at, j.attempts, j.panicked, j.crashed, disposed_at + j.delay, j.error,
-               j.replay, case when j.action = 'too_new' then j.version else j.needs end
+               j.replay, case when j.action = 'too_new' then j.version else j.needs end, j.orphaned_by
           from judged j
          where j.reason is null
         on conflict on constraint mailbox_pkey do update
            set attempt = excluded.attempt, panics = excluded.panics, crashes = excluded.crashes, due_at = excluded.due_at,
-               last_error = excluded.last_error, needs = coalesce(excluded.needs, m.needs), token = null
+               last_error = excluded.last_error, needs = coalesce(excluded.needs, m.needs), token = null,
+               orphaned_by = coalesce(excluded.orphaned_by, m.orphaned_by)
     )
     select array_agg(b.key) into buried from buried b;
     if lease.lane > 0 then

@@ -13,7 +13,7 @@ use crate::scenario::{Process, Step};
 
 /// A silence limit that no process of a schedule reaches by itself, and that is shorter than the server's uptime at the
 /// first one.
-pub(crate) const SILENCE: &str = "5 seconds";
+pub(crate) const SILENCE: &str = "1 hour";
 
 /// The SQLSTATEs for a process that was declared dead, and for the rest of its transaction.
 const REFUSALS: [&str; 2] = ["PB006", "25P02"];

@@ -1,12 +1,15 @@
-//! A TCP proxy between the runtime and the server that resets connections, stays down for a while, or silences a
-//! connection.
+//! A TCP proxy between the runtime and the server that resets connections, stays down for a while, silences a connection, or
+//! makes the server far.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// A proxy in front of a database server.
 #[derive(Debug)]
@@ -22,6 +25,11 @@ pub struct Proxy {
 impl Proxy {
     /// Starts a proxy in front of the server of a database URL.
     pub async fn start(database_url: &str) -> Self {
+        Self::far(database_url, Duration::ZERO).await
+    }
+
+    /// Starts a proxy that delivers everything this much later, in each direction.
+    pub async fn far(database_url: &str, delay: Duration) -> Self {
         let config: tokio_postgres::Config = database_url.parse().expect("a database URL");
         let tokio_postgres::config::Host::Tcp(host) = &config.get_hosts()[0] else {
             panic!("the proxy needs a TCP address: {database_url}");
@@ -42,7 +50,7 @@ impl Proxy {
                 let server = TcpStream::connect(&upstream).await.expect("the server accepts");
                 let port = server.local_addr().expect("a connected socket has an address").port();
                 let silence = Arc::new(Notify::new());
-                tokio::spawn(forward(client, server, Arc::clone(&silence), is_up.clone()));
+                tokio::spawn(forward(client, server, delay, Arc::clone(&silence), is_up.clone()));
                 accepted.lock().unwrap_or_else(PoisonError::into_inner).insert(port, silence);
             }
         });
@@ -78,12 +86,24 @@ impl Proxy {
 async fn forward(
     mut client: TcpStream,
     mut server: TcpStream,
+    delay: Duration,
     silence: Arc<Notify>,
     mut is_up: watch::Receiver<bool>,
 ) {
+    let forwarding = async {
+        if delay.is_zero() {
+            return drop(tokio::io::copy_bidirectional(&mut client, &mut server).await);
+        }
+        let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
+        // The end of one direction ends both.
+        tokio::select! {
+            _ = forward_late(from_client, to_server, delay) => {}
+            _ = forward_late(from_server, to_client, delay) => {}
+        }
+    };
     tokio::select! {
         // An error is the end of the connection, and the other end gets its own.
-        ended = tokio::io::copy_bidirectional(&mut client, &mut server) => return drop(ended),
+        () = forwarding => return,
         _ = is_up.wait_for(|up| !up) => {
             reset(&client);
             return reset(&server);
@@ -91,6 +111,37 @@ async fn forward(
         () = silence.notified() => {}
     }
     std::future::pending::<()>().await;
+}
+
+/// Forwards everything `delay` later, in order.
+async fn forward_late(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    delay: Duration,
+) -> std::io::Result<()> {
+    let (sender, mut receiver) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
+    let reading = async {
+        let mut buffer = vec![0; 65_536];
+        loop {
+            let length = from.read(&mut buffer).await?;
+            // Nothing at all is the end.
+            drop(sender.send((Instant::now() + delay, buffer[..length].to_vec())));
+            if length == 0 {
+                return std::future::pending().await;
+            }
+        }
+    };
+    let writing = async {
+        while let Some((due, bytes)) = receiver.recv().await {
+            tokio::time::sleep_until(due).await;
+            if bytes.is_empty() {
+                break;
+            }
+            to.write_all(&bytes).await?;
+        }
+        Ok(())
+    };
+    tokio::select! { ended = reading => ended, ended = writing => ended }
 }
 
 /// Makes the next close a reset (RST) rather than an orderly end (FIN).

@@ -75,6 +75,13 @@ impl TestDatabase {
         }
     }
 
+    /// Registers a process that has always beaten until now: a silence counts only beside one.
+    pub async fn witness(&self) {
+        let witness = "insert into pubsub.processes (host, os_pid, version, resumed_at)
+                       values ('witness', 0, 'test', '-infinity')";
+        self.client.batch_execute(witness).await.expect("a witness");
+    }
+
     /// Waits until no event is leased or in the mailbox.
     pub async fn until_settled(&self) {
         self.until_count(

@@ -1,31 +1,42 @@
 //! Tells the database that this process is alive.
 //!
 //! Owns: the process's row, and the session of its beats · Receives: its timer, the end of its session · Sends:
-//! `ProcessReregistered` when the process had been declared dead, `IncarnationEnded` when the server may have lost commits ·
-//! If it dies: restarted; the next beat makes up for a missed one.
+//! `ProcessReregistered` when the process had been declared dead, `IncarnationEnded` when the server may have lost commits,
+//! `BeatEnded` after each beat · If it dies: restarted; the next beat makes up for a missed one.
 
-use crate::actors::message::{IncarnationEnded, ProcessReregistered};
+use crate::actors::message::{BeatEnded, IncarnationEnded, ProcessReregistered};
 use crate::error::{Error, error_chain};
 use crate::model::backoff::Backoff;
 use crate::model::process::ProcessId;
+use crate::policy::absence::Rhythm;
 use crate::store::Target;
 use crate::store::heartbeat_session::{HeartbeatSession, SessionEnd};
 use crate::store::restore::Recognized;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, SpawnHandle, Supervised, WrapFuture};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(crate) struct Heartbeat {
     target: Target,
     deadline: Duration,
     registered: Registered,
-    every: Duration,
+    pace: Pace,
     recipients: Recipients,
+    /// The session of the last beat that was recorded. It is kept until a beat from another one is recorded, because a process
+    /// without a session is soon dead.
     session: Option<Rc<HeartbeatSession>>,
     /// Failures since the last beat that was recorded.
     failures: u32,
+    rhythm: Rhythm,
     beating: bool,
-    planned: Option<SpawnHandle>,
+    planned: Option<(Instant, SpawnHandle)>,
+}
+
+/// The time between two beats, and the silence after which a process is dead.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    pub(crate) every: Duration,
+    pub(crate) silence_limit: Duration,
 }
 
 /// The registration of this process.
@@ -42,29 +53,34 @@ pub(crate) struct Registered {
 pub(crate) struct Recipients {
     pub(crate) reregistered: Vec<Recipient<ProcessReregistered>>,
     pub(crate) incarnation_ended: Vec<Recipient<IncarnationEnded>>,
+    pub(crate) beat_ended: Recipient<BeatEnded>,
 }
 
-/// The pauses between attempts to connect again. The first ones are short, because other processes declare a process without
-/// a session dead after half a second.
+/// The pauses between attempts to connect again. They are short, because other processes declare a process without a session
+/// dead after half a second, from when they can write to the database again.
 const RECONNECT: Backoff =
-    Backoff::exponential(Duration::from_millis(20)).max(Duration::from_secs(1)).jitter(0.5);
+    Backoff::exponential(Duration::from_millis(20)).max(Duration::from_millis(250)).jitter(0.5);
+
+/// The time between the first two beats of a session.
+const SECOND_BEAT: Duration = Duration::from_millis(100);
 
 impl Heartbeat {
     pub(crate) fn new(
         target: Target,
         deadline: Duration,
         registered: Registered,
-        every: Duration,
+        pace: Pace,
         recipients: Recipients,
     ) -> Self {
         Self {
             target,
             deadline,
             registered,
-            every,
+            pace,
             recipients,
             session: None,
             failures: 0,
+            rhythm: Rhythm::default(),
             beating: false,
             planned: None,
         }
@@ -76,35 +92,46 @@ impl Heartbeat {
             return;
         }
         self.beating = true;
-        if let Some(planned) = self.planned.take() {
-            context.cancel_future(planned);
-        }
+        let planned = self.planned.take().map(|(planned, timer)| {
+            context.cancel_future(timer);
+            planned
+        });
+        let due = planned.map_or_else(Instant::now, |planned| planned.min(Instant::now()));
         let (target, deadline) = (self.target.clone(), self.deadline);
         let (host, process) = (self.registered.host.clone(), self.registered.process.get());
-        let session = self.session.clone();
+        let session = self.session.clone().filter(|session| self.failures == 0 && !session.has_ended());
+        let grace = self.rhythm.grace(self.pace.silence_limit);
+        // Twice the interval, in case the silence limit is hardly longer.
+        let pause = (self.pace.silence_limit / 2).max(self.pace.every * 2);
         let beating = async move {
-            let (session, opened) = match session {
-                Some(session) => (session, None),
+            let (session, opened, due) = match session {
+                Some(session) => (session, None, due),
                 None => {
                     let (session, end) = target.heartbeat_session(deadline).await?;
                     // This comes before any other write, because this may be another server, or one that has lost commits.
                     let recognized = session.recognize().await?;
-                    (Rc::new(session), Some((end, recognized)))
+                    (Rc::new(session), Some((end, recognized)), Instant::now())
                 }
             };
-            let registered =
-                if session.beat(process).await? { None } else { Some(session.register_again(&host).await?) };
-            Ok(Beaten { session, opened, registered })
+            let registered = if session.beat(process, grace, pause).await? {
+                None
+            } else {
+                Some(session.register_again(&host, process).await?)
+            };
+            Ok(Beaten { session, opened, registered, took: due.elapsed() })
         };
         context.spawn(beating.into_actor(self).map(Self::beaten));
     }
 
     fn beaten(beaten: Result<Beaten, Error>, actor: &mut Self, context: &mut Context<Self>) {
         actor.beating = false;
+        actor.recipients.beat_ended.do_send(BeatEnded { recorded: beaten.is_ok() });
         let wait = match beaten {
-            Ok(Beaten { session, opened, registered }) => {
+            Ok(Beaten { session, opened, registered, took }) => {
                 actor.failures = 0;
+                actor.rhythm.observe(took);
                 actor.session = Some(session);
+                let is_first = opened.is_some();
                 if let Some((end, recognized)) = opened {
                     actor.watch(end, context);
                     actor.compare(recognized);
@@ -112,23 +139,25 @@ impl Heartbeat {
                 if let Some(id) = registered {
                     actor.reregistered(id);
                 }
-                actor.every
+                // The second beat of a session is early: it tells the grace that this server needs, and makes up for a beat of
+                // the last session that the server may record only now.
+                if is_first { actor.pace.every.min(SECOND_BEAT) } else { actor.pace.every }
             }
             Err(error) => {
                 actor.failures = actor.failures.saturating_add(1);
-                actor.session = None;
                 let wait = RECONNECT.delay(actor.failures, fastrand::f64());
                 tracing::warn!(error = error_chain(&error), ?wait, "a heartbeat was not recorded");
                 wait
             }
         };
-        actor.planned = Some(context.run_later(wait, Self::beat));
+        actor.planned = Some((Instant::now() + wait, context.run_later(wait, Self::beat)));
     }
 
     /// Beats from another session as soon as this one ends, because the other processes count the time without a session.
     fn watch(&self, end: SessionEnd, context: &mut Context<Self>) {
         context.spawn(end.into_actor(self).map(|_, actor, context| {
-            if actor.session.take().is_some() {
+            if actor.session.as_ref().is_some_and(|session| session.has_ended()) {
+                actor.session = None;
                 tracing::debug!("the heartbeat's session ended; another one is opened");
                 actor.beat(context);
             }
@@ -164,6 +193,8 @@ struct Beaten {
     opened: Option<(SessionEnd, Recognized)>,
     /// The new id of a process that was declared dead.
     registered: Option<i64>,
+    /// The time from when the beat was due to its end.
+    took: Duration,
 }
 
 impl Actor for Heartbeat {

@@ -35,6 +35,13 @@ pub(crate) struct MailboxChanged {
 #[rtype(result = "()")]
 pub(crate) struct ProcessReregistered;
 
+/// A beat of this process has ended: recorded by the database, or not.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub(crate) struct BeatEnded {
+    pub(crate) recorded: bool,
+}
+
 /// The server crashed, or a standby was promoted, and the last commits may be gone. So the database may still have leases
 /// that this process has settled, and may have lost others.
 #[derive(Debug, Clone, Copy, Message)]

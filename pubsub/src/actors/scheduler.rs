@@ -1,10 +1,10 @@
 //! Notifies dispatchers when deliveries are due in the mailbox, and takes over from dead processes.
 //!
-//! Owns: the due timer · Receives: `MailboxChanged`, its timers · Sends: `MailboxDue` to the dispatcher whose deliveries are
+//! Owns: the due timer · Receives: `MailboxChanged`, `BeatEnded`, its timers · Sends: `MailboxDue` to the dispatcher whose deliveries are
 //! due, which claims them, because only it knows how many its handler can take · If it dies: restarted; its state is in the
 //! tables.
 
-use crate::actors::message::{MailboxChanged, MailboxDue};
+use crate::actors::message::{BeatEnded, MailboxChanged, MailboxDue};
 use crate::error::{Error, error_chain};
 use crate::model::process::ProcessId;
 use crate::policy::absence::{Absences, next_check};
@@ -121,11 +121,14 @@ impl Scheduler {
     /// never more than one check at a time.
     fn reclaim(&self, context: &mut Context<Self>) {
         let store = self.store.clone();
+        let began = Instant::now();
         let checking = async move { store.absent_processes().await };
-        context.spawn(checking.into_actor(self).map(|checked, actor, context| match checked {
-            Ok((absent, processes)) => {
+        context.spawn(checking.into_actor(self).map(move |checked, actor, context| match checked {
+            Ok((mut absent, processes)) => {
                 let now = Instant::now();
-                let dead = actor.absences.dead(&absent, now);
+                // This one lives: its heartbeat is about to open another session.
+                absent.retain(|&(process, _)| process != actor.process.get());
+                let dead = actor.absences.dead(&absent, now - began, now);
                 let grace_left = actor.absences.grace_left(now);
                 actor.pass_bells_on(&absent, context);
                 actor.next_check = next_check(processes, grace_left, fastrand::f64());
@@ -136,6 +139,7 @@ impl Scheduler {
                 actor.take_over(dead, context);
             }
             Err(error) => {
+                actor.absences.observer_in_trouble();
                 tracing::warn!(error = error_chain(&error), "the check for dead processes failed");
                 actor.reclaim_later(context);
             }
@@ -144,11 +148,12 @@ impl Scheduler {
 
     /// Lets other processes be woken instead of those that are absent, which may be dead. This does not wait for the end of the
     /// grace, because it costs the living nothing.
-    fn pass_bells_on(&self, absent: &[i64], context: &mut Context<Self>) {
+    fn pass_bells_on(&self, absent: &[(i64, Duration)], context: &mut Context<Self>) {
         if absent.is_empty() {
             return;
         }
-        let (store, absent) = (self.store.clone(), absent.to_vec());
+        let (store, absent) =
+            (self.store.clone(), absent.iter().map(|(process, _)| *process).collect::<Vec<_>>());
         let passing = async move { store.pass_bells_on(&absent).await };
         context.spawn(passing.into_actor(self).map(|passed, _, _| {
             if let Err(error) = passed {
@@ -185,6 +190,7 @@ impl Scheduler {
                 }
             }
             Err(error) => {
+                actor.absences.observer_in_trouble();
                 tracing::warn!(
                     error = error_chain(&error),
                     "the deliveries of dead processes cannot be taken over"
@@ -221,5 +227,17 @@ impl Handler<MailboxChanged> for Scheduler {
 
     fn handle(&mut self, changed: MailboxChanged, context: &mut Self::Context) {
         self.plan(changed.after, context);
+    }
+}
+
+impl Handler<BeatEnded> for Scheduler {
+    type Result = ();
+
+    fn handle(&mut self, BeatEnded { recorded }: BeatEnded, _: &mut Self::Context) {
+        if recorded {
+            self.absences.observer_has_beaten();
+        } else {
+            self.absences.observer_in_trouble();
+        }
     }
 }

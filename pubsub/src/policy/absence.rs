@@ -1,10 +1,27 @@
 //! Decides when a process without a database session is dead.
+//!
+//! Time that passed for all counts against none. So an absence counts only while the observer itself reaches the database in
+//! time: while its checks come in time, and its own beats are recorded.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// How long a process may be without a session: enough to notice the loss, to connect and to beat again.
+/// How long a process may be without a session if the database answers at once: enough to notice the loss, to connect and to
+/// beat again.
 pub(crate) const GRACE: Duration = Duration::from_millis(500);
+
+/// The number of answers of the database that a process needs until it beats from another session: to connect, to agree on
+/// encryption, to log in, to recognize the server, and to beat. One is to spare.
+const ANSWERS: u32 = 10;
+
+/// The number of delays of this machine that are allowed for while a process returns.
+const DELAYS: u32 = 2;
+
+/// The number of beats whose times decide the grace.
+const REMEMBERED: usize = 8;
+
+/// An observer that waits longer than this for the answer to a check is in trouble itself.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// The shortest pause between two checks for processes without a session: while there is one, or while there are few
 /// processes.
@@ -16,8 +33,8 @@ const CHECKS_PER_SECOND: f64 = 20.0;
 /// The longest pause between two checks of one process.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Returns how long one of `processes` waits until its next check. `grace_left` is the rest of the grace of the process that has
-/// been absent for longest, if one is absent: the next check is not later than its end. `jitter`, from 0 to 1, keeps the
+/// Returns how long one of `processes` waits until its next check. `grace_left` is the rest of the grace of the absent
+/// process that is dead first, if one is absent: the next check is not later than its end. `jitter`, from 0 to 1, keeps the
 /// processes apart.
 pub(crate) fn next_check(processes: i64, grace_left: Option<Duration>, jitter: f64) -> Duration {
     if let Some(left) = grace_left {
@@ -28,41 +45,117 @@ pub(crate) fn next_check(processes: i64, grace_left: Option<Duration>, jitter: f
     Duration::from_secs_f64(share * (0.75 + jitter / 2.0)).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }
 
-/// The processes without a session, and since when that is known.
+/// The times that the last beats of this process took.
+#[derive(Debug, Default)]
+pub(crate) struct Rhythm {
+    took: VecDeque<Duration>,
+}
+
+impl Rhythm {
+    /// Notes that a beat took this long, from the time for which it was planned to its answer.
+    pub(crate) fn observe(&mut self, took: Duration) {
+        if self.took.len() == REMEMBERED {
+            self.took.pop_front();
+        }
+        self.took.push_back(took);
+    }
+
+    /// Returns the grace that this process needs: the longer, the farther the database is and the busier this machine is. It
+    /// is at most half of the silence limit, unless that is very short.
+    pub(crate) fn grace(&self, silence_limit: Duration) -> Duration {
+        let shortest = self.took.iter().min().copied().unwrap_or_default();
+        let longest = self.took.iter().max().copied().unwrap_or_default();
+        let needed = GRACE
+            .saturating_add(ANSWERS * shortest.min(silence_limit))
+            .saturating_add(DELAYS * longest.min(silence_limit));
+        needed.min((silence_limit / 2).max(GRACE))
+    }
+}
+
+/// The processes without a session, and since when they were seen to be.
 #[derive(Debug, Default)]
 pub(crate) struct Absences {
-    since: HashMap<i64, Instant>,
+    seen: HashMap<i64, Seen>,
+    checked_at: Option<Instant>,
+    /// Whether the observer has had trouble, and no beat of its own was recorded since.
+    in_trouble: bool,
+}
+
+/// The absence of a process.
+#[derive(Debug)]
+struct Seen {
+    since: Instant,
+    grace: Duration,
+}
+
+impl Seen {
+    /// Returns the rest of its grace; zero if it is over.
+    fn grace_left(&self, now: Instant) -> Duration {
+        self.grace.saturating_sub(now.saturating_duration_since(self.since))
+    }
 }
 
 impl Absences {
-    /// Notes the processes that are without a session at `now`, and returns those that have been for [`GRACE`]. Processes that
-    /// have come back in between are forgotten.
-    pub(crate) fn dead(&mut self, absent: &[i64], now: Instant) -> Vec<i64> {
-        self.since.retain(|process, _| absent.contains(process));
-        for &process in absent {
-            self.since.entry(process).or_insert(now);
+    /// Notes the processes that are without a session at `now`, each with its grace, and returns those that have been for
+    /// longer. Processes that have come back in between are forgotten. The check took this long.
+    pub(crate) fn dead(&mut self, absent: &[(i64, Duration)], took: Duration, now: Instant) -> Vec<i64> {
+        if took > SLOW {
+            self.observer_in_trouble();
         }
-        let dead = |(_, since): &(&i64, &Instant)| now.saturating_duration_since(**since) >= GRACE;
-        self.since.iter().filter(dead).map(|(&process, _)| process).collect()
+        let last = self.checked_at.replace(now).unwrap_or(now);
+        if self.in_trouble {
+            return Vec::new();
+        }
+        // A check that comes late shows nothing about the time before it.
+        let late = now.saturating_duration_since(last).saturating_sub(2 * SHORTEST_PAUSE);
+        self.seen.retain(|process, _| absent.iter().any(|(absent, _)| absent == process));
+        for seen in self.seen.values_mut() {
+            seen.since += late;
+        }
+        for &(process, grace) in absent {
+            self.seen.entry(process).or_insert(Seen { since: now, grace }).grace = grace;
+        }
+        let dead = |(_, seen): &(&i64, &Seen)| seen.grace_left(now).is_zero();
+        self.seen.iter().filter(dead).map(|(&process, _)| process).collect()
     }
 
-    /// Returns the rest of the grace of the process that has been absent for longest; zero if its grace is over.
+    /// Notes that the observer does not reach the database. What it has seen so far does not count.
+    pub(crate) fn observer_in_trouble(&mut self) {
+        self.in_trouble = true;
+        self.seen.clear();
+    }
+
+    /// Notes that a beat of the observer was recorded.
+    pub(crate) fn observer_has_beaten(&mut self) {
+        self.in_trouble = false;
+    }
+
+    /// Returns the rest of the grace that ends first; zero if it is over.
     pub(crate) fn grace_left(&self, now: Instant) -> Option<Duration> {
-        self.since.values().min().map(|&since| GRACE.saturating_sub(now.saturating_duration_since(since)))
+        self.seen.values().map(|seen| seen.grace_left(now)).min()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    const AT_ONCE: Duration = Duration::from_millis(1);
+    const ABSENT: [(i64, Duration); 1] = [(7, GRACE)];
+
+    /// Checks every [`SHORTEST_PAUSE`] from `now` on, and returns the time after which process 7 is dead.
+    fn dead_after(absences: &mut Absences, began: Instant) -> Duration {
+        let mut now = began;
+        while absences.dead(&ABSENT, AT_ONCE, now).is_empty() {
+            now += SHORTEST_PAUSE;
+        }
+        now - began
+    }
 
     #[test]
     fn a_process_that_stays_away_is_dead_after_the_grace() {
-        let now = Instant::now();
-        let mut absences = Absences::default();
-        assert!(absences.dead(&[7], now).is_empty());
-        assert!(absences.dead(&[7], now + GRACE / 2).is_empty());
-        assert_eq!(absences.dead(&[7], now + GRACE), [7]);
+        assert_eq!(dead_after(&mut Absences::default(), Instant::now()), SHORTEST_PAUSE * 3);
     }
 
     #[test]
@@ -81,7 +174,7 @@ mod tests {
         // Each check takes a while, and its answer comes after it.
         for checks in 1.. {
             now += Duration::from_millis(3);
-            if !absences.dead(&[7], now).is_empty() {
+            if !absences.dead(&ABSENT, AT_ONCE, now).is_empty() {
                 break;
             }
             now += next_check(2, absences.grace_left(now), 0.5);
@@ -100,9 +193,61 @@ mod tests {
     fn a_process_that_comes_back_starts_again() {
         let now = Instant::now();
         let mut absences = Absences::default();
-        absences.dead(&[7], now);
-        absences.dead(&[], now + GRACE / 2);
-        assert!(absences.dead(&[7], now + GRACE).is_empty());
-        assert_eq!(absences.dead(&[7], now + GRACE * 2), [7]);
+        absences.dead(&ABSENT, AT_ONCE, now);
+        absences.dead(&ABSENT, AT_ONCE, now + SHORTEST_PAUSE);
+        absences.dead(&[], AT_ONCE, now + SHORTEST_PAUSE * 2);
+        let again = now + SHORTEST_PAUSE * 3;
+        assert_eq!(dead_after(&mut absences, again), SHORTEST_PAUSE * 3);
+    }
+
+    #[test]
+    fn the_grace_follows_the_round_trip_and_has_a_bound() {
+        let limit = Duration::from_secs(6);
+        let grace = |millis: &[u64]| {
+            let mut rhythm = Rhythm::default();
+            millis.iter().for_each(|&took| rhythm.observe(Duration::from_millis(took)));
+            rhythm.grace(limit)
+        };
+        assert_eq!(grace(&[]), GRACE);
+        assert_eq!(grace(&[0, 1, 0]), GRACE + Duration::from_millis(2));
+        assert_eq!(grace(&[1, 100, 1]), GRACE + Duration::from_millis(210), "one late beat");
+        assert_eq!(grace(&[160, 170]), GRACE + Duration::from_millis(1_940));
+        assert_eq!(grace(&[5_000]), limit / 2);
+        assert_eq!(grace(&[5_000, 1, 1, 1, 1, 1, 1, 1, 1]), GRACE + Duration::from_millis(12));
+        assert_eq!(Rhythm::default().grace(Duration::from_millis(20)), GRACE);
+    }
+
+    proptest! {
+        /// However late the checks come, and whenever the observer is in trouble: nobody is dead who was not absent at checks
+        /// that came in time for the length of the grace, since the observer's last trouble.
+        #[test]
+        fn only_time_that_the_observer_was_well_counts(
+            checks in proptest::collection::vec((0u64..3_000, 0u64..1_500, 0u8..8), 1..60),
+        ) {
+            let mut now = Instant::now();
+            let mut absences = Absences::default();
+            let mut seen = Duration::ZERO;
+            let (mut in_trouble, mut first) = (false, true);
+            for (pause, took, event) in checks {
+                let (pause, took) = (Duration::from_millis(pause), Duration::from_millis(took));
+                match event {
+                    0 => { absences.observer_in_trouble(); in_trouble = true; }
+                    1 | 2 => { absences.observer_has_beaten(); in_trouble = false; }
+                    _ => {}
+                }
+                if event == 0 { (seen, first) = (Duration::ZERO, true); }
+                now += pause;
+                let dead = absences.dead(&ABSENT, took, now);
+                in_trouble |= took > SLOW;
+                if in_trouble {
+                    (seen, first) = (Duration::ZERO, true);
+                } else if std::mem::take(&mut first) {
+                    seen = Duration::ZERO;
+                } else {
+                    seen += pause.min(2 * SHORTEST_PAUSE);
+                }
+                prop_assert_eq!(!dead.is_empty(), !in_trouble && seen >= GRACE);
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use super::setup::{Declaration, Setup, SubscriptionSetup};
 use crate::actors::arbiter_thread::ArbiterThread;
 use crate::actors::dispatcher::Dispatcher;
 use crate::actors::dispatcher::config::{DispatcherConfig, StartHost};
-use crate::actors::heartbeat::{Heartbeat, Recipients, Registered};
+use crate::actors::heartbeat::{Heartbeat, Pace, Recipients, Registered};
 use crate::actors::janitor::Janitor;
 use crate::actors::listener::Listener;
 use crate::actors::message::Wake;
@@ -161,14 +161,16 @@ impl Wiring {
                 .chain([listener.address().recipient()])
                 .collect(),
             incarnation_ended: dispatchers.map(|dispatcher| dispatcher.clone().recipient()).collect(),
+            beat_ended: scheduler.clone().recipient(),
         };
+        let Config { heartbeat_interval: every, silence_limit, .. } = config;
         ActorSlot::new().start(
             "heartbeat",
             Heartbeat::new(
                 target.clone(),
                 config.deadline,
                 registered,
-                config.heartbeat_interval,
+                Pace { every, silence_limit },
                 recipients,
             ),
         );

@@ -1,10 +1,11 @@
 //! Processes: registering, leaving, and taking over from the dead.
 
-use super::{Store, seconds};
+use super::{Parameters, Store, seconds};
 use crate::error::Error;
 use std::time::Duration;
+use tokio_postgres::Row;
 
-pub(super) const REGISTER: &str = "select pubsub.register_process($1, $2, $3)";
+pub(super) const REGISTER: &str = "select pubsub.register_process($1, $2, $3, $4)";
 
 const RECLAIM: &str = "
     select r.process, r.host, r.os_pid, extract(epoch from r.silent_for)::float8, r.orphans
@@ -24,21 +25,27 @@ pub(crate) struct DeadProcess {
 }
 
 const ABSENT_PROCESSES: &str = "
-    select a.absent, a.registered from pubsub.absent_processes() a";
+    select a.registered, absent.process, extract(epoch from absent.grace)::float8
+      from pubsub.absent_processes() a
+      left join lateral unnest(a.absent, a.graces) absent (process, grace) on true";
 
 impl Store {
     /// Registers this process. Returns its id.
     pub(crate) async fn register_process(&self, host: &str) -> Result<i64, Error> {
-        self.query_value("register the process", REGISTER, &[&host, &os_pid(), &env!("CARGO_PKG_VERSION")])
-            .await
+        let registration: Parameters<'_> = &[&host, &os_pid(), &env!("CARGO_PKG_VERSION"), &None::<i64>];
+        self.query_value("register the process", REGISTER, registration).await
     }
 
-    /// Returns the processes whose session has ended, and the number of all registered processes. An absent process is dead, or
-    /// will be back in a moment.
-    pub(crate) async fn absent_processes(&self) -> Result<(Vec<i64>, i64), Error> {
-        const DOING: &str = "look for absent processes";
-        let rows = self.query(DOING, ABSENT_PROCESSES, &[]).await?;
-        Ok(rows.first().map_or((Vec::new(), 0), |row| (row.get(0), row.get(1))))
+    /// Returns the processes whose session has ended, each with its grace, and the number of all registered processes. An
+    /// absent process is dead, or will be back in a moment.
+    pub(crate) async fn absent_processes(&self) -> Result<(Vec<(i64, Duration)>, i64), Error> {
+        let rows = self.query("look for absent processes", ABSENT_PROCESSES, &[]).await?;
+        let absent = |row: &Row| {
+            let process = row.get::<_, Option<i64>>(1)?;
+            Some((process, Duration::try_from_secs_f64(row.get(2)).unwrap_or(Duration::MAX)))
+        };
+        let registered = rows.first().map_or(0, |row| row.get(0));
+        Ok((rows.iter().filter_map(absent).collect(), registered))
     }
 
     /// Declares processes dead that were silent for longer than `silence`, and those of `absent` that are still absent. Makes
@@ -46,7 +53,7 @@ impl Store {
     pub(crate) async fn reclaim(&self, silence: Duration, absent: &[i64]) -> Result<Vec<DeadProcess>, Error> {
         let rows =
             self.query("take over from dead processes", RECLAIM, &[&seconds(silence), &absent]).await?;
-        let dead = |row: &tokio_postgres::Row| DeadProcess {
+        let dead = |row: &Row| DeadProcess {
             process: row.get(0),
             host: row.get(1),
             os_pid: row.get(2),

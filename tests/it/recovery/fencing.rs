@@ -3,6 +3,7 @@
 use pubsub::Delivery;
 use pubsub_tests::{Sms, TestDatabase, probe};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
 
 #[actix::test]
@@ -23,8 +24,10 @@ async fn a_stale_settle_is_refused() {
     };
     assert!(!settled(fresh, token).await, "it does not hold the lease");
     client.execute("update pubsub.processes set beat_at = 'epoch' where id = $1", &[&stale]).await.unwrap();
-    // Just after its start, the server declares no process dead.
-    db.until_count("select coalesce(sum(orphans), 0)::bigint from pubsub.reclaim('10 s')", 3).await;
+    let orphans = "select coalesce(sum(orphans), 0)::bigint from pubsub.reclaim('10 s')";
+    assert_eq!(db.count(orphans).await, 0, "no process has witnessed its silence");
+    db.witness().await;
+    assert_eq!(db.count(orphans).await, 3);
 
     assert!(!settled(stale, token).await, "the process was declared dead");
     assert_eq!(db.count("select count(*) from pubsub.mailbox where attempt = 1 and crashes = 1").await, 3);
@@ -74,15 +77,16 @@ async fn events_beyond_the_start_limit_are_not_suspects() {
 async fn a_late_answer_of_a_dead_process_does_not_count() {
     let db = TestDatabase::new().await;
     let (sender, mut received) = probe();
-    let finish = Arc::new(Semaphore::new(0));
+    let (finish, begun) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicBool::new(false)));
     let pubsub = {
         let finish = finish.clone();
         db.pubsub()
             .subscribe_fn("slow", move |sms: Delivery<Sms>| {
+                let is_first = !begun.swap(true, Ordering::Relaxed);
                 sender.send((sms.attempt(), sms.token()));
                 let (finish, sender) = (finish.clone(), sender.clone());
                 async move {
-                    if sms.attempt() == 1 {
+                    if is_first {
                         assert!(sms.is_current());
                         finish.acquire().await?.forget();
                         sender.send((0, sms.token()));
@@ -106,7 +110,7 @@ async fn a_late_answer_of_a_dead_process_does_not_count() {
         .await
         .unwrap();
     let (attempt, second) = received.next().await;
-    assert_eq!(attempt, 2, "the same process has registered again and claims it anew");
+    assert_eq!(attempt, 1, "the same process has registered again and claims it anew: it had not died");
     assert!(second > first);
     finish.add_permits(1);
     assert_eq!(received.next().await, (0, first));

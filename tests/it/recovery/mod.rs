@@ -2,6 +2,7 @@
 
 mod crash;
 mod fencing;
+mod living;
 mod poison;
 mod suspects;
 
