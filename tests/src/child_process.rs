@@ -73,6 +73,21 @@ impl ChildProcess {
         assert!(status.success(), "kill -{name} works");
     }
 
+    /// The child's process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether the child has not exited.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be waited for").is_none()
+    }
+
+    /// The reports that have arrived.
+    pub fn reports(&self) -> Vec<String> {
+        self.reports.try_iter().collect()
+    }
+
     /// Waits until the child has exited.
     pub async fn exited(&mut self) -> ExitStatus {
         let until = std::time::Instant::now() + crate::deadline::DEADLINE;

@@ -1,0 +1,220 @@
+//! Everything that a run needs: a server, perhaps its standby, workers and publishers.
+
+use crate::fleet::Fleet;
+use crate::history::{History, Nanos, Verdict};
+use crate::ledger;
+use crate::progress::Progress;
+use crate::proxy::Proxy;
+use crate::publishers::Publishers;
+use crate::record::now;
+use pubsub::testing::{Options, Server};
+use pubsub_tests::connect;
+use std::cell::RefCell;
+use std::process::Command;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio_postgres::Client;
+
+/// The longest time from the end of a fault until every event published before is handled, and from the end of a run until nothing
+/// is left. The library's own limits add up to less than half of it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+const DATABASE: &str = "postgres";
+
+pub(crate) struct Arena {
+    /// Always there, except while a task has it.
+    server: Option<Server>,
+    pub(crate) standby: Option<Server>,
+    pub(crate) fleet: Fleet,
+    /// The publishers' way to the server.
+    pub(crate) front: Proxy,
+    pub(crate) publishers: Rc<Publishers>,
+    pub(crate) progress: Rc<RefCell<Progress>>,
+    pub(crate) forgetful: Vec<(Nanos, Nanos)>,
+    /// The processes that were stopped with SIGSTOP.
+    pub(crate) frozen: Vec<u32>,
+    pub(crate) poisoned: usize,
+}
+
+impl Arena {
+    /// Starts a server, workers, and publishers with this rate in events per second.
+    pub(crate) async fn start(workers: usize, rate: f64) -> Self {
+        let server = tokio::task::spawn_blocking(|| {
+            let settings = [("log_min_messages", "fatal"), ("max_wal_senders", "10")];
+            let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+            Server::start_with(Options { settings, ..Options::default() })
+        });
+        let server = server.await.expect("no panic").expect("a server");
+        let url = server.url(DATABASE);
+        pubsub::migrate(&url).await.expect("a migrated database");
+        ledger::create(&connect(&url).await).await;
+        let progress = Rc::new(RefCell::new(Progress::default()));
+        let fleet = Fleet::start(workers, server.port(), DATABASE);
+        let mut arena = Self {
+            front: Proxy::start(server.port()),
+            publishers: Publishers::idle(),
+            server: Some(server),
+            standby: None,
+            fleet,
+            progress,
+            forgetful: Vec::new(),
+            frozen: Vec::new(),
+            poisoned: 0,
+        };
+        for worker in &arena.fleet.workers {
+            assert_eq!(worker.child.next().await, "started");
+        }
+        arena.publishers = Publishers::start(&arena.front.url(DATABASE), rate, &arena.progress);
+        arena.until_recovered(now()).await.expect("a run begins well");
+        arena
+    }
+
+    pub(crate) fn server(&self) -> &Server {
+        self.server.as_ref().expect("no task has the server")
+    }
+
+    /// Does something that blocks with the server.
+    pub(crate) async fn with_server<T: Send + 'static>(
+        &mut self,
+        task: impl FnOnce(&mut Server) -> T + Send + 'static,
+    ) -> T {
+        let mut server = self.server.take().expect("no task has the server");
+        let done = tokio::task::spawn_blocking(move || {
+            let done = task(&mut server);
+            (server, done)
+        });
+        let (server, done) = done.await.expect("no panic");
+        self.server = Some(server);
+        done
+    }
+
+    /// Makes another server the one that everybody uses.
+    pub(crate) fn replace_server(&mut self, server: Server) -> Server {
+        for proxy in self.proxies() {
+            proxy.lead_to(server.port());
+        }
+        self.server.replace(server).expect("no task has the server")
+    }
+
+    pub(crate) fn proxies(&self) -> impl Iterator<Item = &Proxy> {
+        self.fleet.workers.iter().map(|worker| &worker.proxy).chain([&self.front])
+    }
+
+    /// Connects past the proxies.
+    pub(crate) async fn control(&self) -> Client {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let url = self.server().url(DATABASE);
+            match tokio_postgres::connect(&url, tokio_postgres::NoTls).await {
+                Ok((client, connection)) => {
+                    actix::spawn(connection);
+                    return client;
+                }
+                Err(error) if Instant::now() > until => panic!("the server does not come back: {error:?}"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    /// Runs statements past the proxies.
+    pub(crate) async fn execute(&self, sql: &str) {
+        for statement in sql.split(';').filter(|statement| !statement.trim().is_empty()) {
+            // Each in a transaction of its own: `alter system` insists on it.
+            self.control()
+                .await
+                .batch_execute(statement)
+                .await
+                .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        }
+    }
+
+    /// Ends every fault, and starts every process again that has ended.
+    pub(crate) async fn heal(&mut self) {
+        for process in self.frozen.drain(..) {
+            signal(process, "CONT");
+        }
+        self.with_server(|server| server.start_again().expect("the server starts again")).await;
+        self.execute("alter system reset default_transaction_read_only; select pg_reload_conf()").await;
+        for proxy in self.proxies() {
+            proxy.heal();
+        }
+        self.fleet.replace_dead();
+    }
+
+    /// Reads the workers' histories.
+    pub(crate) fn read_histories(&mut self) {
+        let mut progress = self.progress.borrow_mut();
+        self.fleet.read().into_iter().for_each(|handling| progress.handled(handling));
+    }
+
+    /// Waits until every event that was acknowledged until `since` is handled, and a later one too. Returns the time that it took
+    /// since then, or a description of what is missing.
+    pub(crate) async fn until_recovered(&mut self, since: Nanos) -> Result<Duration, String> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            self.read_histories();
+            if self.progress.borrow().has_recovered(since) {
+                return Ok(Duration::from_nanos(now() - since));
+            }
+            if Instant::now() > until {
+                return Err(self.describe_hang(since).await);
+            }
+            // Those that a fault kills late, such as a handler's poison.
+            self.fleet.replace_dead();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn describe_hang(&self, since: Nanos) -> String {
+        let pending = self.progress.borrow().pending(since);
+        let state = "select format('leases %s, mailbox %s, dead letters %s, processes %s, sessions %s',
+            (select json_agg(l) from pubsub.leases l), (select json_agg(m) from (select * from pubsub.mailbox limit 5) m),
+            (select json_agg(d) from (select * from pubsub.dead_letters limit 5) d), (select json_agg(p) from pubsub.processes p),
+            (select json_agg(a) from (select pid, application_name, state, wait_event, left(query, 60) as query
+               from pg_stat_activity where datname is not null) a))";
+        let state: String = self.control().await.query_one(state, &[]).await.expect("the state").get(0);
+        let reports: Vec<_> = self.fleet.workers.iter().map(|worker| worker.child.reports()).collect();
+        format!(
+            "not recovered after {PATIENCE:?}: {} pending, {:?}; {state}; {reports:?}; histories in {}",
+            pending.len(),
+            &pending[..pending.len().min(10)],
+            self.fleet.directory().display()
+        )
+    }
+
+    /// Stops publishing, lets the workers finish, and checks the history.
+    pub(crate) async fn finish(mut self) -> Result<Verdict, String> {
+        self.publishers.stop();
+        let since = now();
+        let until = Instant::now() + PATIENCE;
+        let left = "select (select count(*) from pubsub.leases)
+                         + (select count(*) from pubsub.mailbox where token is null or attempt < 5)";
+        loop {
+            self.read_histories();
+            self.fleet.replace_dead();
+            let left: i64 = self.control().await.query_one(left, &[]).await.expect("a count").get(0);
+            if left == 0 && self.progress.borrow().pending(now()).is_empty() {
+                break;
+            }
+            if Instant::now() > until {
+                return Err(self.describe_hang(since).await);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        // Events of unknown outcome are in no list of pending ones. They are read before anything that was published later.
+        let mut history = History::default();
+        ledger::read(&self.control().await, &mut history).await;
+        self.read_histories();
+        let progress = self.progress.take();
+        history.publications = progress.publications;
+        history.handlings = progress.handlings;
+        history.forgetful = std::mem::take(&mut self.forgetful);
+        Ok(history.check())
+    }
+}
+
+/// Sends a signal to a process, which may have ended.
+pub(crate) fn signal(process: u32, name: &str) {
+    let sent = Command::new("kill").args([format!("-{name}"), process.to_string()]).output();
+    sent.expect("there is a kill command");
+}

@@ -1,0 +1,80 @@
+//! The worker processes of a run, each behind a proxy of its own.
+
+use crate::history::Handling;
+use crate::proxy::Proxy;
+use crate::record::Tail;
+use crate::worker::{HISTORY, WORKER};
+use pubsub_tests::ChildProcess;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A worker process.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) child: ChildProcess,
+    pub(crate) proxy: Proxy,
+}
+
+/// The workers, and the histories of all that there have been.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    pub(crate) workers: Vec<Worker>,
+    directory: PathBuf,
+    histories: Vec<Tail>,
+    database: String,
+}
+
+impl Fleet {
+    /// Starts workers on a database of the server on this port.
+    pub(crate) fn start(count: usize, server: u16, database: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!("pubsub-faults-{:016x}", fastrand::u64(..)));
+        std::fs::create_dir(&directory).expect("a place for the histories");
+        let mut fleet =
+            Self { workers: Vec::new(), directory, histories: Vec::new(), database: database.to_owned() };
+        for _ in 0..count {
+            let proxy = Proxy::start(server);
+            let child = fleet.start_child(&proxy.url(database));
+            fleet.workers.push(Worker { child, proxy });
+        }
+        fleet
+    }
+
+    fn start_child(&mut self, url: &str) -> ChildProcess {
+        let history = self.directory.join(self.histories.len().to_string());
+        let mut command = Command::new(std::env::current_exe().expect("a test binary has a path"));
+        command.args(["--exact", WORKER, "--ignored", "--nocapture", "--test-threads=1"]);
+        command.env(HISTORY, &history);
+        self.histories.push(Tail::new(history));
+        ChildProcess::run(command, url)
+    }
+
+    /// Starts a process in the place of each that has exited. Returns their number.
+    pub(crate) fn replace_dead(&mut self) -> usize {
+        let dead: Vec<usize> =
+            (0..self.workers.len()).filter(|&worker| !self.workers[worker].child.is_running()).collect();
+        for &worker in &dead {
+            let url = self.workers[worker].proxy.url(&self.database);
+            self.workers[worker].child = self.start_child(&url);
+        }
+        dead.len()
+    }
+
+    /// Reads the steps since the last call.
+    pub(crate) fn read(&mut self) -> Vec<Handling> {
+        self.histories.iter_mut().flat_map(Tail::next).collect()
+    }
+
+    /// The directory with the histories.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // A directory that is left behind harms nobody.
+            std::fs::remove_dir_all(&self.directory).unwrap_or_default();
+        }
+    }
+}

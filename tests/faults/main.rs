@@ -1,0 +1,131 @@
+//! The fault suite: real workers and publishers, a real server, and faults of every kind. Nothing is lost, nothing is done twice,
+//! keys keep their order, and no late answer counts, while faults go on; and everything goes on once they are over.
+//!
+//! A run is short by default. To run longer, to repeat a plan, and to see the figures:
+//!
+//! ```sh
+//! PUBSUB_FAULTS_SECONDS=600 PUBSUB_FAULTS_SEED=7 cargo test -p pubsub-tests --test faults -- --nocapture
+//! ```
+//!
+//! `PUBSUB_FAULTS_COUNT` and `PUBSUB_FAULTS_EVENTS` are the least numbers of faults and of events of such a run. The seed decides the
+//! faults, not how the processes interleave.
+
+#![expect(clippy::print_stdout, reason = "the figures of a run are half of its result")]
+
+mod arena;
+mod fault;
+mod fleet;
+mod history;
+mod inject;
+mod ledger;
+mod planted;
+mod progress;
+mod proxy;
+mod publishers;
+mod record;
+mod report;
+mod wire;
+mod worker;
+
+use arena::Arena;
+use fastrand::Rng;
+use fault::{AtMessage, Fault};
+use record::now;
+use report::Report;
+use std::env;
+use std::time::{Duration, Instant};
+use wire::Direction;
+
+const WORKERS: usize = 3;
+
+/// Events per second.
+const RATE: f64 = 150.0;
+
+/// One round in this many has three faults at once.
+const TRIPLE: u32 = 6;
+
+fn setting(name: &str, default: u64) -> u64 {
+    let Ok(value) = env::var(name) else { return default };
+    value.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {value:?}"))
+}
+
+#[actix::test]
+async fn random_faults_lose_double_and_reorder_nothing() {
+    let seed = setting("PUBSUB_FAULTS_SEED", fastrand::u64(..1_000_000));
+    let seconds = Duration::from_secs(setting("PUBSUB_FAULTS_SECONDS", 30));
+    let (faults, events) = (setting("PUBSUB_FAULTS_COUNT", 3), setting("PUBSUB_FAULTS_EVENTS", 1_000));
+    println!("seed {seed}");
+    let mut rng = Rng::with_seed(seed);
+    let mut arena = Arena::start(WORKERS, RATE).await;
+    let mut report = Report::default();
+    let began = Instant::now();
+    let is_enough = |arena: &Arena, report: &Report| {
+        let acked = arena.progress.borrow().acked() as u64;
+        began.elapsed() >= seconds && report.faults as u64 >= faults && acked >= events
+    };
+    while !is_enough(&arena, &report) {
+        let at_once = if rng.u32(..TRIPLE) == 0 { 3 } else { 1 };
+        let drawn = Fault::draw_at_once(&mut rng, WORKERS, at_once);
+        let recovery = round(&mut arena, &drawn, &mut rng).await;
+        let recovery = recovery.unwrap_or_else(|hang| panic!("seed {seed}, after {drawn:?}: {hang}"));
+        println!("{:>7.1} s: {drawn:?}: {:.2} s", began.elapsed().as_secs_f64(), recovery.as_secs_f64());
+        report.faults += drawn.len();
+        report.add(if drawn.len() == 1 { drawn[0].kind() } else { "three at once" }, recovery);
+    }
+    let faults = report.faults;
+    let verdict = arena.finish().await.unwrap_or_else(|hang| panic!("seed {seed}, at the end: {hang}"));
+    println!("seed {seed}, {:.0} s, {faults} faults: {verdict}\n{report}", began.elapsed().as_secs_f64());
+    assert_eq!(verdict.violations, [], "seed {seed}: {verdict}");
+}
+
+/// Brings faults about, ends them, and waits until the system has recovered. Returns the time that this took.
+async fn round(arena: &mut Arena, faults: &[Fault], rng: &mut Rng) -> Result<Duration, String> {
+    let mut hold = Duration::ZERO;
+    for &fault in faults {
+        hold = hold.max(fault.hold(rng));
+        arena.inject(fault).await;
+    }
+    tokio::time::sleep(hold).await;
+    arena.heal().await;
+    let recovery = arena.until_recovered(now()).await?;
+    let pause = Duration::from_millis(rng.u64(..200));
+    tokio::time::sleep(pause).await;
+    Ok(recovery)
+}
+
+/// The messages of one direction that a short sweep acts at.
+const SWEEP: u64 = 24;
+
+#[actix::test]
+async fn a_cut_at_every_message_loses_nothing() {
+    sweep(AtMessage::Cut).await;
+}
+
+#[actix::test]
+async fn a_sigkill_at_every_message_loses_nothing() {
+    sweep(AtMessage::KillWorker).await;
+}
+
+/// Acts at every message of a worker, before and after it is forwarded, in both directions.
+async fn sweep(what: AtMessage) {
+    let mut arena = Arena::start(2, RATE).await;
+    let mut rng = Rng::with_seed(1);
+    let mut recoveries = Report::default();
+    let step = if what == AtMessage::KillWorker { 4 } else { 1 };
+    for after in (0..setting("PUBSUB_FAULTS_SWEEP", SWEEP)).step_by(step) {
+        for (direction, forward) in [
+            (Direction::ToServer, false),
+            (Direction::ToServer, true),
+            (Direction::ToClient, false),
+            (Direction::ToClient, true),
+        ] {
+            let after = u32::try_from(after).expect("a small number");
+            let fault = Fault::At { worker: Some(0), what, direction, role: None, after, forward };
+            let recovery = round(&mut arena, &[fault], &mut rng).await;
+            recoveries.add(fault.kind(), recovery.unwrap_or_else(|hang| panic!("after {fault:?}: {hang}")));
+        }
+    }
+    let verdict = arena.finish().await.unwrap_or_else(|hang| panic!("at the end: {hang}"));
+    println!("{what:?}: {verdict}\n{recoveries}");
+    assert_eq!(verdict.violations, [], "{verdict}");
+}

@@ -1,0 +1,106 @@
+//! A worker process: one runtime with an ordered and an unordered subscription, whose handlers record each step.
+
+use crate::history::Step;
+use crate::record::Recorder;
+use pubsub::{Channel, Delivery, Failure, Handled, PubSub, SubscribeOptions};
+use pubsub_tests::{DEADLINE, in_child_process};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The environment variable with the path of the worker's history.
+pub(crate) const HISTORY: &str = "PUBSUB_FAULTS_HISTORY";
+
+/// The test that is a worker.
+pub(crate) const WORKER: &str = "worker::child_works_under_faults";
+
+/// The subscriptions, and whether each is ordered. Histories name them by their index.
+pub(crate) const SUBSCRIPTIONS: [(&str, bool); 2] = [("unordered", false), ("ordered", true)];
+
+/// The actors that a worker lets panic, one after another, on SIGUSR1.
+const ACTORS: [&str; 5] = ["listener", "dispatcher", "scheduler", "heartbeat", "janitor"];
+
+/// An event. It may be attempted few times, so that faults which are charged to events show as dead letters.
+#[derive(Debug, Serialize, Deserialize, Channel)]
+#[channel("fact", max_attempts = 5, backoff(initial = "20ms", max = "100ms"))]
+pub(crate) struct Fact {
+    pub(crate) n: i64,
+    pub(crate) seq: i64,
+    /// Whether it kills its handler's process.
+    pub(crate) poison: bool,
+}
+
+type Handling = Pin<Box<dyn Future<Output = Handled>>>;
+
+fn handler(
+    subscription: usize,
+    recorder: &Arc<Recorder>,
+) -> impl Fn(Delivery<Fact>) -> Handling + Clone + Send + Unpin + 'static {
+    let recorder = Arc::clone(recorder);
+    move |fact: Delivery<Fact>| {
+        let recorder = Arc::clone(&recorder);
+        Box::pin(async move {
+            let (n, token) = (fact.n, fact.token().0);
+            recorder.record(Step::Started, subscription, n, token);
+            if fact.poison {
+                std::process::abort();
+            }
+            // Some are slow, so that most faults meet a handler at work.
+            let most = if n % 40 == 0 { 400 } else { 3 };
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(0..most))).await;
+            if n % 16 == 0 && fact.attempt() == 1 {
+                recorder.record(Step::Failed, subscription, n, token);
+                return Err(Failure::retry("not at the first attempt"));
+            }
+            recorder.record(Step::Accepted, subscription, n, token);
+            Ok(())
+        })
+    }
+}
+
+/// Works until SIGTERM, then drains.
+#[actix::test]
+#[ignore = "runs in a child process of other tests"]
+async fn child_works_under_faults() {
+    let Some((url, report)) = in_child_process() else { return };
+    let path = PathBuf::from(std::env::var_os(HISTORY).expect("a path for the history"));
+    let recorder = Arc::new(Recorder::create(&path));
+    let mut terminate = signal(SignalKind::terminate()).unwrap();
+    let mut panic = signal(SignalKind::user_defined1()).unwrap();
+    let options = |ordered| match ordered {
+        true => SubscribeOptions::new().concurrency(8).ordered(),
+        false => SubscribeOptions::new().concurrency(8),
+    };
+    let start = || {
+        let build = |builder: pubsub::Builder, index: usize| {
+            let (name, ordered) = SUBSCRIPTIONS[index];
+            builder.subscribe_fn_with(name, options(ordered), handler(index, &recorder))
+        };
+        let builder = PubSub::builder(url.clone());
+        (0..SUBSCRIPTIONS.len()).fold(builder, build).start()
+    };
+    // A worker may be started while the database is away, as one whose supervisor starts it again until it succeeds.
+    let pubsub = loop {
+        match start().await {
+            Ok(pubsub) => break pubsub,
+            Err(error) if error.is_retryable() => report(&format!("again: {error}")),
+            Err(error) => return report(&format!("failed: {error}")),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    report("started");
+    let mut next = 0;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = panic.recv() => {
+                pubsub::testing::inject_panic(ACTORS[next % ACTORS.len()]);
+                next += 1;
+            }
+        }
+    }
+    report(if pubsub.drain(DEADLINE / 2).await { "drained" } else { "not drained" });
+}
