@@ -14,7 +14,7 @@ pub(crate) enum Backend {
     Publisher,
 }
 
-/// What happens at a message.
+/// The fault at a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AtMessage {
     Cut,

@@ -7,8 +7,9 @@
 //! PUBSUB_FAULTS_SECONDS=600 PUBSUB_FAULTS_SEED=7 cargo test -p pubsub-tests --test faults -- --nocapture
 //! ```
 //!
-//! `PUBSUB_FAULTS_COUNT` and `PUBSUB_FAULTS_EVENTS` are the least numbers of faults and of events of such a run. The seed decides the
-//! faults, not how the processes interleave.
+//! `PUBSUB_FAULTS_COUNT` and `PUBSUB_FAULTS_EVENTS` are the least numbers of faults and of events of such a run. With
+//! `PUBSUB_FAULTS_KIND`, only faults are drawn whose kind contains this text. `PUBSUB_FAULTS_SWEEP` is the number of messages that
+//! a sweep acts at. The seed decides the faults, not how the processes interleave.
 
 #![expect(clippy::print_stdout, reason = "the figures of a run are half of its result")]
 
@@ -54,6 +55,7 @@ async fn random_faults_lose_double_and_reorder_nothing() {
     let seed = setting("PUBSUB_FAULTS_SEED", fastrand::u64(..1_000_000));
     let seconds = Duration::from_secs(setting("PUBSUB_FAULTS_SECONDS", 30));
     let (faults, events) = (setting("PUBSUB_FAULTS_COUNT", 3), setting("PUBSUB_FAULTS_EVENTS", 1_000));
+    let kind = env::var("PUBSUB_FAULTS_KIND").unwrap_or_default();
     println!("seed {seed}");
     let mut rng = Rng::with_seed(seed);
     let mut arena = Arena::start(WORKERS, RATE).await;
@@ -64,8 +66,13 @@ async fn random_faults_lose_double_and_reorder_nothing() {
         began.elapsed() >= seconds && report.faults as u64 >= faults && acked >= events
     };
     while !is_enough(&arena, &report) {
-        let at_once = if rng.u32(..TRIPLE) == 0 { 3 } else { 1 };
-        let drawn = Fault::draw_at_once(&mut rng, WORKERS, at_once);
+        let at_once = if kind.is_empty() && rng.u32(..TRIPLE) == 0 { 3 } else { 1 };
+        let drawn = loop {
+            let drawn = Fault::draw_at_once(&mut rng, WORKERS, at_once);
+            if drawn.iter().any(|fault| fault.kind().contains(&kind)) {
+                break drawn;
+            }
+        };
         let recovery = round(&mut arena, &drawn, &mut rng).await;
         let recovery = recovery.unwrap_or_else(|hang| panic!("seed {seed}, after {drawn:?}: {hang}"));
         println!("{:>7.1} s: {drawn:?}: {:.2} s", began.elapsed().as_secs_f64(), recovery.as_secs_f64());
@@ -94,7 +101,7 @@ async fn round(arena: &mut Arena, faults: &[Fault], rng: &mut Rng) -> Result<Dur
 }
 
 /// The messages of one direction that a short sweep acts at.
-const SWEEP: u64 = 24;
+const SWEEP: u64 = 8;
 
 #[actix::test]
 async fn a_cut_at_every_message_loses_nothing() {
