@@ -34,6 +34,10 @@ tidy:
 stress seconds='60':
     PUBSUB_STRESS_SECONDS={{ seconds }} cargo test -p pubsub-tests --release --test stress -- --nocapture
 
+# The fault suite, for longer: `just faults 3600`
+faults seconds='600':
+    PUBSUB_FAULTS_SECONDS={{ seconds }} cargo test -p pubsub-tests --test faults -- --nocapture random
+
 # Every order in which sessions can call the SQL functions
 interleave:
     PUBSUB_INTERLEAVE=all cargo test -p pubsub-tests --release --test interleave -- --nocapture

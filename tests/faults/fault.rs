@@ -81,8 +81,11 @@ pub(crate) enum Fault {
     PromoteAsync,
 }
 
+/// Draws the particulars of a fault, for this number of workers.
+type Draw = fn(&mut Rng, usize) -> Fault;
+
 /// The faults that a plan draws from, with their weights.
-const WEIGHTS: [(u32, fn(&mut Rng, usize) -> Fault); 31] = [
+const WEIGHTS: [(u32, Draw); 31] = [
     (3, |_, _| Fault::None),
     (10, |rng, workers| Fault::KillWorker(rng.usize(..workers))),
     (4, |rng, workers| Fault::FreezeWorker(rng.usize(..workers))),

@@ -40,7 +40,7 @@ use wire::Direction;
 const WORKERS: usize = 3;
 
 /// Events per second.
-const RATE: f64 = 150.0;
+const RATE: f64 = 250.0;
 
 /// One round in this many has three faults at once.
 const TRIPLE: u32 = 6;
