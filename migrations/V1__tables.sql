@@ -12,12 +12,12 @@ comment on schema pubsub is 'Durable publish/subscribe. Private, but for inserts
 
 -- Declared channels.
 --   version            the newest version of the payload that any process has declared
---   max_payload_bytes  the longest payload, as JSON text
+--   max_payload_bytes  the longest payload with its headers, as JSON text
 --   asleep_until       no waiter row of the channel counts for longer; after this time, publishers do not look for one
 --   retention          how long an event stays in the log after all subscriptions have read it; null: without limit
 --   dedupe_window      how long after an event the same deduplication key is a duplicate of it; null: without limit
 --   strict             whether payloads are checked against the schema of their version
---   plain_bytes        the stored size up to which the trigger does not look at a payload more closely
+--   plain_bytes        the size up to which the trigger does not look at an event more closely
 create table pubsub.channels (
     name              text collate "C" not null,
     id                integer generated always as identity,
@@ -29,9 +29,7 @@ create table pubsub.channels (
     retention         interval default interval '7 days',
     dedupe_window     interval default interval '1 day',
     strict            boolean not null default false,
-    -- Stored payloads are compressed at most 255-fold.
-    plain_bytes       integer not null
-        generated always as (case when strict then -1 else max_payload_bytes / 256 end) stored,
+    plain_bytes       integer not null generated always as (case when strict then -1 else max_payload_bytes end) stored,
     constraint channels_pkey primary key (name),
     constraint channels_id_key unique (id),
     constraint channels_name_check check (name ~ '^[a-z0-9][a-z0-9._-]{0,62}$'),

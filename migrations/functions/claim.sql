@@ -128,11 +128,21 @@ begin
 end
 $$;
 
+-- About as many bytes as a claim sends for an event: the length of its text. A small value that is not compressed counts as it is
+-- stored, because its text costs more than the rest of its claim.
+create or replace function pubsub.bytes_of(payload jsonb, headers jsonb) returns bigint
+language sql stable
+return case when pg_column_size(payload) > 2000 or pg_column_compression(payload) is not null then octet_length(payload::text)
+            else pg_column_size(payload) end::bigint
+     + case when pg_column_size(headers) > 2000 or pg_column_compression(headers) is not null then octet_length(headers::text)
+            else coalesce(pg_column_size(headers), 0) end;
+
 -- Parks those of a lane's next events whose key has anything in the mailbox, and returns them. An event that is there itself,
--- because a seek has brought it back, is not parked. The caller holds the lane's claiming lock, and reads the same events.
+-- because a seek has brought it back, is not parked. The caller holds the lane's claiming lock, and reads the same events: those
+-- before which there are fewer than `room` bytes.
 create or replace function pubsub.park_ahead(
     channel text, lanes integer, place pubsub.cursors, stop bigint, most integer, passed pg_snapshot, until bigint,
-    floor bigint
+    floor bigint, room bigint
 ) returns bigint[]
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -157,11 +167,15 @@ begin
         )
         select place.subscription, place.lane, e.id, e.channel, e.key, e.payload, e.headers, e.version, e.published_at, 0, 0, 0,
                'infinity', pubsub.is_behind(e.xid, e.id, passed, until, floor)
-          from pubsub.window_events(
-                   channel, lanes, place.lane, place.read_snapshot, place.window_snapshot, place.window_stragglers,
-                   place.window_position, place.read_sequence, stop, floor, most
-               ) e
+          from (
+              select w.*, sum(pubsub.bytes_of(w.payload, w.headers)) over (order by w.id) as upto
+                from pubsub.window_events(
+                         channel, lanes, place.lane, place.read_snapshot, place.window_snapshot, place.window_stragglers,
+                         place.window_position, place.read_sequence, stop, floor, most
+                     ) w
+          ) e
          where pubsub.first_of_key(place.subscription, e.key) is not null
+           and e.upto - pubsub.bytes_of(e.payload, e.headers) < room
         on conflict on constraint mailbox_pkey do nothing
         returning event_id
     )
@@ -193,7 +207,7 @@ begin
 end
 $$;
 
--- Claims up to `batch` of the next events of a subscription for a process. Returns them in the order in which they are to be
+-- Claims up to `batch` of the next events of a subscription for a process, and no more of them once they have `bytes`. Returns them in the order in which they are to be
 -- handled, those of one lane under the token of their common lease. No rows mean that there is nothing to read now.
 --   start_limit  the caller promises to start an event only once fewer than this many of those that it has claimed for the
 --                subscription before it are not settled. When the caller dies, the others have not started: they are handed out
@@ -207,7 +221,8 @@ $$;
 --
 -- In an ordered subscription it reads the lanes of the process, and parks the events that must wait for the mailbox.
 create or replace function pubsub.claim(
-    subscription integer, process bigint, batch integer, start_limit integer default null, polling boolean default false
+    subscription integer, process bigint, batch integer, start_limit integer default null,
+    polling boolean default false, bytes bigint default 4194304
 )
 returns table (
     token bigint, id bigint, key text, payload jsonb, headers jsonb, version integer, published_at timestamptz,
@@ -232,6 +247,7 @@ declare
     reader      record;
     lanes_left  integer;
     missing     integer := batch;
+    room        bigint := greatest(bytes, 1);
     most        integer;
     claimed     integer;
     this_lane   integer;
@@ -256,7 +272,7 @@ begin
     floor := reader.floor;
     lanes_left := cardinality(reader.ready);
     foreach this_lane in array reader.ready loop
-        exit when missing <= 0;
+        exit when missing <= 0 or room <= 0;
         most := (missing + lanes_left - 1) / lanes_left;
         lanes_left := lanes_left - 1;
         continue when lanes > 0 and not pubsub.enter_lane(subscription, this_lane, process, this_lane > highest);
@@ -286,7 +302,7 @@ begin
                 else least(position.window_end, greatest(position.window_position, position.read_sequence) + stretch)
             end;
             if lanes > 0 then
-                parked := pubsub.park_ahead(reader.channel, lanes, position, stop, most, place.passed, place.until, floor);
+                parked := pubsub.park_ahead(reader.channel, lanes, position, stop, most, place.passed, place.until, floor, room);
             end if;
             return query
             with events as materialized (
@@ -297,10 +313,32 @@ begin
                        ) e
                  order by e.id
             ),
-            batch as materialized (
-                select count(*) as size, max(e.id) as last_id,
-                       array_agg(e.id) filter (where lanes = 0 or e.id <> all (parked)) as event_ids
+            -- Their sizes are added up one by one only if together they are too much. Then the batch counts as full.
+            whole as materialized (
+                select count(*)::integer as size, max(e.id) as last_id,
+                       coalesce(sum(pubsub.bytes_of(e.payload, e.headers)), 0) as bytes
                   from events e
+            ),
+            batch as materialized (
+                select w.*, set_config('pubsub.claimed_bytes', w.bytes::text, true),
+                       (
+                           select array_agg(e.id)
+                             from events e
+                            where e.id <= w.last_id and (lanes = 0 or e.id <> all (parked))
+                       ) as event_ids
+                  from (
+                      select * from whole where whole.bytes <= room
+                      union all
+                      select most, max(u.id), max(u.upto)
+                        from whole
+                       cross join lateral (
+                           select e.id, s.bytes, sum(s.bytes) over (order by e.id) as upto
+                             from events e, pubsub.bytes_of(e.payload, e.headers) s (bytes)
+                            where whole.bytes > room
+                       ) u
+                       where u.upto - u.bytes < room
+                      having count(*) > 0
+                  ) w
             ),
             lease as (
                 insert into pubsub.leases (subscription, lane, process, event_ids, from_mailbox, start_limit)
@@ -332,8 +370,8 @@ begin
             )
             select lease.token, e.id, e.key, e.payload, e.headers, e.version, e.published_at,
                    pubsub.is_behind(e.xid, e.id, place.passed, place.until, floor)
-              from lease, events e
-             where lanes = 0 or e.id <> all (parked)
+              from lease, batch b, events e
+             where e.id <= b.last_id and (lanes = 0 or e.id <> all (parked))
              order by e.id;
             get diagnostics claimed = row_count;
             if position.seq % trim_every = 0 then
@@ -349,6 +387,7 @@ begin
             end if;
         end loop;
         missing := missing - claimed;
+        room := room - case when claimed > 0 then current_setting('pubsub.claimed_bytes')::bigint else 0 end;
     end loop;
 end
 $$;

@@ -2,10 +2,12 @@
 
 -- Locks up to `batch` due deliveries of a lane's mailbox, or suspects, for a process that knows versions up to `knows`, and
 -- returns their events, in the order in which they fell due. A delivery that turns out to be newer needs its version from now on.
+--   room   no more of them once they have so many bytes; afterwards what is left of it
 --   alike  of suspects, only those that became one together with this one, and have died as often
 create or replace function pubsub.lock_due(
-    subscription integer, lane integer, batch integer, suspect boolean, knows integer, alike pubsub.mailbox default null
-) returns bigint[]
+    subscription integer, lane integer, batch integer, suspect boolean, knows integer, inout room bigint, out due bigint[],
+    alike pubsub.mailbox default null
+)
 language plpgsql volatile set plan_cache_mode = force_generic_plan set search_path = pg_catalog, pg_temp as $$
 declare
     -- How often a whole batch may turn out to be newer; the rest is left to the next claim.
@@ -13,15 +15,16 @@ declare
     -- Variables, because a volatile function cannot be searched for in an index.
     due_from constant timestamptz := coalesce(alike.due_at, '-infinity');
     due_by   constant timestamptz := coalesce(alike.due_at, clock_timestamp());
-    due    bigint[] := '{}';
     more   bigint[];
     newer  bigint[];
     needed integer;
+    taken  bigint;
 begin
+    due := '{}';
     foreach needed in array pubsub.needs_of_lane(subscription, lane, knows) loop
         for attempt in 1 .. most_rounds loop
-            more := array(
-                select m.event_id
+            with locked as (
+                select m.event_id, pubsub.bytes_of(m.payload, m.headers) as bytes
                   from pubsub.mailbox m
                  where m.subscription = lock_due.subscription
                    and m.lane = lock_due.lane
@@ -34,7 +37,10 @@ begin
                  order by m.subscription, m.lane, coalesce(m.needs, 0), (m.crashes > 0), m.due_at, m.event_id
                  limit batch - cardinality(due)
                    for update skip locked
-            );
+            )
+            select coalesce(array_agg(l.event_id), '{}'), max(l.upto) into more, taken
+              from (select l.*, sum(l.bytes) over (rows unbounded preceding) as upto from locked l) l
+             where l.upto - l.bytes < room;
             newer := null;
             if needed = 0 and more <> '{}' and knows is not null then
                 with refused as (
@@ -50,15 +56,16 @@ begin
             due := due || array(
                 select d.id from unnest(more) with ordinality d (id, place) where newer is null or d.id <> all (newer) order by d.place
             );
+            room := room - case when newer is null then coalesce(taken, 0) else 0 end;
             exit when newer is null or due <> '{}';
         end loop;
-        exit when cardinality(due) >= batch;
+        exit when cardinality(due) >= batch or room <= 0;
     end loop;
-    return due;
 end
 $$;
 
--- Claims up to `batch` due deliveries of a subscription's mailbox for a process, each with its attempt already counted.
+-- Claims up to `batch` due deliveries of a subscription's mailbox for a process, and no more of them once they have `bytes`, each
+-- with its attempt already counted.
 -- `for update skip locked` lets several processes claim side by side. They come in the order in which they fell due, so that a
 -- retry does not overtake. Of an ordered subscription they come from the lanes of the process, and of each key only the first.
 --
@@ -69,7 +76,7 @@ $$;
 --   knows        the newest version of the payload that the caller knows: newer ones are left to others. Null is any
 create or replace function pubsub.claim_mailbox(
     subscription integer, process bigint, batch integer, suspect boolean default false,
-    start_limit integer default null, knows integer default null
+    start_limit integer default null, knows integer default null, bytes bigint default 4194304
 )
 returns table (
     token bigint, id bigint, key text, payload jsonb, headers jsonb, version integer, published_at timestamptz,
@@ -82,6 +89,7 @@ declare
     this_lane integer;
     due       bigint[];
     missing   integer := batch;
+    room      bigint := greatest(bytes, 1);
 begin
     if coalesce(batch, 0) < 1 then
         raise exception using errcode = 'invalid_parameter_value',
@@ -95,18 +103,21 @@ begin
         return;
     end if;
     foreach this_lane in array pubsub.take_lanes(subscription, reader.lanes, process, coalesce(knows, 2147483647)) loop
-        exit when missing = 0;
+        exit when missing = 0 or room <= 0;
         -- Lane 0 is neither asked before nor locked: its rows' own locks are enough.
         continue when this_lane > 0
             and (
-                pubsub.lock_due(subscription, this_lane, 1, suspect, claim_mailbox.knows) = '{}'
+                (pubsub.lock_due(subscription, this_lane, 1, suspect, claim_mailbox.knows, 1)).due = '{}'
                 or not pubsub.enter_lane(subscription, this_lane, process)
             );
-        due := pubsub.lock_due(subscription, this_lane, case when suspect then 1 else missing end, suspect, claim_mailbox.knows);
+        select l.room, l.due into room, due
+          from pubsub.lock_due(
+                   subscription, this_lane, case when suspect then 1 else missing end, suspect, claim_mailbox.knows, room
+               ) l;
         continue when due = '{}';
         if suspect then
             due := coalesce((
-                select pubsub.lock_due(m.subscription, m.lane, batch, true, claim_mailbox.knows, m)
+                select (pubsub.lock_due(m.subscription, m.lane, batch, true, claim_mailbox.knows, bytes, m)).due
                   from pubsub.mailbox m
                  where m.subscription = claim_mailbox.subscription
                    and m.event_id = due[1]

@@ -2,8 +2,8 @@
 
 -- Raises the error of an event that must not be published.
 --   violated  the constraint that it violates; null: none
---   bytes     the length of its payload, which is over the limit `most`
-create or replace function pubsub.refuse_event(channel text, violated text, bytes integer, most integer) returns void
+--   bytes     the length of its payload and headers together, and of its headers: they are over the limit `most`
+create or replace function pubsub.refuse_event(channel text, violated text, bytes integer[], most integer) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
     perform pubsub.require_declared(channel);
@@ -13,7 +13,9 @@ begin
             message = format('new row for relation "db_events" violates check constraint "%s"', violated);
     end if;
     raise exception using errcode = 'PB002',
-        message = format('a payload of %s bytes is over the limit of %s bytes of channel "%s"', bytes, most, channel),
+        message = format('a payload of %s bytes%s is over the limit of %s bytes of channel "%s"', bytes[1] - bytes[2],
+            case when bytes[2] > 0 then format(' with headers of %s bytes', bytes[2]) else '' end, most, channel
+        ),
         hint = 'Publish a reference to the data instead, or raise pubsub.channels.max_payload_bytes.';
 end
 $$;
@@ -30,7 +32,7 @@ declare
     locked    boolean;
 begin
     select e.channel,
-           pg_column_size(e.payload) as size,
+           octet_length(e.payload::text) + coalesce(octet_length(e.headers::text), 0) as bytes,
            e.version >= 1
                and (e.headers is null or jsonb_typeof(e.headers) = 'object')
                and (e.key is null or octet_length(e.key) <= 1024)
@@ -40,11 +42,11 @@ begin
         -- An assignment, because it costs a fraction of a `perform`.
         locked := pg_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(published.channel)) is null;
         -- This statement comes after the lock, so its snapshot is newer than the lock, unless the isolation is stricter: then the
-        -- full check follows. The stored size is cheap to read, but it is that of the compressed payload. Compression is at most
-        -- 255-fold, so a small payload is surely below the limit. On a strict channel no size is small enough.
+        -- full check follows. The size is that of the text, because the stored size says nothing: a number of a hundred thousand
+        -- digits takes a few bytes. On a strict channel no size is small enough.
         select c.asleep_until > clock_timestamp() as may_have_waiters into declared
           from pubsub.channels c
-         where c.name = published.channel and published.size <= c.plain_bytes;
+         where c.name = published.channel and published.bytes <= c.plain_bytes;
         if found and current_setting('transaction_isolation') = 'read committed' then
             if declared.may_have_waiters then
                 perform pubsub.ring_bell(published.channel);
@@ -64,30 +66,23 @@ begin
     -- The full check, channel by channel, in a fixed order. It raises the errors that check constraints of the log would raise,
     -- because the server would parse constraints again for every statement.
     for published in
-        select n.*, c.id, c.max_payload_bytes, c.strict as is_strict, large.bytes
+        select n.*, c.id, c.max_payload_bytes, c.strict as is_strict
           from (
               select e.channel,
-                     max(pg_column_size(e.payload)) as size,
+                     max(array[octet_length(e.payload::text) + h.bytes, h.bytes]) as bytes,
                      case
                          when min(e.version) < 1 then 'db_events_version_check'
                          when bool_or(jsonb_typeof(e.headers) <> 'object') then 'db_events_headers_check'
                          when max(octet_length(e.key)) > 1024 then 'db_events_key_check'
                      end as violated
                 from new_events e
+               cross join lateral (select coalesce(octet_length(e.headers::text), 0) as bytes) h
                group by e.channel
           ) n
           left join pubsub.channels c on c.name = n.channel
-          left join lateral (
-              select octet_length(e.payload::text) as bytes
-                from new_events e
-               where n.size > c.max_payload_bytes / 256
-                 and e.channel = n.channel
-                 and octet_length(e.payload::text) > c.max_payload_bytes
-               limit 1
-          ) large on true
          order by c.id
     loop
-        if published.id is null or published.violated is not null or published.bytes is not null then
+        if published.id is null or published.violated is not null or published.bytes[1] > published.max_payload_bytes then
             perform pubsub.refuse_event(published.channel, published.violated, published.bytes, published.max_payload_bytes);
         end if;
         if published.is_strict then

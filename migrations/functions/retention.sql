@@ -69,7 +69,12 @@ language sql volatile set jit = off set search_path = pg_catalog, pg_temp begin 
           order by e.id
           limit 1
      ) u
-     cross join lateral (select clock_timestamp() - greatest(c.moved_at, u.published_at, s.resumed_at) as unread_for) w
+     cross join lateral (
+         -- A time of publication in the future, or infinity, says nothing.
+         select clock_timestamp() - greatest(
+                    c.moved_at, case when u.published_at < clock_timestamp() then u.published_at end, s.resumed_at
+                ) as unread_for
+     ) w
      where s.suspended_at is null
        and w.unread_for > older_than
      order by s.id, w.unread_for desc;

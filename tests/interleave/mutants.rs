@@ -49,7 +49,7 @@ pub(crate) const ALL: [Mutant; 9] = [
     },
     Mutant {
         name: "two claims of a mailbox do not skip each other's deliveries",
-        function: "pubsub.lock_due(integer, integer, integer, boolean, integer)",
+        function: "pubsub.lock_due(integer, integer, integer, boolean, integer, bigint, pubsub.mailbox)",
         piece: "for update skip locked",
         replacement: "",
         seen_as: "settled twice",
@@ -81,7 +81,7 @@ pub(crate) const ALL: [Mutant; 9] = [
     },
     Mutant {
         name: "a claim does not park the events behind a failed event of their key",
-        function: "pubsub.park_ahead(text, integer, pubsub.cursors, bigint, integer, pg_snapshot, bigint, bigint)",
+        function: "pubsub.park_ahead(text, integer, pubsub.cursors, bigint, integer, pg_snapshot, bigint, bigint, bigint)",
         piece: "where pubsub.first_of_key(place.subscription, e.key) is not null",
         replacement: "where false",
         seen_as: "of its key had ended",

@@ -10,6 +10,7 @@ mod errors;
 mod examples;
 mod fan_out;
 mod keys;
+mod memory;
 mod migrating;
 mod nothing_lost;
 mod ordered;

@@ -42,7 +42,7 @@ impl Dispatcher {
     pub(crate) fn new(config: DispatcherConfig, thread: ArbiterThread, address: &Addr<Self>) -> Self {
         Self {
             handler_thread: HandlerThread::open(&config, thread, address),
-            dispatch: Dispatch::new(Arc::clone(&config.settings)),
+            dispatch: Dispatch::new(Arc::clone(&config.settings), config.subscriptions),
             drains: Vec::new(),
             timer: None,
             config,

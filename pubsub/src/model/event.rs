@@ -92,6 +92,8 @@ pub(crate) struct ClaimedEvent {
     pub published_at: Timestamp,
     /// Whether the subscription had passed the event before it was moved back.
     pub(crate) replay: bool,
+    /// The reason why its row cannot be read. Then its payload is not there.
+    pub(crate) unreadable: Option<String>,
 }
 
 /// Without the payload, the key and the headers.
@@ -106,6 +108,12 @@ impl fmt::Debug for ClaimedEvent {
 }
 
 impl ClaimedEvent {
+    /// The length of its texts, which is most of what it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let length = |text: &Option<Vec<u8>>| text.as_ref().map_or(0, Vec::len);
+        self.payload.len() + length(&self.headers)
+    }
+
     /// The headers as text. A value that is not a string, which publishers in SQL may write, is shown as its JSON.
     pub(crate) fn headers(&self) -> Headers {
         let parsed: serde_json::Map<String, serde_json::Value> =

@@ -43,6 +43,8 @@ const MAX_UNSETTLED: usize = 4 * MAX_OUTSTANDING;
 #[derive(Debug)]
 pub(crate) struct Dispatch {
     settings: Arc<SubscriptionSettings>,
+    /// The number of subscriptions of this process.
+    subscriptions: usize,
     steps: VecDeque<Step>,
     intake: Intake,
     deliveries: Deliveries,
@@ -58,10 +60,11 @@ pub(crate) struct Dispatch {
 }
 
 impl Dispatch {
-    pub(crate) fn new(settings: Arc<SubscriptionSettings>) -> Self {
+    /// Returns the decisions for one of so many subscriptions of a process.
+    pub(crate) fn new(settings: Arc<SubscriptionSettings>, subscriptions: usize) -> Self {
         Self {
             steps: VecDeque::new(),
-            intake: Intake::default(),
+            intake: Intake::new(subscriptions),
             deliveries: Deliveries::new(Arc::clone(&settings)),
             prefetch: Prefetch::new(settings.concurrency),
             watchdog: Watchdog::default(),
@@ -69,6 +72,7 @@ impl Dispatch {
             quarantined: false,
             draining: false,
             stopped: false,
+            subscriptions,
             settings,
         }
     }
@@ -88,7 +92,12 @@ impl Dispatch {
         }
         let holds_nothing = self.deliveries.leases().is_empty();
         if !self.draining {
-            let facts = Facts { room: self.room(), start_limit: self.prefetch.start_limit(), holds_nothing };
+            let facts = Facts {
+                room: self.room(),
+                held_bytes: self.deliveries.leases().bytes(),
+                start_limit: self.prefetch.start_limit(),
+                holds_nothing,
+            };
             self.intake.choose(facts, now, &mut self.steps);
         } else if holds_nothing && self.intake.leave(&mut self.steps) {
             self.stopped = true;
@@ -131,7 +140,7 @@ impl Dispatch {
 
     /// Reports the answer to the query under way, and the time that it took.
     pub(crate) fn completed(&mut self, reply: Reply, took: Duration, now: Instant) {
-        let Some(query) = self.intake.completed(&reply, now) else { return };
+        let Some(query) = self.intake.completed(&reply, took, now) else { return };
         if matches!(query, Query::ClaimLog { .. }) {
             self.prefetch.observe_claim(took);
         }
@@ -277,7 +286,7 @@ impl Dispatch {
         self.steps.clear();
         self.deliveries.forget();
         self.deliveries.cancel_plan();
-        self.intake = Intake::after_restart();
+        self.intake = Intake::after_restart(self.subscriptions);
         self.recall(now);
     }
 

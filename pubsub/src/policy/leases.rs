@@ -15,14 +15,16 @@ pub(crate) struct Leases {
     held: HashMap<LeaseToken, Held>,
     /// Events handed out and not answered.
     outstanding: usize,
+    /// The bytes of these events.
+    bytes: usize,
     /// Answers not yet settled.
     unsettled: usize,
 }
 
 #[derive(Debug, Default)]
 struct Held {
-    /// Events handed out and not answered.
-    outstanding: HashMap<i64, Start>,
+    /// Events handed out and not answered, with their bytes.
+    outstanding: HashMap<i64, (Start, usize)>,
     done: Vec<i64>,
     dispositions: Vec<Disposition>,
     /// The time of the oldest answer for which no settlement is under way.
@@ -71,11 +73,11 @@ impl Settlement {
 }
 
 impl Leases {
-    /// Notes a claimed event.
-    pub(crate) fn hold(&mut self, token: LeaseToken, event: EventId, start: Start) {
-        if self.held.entry(token).or_default().outstanding.insert(event.0, start).is_none() {
-            self.outstanding += 1;
-        }
+    /// Notes a claimed event of so many bytes.
+    pub(crate) fn hold(&mut self, token: LeaseToken, event: EventId, start: Start, bytes: usize) {
+        let before = self.held.entry(token).or_default().outstanding.insert(event.0, (start, bytes));
+        self.outstanding += usize::from(before.is_none());
+        self.bytes += bytes - before.map_or(0, |(_, bytes)| bytes);
     }
 
     /// Notes an answer; `None` is done. Returns false if the event is not held any more, or was answered before.
@@ -89,9 +91,8 @@ impl Leases {
         let Some(held) = self.held.get_mut(&token) else {
             return false;
         };
-        if held.outstanding.remove(&event.0).is_none() {
-            return false;
-        }
+        let Some((_, bytes)) = held.outstanding.remove(&event.0) else { return false };
+        self.bytes -= bytes;
         self.outstanding -= 1;
         self.unsettled += 1;
         held.since.get_or_insert(now);
@@ -161,6 +162,7 @@ impl Leases {
     fn forget(&mut self, token: LeaseToken) {
         if let Some(held) = self.held.remove(&token) {
             self.outstanding -= held.outstanding.len();
+            self.bytes -= held.outstanding.values().map(|(_, bytes)| bytes).sum::<usize>();
             self.unsettled = self.unsettled.saturating_sub(held.done.len() + held.dispositions.len());
         }
     }
@@ -170,9 +172,14 @@ impl Leases {
         self.outstanding
     }
 
+    /// Returns the bytes of the events that were handed out and are not answered.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Returns the start of an event that was handed out and is not answered.
     pub(crate) fn start(&self, token: LeaseToken, event: EventId) -> Option<Start> {
-        self.held.get(&token)?.outstanding.get(&event.0).copied()
+        self.held.get(&token)?.outstanding.get(&event.0).map(|&(start, _)| start)
     }
 
     /// Returns the events that were handed out and are not answered.
@@ -219,8 +226,8 @@ mod tests {
     fn a_lease_answered_in_full_is_settled_at_once_and_whole() {
         let now = Instant::now();
         let mut leases = Leases::default();
-        leases.hold(LeaseToken(1), EventId(10), START);
-        leases.hold(LeaseToken(1), EventId(11), START);
+        leases.hold(LeaseToken(1), EventId(10), START, 7);
+        leases.hold(LeaseToken(1), EventId(11), START, 7);
         assert!(leases.answer(LeaseToken(1), EventId(10), None, now));
         assert_eq!(leases.settlements(now), []);
         assert!(leases.answer(LeaseToken(1), EventId(11), Some(retry(11)), now));
@@ -230,21 +237,21 @@ mod tests {
         assert_eq!(ready[0].dispositions, [retry(11)]);
         assert!(leases.settled(&ready[0], true));
         assert!(leases.is_empty());
-        assert_eq!((leases.outstanding(), leases.unsettled()), (0, 0));
+        assert_eq!((leases.outstanding(), leases.bytes(), leases.unsettled()), (0, 0, 0));
     }
 
     #[test]
     fn a_slow_event_does_not_keep_the_finished_ones_unsettled() {
         let now = Instant::now();
         let mut leases = Leases::default();
-        leases.hold(LeaseToken(1), EventId(10), START);
-        leases.hold(LeaseToken(1), EventId(11), START);
+        leases.hold(LeaseToken(1), EventId(10), START, 7);
+        leases.hold(LeaseToken(1), EventId(11), START, 7);
         leases.answer(LeaseToken(1), EventId(10), None, now);
         assert!(leases.lingers());
         let ready = leases.settlements(now + LINGER);
         assert_eq!(ready[0].acknowledged(), Some([10].as_slice()));
         leases.settled(&ready[0], true);
-        assert_eq!((leases.outstanding(), leases.unsettled()), (1, 0));
+        assert_eq!((leases.outstanding(), leases.bytes(), leases.unsettled()), (1, 7, 0));
         assert_eq!(leases.unanswered(), [(LeaseToken(1), EventId(11))]);
         assert_eq!(leases.start(LeaseToken(1), EventId(10)), None);
         assert_eq!(leases.start(LeaseToken(1), EventId(11)), Some(START));
@@ -260,7 +267,7 @@ mod tests {
     fn a_settlement_of_unknown_result_is_sent_again() {
         let now = Instant::now();
         let mut leases = Leases::default();
-        leases.hold(LeaseToken(1), EventId(10), START);
+        leases.hold(LeaseToken(1), EventId(10), START, 7);
         leases.answer(LeaseToken(1), EventId(10), None, now);
         let first = leases.settlements(now).remove(0);
         leases.failed(first, now);
@@ -281,7 +288,7 @@ mod tests {
             for (token, &size) in sizes.iter().enumerate() {
                 for n in 0..size {
                     let (token, event) = (LeaseToken(token as i64), EventId((token * 100 + n) as i64));
-                    leases.hold(token, event, START);
+                    leases.hold(token, event, START, 7);
                     waiting.push((token, event));
                 }
             }
@@ -306,7 +313,7 @@ mod tests {
             }
             prop_assert_eq!(settled, total);
             prop_assert!(leases.is_empty());
-            prop_assert_eq!((leases.outstanding(), leases.unsettled()), (0, 0));
+            prop_assert_eq!((leases.outstanding(), leases.bytes(), leases.unsettled()), (0, 0, 0));
         }
     }
 }

@@ -4,6 +4,7 @@
 //! property-tested and replayed.
 
 pub(crate) mod absence;
+pub(crate) mod claim_limit;
 pub(crate) mod dispatch;
 pub(crate) mod disposition;
 pub(crate) mod leases;

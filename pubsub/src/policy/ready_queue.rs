@@ -149,6 +149,7 @@ mod tests {
             headers: None,
             version: 1,
             published_at: Timestamp::UNIX_EPOCH,
+            unreadable: None,
         }
     }
 

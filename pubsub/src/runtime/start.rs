@@ -106,6 +106,7 @@ impl Wiring {
         let mut served = Vec::new();
         let mut sleepers: HashMap<String, Vec<Recipient<Wake>>> = HashMap::new();
         let mut mailboxes = HashMap::new();
+        let subscriptions = hosted.len();
         for HostedSubscription { id, settings, start_host, thread } in hosted {
             let SubscriptionSettings { channel, version, .. } = *settings;
             let subscription = Arc::clone(&settings.name);
@@ -114,6 +115,7 @@ impl Wiring {
                 store: self.store.clone(),
                 subscription: id,
                 settings,
+                subscriptions,
                 process: self.registered.process.clone(),
                 poll_interval: self.config.poll_interval,
                 start_host,

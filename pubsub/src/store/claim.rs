@@ -2,7 +2,7 @@
 
 use super::wait::REPORT_AWAKE;
 use super::{JsonText, Parameters, Store, seconds};
-use crate::error::Error;
+use crate::error::{Error, error_chain};
 use crate::model::event::{ClaimedEvent, EventId, LeaseToken};
 use crate::policy::dispatch::waiter::AWAKE_TTL;
 use jiff::Timestamp;
@@ -13,21 +13,21 @@ use tokio_postgres::Row;
 const CLAIM: &str = "
     select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at,
            1 as attempt, 0 as panics, 0 as crashes, c.replay
-      from set_config('synchronous_commit', 'off', true), pubsub.claim($1, $2, $3, $4, $5) c";
+      from set_config('synchronous_commit', 'off', true), pubsub.claim($1, $2, $3, $4, $5, $6) c";
 
 // An attempt is on the disk before its handler starts, so that the attempts of an event that kills the whole machine are
 // bounded too.
 const CLAIM_MAILBOX: &str = "
     select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at,
            c.attempt, c.panics, c.crashes, c.replay
-      from pubsub.claim_mailbox($1, $2, $3, start_limit => $4, knows => $5) c";
+      from pubsub.claim_mailbox($1, $2, $3, start_limit => $4, knows => $5, bytes => $6) c";
 
 // Suspects may kill their process, not the server, so the count of their attempt need not wait for the disk.
 const CLAIM_SUSPECTS: &str = "
     select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at,
            c.attempt, c.panics, c.crashes, c.replay
       from set_config('synchronous_commit', 'off', true), 
-           pubsub.claim_mailbox($1, $2, $3, suspect => true, start_limit => $4, knows => $5) c";
+           pubsub.claim_mailbox($1, $2, $3, suspect => true, start_limit => $4, knows => $5, bytes => $6) c";
 
 pub(super) const NO_PUBLISHER_AT_WORK: &str = "select pubsub.no_publisher_at_work($1)";
 
@@ -52,14 +52,15 @@ pub(crate) struct Due {
 pub(crate) struct Size {
     batch: i32,
     start_limit: i32,
+    bytes: i64,
 }
 
 impl Size {
-    /// Creates the size of a claim of up to `batch` events. Each of them starts only once fewer than `start_limit` of those
-    /// claimed before it are not settled.
-    pub(crate) fn new(batch: usize, start_limit: usize) -> Self {
+    /// Creates the size of a claim of up to `batch` events, and no more of them once they have so many bytes. Each of them starts
+    /// only once fewer than `start_limit` of those claimed before it are not settled.
+    pub(crate) fn new(batch: usize, start_limit: usize, bytes: usize) -> Self {
         let [batch, start_limit] = [batch, start_limit].map(|size| i32::try_from(size).unwrap_or(i32::MAX));
-        Self { batch, start_limit }
+        Self { batch, start_limit, bytes: i64::try_from(bytes).unwrap_or(i64::MAX) }
     }
 }
 
@@ -71,7 +72,8 @@ impl Store {
         process: i64,
         claim: Size,
     ) -> Result<Vec<ClaimedEvent>, Error> {
-        let parameters: Parameters<'_> = &[&subscription, &process, &claim.batch, &claim.start_limit, &false];
+        let parameters: Parameters<'_> =
+            &[&subscription, &process, &claim.batch, &claim.start_limit, &false, &claim.bytes];
         events(&self.query("claim events", CLAIM, parameters).await?, process)
     }
 
@@ -82,7 +84,8 @@ impl Store {
         process: i64,
         claim: Size,
     ) -> Result<Vec<ClaimedEvent>, Error> {
-        let parameters: Parameters<'_> = &[&subscription, &process, &claim.batch, &claim.start_limit, &true];
+        let parameters: Parameters<'_> =
+            &[&subscription, &process, &claim.batch, &claim.start_limit, &true, &claim.bytes];
         events(&self.query("claim events", CLAIM, parameters).await?, process)
     }
 
@@ -96,7 +99,7 @@ impl Store {
         let (rows, _) = self
             .query_both(
                 "claim events",
-                (CLAIM, &[&subscription, &process, &claim.batch, &claim.start_limit, &false]),
+                (CLAIM, &[&subscription, &process, &claim.batch, &claim.start_limit, &false, &claim.bytes]),
                 (REPORT_AWAKE, &[&subscription, &process, &seconds(AWAKE_TTL)]),
             )
             .await?;
@@ -114,7 +117,7 @@ impl Store {
             .query_both(
                 "claim events",
                 (NO_PUBLISHER_AT_WORK, &[&subscription]),
-                (CLAIM, &[&subscription, &process, &claim.batch, &claim.start_limit, &false]),
+                (CLAIM, &[&subscription, &process, &claim.batch, &claim.start_limit, &false, &claim.bytes]),
             )
             .await?;
         let quiet = quiet.first().is_some_and(|row| row.get(0));
@@ -130,7 +133,7 @@ impl Store {
         version: i32,
     ) -> Result<Vec<ClaimedEvent>, Error> {
         let parameters: Parameters<'_> =
-            &[&subscription, &process, &claim.batch, &claim.start_limit, &version];
+            &[&subscription, &process, &claim.batch, &claim.start_limit, &version, &claim.bytes];
         let rows = self.query("claim deliveries of the mailbox", CLAIM_MAILBOX, parameters).await?;
         events(&rows, process)
     }
@@ -144,7 +147,7 @@ impl Store {
         version: i32,
     ) -> Result<Vec<ClaimedEvent>, Error> {
         let parameters: Parameters<'_> =
-            &[&subscription, &process, &claim.batch, &claim.start_limit, &version];
+            &[&subscription, &process, &claim.batch, &claim.start_limit, &version, &claim.bytes];
         let rows = self.query("claim suspects of the mailbox", CLAIM_SUSPECTS, parameters).await?;
         events(&rows, process)
     }
@@ -176,19 +179,33 @@ fn events(rows: &[Row], process: i64) -> Result<Vec<ClaimedEvent>, Error> {
         .map_err(|source| Error::Database { doing: "claim events", source })
 }
 
+/// Returns the event of a row. One that cannot be read is returned as such, so that the others go on.
 fn event(row: &Row, process: i64) -> Result<ClaimedEvent, tokio_postgres::Error> {
-    Ok(ClaimedEvent {
+    let mut event = ClaimedEvent {
         process,
         token: LeaseToken(row.try_get(0)?),
         id: EventId(row.try_get(1)?),
-        key: row.try_get(2)?,
-        payload: row.try_get::<_, JsonText>(3)?.0,
-        headers: row.try_get::<_, Option<JsonText>>(4)?.map(|json| json.0),
-        version: row.try_get(5)?,
-        published_at: row.try_get::<_, Timestamp>(6)?,
         attempt: row.try_get::<_, i32>(7)?.unsigned_abs(),
         panics: row.try_get::<_, i32>(8)?.unsigned_abs(),
         crashes: row.try_get::<_, i32>(9)?.unsigned_abs(),
         replay: row.try_get(10)?,
-    })
+        version: row.try_get(5)?,
+        key: None,
+        payload: Vec::new(),
+        headers: None,
+        published_at: Timestamp::UNIX_EPOCH,
+        unreadable: None,
+    };
+    if let Err(error) = read_contents(&mut event, row) {
+        event.unreadable = Some(format!("its row cannot be read: {}", error_chain(&error)));
+    }
+    Ok(event)
+}
+
+fn read_contents(event: &mut ClaimedEvent, row: &Row) -> Result<(), tokio_postgres::Error> {
+    event.key = row.try_get(2)?;
+    event.published_at = row.try_get(6)?;
+    event.payload = row.try_get::<_, JsonText>(3)?.0;
+    event.headers = row.try_get::<_, Option<JsonText>>(4)?.map(|json| json.0);
+    Ok(())
 }

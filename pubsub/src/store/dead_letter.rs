@@ -1,6 +1,6 @@
 //! Dead letters: listing them, and putting them back into the mailbox.
 
-use super::Store;
+use super::{Store, Time};
 use crate::error::Error;
 use crate::model::channel::Channel;
 use crate::model::dead_letter::{DeadLetter, Reason};
@@ -62,8 +62,8 @@ fn dead_letter<C: Channel>(row: &Row) -> Result<DeadLetter, tokio_postgres::Erro
         reason: Reason::from_word(row.try_get(2)?),
         attempts: row.try_get::<_, i32>(3)?.unsigned_abs(),
         error: row.try_get(4)?,
-        published_at: row.try_get(5)?,
-        died_at: row.try_get(6)?,
+        published_at: row.try_get::<_, Time>(5)?.0,
+        died_at: row.try_get::<_, Time>(6)?.0,
         redacted: !C::REDACTED.is_empty(),
     })
 }

@@ -26,6 +26,7 @@ pub(crate) mod xmin_holders;
 use crate::error::{Error, from_database};
 use deadpool_postgres::{ClientWrapper, Object, Pool};
 use futures_util::future::try_join;
+use jiff::Timestamp;
 use std::ops::Deref;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -221,6 +222,24 @@ impl<'a> FromSql<'a> for JsonText {
 
 /// The first byte of a `jsonb` value in binary format (`jsonb_send` in the server's source).
 const JSONB_VERSION: u8 = 1;
+
+/// A time of the database. One that a [`Timestamp`] cannot have, such as infinity, is the nearest that it can.
+struct Time(Timestamp);
+
+impl<'a> FromSql<'a> for Time {
+    fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        let micros = i64::from_sql(ty, raw)?.saturating_add(EPOCH_MICROS);
+        let nearest = if micros > 0 { Timestamp::MAX } else { Timestamp::MIN };
+        Ok(Self(Timestamp::from_microsecond(micros).unwrap_or(nearest)))
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::TIMESTAMPTZ
+    }
+}
+
+/// The beginning of the year 2000, from which PostgreSQL counts, in microseconds of Unix time.
+const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// Returns a duration as seconds, for `make_interval`.
 fn seconds(duration: Duration) -> f64 {

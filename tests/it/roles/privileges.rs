@@ -16,6 +16,7 @@ function apply_audiences
 function beat                        owner's | subscriber: execute
 function begin_claim
 function begin_incarnation
+function bytes_of
 function change_lanes
 function claim                       owner's | subscriber: execute
 function claim_context

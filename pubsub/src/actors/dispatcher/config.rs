@@ -19,6 +19,8 @@ pub(crate) struct DispatcherConfig {
     /// The subscription's id.
     pub(crate) subscription: i32,
     pub(crate) settings: Arc<SubscriptionSettings>,
+    /// The number of subscriptions of this process.
+    pub(crate) subscriptions: usize,
     pub(crate) process: ProcessId,
     pub(crate) poll_interval: Duration,
     pub(crate) start_host: StartHost,

@@ -211,7 +211,7 @@ async fn ask(
     query: Query,
     known: &[i64],
 ) -> Result<Reply, Error> {
-    let sized = |size: ClaimSize| Size::new(size.batch, size.start_limit);
+    let sized = |size: ClaimSize| Size::new(size.batch, size.start_limit, size.bytes);
     match query {
         Query::ReturnUnknownClaims => {
             store.return_unknown(subscription, process, known).await.map(Reply::Returned)

@@ -286,6 +286,7 @@ impl Waiting {
             headers: None,
             version: 1,
             published_at: Timestamp::UNIX_EPOCH,
+            unreadable: None,
         }
     }
 }

@@ -55,24 +55,23 @@ impl Deliveries {
     ) {
         for event in &events {
             let start = Start { attempt: event.attempt, panics: event.panics };
-            self.leases.hold(event.token, event.id, start);
+            self.leases.hold(event.token, event.id, start, event.bytes());
         }
         if !take {
             return self.give_back(&events, now);
         }
         let known = self.settings.version;
-        let too_new: Vec<i32> = events.iter().map(|event| event.version).filter(|&v| v > known).collect();
-        if too_new.is_empty() {
+        if events.iter().all(|event| refusal(event, known).is_none()) {
             return self.line_up(events, start_limit, from_mailbox, now);
         }
-        // In order: the events before one that is too new go on, and those behind it, of its key, go to the mailbox behind it.
+        // In order: the events before one that is refused go on, and those behind it, of its key, go to the mailbox behind it.
+        let too_new: Vec<i32> = events.iter().map(|event| event.version).filter(|&v| v > known).collect();
         for event in events {
-            if event.version <= known {
-                self.line_up(vec![event], start_limit, from_mailbox, now);
-            } else {
+            if let Some(outcome) = refusal(&event, known) {
                 self.ready.returned(&event);
-                let outcome = Outcome::TooNew { version: event.version, known };
                 self.conclude(event.token, event.id, outcome, NO_JITTER, now);
+            } else {
+                self.line_up(vec![event], start_limit, from_mailbox, now);
             }
         }
         self.report_too_new(&too_new, steps);
@@ -222,6 +221,13 @@ impl Deliveries {
     pub(super) fn wake_at(&self) -> Option<Instant> {
         self.settle_at
     }
+}
+
+/// Returns the outcome of an event that the handler does not get: its row cannot be read, or it is newer than `known`.
+fn refusal(event: &ClaimedEvent, known: i32) -> Option<Outcome> {
+    let too_new = || (event.version > known).then_some(Outcome::TooNew { version: event.version, known });
+    let unreadable = event.unreadable.clone().map(|error| Outcome::Undecodable { error });
+    unreadable.or_else(too_new)
 }
 
 /// A random number for outcomes without a backoff, which do not use it.

@@ -4,6 +4,8 @@ use super::step::{ClaimSize, Query, Reply, Step};
 use super::suspects::{Suspects, Turn};
 use super::waiter::{Row, WAITER_TTL, Waiter};
 use crate::model::backoff::Backoff;
+use crate::model::event::ClaimedEvent;
+use crate::policy::claim_limit::ClaimLimit;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,10 @@ const DATABASE_BACKOFF: Backoff =
 /// The time for which events gather after a claim that found some, but not a full batch. If publishers are busy, one more claim
 /// of this process costs less than a notification for each of their events.
 pub(super) const GATHER: Duration = Duration::from_millis(2);
+
+/// A claim may have been cut short by its bytes if it has at least this part of them: the database takes a small event for up to
+/// so many times its size.
+const MEASURED: usize = 8;
 
 /// The first and the longest pause between two polls while a publisher is at work.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
@@ -43,6 +49,7 @@ pub(super) struct Intake {
     unknown_claim: bool,
     /// The number of failures since the last query that succeeded.
     failures: u32,
+    limit: ClaimLimit,
 }
 
 /// The pauses between polls.
@@ -57,14 +64,17 @@ struct Repolling {
 pub(super) struct Facts {
     /// How many events may be claimed.
     pub(super) room: usize,
+    /// The bytes of the events that are held.
+    pub(super) held_bytes: usize,
     /// See [`ClaimSize::start_limit`].
     pub(super) start_limit: usize,
     /// Whether this process holds nothing of the subscription.
     pub(super) holds_nothing: bool,
 }
 
-impl Default for Intake {
-    fn default() -> Self {
+impl Intake {
+    /// Returns the intake of one of so many subscriptions of a process.
+    pub(super) fn new(subscriptions: usize) -> Self {
         Self {
             query: None,
             resume_at: None,
@@ -77,14 +87,13 @@ impl Default for Intake {
             poll_due: false,
             unknown_claim: false,
             failures: 0,
+            limit: ClaimLimit::new(subscriptions),
         }
     }
-}
 
-impl Intake {
     /// Returns the intake of a dispatcher that has lost its memory.
-    pub(super) fn after_restart() -> Self {
-        Self { unknown_claim: true, ..Self::default() }
+    pub(super) fn after_restart(subscriptions: usize) -> Self {
+        Self { unknown_claim: true, ..Self::new(subscriptions) }
     }
 
     /// Notes that the process has a new id. Its waiter row has the old one.
@@ -133,8 +142,9 @@ impl Intake {
 
     /// Chooses the next query, if there is one and there is room for its events.
     pub(super) fn choose(&mut self, facts: Facts, now: Instant, steps: &mut VecDeque<Step>) {
-        let size = ClaimSize { batch: facts.room, start_limit: facts.start_limit };
-        if facts.room == 0 {
+        let (batch, bytes) = self.limit.size(facts.room, facts.held_bytes);
+        let size = ClaimSize { batch, bytes, start_limit: facts.start_limit };
+        if batch == 0 {
             return self.cannot_poll(now, steps);
         }
         if self.unknown_claim {
@@ -217,28 +227,29 @@ impl Intake {
         !self.waiter.is_removing()
     }
 
-    /// Learns from the answer to the query under way, and returns that query.
-    pub(super) fn completed(&mut self, reply: &Reply, now: Instant) -> Option<Query> {
+    /// Learns from the answer to the query under way and from the time that it took, and returns that query.
+    pub(super) fn completed(&mut self, reply: &Reply, took: Duration, now: Instant) -> Option<Query> {
         let query = self.query.take()?;
         // It follows every failure, so its success shows nothing about the query that failed.
         if query != Query::ReturnUnknownClaims {
             self.failures = 0;
         }
-        let (events, quiet) = match reply {
-            Reply::Claimed(events) => (events.as_slice(), false),
-            Reply::ClaimedIfQuiet { events, quiet } => (events.as_slice(), *quiet),
-            Reply::Returned(returned) => {
-                self.unknown_claim = false;
-                self.mailbox_ready |= *returned > 0;
-                return Some(query);
-            }
-        };
+        if let Reply::Returned(returned) = reply {
+            self.unknown_claim = false;
+            self.mailbox_ready |= *returned > 0;
+            return Some(query);
+        }
+        let quiet = matches!(reply, Reply::ClaimedIfQuiet { quiet: true, .. });
+        let events = reply.events();
+        let bytes = events.iter().map(ClaimedEvent::bytes).sum();
+        self.limit.claimed(events.len(), bytes, took);
+        let is_full = |size: ClaimSize| events.len() == size.batch || bytes >= size.bytes / MEASURED;
         match query {
             Query::ReturnUnknownClaims => {}
             Query::ClaimSuspects(_) => self.suspects.claimed(events, now),
-            Query::ClaimMailbox(size) => self.mailbox_ready |= events.len() == size.batch,
+            Query::ClaimMailbox(size) => self.mailbox_ready |= is_full(size),
             Query::ClaimLog { size, .. } => {
-                if events.len() == size.batch {
+                if is_full(size) {
                     self.log_ready = true;
                 } else if !events.is_empty() && !self.log_ready {
                     self.log_ready = true;
@@ -271,7 +282,9 @@ impl Intake {
     /// Notes that the query under way has failed. It may have taken effect, so its claim is returned before anything else is
     /// claimed. Returns the pause before the next query.
     pub(super) fn failed(&mut self, now: Instant, random: f64) -> Duration {
-        self.query = None;
+        if let Some(size) = self.query.take().and_then(Query::size) {
+            self.limit.halve((size.batch, size.bytes));
+        }
         self.failures = self.failures.saturating_add(1);
         self.unknown_claim = true;
         self.log_ready = true;
@@ -297,8 +310,8 @@ mod tests {
     #[test]
     fn a_waiter_row_is_renewed_however_long_the_poll_interval() {
         let start = Instant::now();
-        let (mut intake, mut steps) = (Intake::default(), VecDeque::new());
-        let facts = Facts { room: 1, start_limit: 1, holds_nothing: true };
+        let (mut intake, mut steps) = (Intake::new(1), VecDeque::new());
+        let facts = Facts { room: 1, held_bytes: 0, start_limit: 1, holds_nothing: true };
         let mut now = start;
         let mut renewed_at = start;
         while now < start + WAITER_TTL * 5 {
@@ -318,7 +331,7 @@ mod tests {
                 }
                 Some(_) => Reply::Claimed(Vec::new()),
             };
-            intake.completed(&reply, now);
+            intake.completed(&reply, Duration::ZERO, now);
             assert!(now < renewed_at + WAITER_TTL, "the row has expired after {:?}", now - start);
         }
         assert!(renewed_at > start + WAITER_TTL * 3);

@@ -131,7 +131,7 @@ impl World {
         let mut world = Self {
             start,
             now: start,
-            dispatch: Dispatch::new(Arc::new(settings(&scenario))),
+            dispatch: Dispatch::new(Arc::new(settings(&scenario)), 1),
             database: Database::new(start),
             happenings: BTreeMap::new(),
             timer: None,

@@ -61,16 +61,21 @@ impl Query {
         matches!(self, Self::ClaimSuspects(_) | Self::ClaimMailbox(_))
     }
 
-    /// Returns the start limit of the events of this claim. See [`ClaimSize::start_limit`].
-    pub(super) fn start_limit(self) -> usize {
+    /// Returns the size of a claim of many events.
+    pub(super) fn size(self) -> Option<ClaimSize> {
         match self {
             Self::ClaimSuspects(size)
             | Self::ClaimMailbox(size)
             | Self::ClaimLog { size, .. }
             | Self::ClaimIfQuiet { size, .. }
-            | Self::Poll { size, .. } => size.start_limit,
-            Self::ReturnUnknownClaims => usize::MAX,
+            | Self::Poll { size, .. } => Some(size),
+            Self::ReturnUnknownClaims => None,
         }
+    }
+
+    /// Returns the start limit of the events of this claim. See [`ClaimSize::start_limit`].
+    pub(super) fn start_limit(self) -> usize {
+        self.size().map_or(usize::MAX, |size| size.start_limit)
     }
 }
 
@@ -79,6 +84,8 @@ impl Query {
 pub(crate) struct ClaimSize {
     /// The most events to claim.
     pub(crate) batch: usize,
+    /// The bytes after which no further event is claimed.
+    pub(crate) bytes: usize,
     /// The start limit: an event starts only while fewer than this many of the events claimed before it are unsettled.
     pub(crate) start_limit: usize,
 }
@@ -92,6 +99,16 @@ pub(crate) enum Reply {
     ClaimedIfQuiet { events: Vec<ClaimedEvent>, quiet: bool },
     /// The number of deliveries that were returned.
     Returned(i64),
+}
+
+impl Reply {
+    /// Returns the events of a claim.
+    pub(super) fn events(&self) -> &[ClaimedEvent] {
+        match self {
+            Self::Claimed(events) | Self::ClaimedIfQuiet { events, .. } => events,
+            Self::Returned(_) => &[],
+        }
+    }
 }
 
 /// The end of one delivery's start, for logs and figures.
