@@ -34,8 +34,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .start()
         .await?;
 
-    let id = publish(&pubsub, &Greeting { name: "Ada".to_owned() }).await?;
-    println!("Published event {id}.");
+    let published = publish(&pubsub, &Greeting { name: "Ada".to_owned() }).await?;
+    println!("Published event {}.", published.id());
     handled.recv().await;
     pubsub.drain(Duration::from_secs(10)).await;
     Ok(())

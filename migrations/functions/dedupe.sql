@@ -8,64 +8,56 @@
 -- Under REPEATABLE READ and SERIALIZABLE a duplicate that was committed after the snapshot is a serialization failure.
 
 -- Publishes one event in the caller's transaction and returns its id. If an event with this deduplication key was published on
--- the channel within the channel's window, it publishes nothing and returns the id of that event. Waits for a transaction that
--- is publishing the same key. Without a deduplication key it always publishes.
+-- the channel within the channel's window, it is a duplicate: nothing is published, and the id is that of the earlier event.
+-- Waits for a transaction that is publishing the same key. Without a deduplication key it always publishes.
 create or replace function pubsub.publish_once(
     channel text, payload jsonb, dedupe text, key text default null, headers jsonb default null,
-    version integer default 1, fingerprint bigint default null
-) returns bigint
+    version integer default 1, fingerprint bigint default null, out id bigint, out is_duplicate boolean
+)
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
-    target pubsub.dedupe_keys;
+    target integer;
     since  timestamptz;
-    xid    xid8;
 begin
-    if dedupe is null then
-        insert into pubsub.db_events (channel, key, payload, headers, version, fingerprint)
+    is_duplicate := false;
+    if dedupe is not null then
+        -- The lock that the trigger takes: the channel is not dropped between this look at it and the insert.
+        perform pg_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(publish_once.channel));
+        select c.id, coalesce(clock_timestamp() - c.dedupe_window, '-infinity') into target, since
+          from pubsub.channels c
+         where c.name = publish_once.channel;
+        if not found then
+            perform pubsub.require_declared(publish_once.channel);
+        end if;
+        -- This query takes no lock, so a duplicate of a committed event does not wait.
+        select d.event_id into id
+          from pubsub.dedupe_keys d
+         where d.channel = target and d.key = publish_once.dedupe and d.published_at > since;
+        is_duplicate := found;
+    end if;
+    if dedupe is not null and not is_duplicate then
+        -- A transaction id before an event id, as in every insert into the log (V1__tables.sql).
+        perform pg_current_xact_id();
+        insert into pubsub.dedupe_keys as d (channel, key, event_id)
+        values (target, publish_once.dedupe, nextval('pubsub.db_events_id_seq'))
+        on conflict on constraint dedupe_keys_pkey do update
+           set event_id = excluded.event_id, published_at = excluded.published_at
+         where d.published_at <= since
+        returning d.event_id into id;
+        is_duplicate := not found;
+        if is_duplicate then
+            -- It was committed after the look-up. The conflict has locked its row.
+            select d.event_id into id from pubsub.dedupe_keys d where d.channel = target and d.key = publish_once.dedupe;
+        end if;
+    end if;
+    if not is_duplicate then
+        insert into pubsub.db_events as e (xid, id, channel, key, payload, headers, version, fingerprint)
         values (
-            publish_once.channel, publish_once.key, publish_once.payload, publish_once.headers, publish_once.version,
-            publish_once.fingerprint
+            pg_current_xact_id(), coalesce(publish_once.id, nextval('pubsub.db_events_id_seq')), publish_once.channel,
+            publish_once.key, publish_once.payload, publish_once.headers, publish_once.version, publish_once.fingerprint
         )
-        returning id into target.event_id;
-        return target.event_id;
+        returning e.id into id;
     end if;
-    -- The lock that the trigger takes: the channel is not dropped between this look at it and the insert.
-    perform pg_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(publish_once.channel));
-    select c.id, coalesce(clock_timestamp() - c.dedupe_window, '-infinity') into target.channel, since
-      from pubsub.channels c
-     where c.name = publish_once.channel;
-    if not found then
-        perform pubsub.require_declared(publish_once.channel);
-    end if;
-    -- This query takes no lock, so a duplicate of a committed event does not wait.
-    select d.event_id into target.event_id
-      from pubsub.dedupe_keys d
-     where d.channel = target.channel and d.key = publish_once.dedupe and d.published_at > since;
-    if found then
-        return target.event_id;
-    end if;
-    -- A transaction id before an event id, as in every insert into the log (V1__tables.sql).
-    xid := pg_current_xact_id();
-    insert into pubsub.dedupe_keys as d (channel, key, event_id)
-    values (target.channel, publish_once.dedupe, nextval('pubsub.db_events_id_seq'))
-    on conflict on constraint dedupe_keys_pkey do update
-       set event_id = excluded.event_id, published_at = excluded.published_at
-     where d.published_at <= since
-    returning d.event_id into target.event_id;
-    if not found then
-        -- It was committed after the look-up. The conflict has locked its row.
-        return (
-            select d.event_id
-              from pubsub.dedupe_keys d
-             where d.channel = target.channel and d.key = publish_once.dedupe
-        );
-    end if;
-    insert into pubsub.db_events (xid, id, channel, key, payload, headers, version, fingerprint)
-    values (
-        xid, target.event_id, publish_once.channel, publish_once.key, publish_once.payload, publish_once.headers,
-        publish_once.version, publish_once.fingerprint
-    );
-    return target.event_id;
 end
 $$;
 

@@ -53,7 +53,7 @@ use syn::DeriveInput;
 /// | `timeout = "30s"` | how long a handler may take for one delivery; above 0, at most 24h; unlimited if left out |
 /// | `key = order_id` | the entity that the event belongs to: a field, or a path to one, that implements `Display`, or an `Option` of such a type; `None` is no key |
 /// | `ordered` | subscriptions handle the events of one key one after another, unless they choose otherwise; needs `key` |
-/// | `dedupe = "{user_id}:{kind}"` | the deduplication key, with fields in braces as for `key`; an event is not published if one with the same deduplication key was published within the channel's window, which is a day unless `pubsub.set_dedupe_window` sets it; with a `None` in it, there is no deduplication key |
+/// | `dedupe = "{user_id}:{kind}"` | the deduplication key, with fields in braces as for `key`, and text between them; text of a field that occurs in the template too is put behind a backslash, so that different fields make different keys; an event is not published if one with the same deduplication key was published within the channel's window, which is a day unless `pubsub.set_dedupe_window` sets it; with a `None` in it, there is no deduplication key |
 /// | `retention = "30d"` | how long an event stays in the log after all subscriptions have read it, or `"forever"`; not shorter than retries may take |
 /// | `strict` | payloads are checked against the type's JSON Schema when they are published: see `Channel::STRICT` |
 /// | `version = 2` | the version of the payload's shape; from 1 |

@@ -43,6 +43,7 @@ pub use model::channel::Channel;
 pub use model::delivery::Delivery;
 pub use model::event::{EventId, LeaseToken};
 pub use model::failure::{Failure, Handled};
+pub use model::published::Published;
 pub use model::retention::Retention;
 pub use pubsub_derive::{Channel, OlderVersion, Shape};
 pub use runtime::{Builder, PubSub, SubscribeOptions, Subscription};

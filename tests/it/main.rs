@@ -18,6 +18,7 @@ mod other_languages;
 mod plans;
 mod publishing;
 mod quickstart;
+mod read_back;
 mod recovery;
 mod redaction;
 mod restore;

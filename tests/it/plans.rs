@@ -204,7 +204,7 @@ async fn run_all(session: &ExplainedSession, when: &str) {
     run("select pubsub.beat(2)::int").await;
     run("select pubsub.publish('sms', '{}', 'key1')").await;
     for key in ["'key1'", "'key2'", "gen_random_uuid()::text"] {
-        run(&format!("select pubsub.publish_once('sms', '{{}}', {key})")).await;
+        run(&format!("select id from pubsub.publish_once('sms', '{{}}', {key})")).await;
     }
     let keys = format!("'{{}}'), array_agg('key' || n % 30)) from generate_series(1, {BATCH}) n");
     run(&format!("select pubsub.publish_all_once('sms', array_agg(jsonb {keys}")).await;

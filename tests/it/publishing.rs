@@ -75,7 +75,7 @@ async fn a_delivery_carries_the_publishers_options() {
     let (_pubsub, mut received) = start(&db).await;
     let options = PublishOptions::new().key("order-17").header("tenant", "a").header("trace", "00-4bf9");
 
-    let id = publish_with(&db.client, &Sms::new("hello"), &options).await.unwrap();
+    let id = publish_with(&db.client, &Sms::new("hello"), &options).await.unwrap().id();
 
     let delivery = received.next().await;
     assert_eq!(delivery.event_id(), id);
@@ -107,7 +107,7 @@ async fn many_events_are_published_in_one_transaction() {
 async fn the_runtime_publishes_without_a_transaction() {
     let db = TestDatabase::new().await;
     let (pubsub, mut received) = start(&db).await;
-    let id = pubsub::publish(&pubsub, &Sms::new("by itself")).await.unwrap();
+    let id = pubsub::publish(&pubsub, &Sms::new("by itself")).await.unwrap().id();
     assert_eq!(received.next().await.event_id(), id);
     pubsub::publish(&pubsub, &Email { receiver: "nobody@example.com".into() }).await.unwrap();
     assert_eq!(Email::NAME, "email");

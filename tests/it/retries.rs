@@ -160,7 +160,8 @@ async fn a_redrive_runs_a_dead_letter_once_with_new_attempts() {
     };
     let mut ids = Vec::new();
     for n in 0..3 {
-        ids.push(pubsub::publish(&pubsub, &Email { receiver: format!("{n}@example.com") }).await.unwrap());
+        let email = Email { receiver: format!("{n}@example.com") };
+        ids.push(pubsub::publish(&pubsub, &email).await.unwrap().id());
     }
     db.until_count("select count(*) from pubsub.dead_letters", 3).await;
     received.take(6).await;

@@ -105,7 +105,7 @@ pub async fn server_with_high_xids() -> (Server, Client) {
 pub async fn publish_each(executor: impl pubsub::Executor + Copy, count: usize) -> Vec<i64> {
     let mut ids = Vec::with_capacity(count);
     for n in 0..count {
-        ids.push(pubsub::publish(executor, &Sms::new(n.to_string())).await.expect("published").0);
+        ids.push(pubsub::publish(executor, &Sms::new(n.to_string())).await.expect("published").id().0);
     }
     ids
 }

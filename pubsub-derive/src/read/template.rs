@@ -33,9 +33,22 @@ pub(crate) fn parse(template: &str, at: Span, example: Option<&str>) -> Result<V
                 };
                 if !text.is_empty() {
                     pieces.push(Piece::Text(std::mem::take(&mut text)));
+                } else if !pieces.is_empty() {
+                    let what = "nothing separates two fields, so different events could have the same key";
+                    let before = &template[..start];
+                    return Err(fault(
+                        template,
+                        start,
+                        what,
+                        &format!("write `{before}:{}`", &template[start..]),
+                    ));
                 }
                 pieces.push(Piece::Field(field(template, start, &rest[..end], at, example)?));
                 while letters.next_if(|(next, _)| *next <= start + 1 + end).is_some() {}
+            }
+            '\\' => {
+                let what = "`\\` marks separators inside of fields, and cannot stand in the template";
+                return Err(fault(template, start, what, "write another separator, such as `:`"));
             }
             other => text.push(other),
         }
@@ -120,7 +133,7 @@ mod tests {
     fn fields_are_in_braces_and_double_braces_are_text() {
         assert_eq!(shown("{user_id}:{kind}").unwrap(), ["user_id", "\":\"", "kind"]);
         assert_eq!(shown("{{{id}}}").unwrap(), ["\"{\"", "id", "\"}\""]);
-        assert_eq!(shown("ö{a.b}{0}x").unwrap(), ["\"ö\"", "a.b", "0", "\"x\""]);
+        assert_eq!(shown("ö{a.b}-{0}x").unwrap(), ["\"ö\"", "a.b", "\"-\"", "0", "\"x\""]);
     }
 
     #[test]
@@ -142,6 +155,14 @@ mod tests {
             (
                 "{id:>5}",
                 "`{id:>5}` has a format, which a deduplication key does not support, at position 4\n    {id:>5}\n       ^\nwrite `{id}`",
+            ),
+            (
+                "{a}{b}",
+                "nothing separates two fields, so different events could have the same key, at position 4\n    {a}{b}\n       ^\nwrite `{a}:{b}`",
+            ),
+            (
+                "{a}\\{b}",
+                "`\\` marks separators inside of fields, and cannot stand in the template, at position 4\n    {a}\\{b}\n       ^\nwrite another separator, such as `:`",
             ),
             ("{ id }", "`{ id }` is not the name of a field, at position 1\n    { id }\n    ^\nwrite `{id}`"),
             ("ö}", "`}` has no opening `{`, at position 2\nwrite `}}` for the character itself"),

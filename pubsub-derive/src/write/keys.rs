@@ -13,7 +13,8 @@ pub(crate) fn keys(keys: &Keys<'_>) -> TokenStream {
         let value = match pieces.as_slice() {
             [DedupePiece::Field(access)] => as_key(access),
             pieces => {
-                let pieces = pieces.iter().map(piece);
+                let marks = separators(pieces);
+                let pieces = pieces.iter().map(|piece| self::piece(piece, &marks));
                 quote!(__pubsub::__private::key::join([#(#pieces),*]))
             }
         };
@@ -31,10 +32,22 @@ fn method(name: &str, value: &TokenStream) -> TokenStream {
     }
 }
 
-fn piece(piece: &DedupePiece<'_>) -> TokenStream {
+/// Returns the characters of the texts between the fields.
+fn separators(pieces: &[DedupePiece<'_>]) -> String {
+    let texts = pieces.iter().filter_map(|piece| match piece {
+        DedupePiece::Text(text) => Some(text.as_str()),
+        DedupePiece::Field(_) => None,
+    });
+    texts.collect()
+}
+
+fn piece(piece: &DedupePiece<'_>, marks: &str) -> TokenStream {
     match piece {
         DedupePiece::Text(text) => quote!(__pubsub::__private::key::text(#text)),
-        DedupePiece::Field(access) => as_key(access),
+        DedupePiece::Field(access) => {
+            let field = as_key(access);
+            quote!(__pubsub::__private::key::escaped(#field, #marks))
+        }
     }
 }
 

@@ -43,6 +43,25 @@ impl<T: Display + 'static> AsKey<ByOption> for Option<T> {
     }
 }
 
+/// Returns a field as a piece of a key: the characters of `marks`, and the backslash, are behind a backslash. So two events with
+/// different fields have different keys, whatever text the fields have: no field has a bare separator.
+#[must_use]
+pub fn escaped<'a>(field: Option<Cow<'a, str>>, marks: &str) -> Option<Cow<'a, str>> {
+    let field = field?;
+    let is_mark = |letter: char| letter == '\\' || marks.contains(letter);
+    if !field.contains(is_mark) {
+        return Some(field);
+    }
+    let mut escaped = String::with_capacity(field.len() + 8);
+    for letter in field.chars() {
+        if is_mark(letter) {
+            escaped.push('\\');
+        }
+        escaped.push(letter);
+    }
+    Some(Cow::Owned(escaped))
+}
+
 /// Joins the pieces of a key. Returns `None` if one of them is `None`.
 #[must_use]
 pub fn join<'a, const PIECES: usize>(pieces: [Option<Cow<'a, str>>; PIECES]) -> Option<Cow<'a, str>> {
@@ -62,6 +81,28 @@ pub fn text(text: &'static str) -> Option<Cow<'static, str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn different_fields_make_different_keys(
+            one in proptest::array::uniform3("[ab:/\\\\]{0,3}"), two in proptest::array::uniform3("[ab:/\\\\]{0,3}"),
+        ) {
+            let key = |[a, b, c]: &[String; 3]| {
+                let [a, b, c] = [a, b, c].map(|field| escaped(field.as_key(), ":/").map(Cow::into_owned));
+                let own = |piece: Option<String>| piece.map(Cow::Owned);
+                join([own(a), text(":"), own(b), text("//"), own(c)])
+            };
+            prop_assert_eq!(key(&one) == key(&two), one == two);
+        }
+    }
+
+    #[test]
+    fn a_field_without_separators_is_not_changed() {
+        assert_eq!(escaped(text("a-b"), ":").as_deref(), Some("a-b"));
+        assert_eq!(escaped(text("x:y"), ":").as_deref(), Some("x\\:y"));
+        assert_eq!(escaped(None, ":"), None);
+    }
 
     #[test]
     fn a_displayed_value_is_a_key_and_none_is_no_key() {

@@ -9,6 +9,17 @@ pub enum PayloadError {
     #[error("it cannot be written as JSON")]
     Unserializable(#[source] serde_json::Error),
 
+    /// The type that publishes it cannot read it back. A float that is not finite is the usual cause: JSON has none, and serde
+    /// writes `null`. Serde's text is left out, because it quotes the payload.
+    #[error(
+        "its type cannot read what it wrote, from byte {at} of the JSON on: a float that is NaN or infinite is written as \
+         null, and a field that is skipped needs a default"
+    )]
+    Unreadable {
+        /// The position in the JSON text where reading failed, from 1.
+        at: usize,
+    },
+
     /// A text contains a NUL character, which PostgreSQL's `jsonb` cannot store.
     #[error("it contains a NUL character (\\u0000) at byte {at} of its JSON, which PostgreSQL cannot store")]
     Nul {

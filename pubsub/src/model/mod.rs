@@ -11,6 +11,7 @@ pub(crate) mod limits;
 pub(crate) mod outcome;
 pub(crate) mod payload;
 pub(crate) mod process;
+pub(crate) mod published;
 pub(crate) mod retention;
 pub(crate) mod seek;
 pub(crate) mod settings;

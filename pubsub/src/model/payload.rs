@@ -41,15 +41,22 @@ fn withheld<C: Channel>() -> String {
 
 /// Returns the JSON text of an event's payload.
 ///
+/// The text is read back, because serde writes some values that it does not read: JSON has no NaN, so serde writes `null`. Such
+/// an event would be a dead letter of every subscription.
+///
 /// # Errors
-/// As [`encode`], without serde's text if the channel has redacted fields.
+/// As [`encode`], without serde's text if the channel has redacted fields; and if the type cannot read the text.
 pub(crate) fn encode_event<C: Channel>(event: &C) -> Result<String, PayloadError> {
-    encode(event).map_err(|error| match error {
+    let json = encode(event).map_err(|error| match error {
         PayloadError::Unserializable(_) if !C::REDACTED.is_empty() => {
             PayloadError::Unserializable(serde_json::Error::custom(withheld::<C>()))
         }
         other => other,
-    })
+    })?;
+    match C::decode(C::VERSION, json.as_bytes()) {
+        Err(DecodeError::Json(error)) => Err(PayloadError::Unreadable { at: error.column() }),
+        Ok(_) | Err(DecodeError::TooOld { .. }) => Ok(json),
+    }
 }
 
 /// Returns the JSON text of a payload.

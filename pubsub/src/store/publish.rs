@@ -6,6 +6,7 @@ use crate::error::{Error, PayloadError, from_database};
 use crate::model::channel::Channel;
 use crate::model::event::{EventId, Headers};
 use crate::model::payload;
+use crate::model::published::Published;
 use std::borrow::Cow;
 use std::time::Duration;
 use tokio_postgres::Row;
@@ -16,7 +17,8 @@ const PUBLISH: &str = "
     values ($1, $2::text::jsonb, $3, $4, $5::text::jsonb, $6)
     returning id";
 
-const PUBLISH_ONCE: &str = "select pubsub.publish_once($1, $2::text::jsonb, $7, $4, $5::text::jsonb, $3, $6)";
+const PUBLISH_ONCE: &str = "
+    select p.id, p.is_duplicate from pubsub.publish_once($1, $2::text::jsonb, $7, $4, $5::text::jsonb, $3, $6) p";
 
 const PUBLISH_ALL: &str = "
     insert into pubsub.db_events (channel, payload, version, fingerprint)
@@ -100,13 +102,13 @@ impl PublishOptions {
 ///
 /// # Examples
 /// ```
-/// use pubsub::{Channel, EventId, Executor, publish};
+/// use pubsub::{Channel, Executor, Published, publish};
 /// # use serde::{Deserialize, Serialize};
 ///
 /// # #[derive(Serialize, Deserialize, Channel)]
 /// # #[channel("sms")]
 /// # struct Sms { msg: String }
-/// async fn greet(executor: impl Executor, name: &str) -> Result<EventId, pubsub::Error> {
+/// async fn greet(executor: impl Executor, name: &str) -> Result<Published, pubsub::Error> {
 ///     publish(executor, &Sms { msg: format!("Welcome, {name}!") }).await
 /// }
 /// ```
@@ -167,13 +169,13 @@ impl Store {
     }
 }
 
-/// Publishes an event in the caller's transaction, and returns its id. The event is delivered if and only if the transaction
-/// commits.
+/// Publishes an event in the caller's transaction. The event is delivered if and only if the transaction commits.
 ///
 /// Through a client, or through a running [`PubSub`](crate::PubSub), the event is published in a transaction of its own.
 ///
 /// If an event with the same deduplication key was published on the channel within its deduplication window, nothing is
-/// published, and the result is the id of that event. The call waits for a transaction that is publishing the same key.
+/// published, and the result is [`Published::Duplicate`] with the id of that event. The call waits for a transaction that is
+/// publishing the same key.
 ///
 /// # Errors
 /// [`Error::UndeclaredChannel`] if the channel is not declared in this database, [`Error::PayloadTooLarge`],
@@ -182,7 +184,7 @@ impl Store {
 ///
 /// # Cancel safety
 /// Dropping the future leaves unknown whether the event is in the transaction. Roll the transaction back.
-pub async fn publish<C: Channel>(executor: impl Executor, event: &C) -> Result<EventId, Error> {
+pub async fn publish<C: Channel>(executor: impl Executor, event: &C) -> Result<Published, Error> {
     publish_with(executor, event, &PublishOptions::default()).await
 }
 
@@ -197,7 +199,7 @@ pub async fn publish_with<C: Channel>(
     executor: impl Executor,
     event: &C,
     options: &PublishOptions,
-) -> Result<EventId, Error> {
+) -> Result<Published, Error> {
     insert(executor, Written::new(event, options)).await
 }
 
@@ -206,16 +208,21 @@ pub(crate) fn begin<'a, C: Channel>(
     executor: impl Executor + 'a,
     event: &C,
     options: &'a PublishOptions,
-) -> impl Future<Output = Result<EventId, Error>> + Send + 'a {
+) -> impl Future<Output = Result<Published, Error>> + Send + 'a {
     insert(executor, Written::new(event, options).map(Written::into_owned))
 }
 
-async fn insert(mut executor: impl Executor, row: Result<Written<'_>, Error>) -> Result<EventId, Error> {
+async fn insert(mut executor: impl Executor, row: Result<Written<'_>, Error>) -> Result<Published, Error> {
     let row = row?;
     let (sql, parameters) = row.statement();
     let rows = run(&mut executor, row.secrecy, sql, &parameters).await?;
-    let row = rows.first().expect("whatever publishes an event returns its id");
-    row.try_get(0).map(EventId).map_err(|source| Error::Database { doing: DOING, source })
+    let answer = rows.first().expect("whatever publishes an event returns its id");
+    let published = || {
+        let id = EventId(answer.try_get(0)?);
+        let is_duplicate = row.dedupe_key.is_some() && answer.try_get(1)?;
+        Ok(if is_duplicate { Published::Duplicate(id) } else { Published::New(id) })
+    };
+    published().map_err(|source| Error::Database { doing: DOING, source })
 }
 
 /// Publishes many events of one channel, a thousand per statement, several times faster than one by one. Returns how many were

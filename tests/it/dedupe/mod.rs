@@ -2,7 +2,7 @@
 
 mod races;
 
-use pubsub::{Channel, Delivery, EventId, PublishOptions, publish, publish_all, publish_with};
+use pubsub::{Channel, Delivery, EventId, PublishOptions, Published, publish, publish_all, publish_with};
 use pubsub_tests::{Sms, TestDatabase, probe, sending};
 use serde::{Deserialize, Serialize};
 
@@ -33,18 +33,23 @@ async fn a_published_dedupe_key_is_not_published_again() {
     let handle = sending(sender, |letter: Delivery<Letter>| (letter.event_id(), letter.customer));
     let pubsub = db.pubsub().declare::<Sms>().subscribe_fn("one", handle).start().await.unwrap();
     let first = publish(&db.client, &letter(1, "welcome")).await.unwrap();
+    assert!(!first.is_duplicate());
+    let first = first.id();
     for _ in 0..2 {
-        assert_eq!(publish(&db.client, &letter(1, "welcome")).await.unwrap(), first);
-        assert_eq!(pubsub::publish(&pubsub, &letter(1, "welcome")).await.unwrap(), first);
+        let again = publish(&db.client, &letter(1, "welcome")).await.unwrap();
+        assert_eq!(again, Published::Duplicate(first));
+        let again = pubsub::publish(&pubsub, &letter(1, "welcome")).await.unwrap();
+        assert_eq!(again, Published::Duplicate(first));
     }
     let said = PublishOptions::new().dedupe_key("1:welcome");
-    assert_eq!(publish_with(&db.client, &letter(2, "welcome"), &said).await.unwrap(), first);
-    let sql = r#"select pubsub.publish_once('letter', '{"customer": 3, "kind": null}', '1:welcome')"#;
+    assert_eq!(publish_with(&db.client, &letter(2, "welcome"), &said).await.unwrap().id(), first);
+    let sql = r#"select id from pubsub.publish_once('letter', '{"customer": 3, "kind": null}', '1:welcome')
+                 where is_duplicate"#;
     assert_eq!(EventId(db.count(sql).await), first);
     assert_eq!(db.count(EVENTS).await, 1);
 
     // Another key, another channel, and no key.
-    let second = publish(&db.client, &letter(1, "birthday")).await.unwrap();
+    let second = publish(&db.client, &letter(1, "birthday")).await.unwrap().id();
     assert!(second > first);
     publish_with(&db.client, &Sms::new("x"), &said).await.unwrap();
     publish_with(&db.client, &Sms::new("x"), &said).await.unwrap();
@@ -70,10 +75,10 @@ async fn a_rollback_frees_the_dedupe_key() {
     let undone = publish(&savepoint, &letter(1, "welcome")).await.unwrap();
     savepoint.rollback().await.unwrap();
     let kept = publish(&transaction, &letter(1, "welcome")).await.unwrap();
-    assert_ne!(kept, undone);
+    assert!(kept != undone && !kept.is_duplicate());
     assert_eq!(
         publish(&transaction, &letter(1, "welcome")).await.unwrap(),
-        kept,
+        Published::Duplicate(kept.id()),
         "an event's own key counts at once"
     );
     transaction.commit().await.unwrap();
@@ -84,7 +89,7 @@ async fn a_rollback_frees_the_dedupe_key() {
 async fn a_dedupe_key_expires_after_its_channels_window() {
     let db = TestDatabase::new().await;
     let _pubsub = db.pubsub().declare::<Letter>().start().await.unwrap();
-    let welcome = || async { publish(&db.client, &letter(1, "welcome")).await.unwrap() };
+    let welcome = || async { publish(&db.client, &letter(1, "welcome")).await.unwrap().id() };
     let first = welcome().await;
     age(&db, "23 hours").await;
     assert_eq!(welcome().await, first, "a day, unless set");
@@ -165,4 +170,28 @@ async fn expired_dedupe_keys_are_deleted_in_batches() {
     age(&db, "2 days").await;
     let _pubsub = db.pubsub().start().await.unwrap();
     db.until_count("select count(*) from pubsub.dedupe_keys", 0).await;
+}
+
+/// A line of a chat. Its fields may have any text, also that of the separator.
+#[derive(Debug, Clone, Serialize, Deserialize, Channel)]
+#[channel("chat.line", dedupe = "{from}:{to}")]
+struct Line {
+    from: String,
+    to: String,
+}
+
+#[actix::test]
+async fn fields_with_the_separator_make_different_dedupe_keys() {
+    let db = TestDatabase::new().await;
+    let _pubsub = db.pubsub().declare::<Line>().start().await.unwrap();
+    let note = |from: &str, to: &str| Line { from: from.into(), to: to.into() };
+    let notes = [note("x:y", "z"), note("x", "y:z"), note("x\\", "y:z"), note("x\\:y", "z"), note("x", "z")];
+    for note in &notes {
+        assert!(!publish(&db.client, note).await.unwrap().is_duplicate(), "{note:?}");
+    }
+    for note in &notes {
+        assert!(publish(&db.client, note).await.unwrap().is_duplicate(), "{note:?}");
+    }
+    let key = "select count(*) from pubsub.dedupe_keys where key = 'x:z'";
+    assert_eq!(db.count(key).await, 1, "a field without the separator stands as it is");
 }

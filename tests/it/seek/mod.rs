@@ -180,7 +180,7 @@ async fn an_event_in_flight_during_a_seek_is_delivered_once() {
         [("now", false), ("now", true), ("beginning", false), ("beginning", true), ("event", false)]
     {
         let in_flight = db.client.transaction().await.unwrap();
-        let early = pubsub::publish(&in_flight, &Sms::new("early")).await.unwrap().0;
+        let early = pubsub::publish(&in_flight, &Sms::new("early")).await.unwrap().id().0;
         let read = publish(&other, 3).await;
         one.drain(100).await.unwrap();
         let call = match to {

@@ -3,7 +3,7 @@
 use crate::contract::routed::RoutedIn;
 use crate::error::Error;
 use crate::model::channel::Channel;
-use crate::model::event::EventId;
+use crate::model::published::Published;
 use crate::store::publish::{self, Executor, PublishOptions};
 use std::fmt;
 use std::marker::PhantomData;
@@ -22,7 +22,7 @@ type Publishing<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 
 /// ```
 /// use actix::{Actor, Context, Handler};
 /// use pubsub::routing::Publisher;
-/// use pubsub::{Channel, Delivery, EventId, Handled};
+/// use pubsub::{Channel, Delivery, Handled, Published};
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Serialize, Deserialize, Channel)]
@@ -53,7 +53,7 @@ type Publishing<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 
 /// async fn pay(
 ///     publisher: Publisher<App>,
 ///     transaction: &tokio_postgres::Transaction<'_>,
-/// ) -> Result<EventId, pubsub::Error> {
+/// ) -> Result<Published, pubsub::Error> {
 ///     publisher.publish(transaction, &OrderPaid { id: 17 }).await
 /// }
 /// ```
@@ -90,7 +90,7 @@ impl<R> Publisher<R> {
         &self,
         executor: impl Executor + 'a,
         event: &C,
-    ) -> Publishing<'a, EventId> {
+    ) -> Publishing<'a, Published> {
         Box::pin(publish::begin(executor, event, PublishOptions::nothing()))
     }
 
@@ -103,7 +103,7 @@ impl<R> Publisher<R> {
         executor: impl Executor + 'a,
         event: &C,
         options: &'a PublishOptions,
-    ) -> Publishing<'a, EventId> {
+    ) -> Publishing<'a, Published> {
         Box::pin(publish::begin(executor, event, options))
     }
 
