@@ -146,7 +146,7 @@ async fn insert(
         let fact = Fact { n, seq, poison: poison && n == first };
         let event = publish_with(&transaction, &fact, &PublishOptions::new().key(key.to_string())).await?;
         let committed = "insert into faults.committed (n, key, seq, event) values ($1, $2, $3, $4)";
-        transaction.execute(committed, &[&n, &key, &seq, &event.0]).await?;
+        transaction.execute(committed, &[&n, &key, &seq, &event.id().0]).await?;
     }
     Ok(transaction)
 }
