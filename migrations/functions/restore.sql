@@ -15,20 +15,19 @@
 --
 -- pubsub.rebase waits for publishers and keeps new ones waiting, for up to 10 s. Ordinary operation never calls it.
 
--- The cluster's identifier, and the timeline that it writes. Null: the role may not ask, as on some managed services.
+-- The cluster's identifier, and the timeline that it writes. Null is unknown: some managed services refuse to tell, each with an
+-- error of its own.
 create or replace function pubsub.cluster(out system_identifier bigint, out timeline integer)
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     begin
         select s.system_identifier into system_identifier from pg_control_system() s;
-    exception
-        when insufficient_privilege or undefined_function or feature_not_supported then null;
+    exception when others then null;
     end;
     begin
         -- The control file names the new timeline only after the first checkpoint that follows a promotion.
         timeline := ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::integer;
-    exception
-        when insufficient_privilege or undefined_function or feature_not_supported then null;
+    exception when others then null;
     end;
 end
 $$;
@@ -42,8 +41,7 @@ begin
     begin
         insert into pubsub.log_identity (marker, floor, system_identifier, timeline)
         select 1, write_identity.floor, c.system_identifier, c.timeline from pubsub.cluster() c;
-    exception
-        when unique_violation then raise;
+    exception when unique_violation then raise;
     end;
     insert into pubsub.log_identity (marker, floor, system_identifier, timeline)
     select 2, i.floor, i.system_identifier, i.timeline from pubsub.log_identity i;
@@ -70,7 +68,7 @@ begin
         select i.incarnation into incarnation
           from pubsub.incarnations i
           join pubsub.log_identity l on l.marker = 1
-          join pubsub.cluster() c on c.system_identifier is not distinct from l.system_identifier;
+          join pubsub.cluster() c on (c.system_identifier <> l.system_identifier) is not true;
     end if;
 end
 $$;
