@@ -30,7 +30,8 @@ begin
 end
 $$;
 
--- Registers a running process and returns its id. Raises PB005 if the log was moved and needs pubsub.rebase.
+-- Registers a running process and returns its id. Raises PB005 if the log was moved and needs pubsub.rebase, and 55000 if
+-- somebody has changed what the proofs of claim.sql and restore.sql rest on.
 --   was  the id under which it was declared dead although it lives. That death counts for none of its events: a crash and an
 --        attempt of each are taken back, and those that became dead letters by it are redriven
 create or replace function pubsub.register_process(host text, os_pid integer, version text, was bigint default null)
@@ -38,8 +39,33 @@ returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     new_id bigint;
+    unfit  record;
 begin
     perform pubsub.recognize();
+    for unfit in
+        select format('the sequence %s caches or skips numbers', q.seqrelid::regclass) as fault,
+               format('alter sequence %s increment 1 no cycle cache 1', q.seqrelid::regclass) as repair
+          from pg_sequence q
+         where q.seqrelid = any ('{pubsub.db_events_id_seq, pubsub.leases_token_seq, pubsub.processes_id_seq}'::regclass[])
+           and (q.seqcache <> 1 or q.seqincrement <> 1 or q.seqcycle)
+        union all
+        select format('the ids of events continue at %s, below the cursors', pubsub.log_sequence()), 'select pubsub.rebase()'
+         where pubsub.log_sequence() < (select max(greatest(c.read_sequence, c.window_end)) from pubsub.positions() c)
+        union all
+        select format('the trigger %I of pubsub.db_events is disabled', t.tgname), 'alter table pubsub.db_events enable trigger all'
+          from pg_trigger t
+         where t.tgrelid = 'pubsub.db_events'::regclass and t.tgenabled in ('D', 'R') and not t.tgisinternal
+        union all
+        select format('a crash of the server would %s %s', case c.relpersistence when 'u' then 'empty' else 'keep' end, c.oid::regclass),
+               format('alter table %s set %s', c.oid::regclass, case c.relpersistence when 'u' then 'logged' else 'unlogged' end)
+          from pg_class c
+         where c.relnamespace = 'pubsub'::regnamespace
+           and c.relname ~ '^(db_events_[0-9]+|subscriptions|cursors|leases|mailbox|dead_letters|log_identity|incarnations)$'
+           and (c.relname = 'incarnations') <> (c.relpersistence = 'u')
+    loop
+        raise exception using errcode = 'object_not_in_prerequisite_state', message = unfit.fault,
+            hint = format('Run "%s".', unfit.repair);
+    end loop;
     insert into pubsub.processes (host, os_pid, version)
     values (register_process.host, register_process.os_pid, register_process.version)
     returning id into new_id;
