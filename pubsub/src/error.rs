@@ -225,6 +225,13 @@ impl Error {
         }
     }
 
+    /// Whether the database refuses the values of the statement, so that it would refuse the same ones again: they are invalid
+    /// (22), break a constraint (23), or are too large (54).
+    pub(crate) fn refuses_values(&self) -> bool {
+        let Self::Database { source, .. } = self else { return false };
+        source.code().is_some_and(|state| ["22", "23", "54"].contains(&&state.code()[..2]))
+    }
+
     /// A stable code of the error: PostgreSQL's SQLSTATE if the database refused the call, and a word otherwise.
     ///
     /// The SQLSTATEs that begin with `PB` are those of this library's SQL functions; `docs/sql-contract.md` lists them.

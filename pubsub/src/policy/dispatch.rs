@@ -207,13 +207,16 @@ impl Dispatch {
     }
 
     /// Reports that a settlement has failed, so that its result is unknown. Returns the pause before the next try.
+    /// `refused` says that the database does not accept its values.
     pub(crate) fn settlement_failed(
         &mut self,
         settlement: Settlement,
+        refused: bool,
         now: Instant,
         random: f64,
     ) -> Duration {
         self.settle_failures = self.settle_failures.saturating_add(1);
+        let settlement = if refused { settlement.with_poorer_texts() } else { settlement };
         self.deliveries.settlement_failed(settlement, now);
         let wait = SETTLE_BACKOFF.delay(self.settle_failures, random);
         self.deliveries.plan_settlement(now + wait);

@@ -100,6 +100,22 @@ fn storable(error: String) -> String {
     error
 }
 
+/// The text in place of an error whose text the database refuses in every form.
+const REFUSED: &str = "(the database refused the text of this error)";
+
+/// Returns a poorer form of an error text that the database has refused: the characters that are not ASCII become escapes, and
+/// a text without any is replaced. The outcome of a delivery matters more than its text.
+pub(crate) fn poorer(error: &str) -> String {
+    if error.is_ascii() {
+        return REFUSED.to_owned();
+    }
+    let escaped = |c: char| match c {
+        c if c.is_ascii() => c.to_string(),
+        c => c.escape_unicode().to_string(),
+    };
+    storable(error.chars().map(escaped).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +147,14 @@ mod tests {
             let stored = storable(text.repeat(repeat));
             prop_assert!(stored.len() <= MAX_ERROR_BYTES && !stored.contains('\0'));
         }
+    }
+
+    #[test]
+    fn a_refused_text_becomes_ascii_and_then_goes() {
+        let first = poorer("gave up 😀");
+        assert_eq!(first, "gave up \\u{1f600}");
+        assert_eq!(poorer(&first), REFUSED);
+        assert!(poorer(&"ä".repeat(MAX_ERROR_BYTES / 2)).len() <= MAX_ERROR_BYTES);
     }
 
     #[test]

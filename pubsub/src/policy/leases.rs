@@ -1,7 +1,7 @@
 //! Decides when answers are settled, lease by lease.
 
 use crate::model::event::{EventId, LeaseToken, Start};
-use crate::policy::disposition::{Action, Disposition};
+use crate::policy::disposition::{Action, Disposition, poorer};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -51,6 +51,14 @@ impl Settlement {
     /// `pubsub.settle` would refuse a disposition that an uncertain settlement has written already.
     pub(crate) fn acknowledged(&self) -> Option<&[i64]> {
         (!self.whole || !self.dispositions.is_empty()).then_some(&self.done)
+    }
+
+    /// Returns the settlement with poorer texts, because the database has refused those it has.
+    pub(crate) fn with_poorer_texts(mut self) -> Self {
+        for error in self.dispositions.iter_mut().filter_map(|disposition| disposition.error.as_mut()) {
+            *error = poorer(error);
+        }
+        self
     }
 
     /// Whether the lease ends with this settlement.

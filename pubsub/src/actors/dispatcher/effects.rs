@@ -145,7 +145,9 @@ impl Dispatcher {
                 }
             }
             Err(error) => {
-                let wait = self.dispatch.settlement_failed(settlement, Instant::now(), fastrand::f64());
+                let refused = error.refuses_values();
+                let wait =
+                    self.dispatch.settlement_failed(settlement, refused, Instant::now(), fastrand::f64());
                 tracing::warn!(
                     channel, subscription, %token, error = error_chain(&error), ?wait, "answers cannot be settled"
                 );

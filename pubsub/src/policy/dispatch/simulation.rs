@@ -382,7 +382,7 @@ impl World {
             }
             None => {
                 let random = self.random();
-                self.dispatch.settlement_failed(settlement, self.now, random);
+                self.dispatch.settlement_failed(settlement, random < 0.5, self.now, random);
             }
         }
     }
