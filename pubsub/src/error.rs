@@ -93,6 +93,25 @@ pub enum Error {
         source: PayloadError,
     },
 
+    /// The server is older than the oldest supported version of PostgreSQL.
+    #[error("the server is PostgreSQL {found}, but the oldest supported version is PostgreSQL {oldest}")]
+    ServerTooOld {
+        /// The server's version.
+        found: String,
+        /// The oldest supported major version.
+        oldest: u32,
+    },
+
+    /// The database's encoding cannot hold every text.
+    #[error(
+        "the encoding of the database is {found}, but only UTF8 is supported: \
+         use a database that was created with `encoding 'UTF8'`"
+    )]
+    UnsupportedEncoding {
+        /// The database's encoding.
+        found: String,
+    },
+
     /// The database has no `pubsub` schema.
     #[error("the database has no pubsub schema: run `pubsub::migrate` first")]
     SchemaMissing,
@@ -256,6 +275,8 @@ impl Error {
             Self::PayloadMismatch { .. } => PAYLOAD_MISMATCH,
             Self::InvalidPayload { source: PayloadError::Refused { sqlstate }, .. } => sqlstate,
             Self::InvalidPayload { .. } => "invalid_payload",
+            Self::ServerTooOld { .. } => "server_too_old",
+            Self::UnsupportedEncoding { .. } => "unsupported_encoding",
             Self::SchemaMissing => "schema_missing",
             Self::SchemaTooOld { .. } => "schema_too_old",
             Self::SchemaTooNew { .. } => "schema_too_new",

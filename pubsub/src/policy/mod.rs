@@ -13,4 +13,5 @@ pub(crate) mod prefetch;
 pub(crate) mod ready_queue;
 pub(crate) mod reminder;
 pub(crate) mod restart;
+pub(crate) mod support;
 pub(crate) mod xids;

@@ -29,13 +29,12 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// `statement_timeout` of the role can end the statement that sends them.
 const SETTINGS_ATTEMPTS: u32 = 20;
 
-/// The settings of every session. PostgreSQL knows the last one since version 17.
+/// The settings of every session. PostgreSQL knows the last two since versions 14 and 17.
 const SESSION_SETTINGS: &str = "
     set idle_in_transaction_session_timeout = '10s';
-    set idle_session_timeout = 0;
     set default_transaction_isolation = 'read committed';
     select set_config(name, '0', false)
-      from (values ('transaction_timeout')) settings (name)
+      from (values ('idle_session_timeout'), ('transaction_timeout')) settings (name)
      where current_setting(name, true) is not null";
 
 /// A database to connect to.

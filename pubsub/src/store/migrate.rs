@@ -4,7 +4,7 @@ mod functions;
 mod install;
 mod tables;
 
-use super::Target;
+use super::{Target, support};
 use crate::error::Error;
 use functions::checksum;
 use std::time::Duration;
@@ -26,6 +26,8 @@ const DEADLINE: Duration = Duration::from_secs(300);
 /// If the schema is newer than this library and works with it, nothing is changed.
 ///
 /// # Errors
+/// - [`Error::ServerTooOld`], [`Error::UnsupportedEncoding`]: the server is older than PostgreSQL 14, or the database's
+///   encoding is not UTF8. Nothing is changed.
 /// - [`Error::SchemaTooNew`]: the schema no longer works with this library. Nothing is changed.
 /// - [`Error::Migration`]: the migration failed and was rolled back.
 /// - [`Error::Timeout`]: other processes, or transactions that use the schema, were in the way for five minutes.
@@ -37,6 +39,7 @@ pub async fn migrate(database_url: &str) -> Result<(), Error> {
     let target = Target::parse(database_url)?;
     tokio::time::timeout(DEADLINE, async {
         let (mut client, connection) = target.connect_for(DEADLINE).await?;
+        support::check(&connection)?;
         let driver = tokio::spawn(connection);
         let result = migrate_locked(&mut client).await;
         drop(client);
@@ -127,10 +130,11 @@ pub(crate) fn fingerprint() -> String {
 }
 
 impl Target {
-    /// Refuses a schema that this library cannot work with.
+    /// Refuses a server, a database or a schema that this library cannot work with.
     pub(crate) async fn check_schema(&self, deadline: Duration) -> Result<(), Error> {
         let check = async {
             let (client, connection) = self.connect().await?;
+            support::check(&connection)?;
             let driver = tokio::spawn(connection);
             let installed = history(&client).await;
             driver.abort();

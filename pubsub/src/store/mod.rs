@@ -20,6 +20,7 @@ pub(crate) mod secrecy;
 mod seek;
 pub(crate) mod settle;
 pub(crate) mod subscribe;
+mod support;
 pub(crate) mod wait;
 pub(crate) mod xmin_holders;
 

@@ -104,7 +104,7 @@ impl Cluster {
         let mut command = self.command("initdb");
         command
             .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"])
-            .args(["--no-sync", "--no-instructions", "--pgdata"])
+            .args(["--no-sync", "--pgdata"])
             .arg(self.directory.data())
             .args(arguments)
             // Otherwise `initdb` compares the system's time zone with every known one.
