@@ -1,5 +1,6 @@
 //! Everything that a run needs: a server, perhaps its standby, workers and publishers.
 
+use crate::disk;
 use crate::fleet::Fleet;
 use crate::history::{History, Nanos, Verdict};
 use crate::ledger;
@@ -10,6 +11,7 @@ use crate::record::now;
 use pubsub::testing::{Options, Server};
 use pubsub_tests::connect;
 use std::cell::RefCell;
+use std::path::PathBuf;
 use std::process::Command;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -19,11 +21,26 @@ use tokio_postgres::Client;
 /// is left. The library's own limits add up to less than half of it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-const DATABASE: &str = "postgres";
+/// Recoveries that took longer are explained.
+const SLOW: Duration = Duration::from_secs(4);
+
+/// The conditions of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Setup {
+    pub(crate) workers: usize,
+    /// Events per second.
+    pub(crate) rate: f64,
+    /// Settings of the server.
+    pub(crate) settings: Vec<(&'static str, &'static str)>,
+    /// A directory for the database's files.
+    pub(crate) tablespace: Option<PathBuf>,
+}
 
 pub(crate) struct Arena {
     /// Always there, except while a task has it.
     server: Option<Server>,
+    database: &'static str,
+    pub(crate) tablespace: Option<PathBuf>,
     pub(crate) standby: Option<Server>,
     pub(crate) fleet: Fleet,
     /// The publishers' way to the server.
@@ -34,37 +51,55 @@ pub(crate) struct Arena {
     /// The processes that were stopped with SIGSTOP.
     pub(crate) frozen: Vec<u32>,
     pub(crate) poisoned: usize,
+    /// The workers that run the old release.
+    pub(crate) old_releases: Vec<usize>,
+    /// Sessions that hold something until they end.
+    pub(crate) holders: Vec<Client>,
 }
 
 impl Arena {
-    /// Starts a server, workers, and publishers with this rate in events per second.
-    pub(crate) async fn start(workers: usize, rate: f64) -> Self {
-        let server = tokio::task::spawn_blocking(|| {
-            let settings = [("log_min_messages", "fatal"), ("max_wal_senders", "10")];
-            let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-            Server::start_with(Options { settings, ..Options::default() })
-        });
-        let server = server.await.expect("no panic").expect("a server");
-        let url = server.url(DATABASE);
+    /// Starts a server, workers and publishers.
+    pub(crate) async fn start(setup: Setup) -> Self {
+        let Setup { workers, rate, settings, tablespace } = setup;
+        let settings = settings.into_iter().chain([("log_min_messages", "fatal"), ("max_wal_senders", "10")]);
+        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let starting = || Server::start_with(Options { settings, ..Options::default() });
+        let server = tokio::task::spawn_blocking(starting).await.expect("no panic").expect("a server");
+        let database = match &tablespace {
+            None => "postgres",
+            Some(directory) => {
+                let client = connect(&server.url("postgres")).await;
+                let create = format!("create tablespace small location '{}'", directory.display());
+                client.batch_execute(&create).await.expect("a tablespace");
+                client.batch_execute("create database faults tablespace small").await.expect("a database");
+                "faults"
+            }
+        };
+        let url = server.url(database);
         pubsub::migrate(&url).await.expect("a migrated database");
         ledger::create(&connect(&url).await).await;
+        let front = Proxy::start(server.port());
         let progress = Rc::new(RefCell::new(Progress::default()));
-        let fleet = Fleet::start(workers, server.port(), DATABASE);
+        let fleet = Fleet::start(workers, server.port(), database);
+        for worker in &fleet.workers {
+            assert_eq!(worker.child.next().await, "started");
+        }
+        let publishers = Publishers::start(&front.url(database), rate, &progress);
         let mut arena = Self {
-            front: Proxy::start(server.port()),
-            publishers: Publishers::idle(),
+            front,
+            publishers,
             server: Some(server),
+            database,
+            tablespace,
             standby: None,
             fleet,
             progress,
             forgetful: Vec::new(),
             frozen: Vec::new(),
             poisoned: 0,
+            old_releases: Vec::new(),
+            holders: Vec::new(),
         };
-        for worker in &arena.fleet.workers {
-            assert_eq!(worker.child.next().await, "started");
-        }
-        arena.publishers = Publishers::start(&arena.front.url(DATABASE), rate, &arena.progress);
         arena.until_recovered(now()).await.expect("a run begins well");
         arena
     }
@@ -104,7 +139,7 @@ impl Arena {
     pub(crate) async fn control(&self) -> Client {
         let until = Instant::now() + PATIENCE;
         loop {
-            let url = self.server().url(DATABASE);
+            let url = self.server().url(self.database);
             match tokio_postgres::connect(&url, tokio_postgres::NoTls).await {
                 Ok((client, connection)) => {
                     actix::spawn(connection);
@@ -138,6 +173,9 @@ impl Arena {
         for proxy in self.proxies() {
             proxy.heal();
         }
+        self.holders.clear();
+        self.tablespace.iter().for_each(|tablespace| disk::free(tablespace));
+        self.old_releases.drain(..).for_each(|worker| self.fleet.replace(worker, false));
         self.fleet.replace_dead();
     }
 
@@ -151,11 +189,19 @@ impl Arena {
     /// since then, or a description of what is missing.
     pub(crate) async fn until_recovered(&mut self, since: Nanos) -> Result<Duration, String> {
         let until = Instant::now() + PATIENCE;
+        let mut last = Vec::new();
         loop {
             self.read_histories();
-            if self.progress.borrow().has_recovered(since) {
-                return Ok(Duration::from_nanos(now() - since));
+            let recovery = Duration::from_nanos(now() - since);
+            let progress = self.progress.borrow();
+            if progress.has_recovered(since) {
+                if recovery > SLOW {
+                    println!("slow: {}", progress.describe(&last, since));
+                }
+                return Ok(recovery);
             }
+            last = Some(progress.pending(since)).filter(|pending| !pending.is_empty()).unwrap_or(last);
+            drop(progress);
             if Instant::now() > until {
                 return Err(self.describe_hang(since).await);
             }

@@ -34,6 +34,8 @@ pub(crate) enum Fault {
     FreezeWorker(usize),
     /// SIGTERM, which drains, and a new process.
     DrainWorker(usize),
+    /// SIGKILL, and a process of the old release in its place for the hold.
+    OldRelease(usize),
     /// A panic in one of the runtime's own actors.
     PanicActor(usize),
     /// An event that aborts the process of its handler, three times for each subscription.
@@ -54,6 +56,8 @@ pub(crate) enum Fault {
     Terminate(Backend),
     /// `pg_cancel_backend` of every session.
     CancelStatements,
+    /// Another session holds the tables of leases and of the mailbox for the hold.
+    LockTables,
     /// The next transactions may only read.
     ReadOnly,
     /// Every connection of a worker is reset for the hold, or of all workers and publishers.
@@ -75,6 +79,11 @@ pub(crate) enum Fault {
     ForgeNotifications,
     /// A listener's connection of 1 kB/s.
     SlowListener(usize),
+    /// The disk of the database's files is full for the hold. Only where the arena has a small one.
+    FullDisk,
+    /// A session that listens stays in its transaction for the hold, and the queue of notifications is full. Only where the server has
+    /// a small one.
+    FullQueue,
     /// The server dies, and a standby that has every acknowledged commit takes its place.
     PromoteSync,
     /// The server dies, and a standby that lacks the last commits takes its place.
@@ -85,11 +94,13 @@ pub(crate) enum Fault {
 type Draw = fn(&mut Rng, usize) -> Fault;
 
 /// The faults that a plan draws from, with their weights.
-const WEIGHTS: [(u32, Draw); 31] = [
+const WEIGHTS: [(u32, Draw); 33] = [
     (3, |_, _| Fault::None),
     (10, |rng, workers| Fault::KillWorker(rng.usize(..workers))),
     (4, |rng, workers| Fault::FreezeWorker(rng.usize(..workers))),
     (4, |rng, workers| Fault::DrainWorker(rng.usize(..workers))),
+    (4, |rng, workers| Fault::OldRelease(rng.usize(..workers))),
+    (2, |_, _| Fault::LockTables),
     (5, |rng, workers| Fault::PanicActor(rng.usize(..workers))),
     (1, |_, _| Fault::Poison),
     (6, |_, _| Fault::CrashServer),
@@ -181,6 +192,8 @@ impl Fault {
             Self::KillWorker(_) => "SIGKILL of a worker",
             Self::FreezeWorker(_) => "SIGSTOP of a worker",
             Self::DrainWorker(_) => "SIGTERM of a worker",
+            Self::OldRelease(_) => "old release of a worker",
+            Self::LockTables => "locked tables",
             Self::PanicActor(_) => "panic of an own actor",
             Self::Poison => "poison",
             Self::CrashServer => "crash of the server",
@@ -208,6 +221,8 @@ impl Fault {
             Self::RepeatNotifications => "notifications repeated",
             Self::ForgeNotifications => "notifications forged",
             Self::SlowListener(_) => "slow listener",
+            Self::FullDisk => "full disk",
+            Self::FullQueue => "full queue of notifications",
             Self::PromoteSync => "failover to a synchronous standby",
             Self::PromoteAsync => "failover to a lagging standby",
         }

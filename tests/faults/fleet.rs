@@ -3,7 +3,7 @@
 use crate::history::Handling;
 use crate::proxy::Proxy;
 use crate::record::Tail;
-use crate::worker::{HISTORY, WORKER};
+use crate::worker::{HISTORY, OLD_RELEASE, WORKER};
 use pubsub_tests::ChildProcess;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,17 +33,20 @@ impl Fleet {
             Self { workers: Vec::new(), directory, histories: Vec::new(), database: database.to_owned() };
         for _ in 0..count {
             let proxy = Proxy::start(server);
-            let child = fleet.start_child(&proxy.url(database));
+            let child = fleet.start_child(&proxy.url(database), false);
             fleet.workers.push(Worker { child, proxy });
         }
         fleet
     }
 
-    fn start_child(&mut self, url: &str) -> ChildProcess {
+    fn start_child(&mut self, url: &str, old: bool) -> ChildProcess {
         let history = self.directory.join(self.histories.len().to_string());
         let mut command = Command::new(std::env::current_exe().expect("a test binary has a path"));
         command.args(["--exact", WORKER, "--ignored", "--nocapture", "--test-threads=1"]);
         command.env(HISTORY, &history);
+        if old {
+            command.env(OLD_RELEASE, "1");
+        }
         self.histories.push(Tail::new(history));
         ChildProcess::run(command, url)
     }
@@ -53,10 +56,15 @@ impl Fleet {
         let dead: Vec<usize> =
             (0..self.workers.len()).filter(|&worker| !self.workers[worker].child.is_running()).collect();
         for &worker in &dead {
-            let url = self.workers[worker].proxy.url(&self.database);
-            self.workers[worker].child = self.start_child(&url);
+            self.replace(worker, false);
         }
         dead.len()
+    }
+
+    /// Kills a process and starts one in its place, of the old release or of the new one.
+    pub(crate) fn replace(&mut self, worker: usize, old: bool) {
+        let url = self.workers[worker].proxy.url(&self.database);
+        self.workers[worker].child = self.start_child(&url, old);
     }
 
     /// Reads the steps since the last call.

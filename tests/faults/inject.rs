@@ -1,6 +1,7 @@
 //! Bringing faults about. [`Arena::heal`] ends them.
 
 use crate::arena::{Arena, signal};
+use crate::disk;
 use crate::fault::{Backend, Fault};
 use crate::ledger::uncommitted;
 use crate::proxy::{Gate, Notifications};
@@ -27,6 +28,19 @@ impl Arena {
                 self.frozen.push(self.fleet.workers[worker].child.id());
             }
             Fault::DrainWorker(worker) => self.signal_worker(worker, "TERM"),
+            Fault::OldRelease(worker) => {
+                self.fleet.replace(worker, true);
+                self.old_releases.push(worker);
+            }
+            Fault::LockTables => {
+                let client = self.control().await;
+                let lock = "begin; lock table pubsub.leases, pubsub.mailbox in access exclusive mode";
+                // Without an answer it stands in the queue, where it is in the way too.
+                drop(tokio::time::timeout(TRAP, client.batch_execute(lock)).await);
+                self.holders.push(client);
+            }
+            Fault::FullDisk => self.tablespace.iter().for_each(|tablespace| disk::fill(tablespace)),
+            Fault::FullQueue => self.fill_queue().await,
             Fault::PanicActor(worker) => self.signal_worker(worker, "USR1"),
             Fault::Poison => self.poison().await,
             Fault::CrashServer => self.stop_server(Mode::Immediate).await,
@@ -133,6 +147,17 @@ impl Arena {
             self.read_histories();
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Fills the queue of notifications behind a session that listens and stays in its transaction.
+    async fn fill_queue(&mut self) {
+        let listener = self.control().await;
+        listener.batch_execute("listen elsewhere").await.expect("it listens");
+        listener.batch_execute("begin; select 1").await.expect("a transaction");
+        self.holders.push(listener);
+        let client = self.control().await;
+        let fill = "select pg_notify('elsewhere', repeat('x', 7990) || n) from generate_series(1, 10) n";
+        while client.batch_execute(fill).await.is_ok() {}
     }
 
     /// Notifies everybody of events that do not exist, at the highest rate of one session.

@@ -14,6 +14,7 @@
 #![expect(clippy::print_stdout, reason = "the figures of a run are half of its result")]
 
 mod arena;
+mod disk;
 mod fault;
 mod fleet;
 mod history;
@@ -28,7 +29,8 @@ mod report;
 mod wire;
 mod worker;
 
-use arena::Arena;
+use arena::{Arena, Setup};
+use disk::Disk;
 use fastrand::Rng;
 use fault::{AtMessage, Fault};
 use record::now;
@@ -58,7 +60,7 @@ async fn random_faults_lose_double_and_reorder_nothing() {
     let kind = env::var("PUBSUB_FAULTS_KIND").unwrap_or_default();
     println!("seed {seed}");
     let mut rng = Rng::with_seed(seed);
-    let mut arena = Arena::start(WORKERS, RATE).await;
+    let mut arena = Arena::start(Setup { workers: WORKERS, rate: RATE, ..Setup::default() }).await;
     let mut report = Report::default();
     let began = Instant::now();
     let is_enough = |arena: &Arena, report: &Report| {
@@ -103,22 +105,25 @@ async fn round(arena: &mut Arena, faults: &[Fault], rng: &mut Rng) -> Result<Dur
 /// The messages of one direction that a short sweep acts at.
 const SWEEP: u64 = 8;
 
+/// A SIGKILL costs the time of a start, so it is at every fourth message.
+const KILL_STEP: usize = 4;
+
 #[actix::test]
 async fn a_cut_at_every_message_loses_nothing() {
     sweep(AtMessage::Cut).await;
 }
 
 #[actix::test]
-async fn a_sigkill_at_every_message_loses_nothing() {
+async fn a_sigkill_at_messages_loses_nothing() {
     sweep(AtMessage::KillWorker).await;
 }
 
 /// Acts at every message of a worker, before and after it is forwarded, in both directions.
 async fn sweep(what: AtMessage) {
-    let mut arena = Arena::start(2, RATE).await;
+    let mut arena = Arena::start(Setup { workers: 2, rate: RATE, ..Setup::default() }).await;
     let mut rng = Rng::with_seed(1);
     let mut recoveries = Report::default();
-    let step = if what == AtMessage::KillWorker { 4 } else { 1 };
+    let step = if what == AtMessage::KillWorker { KILL_STEP } else { 1 };
     for after in (0..setting("PUBSUB_FAULTS_SWEEP", SWEEP)).step_by(step) {
         for (direction, forward) in [
             (Direction::ToServer, false),
@@ -132,7 +137,52 @@ async fn sweep(what: AtMessage) {
             recoveries.add(fault.kind(), recovery.unwrap_or_else(|hang| panic!("after {fault:?}: {hang}")));
         }
     }
+    conclude(arena, &recoveries).await;
+}
+
+async fn conclude(arena: Arena, report: &Report) {
     let verdict = arena.finish().await.unwrap_or_else(|hang| panic!("at the end: {hang}"));
-    println!("{what:?}: {verdict}\n{recoveries}");
+    println!("{verdict}\n{report}");
     assert_eq!(verdict.violations, [], "{verdict}");
+}
+
+/// Brings the same fault about again and again, in an arena of its own.
+async fn repeat(fault: Fault, setup: Setup) {
+    let mut arena = Arena::start(setup).await;
+    let mut rng = Rng::with_seed(1);
+    let mut report = Report::default();
+    for _ in 0..setting("PUBSUB_FAULTS_REPEAT", 3) {
+        let recovery = round(&mut arena, &[fault], &mut rng).await;
+        report.add(fault.kind(), recovery.unwrap_or_else(|hang| panic!("after {fault:?}: {hang}")));
+    }
+    conclude(arena, &report).await;
+}
+
+#[actix::test]
+async fn a_full_disk_loses_nothing() {
+    let disk = match Disk::mount() {
+        Ok(disk) => disk,
+        Err(error) => return println!("NOT RUN: this machine has no small disk: {error}"),
+    };
+    let tablespace = Some(disk.tablespace());
+    repeat(Fault::FullDisk, Setup { workers: 2, rate: RATE, tablespace, ..Setup::default() }).await;
+}
+
+/// The version from which a server's queue of notifications can be small.
+const SMALL_QUEUE: u32 = 17;
+
+#[actix::test]
+async fn a_full_queue_of_notifications_loses_nothing() {
+    let version = server_version().await;
+    if version < SMALL_QUEUE {
+        return println!("NOT RUN: the queue of notifications of PostgreSQL {version} takes 8 GB");
+    }
+    let settings = vec![("max_notify_queue_pages", "64")];
+    repeat(Fault::FullQueue, Setup { workers: 2, rate: RATE, settings, ..Setup::default() }).await;
+}
+
+async fn server_version() -> u32 {
+    let server = tokio::task::spawn_blocking(pubsub::testing::Server::start).await.expect("no panic");
+    let server = server.expect("a server");
+    server.version().split('.').next().and_then(|major| major.parse().ok()).expect("a version")
 }

@@ -76,6 +76,23 @@ impl Progress {
         self.seen.iter().all(|seen| seen.newest > since && seen.pending.values().all(|&acked| acked > since))
     }
 
+    /// Describes the way of the last of these events to be accepted, in seconds since a time.
+    pub(crate) fn describe(&self, events: &[(usize, i64)], since: Nanos) -> String {
+        let seconds = |at: Nanos| (at as f64 - since as f64) / 1e9;
+        let way = |&(subscription, n): &(usize, i64)| {
+            let steps = self.handlings.iter().filter(|h| (h.subscription, h.n) == (subscription, n));
+            let steps = steps.map(|h| format!("{:?} at {:.2} under {}", h.step, seconds(h.at), h.token));
+            let acked = self.acked.get(&n).map_or(0.0, |&at| seconds(at));
+            format!(
+                "{}, event {n}, acknowledged at {acked:.2}: {}",
+                SUBSCRIPTIONS[subscription].0,
+                steps.collect::<Vec<_>>().join(", ")
+            )
+        };
+        let first: Vec<_> = events.iter().take(3).map(way).collect();
+        format!("{} events at last: {}", events.len(), first.join("; "))
+    }
+
     /// Drops events that were forgotten in a failover.
     pub(crate) fn forget(&mut self, forgotten: &[i64]) {
         for seen in &mut self.seen {

@@ -4,7 +4,7 @@ use crate::history::{Outcome, Publication};
 use crate::ledger::KEYS;
 use crate::progress::Progress;
 use crate::record::now;
-use crate::worker::Fact;
+use crate::worker::{Fact, OldFact};
 use pubsub::{PublishOptions, publish_with};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -17,7 +17,7 @@ const PUBLISHERS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// With more events before a subscription, publishers wait.
-const MOST_BACKLOG: usize = 2_000;
+const MOST_BACKLOG: usize = 300;
 
 /// The application name of publishers' sessions.
 pub(crate) const APPLICATION: &str = "publisher";
@@ -38,28 +38,19 @@ pub(crate) struct Publishers {
 }
 
 impl Publishers {
-    /// Publishers of nothing.
-    pub(crate) fn idle() -> Rc<Self> {
-        Rc::new(Self::new(String::new(), Duration::MAX, &Rc::default()))
-    }
-
-    fn new(url: String, pause: Duration, progress: &Rc<RefCell<Progress>>) -> Self {
-        Self {
+    /// Starts publishers on a database, at this rate in events per second.
+    pub(crate) fn start(url: &str, rate: f64, progress: &Rc<RefCell<Progress>>) -> Rc<Self> {
+        // Each transaction publishes three events on average.
+        let pause = Duration::from_secs_f64(3.0 * PUBLISHERS as f64 / rate);
+        let url = format!("{url}?application_name={APPLICATION}");
+        let publishers = Rc::new(Self {
             url,
             progress: Rc::clone(progress),
             next: Cell::new(1),
             pause,
             over: Cell::new(false),
             poison: Cell::new(0),
-        }
-    }
-
-    /// Starts publishers on a database, at this rate in events per second.
-    pub(crate) fn start(url: &str, rate: f64, progress: &Rc<RefCell<Progress>>) -> Rc<Self> {
-        // Each transaction publishes three events on average.
-        let pause = Duration::from_secs_f64(3.0 * PUBLISHERS as f64 / rate);
-        let url = format!("{url}?application_name={APPLICATION}");
-        let publishers = Rc::new(Self::new(url, pause, progress));
+        });
         for _ in 0..PUBLISHERS {
             actix::spawn(Rc::clone(&publishers).run());
         }
@@ -143,8 +134,12 @@ async fn insert(
         // Publishers of one key wait for each other here.
         let next = "update faults.keys set seq = seq + 1 where key = $1 returning seq";
         let seq: i64 = transaction.query_one(next, &[&key]).await?.get(0);
-        let fact = Fact { n, seq, poison: poison && n == first };
-        let event = publish_with(&transaction, &fact, &PublishOptions::new().key(key.to_string())).await?;
+        let (options, poison) = (PublishOptions::new().key(key.to_string()), poison && n == first);
+        // One in four publishers is of the old release.
+        let event = match fastrand::u32(..4) {
+            0 => publish_with(&transaction, &OldFact(n, poison), &options).await?,
+            _ => publish_with(&transaction, &Fact { n, poison }, &options).await?,
+        };
         let committed = "insert into faults.committed (n, key, seq, event) values ($1, $2, $3, $4)";
         transaction.execute(committed, &[&n, &key, &seq, &event.id().0]).await?;
     }

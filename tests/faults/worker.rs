@@ -2,7 +2,7 @@
 
 use crate::history::Step;
 use crate::record::Recorder;
-use pubsub::{Channel, Delivery, Failure, Handled, PubSub, SubscribeOptions};
+use pubsub::{Backoff, Builder, Channel, Delivery, Failure, Handled, PubSub, SubscribeOptions};
 use pubsub_tests::{DEADLINE, in_child_process};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -23,29 +23,68 @@ pub(crate) const SUBSCRIPTIONS: [(&str, bool); 2] = [("unordered", false), ("ord
 /// The actors that a worker lets panic, one after another, on SIGUSR1.
 const ACTORS: [&str; 5] = ["listener", "dispatcher", "scheduler", "heartbeat", "janitor"];
 
+/// The environment variable that makes the worker one of the old release, which does not know the newest version of the payload.
+pub(crate) const OLD_RELEASE: &str = "PUBSUB_FAULTS_OLD_RELEASE";
+
 /// An event. It may be attempted few times, so that faults which are charged to events show as dead letters.
 #[derive(Debug, Serialize, Deserialize, Channel)]
-#[channel("fact", max_attempts = 5, backoff(initial = "20ms", max = "100ms"))]
+#[channel(
+    "fact",
+    version = 2,
+    upcast_from = OldFact,
+    max_attempts = 5,
+    backoff(initial = "20ms", max = "100ms")
+)]
 pub(crate) struct Fact {
     pub(crate) n: i64,
-    pub(crate) seq: i64,
     /// Whether it kills its handler's process.
     pub(crate) poison: bool,
 }
 
+/// The event as the old release has it. It is not derived, because no two types of one crate may derive the same channel.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct OldFact(pub(crate) i64, pub(crate) bool);
+
+impl Channel for OldFact {
+    const NAME: &'static str = "fact";
+    const MAX_ATTEMPTS: u32 = Fact::MAX_ATTEMPTS;
+    const BACKOFF: Backoff = Fact::BACKOFF;
+}
+
+impl From<OldFact> for Fact {
+    fn from(OldFact(n, poison): OldFact) -> Self {
+        Self { n, poison }
+    }
+}
+
+impl From<&Fact> for (i64, bool) {
+    fn from(fact: &Fact) -> Self {
+        (fact.n, fact.poison)
+    }
+}
+
+impl From<&OldFact> for (i64, bool) {
+    fn from(fact: &OldFact) -> Self {
+        (fact.0, fact.1)
+    }
+}
+
 type Handling = Pin<Box<dyn Future<Output = Handled>>>;
 
-fn handler(
+fn handler<C: Channel>(
     subscription: usize,
     recorder: &Arc<Recorder>,
-) -> impl Fn(Delivery<Fact>) -> Handling + Clone + Send + Unpin + 'static {
+) -> impl Fn(Delivery<C>) -> Handling + Clone + Send + Unpin + 'static
+where
+    (i64, bool): for<'a> From<&'a C>,
+{
     let recorder = Arc::clone(recorder);
-    move |fact: Delivery<Fact>| {
+    move |fact: Delivery<C>| {
         let recorder = Arc::clone(&recorder);
         Box::pin(async move {
-            let (n, token) = (fact.n, fact.token().0);
+            let ((n, poison), token) = (<(i64, bool)>::from(&*fact), fact.token().0);
             recorder.record(Step::Started, subscription, n, token);
-            if fact.poison {
+            if poison {
                 std::process::abort();
             }
             // Some are slow, so that most faults meet a handler at work.
@@ -61,6 +100,20 @@ fn handler(
     }
 }
 
+fn subscribed<C: Channel>(url: &str, recorder: &Arc<Recorder>) -> Builder
+where
+    (i64, bool): for<'a> From<&'a C>,
+{
+    let options = |ordered| match ordered {
+        true => SubscribeOptions::new().concurrency(8).ordered(),
+        false => SubscribeOptions::new().concurrency(8),
+    };
+    let subscribe = |builder: Builder, (index, (name, ordered)): (usize, (&str, bool))| {
+        builder.subscribe_fn_with(name, options(ordered), handler::<C>(index, recorder))
+    };
+    SUBSCRIPTIONS.into_iter().enumerate().fold(PubSub::builder(url), subscribe)
+}
+
 /// Works until SIGTERM, then drains.
 #[actix::test]
 #[ignore = "runs in a child process of other tests"]
@@ -70,21 +123,13 @@ async fn child_works_under_faults() {
     let recorder = Arc::new(Recorder::create(&path));
     let mut terminate = signal(SignalKind::terminate()).unwrap();
     let mut panic = signal(SignalKind::user_defined1()).unwrap();
-    let options = |ordered| match ordered {
-        true => SubscribeOptions::new().concurrency(8).ordered(),
-        false => SubscribeOptions::new().concurrency(8),
-    };
-    let start = || {
-        let build = |builder: pubsub::Builder, index: usize| {
-            let (name, ordered) = SUBSCRIPTIONS[index];
-            builder.subscribe_fn_with(name, options(ordered), handler(index, &recorder))
-        };
-        let builder = PubSub::builder(url.clone());
-        (0..SUBSCRIPTIONS.len()).fold(builder, build).start()
+    let build = match std::env::var_os(OLD_RELEASE) {
+        Some(_) => subscribed::<OldFact>,
+        None => subscribed::<Fact>,
     };
     // A worker may be started while the database is away, as one whose supervisor starts it again until it succeeds.
     let pubsub = loop {
-        match start().await {
+        match build(&url, &recorder).start().await {
             Ok(pubsub) => break pubsub,
             Err(error) if error.is_retryable() => report(&format!("again: {error}")),
             Err(error) => return report(&format!("failed: {error}")),

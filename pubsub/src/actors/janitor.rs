@@ -18,6 +18,9 @@ const EVERY: Duration = Duration::from_secs(15);
 /// The delay of a partition's removal after which it is reported.
 const HELD_UP_LIMIT: Duration = Duration::from_secs(600);
 
+/// The used part of the queue of notifications that is reported.
+const QUEUE_LIMIT: f64 = 0.001;
+
 pub(crate) struct Janitor {
     store: Store,
     target: Target,
@@ -31,6 +34,7 @@ pub(crate) struct Janitor {
     unread_reported: Reminders<(String, String)>,
     holders_reported: Reminders<(String, Option<String>, Option<i32>)>,
     held_up_reported: Reminders<String>,
+    queue_reported: Reminders<()>,
     /// The statement that another transaction delays, and the time at which the delay was first seen.
     held_up: Option<(String, Instant)>,
     removing: bool,
@@ -38,6 +42,7 @@ pub(crate) struct Janitor {
 
 /// The findings of one round.
 struct Findings {
+    queue_used: Result<f64, Error>,
     suspended: Result<Vec<Unread>, Error>,
     unread: Result<Vec<Unread>, Error>,
     holders: Result<Vec<XminHolder>, Error>,
@@ -57,6 +62,7 @@ impl Janitor {
             unread_reported: Reminders::default(),
             holders_reported: Reminders::default(),
             held_up_reported: Reminders::default(),
+            queue_reported: Reminders::default(),
             held_up: None,
             removing: false,
         }
@@ -67,8 +73,11 @@ impl Janitor {
         let (unread_after, holders_after, recent_xids) =
             (self.unread_after, self.holders_after, self.recent_xids);
         let cleaning = async move {
+            // First, because a full queue fails tasks too.
+            let queue_used = store.make_room_for_notifications().await;
             tidy(&store).await;
             Findings {
+                queue_used,
                 suspended: store.suspend_unread().await,
                 unread: store.unread(unread_after).await,
                 holders: store.xmin_holders(holders_after, recent_xids).await,
@@ -80,7 +89,10 @@ impl Janitor {
     }
 
     fn cleaned(findings: Findings, actor: &mut Self, context: &mut Context<Self>) {
-        let Findings { suspended, unread, holders, next_xid, removal_due } = findings;
+        let Findings { queue_used, suspended, unread, holders, next_xid, removal_due } = findings;
+        if let Some(used) = result_of("make room for notifications", queue_used) {
+            actor.report_queue(used);
+        }
         for suspended in result_of("suspend unread subscriptions", suspended).unwrap_or_default() {
             let Unread { channel, subscription, event, unread_for, .. } = suspended;
             tracing::error!(
@@ -121,6 +133,16 @@ impl Janitor {
                 ?unread_for,
                 suspended_after = ?limit,
                 "nobody reads this subscription's events, and the log must keep them"
+            );
+        }
+    }
+
+    fn report_queue(&mut self, used: f64) {
+        let filled = (used >= QUEUE_LIMIT).then_some(((), used));
+        if self.queue_reported.due(filled.into_iter().collect()).contains(&true) {
+            tracing::warn!(
+                used,
+                "a session that listens stays in its transaction: once the queue of notifications is full, nobody can publish"
             );
         }
     }

@@ -3,6 +3,7 @@
 //! It never opens a transaction. A listener inside a transaction keeps the server's notification queue from being emptied,
 //! and a full queue makes every NOTIFY fail.
 
+use super::Store;
 use super::connect::{Connection, Target};
 use crate::error::Error;
 use futures_util::{Stream, StreamExt, stream};
@@ -83,6 +84,16 @@ impl ListenClient {
         answered
             .map_err(|_| Error::Timeout { doing: DOING, after: deadline })?
             .map_err(|source| Error::Database { doing: DOING, source })
+    }
+}
+
+impl Store {
+    /// Returns the used part of the server's queue of notifications, after what every listener has read has left it.
+    ///
+    /// PostgreSQL cleans the queue when notifications are added, which it refuses while the queue is full. So a full queue stays full,
+    /// also once its reason is gone, until somebody asks for its use.
+    pub(crate) async fn make_room_for_notifications(&self) -> Result<f64, Error> {
+        self.query_value("make room for notifications", "select pg_notification_queue_usage()", &[]).await
     }
 }
 
