@@ -251,6 +251,21 @@ impl Error {
         source.code().is_some_and(|state| ["22", "23", "54"].contains(&&state.code()[..2]))
     }
 
+    /// Whether the database has answered and refused the statement, so that it took no effect.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Database { source, .. } => source.code().is_some_and(|state| {
+                // The server may have ended the session after the statement's end.
+                !["08", "57P", "XX"].iter().any(|class| state.code().starts_with(class))
+            }),
+            Self::UndeclaredChannel { .. }
+            | Self::UnknownSubscription { .. }
+            | Self::InUse { .. }
+            | Self::Moved { .. } => true,
+            _ => false,
+        }
+    }
+
     /// A stable code of the error: PostgreSQL's SQLSTATE if the database refused the call, and a word otherwise.
     ///
     /// The SQLSTATEs that begin with `PB` are those of this library's SQL functions; `docs/sql-contract.md` lists them.

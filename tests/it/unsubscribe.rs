@@ -1,8 +1,9 @@
 //! Subscriptions and channels can be removed without touching any other row.
 
 use crate::retention::TrimmedLog;
-use pubsub::{Error, Subscription};
-use pubsub_tests::{Sms, SqlSubscriber, TestDatabase, connect};
+use pubsub::{Delivery, Error, PubSub, Subscription};
+use pubsub_tests::{ChildProcess, Sms, SqlSubscriber, TestDatabase, connect, in_child_process};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tokio_postgres::{Client, Error as DatabaseError};
 
@@ -179,23 +180,48 @@ async fn claims_and_settlements_beside_the_removal_lose_nothing() {
     }
 }
 
+/// Runs two subscriptions and reports its log.
 #[actix::test]
-async fn a_running_process_is_told_and_does_not_spin() {
+#[ignore = "runs in a child process of other tests"]
+async fn child_runs_two_subscriptions() {
+    let Some((url, report)) = in_child_process() else { return };
+    crate::tracing_fields::log_to(report);
+    let done = |_: Delivery<Sms>| async { Ok(()) };
+    let builder = PubSub::builder(url).subscribe_fn("suspended", done).subscribe_fn("removed", done);
+    let _pubsub = builder.start().await.unwrap();
+    std::future::pending::<()>().await;
+}
+
+#[actix::test]
+async fn refused_subscriptions_back_off_and_are_reported_once() {
     let db = TestDatabase::new().await;
-    let (pubsub, mut received) = db.receive("one").await;
-    pubsub::publish(&db.client, &Sms::new("before")).await.unwrap();
-    assert_eq!(received.next().await, "before");
-    db.until_settled().await;
-    unsubscribe(&db.client, "one", true).await.unwrap();
-    pubsub::publish(&db.client, &Sms::new("after")).await.unwrap();
-    let transactions = "select (xact_commit + xact_rollback)::bigint from pg_stat_database where datname = current_database()";
-    let (before, began) = (db.count(transactions).await, Instant::now());
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let rate = (db.count(transactions).await - before) as f64 / began.elapsed().as_secs_f64();
-    // Heartbeats, checks for absent processes, and attempts that become rarer.
-    assert!(rate < 100.0, "{rate} transactions per second");
-    assert!(received.rest().is_empty());
-    assert!(pubsub.drain(Duration::from_secs(10)).await);
+    let child = ChildProcess::start("unsubscribe::child_runs_two_subscriptions", db.url());
+    db.until_count("select count(*) from pubsub.waiters where not is_awake", 2).await;
+    unsubscribe(&db.client, "removed", true).await.unwrap();
+    let suspend = "update pubsub.subscriptions set suspended_at = clock_timestamp() where name = 'suspended'";
+    db.client.batch_execute(suspend).await.unwrap();
+    pubsub::publish(&db.client, &Sms::new("unread")).await.unwrap();
+    let (mut waiting, mut warnings, mut failures) = (BTreeSet::from(["suspended", "removed"]), Vec::new(), 0);
+    while !waiting.is_empty() {
+        let line = child.next().await;
+        if !line.contains("events cannot be claimed") {
+            continue;
+        }
+        let subscription = if line.contains("\"removed\"") { "removed" } else { "suspended" };
+        failures += 1;
+        if line.contains("WARN") {
+            warnings.push(subscription);
+        }
+        // A pause of more than a second has no milliseconds as its unit.
+        let wait = line.split("wait=").nth(1).unwrap().split_whitespace().next().unwrap();
+        if !wait.ends_with("ms") {
+            waiting.remove(subscription);
+        }
+    }
+    // Each kind of claim doubles its own pauses: 50 ms become a second with the sixth failure.
+    assert!(failures <= 2 * 3 * 7, "{failures} failures");
+    warnings.sort_unstable();
+    assert_eq!(warnings, ["removed", "suspended"], "each is reported once");
 }
 
 #[actix::test]

@@ -4,8 +4,9 @@
 //! `ProcessReregistered` when the process had been declared dead, `IncarnationEnded` when the server may have lost commits,
 //! `BeatEnded` after each beat · If it dies: restarted; the next beat makes up for a missed one.
 
+use crate::actors::fault_log::report_fault;
 use crate::actors::message::{BeatEnded, IncarnationEnded, ProcessReregistered};
-use crate::error::{Error, error_chain};
+use crate::error::Error;
 use crate::model::backoff::Backoff;
 use crate::model::process::ProcessId;
 use crate::policy::absence::Rhythm;
@@ -146,7 +147,7 @@ impl Heartbeat {
             Err(error) => {
                 actor.failures = actor.failures.saturating_add(1);
                 let wait = RECONNECT.delay(actor.failures, fastrand::f64());
-                tracing::warn!(error = error_chain(&error), ?wait, "a heartbeat was not recorded");
+                report_fault!("a heartbeat was not recorded", "", &error, ?wait);
                 wait
             }
         };

@@ -3,7 +3,8 @@
 //! Owns: the times of its last reports · Receives: its timer · Sends: nothing · If it dies: restarted; its tasks are
 //! idempotent, and any process may do them. It reports problems that last once more.
 
-use crate::error::{Error, error_chain};
+use crate::actors::fault_log::report_fault;
+use crate::error::Error;
 use crate::policy::reminder::Reminders;
 use crate::policy::xids::XidHistory;
 use crate::store::retention::{Removal, Unread};
@@ -228,7 +229,7 @@ fn report(task: &'static str, outcome: Result<i64, Error>) {
 fn result_of<T>(task: &'static str, outcome: Result<T, Error>) -> Option<T> {
     outcome
         .inspect_err(|error| {
-            tracing::warn!(task, error = error_chain(error), "the janitor could not do its work");
+            report_fault!("the janitor could not do its work", task, error, task);
         })
         .ok()
 }

@@ -4,6 +4,7 @@
 //! the dispatchers of a channel, `MailboxChanged` to the scheduler · If it dies: restarted; until it listens again,
 //! subscriptions poll.
 
+use crate::actors::fault_log::report_fault;
 use crate::actors::message::{MailboxChanged, ProcessReregistered, Wake};
 use crate::error::{Error, error_chain};
 use crate::model::backoff::Backoff;
@@ -91,11 +92,7 @@ impl Listener {
     fn not_connected(&mut self, error: &Error, context: &mut Context<Self>) {
         self.attempts = self.attempts.saturating_add(1);
         let wait = RECONNECT.delay(self.attempts, fastrand::f64());
-        tracing::warn!(
-            error = error_chain(error),
-            ?wait,
-            "the listener cannot connect; subscriptions poll until it does"
-        );
+        report_fault!("the listener cannot connect; subscriptions poll until it does", "", error, ?wait);
         context.run_later(wait, Self::connect);
     }
 

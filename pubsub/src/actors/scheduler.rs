@@ -4,6 +4,7 @@
 //! due, which claims them, because only it knows how many its handler can take · If it dies: restarted; its state is in the
 //! tables.
 
+use crate::actors::fault_log::report_fault;
 use crate::actors::message::{BeatEnded, MailboxChanged, MailboxDue};
 use crate::error::{Error, error_chain};
 use crate::model::process::ProcessId;
@@ -112,7 +113,7 @@ impl Scheduler {
                     next = waits.fold(next, Duration::min);
                 }
             }
-            Err(error) => tracing::warn!(error = error_chain(&error), "the mailbox cannot be polled"),
+            Err(error) => report_fault!("the mailbox cannot be polled", "", &error),
         }
         actor.plan(next, context);
     }
@@ -140,7 +141,7 @@ impl Scheduler {
             }
             Err(error) => {
                 actor.absences.observer_in_trouble();
-                tracing::warn!(error = error_chain(&error), "the check for dead processes failed");
+                report_fault!("the check for dead processes failed", "", &error);
                 actor.reclaim_later(context);
             }
         }));
@@ -191,10 +192,7 @@ impl Scheduler {
             }
             Err(error) => {
                 actor.absences.observer_in_trouble();
-                tracing::warn!(
-                    error = error_chain(&error),
-                    "the deliveries of dead processes cannot be taken over"
-                );
+                report_fault!("the deliveries of dead processes cannot be taken over", "", &error);
             }
         }
         actor.reclaim_later(context);

@@ -8,6 +8,7 @@ mod deliveries;
 mod intake;
 pub(crate) mod step;
 mod suspects;
+mod troubles;
 pub(crate) mod waiter;
 mod watchdog;
 
@@ -54,6 +55,8 @@ pub(crate) struct Dispatch {
     settle_failures: u32,
     /// Whether the handler waits after too many deaths. Nothing is claimed for it then.
     quarantined: bool,
+    /// Whether the lanes are to be left to other processes, once no query is under way that would take them again.
+    leaves_lanes: bool,
     draining: bool,
     /// Whether a drain has started. Nothing is claimed from then on.
     stopped: bool,
@@ -70,6 +73,7 @@ impl Dispatch {
             watchdog: Watchdog::default(),
             settle_failures: 0,
             quarantined: false,
+            leaves_lanes: false,
             draining: false,
             stopped: false,
             subscriptions,
@@ -87,6 +91,10 @@ impl Dispatch {
 
     fn decide(&mut self, now: Instant) {
         self.deliveries.settle_as_planned(now, &mut self.steps);
+        if self.leaves_lanes && !self.intake.is_asking() {
+            self.leaves_lanes = false;
+            self.steps.push_back(Step::LeaveLanes);
+        }
         if self.stopped || !self.intake.may_begin(now) {
             return;
         }
@@ -108,7 +116,7 @@ impl Dispatch {
     /// Returns how many events may be claimed now.
     fn room(&self) -> usize {
         let leases = self.deliveries.leases();
-        if self.quarantined || leases.unsettled() > MAX_UNSETTLED {
+        if self.quarantined || self.watchdog.is_unresponsive() || leases.unsettled() > MAX_UNSETTLED {
             return 0;
         }
         self.prefetch.claim_size(leases.outstanding())
@@ -133,7 +141,10 @@ impl Dispatch {
     /// Reports that the poll interval has passed once more.
     pub(crate) fn poll_interval_passed(&mut self, now: Instant) {
         let at_work = self.deliveries.leases().outstanding() > 0;
-        self.steps.extend(self.watchdog.check(at_work, self.settings.timeout, now));
+        let warning = self.watchdog.check(at_work, self.settings.timeout, now);
+        self.leaves_lanes |=
+            self.settings.is_ordered() && matches!(warning, Some(Step::HandlerUnresponsive { .. }));
+        self.steps.extend(warning);
         self.intake.poll_due();
         self.deliveries.settle(now, &mut self.steps);
     }
@@ -155,9 +166,10 @@ impl Dispatch {
         self.deliveries.query_over();
     }
 
-    /// Reports that the query under way has failed. Returns the pause before the next one.
-    pub(crate) fn query_failed(&mut self, now: Instant, random: f64) -> Duration {
-        self.intake.failed(now, random)
+    /// Reports that the query under way has failed, and whether the database has refused it, so that it took no effect. Returns
+    /// the pause before the next one of its kind.
+    pub(crate) fn query_failed(&mut self, refused: bool, now: Instant, random: f64) -> Duration {
+        self.intake.failed(refused, now, random)
     }
 
     /// Reports that the waiter row is removed, or expires by itself.
@@ -177,6 +189,7 @@ impl Dispatch {
     ) {
         if self.watchdog.responded() {
             self.steps.push_back(Step::HandlerResponsive);
+            self.expect_work();
         }
         self.prefetch.observe(answers.len(), busy, peak);
         for Answer { token, event, outcome } in answers {
@@ -259,12 +272,18 @@ impl Dispatch {
     /// Reports that the handler has died too often and waits before it starts again.
     pub(crate) fn handler_quarantined(&mut self, now: Instant) {
         self.quarantined = true;
+        self.leaves_lanes = self.settings.is_ordered();
         self.deliveries.recall(now);
     }
 
     /// Reports that the handler has started again.
     pub(crate) fn handler_recovered(&mut self) {
         self.quarantined = false;
+        self.leaves_lanes = false;
+        self.expect_work();
+    }
+
+    fn expect_work(&mut self) {
         self.intake.log_ready();
         self.intake.mailbox_ready(true, true);
     }

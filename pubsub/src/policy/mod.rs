@@ -7,6 +7,7 @@ pub(crate) mod absence;
 pub(crate) mod claim_limit;
 pub(crate) mod dispatch;
 pub(crate) mod disposition;
+pub(crate) mod faults;
 pub(crate) mod leases;
 pub(crate) mod order;
 pub(crate) mod prefetch;

@@ -3,6 +3,7 @@
 use super::Dispatcher;
 use super::handler_thread::HandlerThread;
 use crate::actors::arbiter_thread::ArbiterThread;
+use crate::actors::fault_log::report_fault;
 use crate::actors::message::{ExitReason, HandlerDied, MailboxChanged};
 use crate::error::{Error, error_chain};
 use crate::observe::HandlerState;
@@ -116,9 +117,9 @@ impl Dispatcher {
     }
 
     fn query_failed(&mut self, error: &Error) {
-        let wait = self.dispatch.query_failed(Instant::now(), fastrand::f64());
+        let wait = self.dispatch.query_failed(error.is_refusal(), Instant::now(), fastrand::f64());
         let (channel, subscription) = (self.config.settings.channel, &*self.config.settings.name);
-        tracing::warn!(channel, subscription, error = error_chain(error), ?wait, "events cannot be claimed");
+        report_fault!("events cannot be claimed", subscription, error, channel, subscription, ?wait);
     }
 
     fn write(&self, settlement: Settlement, context: &mut Context<Self>) {
@@ -148,8 +149,8 @@ impl Dispatcher {
                 let refused = error.refuses_values();
                 let wait =
                     self.dispatch.settlement_failed(settlement, refused, Instant::now(), fastrand::f64());
-                tracing::warn!(
-                    channel, subscription, %token, error = error_chain(&error), ?wait, "answers cannot be settled"
+                report_fault!(
+                    "answers cannot be settled", subscription, &error, channel, subscription, %token, ?wait
                 );
             }
         }

@@ -261,6 +261,11 @@ impl Database {
         unclaimed + self.mailbox.len() + self.leases.values().map(Vec::len).sum::<usize>()
     }
 
+    /// Returns how many deliveries wait in the mailbox.
+    pub(super) fn in_mailbox(&self) -> usize {
+        self.mailbox.len()
+    }
+
     /// Returns how many events are leased.
     pub(super) fn leased(&self) -> usize {
         self.leases.values().map(Vec::len).sum()

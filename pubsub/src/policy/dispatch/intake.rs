@@ -2,16 +2,12 @@
 
 use super::step::{ClaimSize, Query, Reply, Step};
 use super::suspects::{Suspects, Turn};
+use super::troubles::{Kind, Troubles};
 use super::waiter::{Row, WAITER_TTL, Waiter};
-use crate::model::backoff::Backoff;
 use crate::model::event::ClaimedEvent;
 use crate::policy::claim_limit::ClaimLimit;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-
-/// The pauses between attempts while the database fails.
-const DATABASE_BACKOFF: Backoff =
-    Backoff::exponential(Duration::from_millis(50)).max(Duration::from_secs(5)).jitter(0.5);
 
 /// The time for which events gather after a claim that found some, but not a full batch. If publishers are busy, one more claim
 /// of this process costs less than a notification for each of their events.
@@ -47,8 +43,9 @@ pub(super) struct Intake {
     poll_due: bool,
     /// Whether a claim's answer was lost. Then the database may have leases under this process's id that it does not know.
     unknown_claim: bool,
-    /// The number of failures since the last query that succeeded.
-    failures: u32,
+    troubles: Troubles,
+    /// Whether a claim of suspects was refused, and is due again when it has rested.
+    suspects_again: bool,
     limit: ClaimLimit,
 }
 
@@ -86,7 +83,8 @@ impl Intake {
             repolling: None,
             poll_due: false,
             unknown_claim: false,
-            failures: 0,
+            troubles: Troubles::default(),
+            suspects_again: false,
             limit: ClaimLimit::new(subscriptions),
         }
     }
@@ -129,6 +127,11 @@ impl Intake {
         self.poll_due = true;
     }
 
+    /// Whether a query is under way.
+    pub(super) fn is_asking(&self) -> bool {
+        self.query.is_some()
+    }
+
     /// Whether a query is under way, or the next one has to wait.
     pub(super) fn is_busy(&self) -> bool {
         self.query.is_some() || self.resume_at.is_some()
@@ -148,7 +151,14 @@ impl Intake {
             return self.cannot_poll(now, steps);
         }
         if self.unknown_claim {
+            if self.troubles.rests(Kind::UnknownClaims, now) {
+                return self.cannot_poll(now, steps);
+            }
             return self.begin(Query::ReturnUnknownClaims, steps);
+        }
+        if self.suspects_again && !self.troubles.rests(Kind::Suspects, now) {
+            self.suspects_again = false;
+            self.suspects.expect();
         }
         let suspects = self.suspects.turn(facts.holds_nothing, now);
         if suspects != Turn::None {
@@ -158,11 +168,16 @@ impl Intake {
             // Nothing is claimed beside suspects.
             return self.cannot_poll(now, steps);
         }
-        if self.mailbox_ready && !(self.mailbox_was_last && self.log_ready) {
+        let log_rests = self.troubles.rests(Kind::Log, now);
+        let log_ready = self.log_ready && !log_rests;
+        let mailbox_ready = self.mailbox_ready && !self.troubles.rests(Kind::Mailbox, now);
+        if mailbox_ready && !(self.mailbox_was_last && log_ready) {
             self.mailbox_ready = false;
             self.mailbox_was_last = true;
             self.begin(Query::ClaimMailbox(size), steps);
-        } else if self.log_ready {
+        } else if log_rests {
+            self.cannot_poll(now, steps);
+        } else if log_ready {
             self.log_ready = false;
             self.mailbox_was_last = false;
             self.repolling = None;
@@ -230,10 +245,7 @@ impl Intake {
     /// Learns from the answer to the query under way and from the time that it took, and returns that query.
     pub(super) fn completed(&mut self, reply: &Reply, took: Duration, now: Instant) -> Option<Query> {
         let query = self.query.take()?;
-        // It follows every failure, so its success shows nothing about the query that failed.
-        if query != Query::ReturnUnknownClaims {
-            self.failures = 0;
-        }
+        self.troubles.succeeded(query.into());
         if let Reply::Returned(returned) = reply {
             self.unknown_claim = false;
             self.mailbox_ready |= *returned > 0;
@@ -279,19 +291,31 @@ impl Intake {
         Repolling { next_at: now + pause, next_pause: (pause * 2).min(LONGEST_PAUSE) }
     }
 
-    /// Notes that the query under way has failed. It may have taken effect, so its claim is returned before anything else is
-    /// claimed. Returns the pause before the next query.
-    pub(super) fn failed(&mut self, now: Instant, random: f64) -> Duration {
-        if let Some(size) = self.query.take().and_then(Query::size) {
+    /// Notes that the query under way has failed. Unless the database has refused it, it may have taken effect, so its claim is
+    /// returned before anything else is claimed. A refusal says nothing about queries of other kinds. Returns the pause before
+    /// the next query of this kind.
+    pub(super) fn failed(&mut self, refused: bool, now: Instant, random: f64) -> Duration {
+        let query = self.query.take().unwrap_or(Query::ReturnUnknownClaims);
+        if let Some(size) = query.size() {
             self.limit.halve((size.batch, size.bytes));
         }
-        self.failures = self.failures.saturating_add(1);
-        self.unknown_claim = true;
-        self.log_ready = true;
-        self.mailbox_ready = true;
-        self.suspects.expect();
-        let wait = DATABASE_BACKOFF.delay(self.failures, random);
-        self.resume_at = Some(now + wait);
+        let kind = Kind::from(query);
+        let wait = self.troubles.failed(kind, random);
+        if !refused {
+            self.unknown_claim = true;
+            self.log_ready = true;
+            self.mailbox_ready = true;
+            self.suspects.expect();
+            self.resume_at = Some(now + wait);
+            return wait;
+        }
+        self.troubles.refused(kind, now + wait);
+        match kind {
+            Kind::Log => self.log_ready = true,
+            Kind::Mailbox => self.mailbox_ready = true,
+            Kind::Suspects => self.suspects_again = true,
+            Kind::UnknownClaims => {}
+        }
         wait
     }
 
@@ -299,7 +323,8 @@ impl Intake {
     pub(super) fn wake_at(&self) -> impl Iterator<Item = Instant> {
         let repoll_at = self.repolling.map(|repolling| repolling.next_at);
         let waiter = [self.waiter.wake_at(), self.waiter.renew_at()];
-        [self.resume_at, self.suspects.wake_at(), repoll_at].into_iter().chain(waiter).flatten()
+        let own = [self.resume_at, self.suspects.wake_at(), repoll_at].into_iter().chain(waiter);
+        own.flatten().chain(self.troubles.wake_at())
     }
 }
 

@@ -33,7 +33,7 @@ prop_compose! {
     }
 }
 
-fn claims_from_log(query: &Query) -> bool {
+pub(super) fn claims_from_log(query: &Query) -> bool {
     matches!(query, Query::ClaimLog { .. } | Query::ClaimIfQuiet { .. } | Query::Poll { .. })
 }
 

@@ -5,6 +5,7 @@
 
 use super::Dispatch;
 use super::database::{Database, Found};
+use super::properties::claims_from_log;
 use super::step::{Query, Reply, Step};
 use crate::model::backoff::Backoff;
 use crate::model::event::{ClaimedEvent, EventId};
@@ -34,6 +35,8 @@ pub(super) struct Scenario {
     pub(super) drain_at: Option<u64>,
     /// The start and the duration of the handler's quarantine, in milliseconds.
     pub(super) quarantine: Option<(u64, u64)>,
+    /// Whether the subscription is suspended: the database refuses its claims from the log.
+    pub(super) suspended: bool,
 }
 
 /// A record of what happened, with its time.
@@ -63,6 +66,7 @@ pub(super) enum Seen {
     Settle(usize),
     Quarantine,
     Recovery,
+    LeaveLanes,
     Drain,
     Stop,
 }
@@ -199,6 +203,10 @@ impl World {
         self.roll(1_000) < self.scenario.failures
     }
 
+    fn refuses(&self, query: Query) -> bool {
+        self.scenario.suspended && claims_from_log(&query)
+    }
+
     fn see(&mut self, seen: Seen) {
         self.seen.push((self.now - self.start, seen));
     }
@@ -243,7 +251,8 @@ impl World {
                     );
                     self.see(Seen::Stop);
                 }
-                Step::LeaveLanes | Step::HandlerResponsive => {}
+                Step::HandlerResponsive => {}
+                Step::LeaveLanes => self.see(Seen::LeaveLanes),
                 step => panic!("not in this model: {step:?}"),
             }
         }
@@ -351,7 +360,7 @@ impl World {
     }
 
     fn query_runs(&mut self, query: Query, known: &[i64], began: Instant) {
-        let (before, after) = (self.fails(), self.fails());
+        let (before, after) = (self.refuses(query) || self.fails(), self.fails());
         let reply = (!before).then(|| self.database.answer(query, known, self.now)).filter(|_| !after);
         let latency = self.latency();
         self.happens(latency, Happening::QueryEnds { query, reply, began });
@@ -360,8 +369,8 @@ impl World {
     fn query_ends(&mut self, query: Query, reply: Option<(Reply, Found)>, began: Instant) {
         let Some((reply, found)) = reply else {
             self.see(Seen::QueryFailed);
-            let random = self.random();
-            self.dispatch.query_failed(self.now, random);
+            let (refused, random) = (self.refuses(query), self.random());
+            self.dispatch.query_failed(refused, self.now, random);
             return;
         };
         self.see(Seen::Reply { query, found });

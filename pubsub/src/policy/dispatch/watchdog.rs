@@ -26,6 +26,11 @@ impl Watchdog {
         self.asked_at = Some(now);
     }
 
+    /// Whether the handler was reported as unresponsive, and has not responded since. Nothing is claimed for it then.
+    pub(super) fn is_unresponsive(&self) -> bool {
+        self.reported
+    }
+
     /// Notes that the handler's host has responded. Returns whether the handler was reported as unresponsive.
     pub(super) fn responded(&mut self) -> bool {
         std::mem::take(self).reported

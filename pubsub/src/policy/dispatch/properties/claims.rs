@@ -2,7 +2,7 @@
 
 #[cfg(test)]
 mod tests {
-    use crate::policy::dispatch::properties::scenarios;
+    use crate::policy::dispatch::properties::{claims_from_log, scenarios};
     use crate::policy::dispatch::simulation::{Scenario, Seen, World};
     use crate::policy::dispatch::step::Query;
     use crate::policy::leases::LINGER;
@@ -96,6 +96,42 @@ mod tests {
                 }
             }
             prop_assert_eq!(world.database.undone(), 0, "everything is handled in the end");
+        }
+
+        #[test]
+        fn a_quarantined_handler_leaves_its_lanes(
+            scenario in scenarios(50), from in 0u64..3_000, takes in 100u64..3_000,
+        ) {
+            let scenario = Scenario { quarantine: Some((from, takes)), ordered: true, ..scenario };
+            let (mut quarantined, mut asking, mut left) = (false, false, 0);
+            for (at, seen) in &run(scenario, 20).seen {
+                match seen {
+                    Seen::Quarantine => quarantined = true,
+                    Seen::Recovery => quarantined = false,
+                    Seen::Query { .. } => asking = true,
+                    Seen::Reply { .. } | Seen::QueryFailed => asking = false,
+                    Seen::LeaveLanes => {
+                        prop_assert!(quarantined && !asking, "a claim takes them again, at {:?}", at);
+                        left += 1;
+                    }
+                    _ => {}
+                }
+            }
+            prop_assert_eq!(left, 1);
+        }
+
+        #[test]
+        fn a_refused_claim_becomes_rare_and_the_rest_goes_on(scenario in scenarios(0)) {
+            let suspects = vec![(0, 1, 3), (20_000, 2, 1)];
+            let world = run(Scenario { suspended: true, suspects, ..scenario }, 60);
+            let claims = |(_, seen): &&(Duration, Seen)| {
+                matches!(seen, Seen::Query { query, .. } if claims_from_log(query))
+            };
+            let claims = world.seen.iter().filter(claims).count();
+            prop_assert!(claims <= 40, "{} claims in a minute", claims);
+            let others = world.seen.iter().filter(|(_, seen)| matches!(seen, Seen::Query { .. })).count() - claims;
+            prop_assert!(others <= 600, "{} other queries in a minute", others);
+            prop_assert_eq!(world.database.in_mailbox(), 0, "the mailbox goes on");
         }
 
         #[test]
