@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::PanicHookInfo;
-use std::sync::{Arc, Once, OnceLock};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 
 /// Panics that a thread remembers until they are taken: more than can happen in between.
 const REMEMBERED: usize = 64;
@@ -18,6 +18,16 @@ thread_local! {
     static WATCHED: Cell<bool> = const { Cell::new(false) };
     static NOTED: RefCell<VecDeque<Panic>> = const { RefCell::new(VecDeque::new()) };
     static LAST: RefCell<Option<Panic>> = const { RefCell::new(None) };
+    static COUNT: Cell<u64> = const { Cell::new(0) };
+    static QUESTION: Cell<Question> = const { Cell::new(Question::None) };
+}
+
+/// The question whether the hook is in place, which a panic asks.
+#[derive(Clone, Copy, PartialEq)]
+enum Question {
+    None,
+    Asked,
+    Answered,
 }
 
 /// A panic's message and place.
@@ -30,6 +40,14 @@ pub(crate) struct Panic {
 }
 
 impl Panic {
+    /// Returns a panic of which nothing is known, because the application had replaced the hook.
+    pub(crate) fn unseen() -> Self {
+        Self {
+            message: "its message is unknown, because the panic hook was replaced".to_owned(),
+            location: None,
+        }
+    }
+
     /// Reads the message of a caught panic.
     pub(crate) fn from_payload(payload: &(dyn Any + Send)) -> Self {
         let message = payload
@@ -51,16 +69,48 @@ impl fmt::Display for Panic {
 /// Notes this thread's panics from now on.
 pub(crate) fn watch_this_thread() {
     static INSTALL: Once = Once::new();
-    INSTALL.call_once(|| {
-        let previous = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if WATCHED.get() {
-                note(info);
-            }
-            previous(info);
-        }));
-    });
+    INSTALL.call_once(install_hook);
     WATCHED.set(true);
+}
+
+fn install_hook() {
+    let previous = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if QUESTION.get() == Question::Asked {
+            return QUESTION.set(Question::Answered);
+        }
+        if WATCHED.get() {
+            note(info);
+        }
+        previous(info);
+    }));
+}
+
+/// Whether the application has replaced the hook, so that panics were not noted. Then the hook is installed again, before the
+/// application's.
+///
+/// Nothing but a panic can tell, so this panics and catches it. It is called after a panic that seems to have gone unnoticed.
+pub(crate) fn hook_was_replaced() -> bool {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    QUESTION.set(Question::Asked);
+    let asked = std::panic::catch_unwind(|| {
+        panic!("pubsub asks whether its panic hook is in place; nothing has failed");
+    });
+    drop(asked);
+    let replaced = QUESTION.replace(Question::None) != Question::Answered;
+    if replaced {
+        install_hook();
+        tracing::warn!(
+            "the panic hook was replaced after the start; it is chained again, to see which delivery panics"
+        );
+    }
+    replaced
+}
+
+/// Returns the number of panics that were noted on this thread.
+pub(crate) fn noted() -> u64 {
+    COUNT.get()
 }
 
 fn note(info: &PanicHookInfo<'_>) {
@@ -70,6 +120,7 @@ fn note(info: &PanicHookInfo<'_>) {
     };
     // A panic during these borrows would be a panic during a panic, which aborts the process in any case.
     LAST.replace(Some(panic.clone()));
+    COUNT.set(COUNT.get() + 1);
     NOTED.with_borrow_mut(|noted| {
         if noted.len() == REMEMBERED {
             noted.pop_front();

@@ -12,7 +12,7 @@ mod handler_thread;
 
 use crate::actors::arbiter_thread::ArbiterThread;
 use crate::actors::message::{
-    Answers, Drain, ExitReason, HandlerDied, HandlerRecovered, IncarnationEnded, MailboxDue,
+    Answers, Drain, ExitReason, HandlerDied, HandlerGone, HandlerRecovered, IncarnationEnded, MailboxDue,
     ProcessReregistered, Wake,
 };
 use crate::model::outcome::{Answer, Outcome};
@@ -20,6 +20,7 @@ use crate::model::settings::SubscriptionSettings;
 use crate::observe::HandlerState;
 use crate::policy::dispatch::Dispatch;
 use crate::policy::dispatch::step::{Conclusion, End};
+use crate::policy::restart::Restarts;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, ResponseFuture, SpawnHandle, Supervised};
 use config::DispatcherConfig;
 use handler_thread::HandlerThread;
@@ -31,6 +32,8 @@ pub(crate) struct Dispatcher {
     config: DispatcherConfig,
     dispatch: Dispatch,
     handler_thread: HandlerThread,
+    /// The ends of the handler's threads.
+    thread_ends: Restarts,
     /// The senders that are dropped when the drain has ended.
     drains: Vec<oneshot::Sender<()>>,
     /// The time at which the dispatcher asks for the next step.
@@ -43,6 +46,7 @@ impl Dispatcher {
         Self {
             handler_thread: HandlerThread::open(&config, thread, address),
             dispatch: Dispatch::new(Arc::clone(&config.settings), config.subscriptions),
+            thread_ends: Restarts::default(),
             drains: Vec::new(),
             timer: None,
             config,
@@ -102,7 +106,10 @@ impl Dispatcher {
         }
         self.config.gauges.handler_died(match reason {
             ExitReason::Panicked(panic) => Some(panic),
-            ExitReason::StoppedItself | ExitReason::TimedOut(_) | ExitReason::Blocked(_) => None,
+            ExitReason::StoppedItself
+            | ExitReason::TimedOut(_)
+            | ExitReason::Blocked(_)
+            | ExitReason::ThreadEnded => None,
         });
     }
 }
@@ -115,6 +122,7 @@ impl Actor for Dispatcher {
             actor.dispatch.poll_interval_passed(Instant::now());
             actor.run(context);
         });
+        self.watch_handler(context);
         self.run(context);
     }
 }
@@ -161,6 +169,17 @@ impl Handler<HandlerDied> for Dispatcher {
         self.report_death(&died);
         if !died.wait.is_zero() {
             self.dispatch.handler_quarantined(Instant::now());
+        }
+        self.run(context);
+    }
+}
+
+impl Handler<HandlerGone> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, HandlerGone { thread }: HandlerGone, context: &mut Self::Context) {
+        if thread == self.handler_thread.number() {
+            self.handler_gone(context);
         }
         self.run(context);
     }

@@ -5,7 +5,7 @@
 //! terminates the context, drops it apart from the unwinding, and asks the factory for a fresh actor.
 //!
 //! Owns: the user's actor, its factory, its restarts, its deliveries in flight · Receives: `HostCommand` · Sends: `Answers`,
-//! `HandlerDied`, `HandlerRecovered` · If it dies: its arbiter has died; the dispatcher finds its deliveries refused.
+//! `HandlerDied`, `HandlerRecovered` · If it dies, or its arbiter ends: the dispatcher learns of it and starts another one.
 
 mod in_flight;
 mod pump;
@@ -28,6 +28,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
+use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 /// Runs a handler on the current arbiter until the dispatcher drops its end of the link.
@@ -44,9 +45,11 @@ where
         in_flight: Rc::new(RefCell::new(in_flight)),
         state: State::Starting,
         restarts: Restarts::default(),
+        noted: panics::noted(),
         deaths: link.deaths,
         recoveries: link.recoveries,
         channel: PhantomData,
+        _alive: link.alive,
     }
 }
 
@@ -55,9 +58,12 @@ struct HandlerHost<C, H: Actor<Context = Context<H>>, F> {
     in_flight: Rc<RefCell<InFlight>>,
     state: State<H>,
     restarts: Restarts,
+    /// The number of panics that were noted on this thread before the handler was last polled.
+    noted: u64,
     deaths: Recipient<HandlerDied>,
     recoveries: Recipient<HandlerRecovered>,
     channel: PhantomData<fn() -> C>,
+    _alive: oneshot::Sender<()>,
 }
 
 enum State<H: Actor<Context = Context<H>>> {
@@ -87,6 +93,22 @@ where
 
     fn poll(mut self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> Poll<()> {
         let this = &mut *self;
+        catch_unwind(AssertUnwindSafe(|| this.drive(context))).unwrap_or_else(|payload| {
+            let panic = panics::take_newest().unwrap_or_else(|| Panic::from_payload(payload.as_ref()));
+            tracing::error!(channel = C::NAME, %panic, "the host of a handler died");
+            Poll::Ready(())
+        })
+    }
+}
+
+impl<C, H, F> HandlerHost<C, H, F>
+where
+    C: Channel,
+    H: Handler<Delivery<C>> + Actor<Context = Context<H>>,
+    F: Fn() -> H + Unpin,
+{
+    fn drive(&mut self, context: &mut std::task::Context<'_>) -> Poll<()> {
+        let this = self;
         loop {
             {
                 let mut in_flight = this.in_flight.borrow_mut();
@@ -113,10 +135,15 @@ where
                     if closed {
                         handler.ctx().stop();
                     }
-                    for timed_out in std::mem::take(&mut this.in_flight.borrow_mut().to_cancel) {
-                        handler.ctx().cancel_future(timed_out);
-                    }
-                    let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut **handler).poll(context)));
+                    let timed_out = std::mem::take(&mut this.in_flight.borrow_mut().to_cancel);
+                    this.noted = panics::noted();
+                    // The user's code runs in both.
+                    let polled = catch_unwind(AssertUnwindSafe(|| {
+                        for future in timed_out {
+                            handler.ctx().cancel_future(future);
+                        }
+                        Pin::new(&mut **handler).poll(context)
+                    }));
                     match this.after_poll(polled, context) {
                         None => return Poll::Pending,
                         Some(End::StoppedItself) if closed => return Poll::Ready(()),
@@ -126,17 +153,11 @@ where
             }
         }
     }
-}
 
-impl<C, H, F> HandlerHost<C, H, F>
-where
-    C: Channel,
-    H: Handler<Delivery<C>> + Actor<Context = Context<H>>,
-    F: Fn() -> H + Unpin,
-{
     /// Asks the factory for a handler.
     fn start_handler(&mut self) {
         let in_flight = Rc::clone(&self.in_flight);
+        self.noted = panics::noted();
         let built = catch_unwind(AssertUnwindSafe(|| {
             let handler = (self.factory)();
             let mut context = Context::new();
@@ -179,9 +200,13 @@ where
             End::Unusable(ReplaceReason::Panicked(panic)) => (ExitReason::Panicked(panic), None),
             End::Unusable(ReplaceReason::TimedOut(after)) => (ExitReason::TimedOut(after), None),
             End::Panicked(payload) => {
-                // The note is still there if no delivery's probe has taken it. Then it is unknown which delivery panicked.
+                // The note is still there if no delivery's probe has taken it. Then it is unknown which delivery panicked. So it
+                // is if nothing took a note.
                 let unexplained = panics::take_newest();
-                let panic = panics::last().unwrap_or_else(|| Panic::from_payload(payload.as_ref()));
+                let was_seen = panics::noted() != self.noted || !panics::hook_was_replaced();
+                let panic = panics::last().filter(|_| was_seen);
+                let panic = panic.unwrap_or_else(|| Panic::from_payload(payload.as_ref()));
+                let unexplained = if was_seen { unexplained } else { Some(panic.clone()) };
                 (ExitReason::Panicked(panic), unexplained)
             }
         };
@@ -210,6 +235,10 @@ where
 
 impl<C, H: Actor<Context = Context<H>>, F> Drop for HandlerHost<C, H, F> {
     fn drop(&mut self) {
+        // What is answered is done, although the arbiter ends.
+        if let Ok(mut in_flight) = self.in_flight.try_borrow_mut() {
+            in_flight.flush();
+        }
         if let State::Running(handler) = &mut self.state {
             handler.ctx().terminate();
         }

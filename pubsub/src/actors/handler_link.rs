@@ -7,7 +7,7 @@ use crate::model::settings::SubscriptionSettings;
 use actix::Recipient;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// A handler host's end of the link.
 pub(crate) struct HandlerLink {
@@ -16,6 +16,8 @@ pub(crate) struct HandlerLink {
     pub(crate) answers: Recipient<Answers>,
     pub(crate) deaths: Recipient<HandlerDied>,
     pub(crate) recoveries: Recipient<HandlerRecovered>,
+    /// Dropped together with the host, which shows the dispatcher that there is none any more.
+    pub(crate) alive: oneshot::Sender<()>,
 }
 
 /// The settings of a handler, and the values that its host shares with the dispatcher.
@@ -23,7 +25,7 @@ pub(crate) struct HandlerLink {
 pub(crate) struct HandlerConfig {
     pub(crate) settings: Arc<SubscriptionSettings>,
     pub(crate) process: ProcessId,
-    /// The started events, for the dispatcher to read if this thread does not answer any more.
+    /// The started events, for the dispatcher to read if this thread is blocked or has ended.
     pub(crate) started: StartedEvents,
 }
 

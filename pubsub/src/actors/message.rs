@@ -81,6 +81,8 @@ pub(crate) enum ExitReason {
     TimedOut(Duration),
     /// It has blocked its thread for longer than this, and is abandoned.
     Blocked(Duration),
+    /// Its thread has ended, for instance because the handler has stopped its arbiter.
+    ThreadEnded,
 }
 
 impl fmt::Display for ExitReason {
@@ -90,8 +92,17 @@ impl fmt::Display for ExitReason {
             Self::StoppedItself => f.write_str("it stopped itself"),
             Self::TimedOut(after) => write!(f, "its atomic response took longer than {after:?}"),
             Self::Blocked(after) => write!(f, "it has blocked its thread for {after:?}"),
+            Self::ThreadEnded => f.write_str("its thread has ended"),
         }
     }
+}
+
+/// The host of a handler is gone: its thread has ended, or it has died.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub(crate) struct HandlerGone {
+    /// The number of the handler's thread.
+    pub(crate) thread: u64,
 }
 
 /// A handler that was quarantined has started again.

@@ -3,7 +3,9 @@
 use crate::error::error_chain;
 use crate::model::event::{EventId, LeaseToken};
 use crate::model::failure::{Failure, Handled, Wish};
-use crate::panics::Panic;
+use crate::panics::{self, Panic};
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 /// The outcome of one delivery.
@@ -51,12 +53,20 @@ pub(crate) struct Answer {
     pub(crate) outcome: Outcome,
 }
 
+/// Returns the text of a handler's error. Its `Display`, `source` and `Drop` are the user's code, and may panic.
+fn text_of(error: Box<dyn Error + Send + Sync>) -> String {
+    catch_unwind(AssertUnwindSafe(move || error_chain(error.as_ref()))).unwrap_or_else(|payload| {
+        let panic = panics::take_newest().unwrap_or_else(|| Panic::from_payload(payload.as_ref()));
+        format!("(an error whose text cannot be written: it {panic})")
+    })
+}
+
 impl From<Handled> for Outcome {
     fn from(handled: Handled) -> Self {
         let Err(Failure { wish, error }) = handled else {
             return Self::Done;
         };
-        let error = error.map(|error| error_chain(error.as_ref())).unwrap_or_default();
+        let error = error.map(text_of).unwrap_or_default();
         match wish {
             Wish::Retry => Self::Failed { error, after: None },
             Wish::RetryAfter(delay) => Self::Failed { error, after: Some(delay) },

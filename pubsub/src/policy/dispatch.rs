@@ -246,27 +246,31 @@ impl Dispatch {
         self.watchdog.asked(now);
     }
 
-    /// Reports that the handler has blocked its thread and that another handler has replaced it. The deliveries that it has
-    /// started have failed, and the others are returned. Its late answers are refused.
-    pub(crate) fn handler_abandoned(
+    /// Reports that the handler has blocked its thread, or that its thread has ended, and that another handler replaces it. The
+    /// deliveries that it has started have failed with this error, and the others are returned. Its late answers are refused.
+    /// Returns false if the drain had stopped it.
+    pub(crate) fn handler_lost(
         &mut self,
-        silent: Duration,
+        error: &str,
         has_started: impl Fn(EventId) -> bool,
         mut random: impl FnMut() -> f64,
         now: Instant,
-    ) {
+    ) -> bool {
+        if self.stopped {
+            return false;
+        }
         self.watchdog = Watchdog::default();
         self.deliveries.recall(now);
-        let error = format!("timed out: its handler has blocked its thread for {silent:?}");
         for (token, event) in self.deliveries.leases().unanswered() {
             let outcome = if has_started(event) {
-                Outcome::Failed { error: error.clone(), after: None }
+                Outcome::Failed { error: error.to_owned(), after: None }
             } else {
                 Outcome::Returned
             };
             self.deliveries.conclude(token, event, outcome, random(), now);
         }
         self.deliveries.settle(now, &mut self.steps);
+        true
     }
 
     /// Reports that the handler has died too often and waits before it starts again.

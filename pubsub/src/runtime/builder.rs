@@ -89,7 +89,9 @@ impl Builder {
     /// same channel under the same name share its events; different names each get all of them. A new subscription starts
     /// with the events that commit after its first `start`.
     ///
-    /// `factory` makes the actor on a separate thread, at the start and after each panic. The actor must be a plain `actix`
+    /// `factory` makes the actor on a separate thread, at the start and after each panic. The thread runs a tokio runtime, so calls
+    /// that block inside one, such as `blocking_recv` or `Runtime::block_on`, panic there: move them into
+    /// `actix_rt::task::spawn_blocking`. Other blocking work holds up this handler alone. The actor must be a plain `actix`
     /// actor with `Context<Self>`. Its handler may use any response type of actix: [`Handled`], `ResponseFuture<Handled>`,
     /// `ResponseActFuture<Self, Handled>`, `AtomicResponse<Self, Handled>`.
     pub fn subscribe<C, H>(

@@ -2,6 +2,7 @@
 
 mod outside_handle;
 mod own_actors;
+mod user_code;
 
 use actix::prelude::*;
 use pubsub::{Channel, Delivery, Handled};

@@ -4,7 +4,8 @@ use super::Dispatcher;
 use super::handler_thread::HandlerThread;
 use crate::actors::arbiter_thread::ArbiterThread;
 use crate::actors::fault_log::report_fault;
-use crate::actors::message::{ExitReason, HandlerDied, MailboxChanged};
+use crate::actors::handler_link::StartedEvents;
+use crate::actors::message::{ExitReason, HandlerDied, HandlerGone, MailboxChanged};
 use crate::error::{Error, error_chain};
 use crate::observe::HandlerState;
 use crate::policy::dispatch::step::{ClaimSize, Query, Reply, Step};
@@ -186,26 +187,61 @@ impl Dispatcher {
 
     /// Abandons a handler that blocks its thread, and starts another handler on a fresh thread.
     fn replace_handler(&mut self, silent: Duration, context: &mut Context<Self>) {
-        let thread = match ArbiterThread::start() {
-            Ok(thread) => thread,
-            Err(error) => {
-                tracing::error!(error = error_chain(&error), "a blocked handler cannot be replaced");
-                return;
-            }
-        };
-        let started =
-            HandlerThread::open(&self.config, thread, &context.address()).replace(&mut self.handler_thread);
-        self.dispatch.handler_abandoned(
-            silent,
-            |event| started.contains(event),
-            fastrand::f64,
-            Instant::now(),
-        );
+        let Some(started) = self.open_thread(context) else { return };
+        let error = format!("timed out: its handler has blocked its thread for {silent:?}");
+        self.dispatch.handler_lost(&error, |event| started.contains(event), fastrand::f64, Instant::now());
         let restarts = self.config.gauges.restarts() + 1;
         let reason = ExitReason::Blocked(silent);
         self.report_death(&HandlerDied { reason, wait: Duration::ZERO, restarts });
     }
+
+    /// Starts a handler on a fresh thread. Returns the events that the last one has started and not finished.
+    fn open_thread(&mut self, context: &mut Context<Self>) -> Option<StartedEvents> {
+        let thread = ArbiterThread::start()
+            .inspect_err(|error| {
+                tracing::error!(error = error_chain(error), "a handler cannot be replaced");
+            })
+            .ok()?;
+        let opened = HandlerThread::open(&self.config, thread, &context.address());
+        let started = opened.replace(&mut self.handler_thread);
+        self.watch_handler(context);
+        Some(started)
+    }
+
+    /// Sends a message to this actor when the handler's host is gone. A message, because the host's last answers come first.
+    pub(super) fn watch_handler(&self, context: &mut Context<Self>) {
+        let gone = self.handler_thread.gone();
+        context.spawn(gone.into_actor(self).map(|thread, _, context| context.notify(HandlerGone { thread })));
+    }
+
+    /// Replaces a handler whose host is gone, unless the drain has stopped it. If it happens too often, the next one has to wait.
+    pub(super) fn handler_gone(&mut self, context: &mut Context<Self>) {
+        let (started, now) = (self.handler_thread.started(), Instant::now());
+        let error = "interrupted: its handler's thread has ended";
+        if !self.dispatch.handler_lost(error, |event| started.contains(event), fastrand::f64, now) {
+            return;
+        }
+        let wait = self.thread_ends.note(now, fastrand::f64());
+        let restarts = self.config.gauges.restarts() + 1;
+        self.report_death(&HandlerDied { reason: ExitReason::ThreadEnded, wait, restarts });
+        self.dispatch.handler_quarantined(now);
+        self.return_handler(wait, context);
+    }
+
+    fn return_handler(&mut self, wait: Duration, context: &mut Context<Self>) {
+        context.run_later(wait, |actor, context| {
+            if actor.open_thread(context).is_none() {
+                return actor.return_handler(THREAD_AGAIN, context);
+            }
+            actor.config.gauges.set_state(HandlerState::Running);
+            actor.dispatch.handler_recovered();
+            actor.run(context);
+        });
+    }
 }
+
+/// The pause before a thread that could not be started is tried again.
+const THREAD_AGAIN: Duration = Duration::from_secs(1);
 
 /// Sends a query to the database.
 async fn ask(

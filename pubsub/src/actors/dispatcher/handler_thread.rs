@@ -7,11 +7,17 @@ use crate::actors::message::{Answers, HandlerDied, HandlerRecovered, HostCommand
 use crate::model::event::ClaimedEvent;
 use crate::policy::prefetch::MAX_OUTSTANDING;
 use actix::{Actor, Addr, Context, Handler};
+use futures_util::FutureExt;
+use futures_util::future::Shared;
 use std::sync::Arc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 pub(super) struct HandlerThread {
+    /// The number of threads that the subscription had before.
+    number: u64,
+    /// Resolves when the host is gone.
+    gone: Shared<oneshot::Receiver<()>>,
     commands: mpsc::Sender<HostCommand>,
     started: StartedEvents,
     /// The thread, which ends when this is dropped.
@@ -25,6 +31,7 @@ impl HandlerThread {
         D: Actor<Context = Context<D>> + Handler<Answers> + Handler<HandlerDied> + Handler<HandlerRecovered>,
     {
         let started = StartedEvents::default();
+        let (alive, gone) = oneshot::channel();
         // One place for each delivery that can be out, and one for another command.
         let (commands, receiver) = mpsc::channel(MAX_OUTSTANDING + 1);
         let link = HandlerLink {
@@ -37,14 +44,31 @@ impl HandlerThread {
             answers: dispatcher.clone().recipient(),
             deaths: dispatcher.clone().recipient(),
             recoveries: dispatcher.clone().recipient(),
+            alive,
         };
         (config.start_host)(&thread, link);
-        Self { commands, started, _thread: thread }
+        Self { number: 0, gone: gone.shared(), commands, started, _thread: thread }
     }
 
     /// Replaces another thread. Returns the events that the other thread's handler has started and not finished.
     pub(super) fn replace(self, other: &mut Self) -> StartedEvents {
-        std::mem::replace(other, self).started
+        let number = other.number + 1;
+        std::mem::replace(other, Self { number, ..self }).started
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The events that the handler has started and not finished.
+    pub(super) fn started(&self) -> StartedEvents {
+        self.started.clone()
+    }
+
+    /// Resolves when the host is gone, to the number of its thread.
+    pub(super) fn gone(&self) -> impl Future<Output = u64> + 'static {
+        let (number, gone) = (self.number, self.gone.clone());
+        gone.map(move |_| number)
     }
 
     /// Hands events to the handler, or returns those that it cannot take.

@@ -140,7 +140,8 @@ impl InFlight {
             return handled.into();
         }
         let current = generation == self.generation;
-        if let Some(panic) = panic.or_else(|| current.then(panics::take_oldest).flatten()) {
+        let unseen = || (current && panics::hook_was_replaced()).then(Panic::unseen);
+        if let Some(panic) = panic.or_else(|| current.then(panics::take_oldest).flatten()).or_else(unseen) {
             if current {
                 self.replace = Some(ReplaceReason::Panicked(panic.clone()));
             }
@@ -177,18 +178,14 @@ impl InFlight {
     }
 
     pub(super) fn answer(&mut self, token: LeaseToken, event: EventId, outcome: Outcome) {
-        if self.config.settings.timeout.is_some() {
-            self.config.started.finished(event);
-        }
+        self.config.started.finished(event);
         self.answers.push(Answer { token, event, outcome });
     }
 
     /// Notes that a delivery is about to start.
     pub(super) fn starting(&mut self, event: EventId, now: Instant) {
         self.busy_since.get_or_insert(now);
-        if self.config.settings.timeout.is_some() {
-            self.config.started.started(event);
-        }
+        self.config.started.started(event);
     }
 
     pub(super) fn generation(&self) -> u64 {
