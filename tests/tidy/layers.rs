@@ -43,7 +43,7 @@ const LAYERS: &[(&str, &[Layer])] = &[
 ];
 
 /// The modules of actors that all actors share.
-const SHARED: &[&str] = &["message", "handler_link", "arbiter_thread"];
+const SHARED: &[&str] = &["message", "handler_link", "arbiter_thread", "fault_log"];
 
 /// The arrows and the layers of each crate, without the arrows of its root: a root re-exports from all layers.
 fn crates(files: &[File]) -> impl Iterator<Item = (Vec<Arrow>, &'static [Layer])> {

@@ -235,7 +235,7 @@ where
 
 impl<C, H: Actor<Context = Context<H>>, F> Drop for HandlerHost<C, H, F> {
     fn drop(&mut self) {
-        // What is answered is done, although the arbiter ends.
+        // An answer counts, although the arbiter ends.
         if let Ok(mut in_flight) = self.in_flight.try_borrow_mut() {
             in_flight.flush();
         }

@@ -1,5 +1,6 @@
 //! A model of the database for the simulated dispatcher: the log, the mailbox, leases, and the waiter row.
 
+use super::properties::claims_from_log;
 use super::step::{Query, Reply};
 use super::waiter::WAITER_TTL;
 use crate::model::event::{ClaimedEvent, EventId, LeaseToken};
@@ -56,6 +57,8 @@ pub(super) struct Found {
 /// The state of the database.
 #[derive(Debug)]
 pub(super) struct Database {
+    /// Whether the subscription is suspended.
+    suspended: bool,
     log: Vec<Logged>,
     publishes: Vec<Publish>,
     mailbox: Vec<Waiting>,
@@ -70,8 +73,9 @@ pub(super) struct Database {
 const FIRST_SUSPECT: i64 = 1_000_000;
 
 impl Database {
-    pub(super) fn new(start: Instant) -> Self {
+    pub(super) fn new(start: Instant, suspended: bool) -> Self {
         Self {
+            suspended,
             log: Vec::new(),
             publishes: Vec::new(),
             mailbox: Vec::new(),
@@ -128,6 +132,11 @@ impl Database {
 
     pub(super) fn has_row(&self) -> bool {
         self.row.is_some()
+    }
+
+    /// Whether a query is refused.
+    pub(super) fn refuses(&self, query: Query) -> bool {
+        self.suspended && claims_from_log(&query)
     }
 
     /// Answers a query.

@@ -5,7 +5,6 @@
 
 use super::Dispatch;
 use super::database::{Database, Found};
-use super::properties::claims_from_log;
 use super::step::{Query, Reply, Step};
 use crate::model::backoff::Backoff;
 use crate::model::event::{ClaimedEvent, EventId};
@@ -136,7 +135,7 @@ impl World {
             start,
             now: start,
             dispatch: Dispatch::new(Arc::new(settings(&scenario)), 1),
-            database: Database::new(start),
+            database: Database::new(start, scenario.suspended),
             happenings: BTreeMap::new(),
             timer: None,
             dice: scenario.seed | 1,
@@ -201,10 +200,6 @@ impl World {
 
     fn fails(&mut self) -> bool {
         self.roll(1_000) < self.scenario.failures
-    }
-
-    fn refuses(&self, query: Query) -> bool {
-        self.scenario.suspended && claims_from_log(&query)
     }
 
     fn see(&mut self, seen: Seen) {
@@ -360,7 +355,7 @@ impl World {
     }
 
     fn query_runs(&mut self, query: Query, known: &[i64], began: Instant) {
-        let (before, after) = (self.refuses(query) || self.fails(), self.fails());
+        let (before, after) = (self.database.refuses(query) || self.fails(), self.fails());
         let reply = (!before).then(|| self.database.answer(query, known, self.now)).filter(|_| !after);
         let latency = self.latency();
         self.happens(latency, Happening::QueryEnds { query, reply, began });
@@ -369,7 +364,7 @@ impl World {
     fn query_ends(&mut self, query: Query, reply: Option<(Reply, Found)>, began: Instant) {
         let Some((reply, found)) = reply else {
             self.see(Seen::QueryFailed);
-            let (refused, random) = (self.refuses(query), self.random());
+            let (refused, random) = (self.database.refuses(query), self.random());
             self.dispatch.query_failed(refused, self.now, random);
             return;
         };
@@ -385,15 +380,12 @@ impl World {
     }
 
     fn settlement_ends(&mut self, settlement: Settlement, accepted: Option<bool>) {
-        match accepted {
-            Some(accepted) => {
-                self.dispatch.settled(&settlement, accepted, self.now);
-            }
-            None => {
-                let random = self.random();
-                self.dispatch.settlement_failed(settlement, random < 0.5, self.now, random);
-            }
-        }
+        let Some(accepted) = accepted else {
+            let random = self.random();
+            self.dispatch.settlement_failed(settlement, random < 0.5, self.now, random);
+            return;
+        };
+        self.dispatch.settled(&settlement, accepted, self.now);
     }
 }
 
