@@ -13,7 +13,6 @@ comment on schema pubsub is 'Durable publish/subscribe. Private, but for inserts
 -- Declared channels.
 --   version            the newest version of the payload that any process has declared
 --   max_payload_bytes  the longest payload with its headers, as JSON text
---   asleep_until       no waiter row of the channel counts for longer; after this time, publishers do not look for one
 --   retention          how long an event stays in the log after all subscriptions have read it; null: without limit
 --   dedupe_window      how long after an event the same deduplication key is a duplicate of it; null: without limit
 --   strict             whether payloads are checked against the schema of their version
@@ -25,7 +24,6 @@ create table pubsub.channels (
     description       text not null default '',
     max_payload_bytes integer not null default 262144,
     declared_at       timestamptz not null default clock_timestamp(),
-    asleep_until      timestamptz not null default '-infinity',
     retention         interval default interval '7 days',
     dedupe_window     interval default interval '1 day',
     strict            boolean not null default false,
@@ -37,7 +35,7 @@ create table pubsub.channels (
     constraint channels_max_payload_bytes_check check (max_payload_bytes > 0),
     constraint channels_retention_check check (retention >= interval '0'),
     constraint channels_dedupe_window_check check (dedupe_window > interval '0')
-) with (fillfactor = 50);
+);
 
 -- The log: insert-only, read in id order by every subscription's cursor.
 -- Column order matters: `xid` stands before `id`, so that a row's transaction id is assigned before its id is drawn. The
@@ -135,6 +133,7 @@ create table pubsub.subscriptions (
 --   window_stragglers  transactions in flight at read_snapshot and finished in window_snapshot: they may own ids up to
 --                      read_sequence
 --   window_position    id of the last event claimed from the window
+--   oldest_lease       the lane's leases have this token or a higher one; in an ordered subscription
 --   moved_at           when the row was written
 create table pubsub.cursors (
     subscription      integer not null,
@@ -149,6 +148,7 @@ create table pubsub.cursors (
     window_end        bigint,
     window_stragglers xid8[],
     window_position   bigint,
+    oldest_lease      bigint not null default 0,
     moved_at          timestamptz not null default clock_timestamp(),
     constraint cursors_pkey primary key (subscription, lane, seq)
 );
@@ -217,7 +217,7 @@ create table pubsub.leases (
 
 create index leases_process_idx on pubsub.leases (process);
 
-create index leases_lane_idx on pubsub.leases (subscription, lane) where lane > 0;
+create index leases_lane_idx on pubsub.leases (subscription, lane, token) where lane > 0;
 
 -- Deliveries with a state of their own: retried, snoozed, returned, parked or orphaned. Each has a copy of its event, so that
 -- the log's retention need not wait for it.
@@ -304,10 +304,14 @@ create unlogged table pubsub.waiters (
     subscription integer not null,
     process      bigint not null,
     is_awake     boolean not null,
-    until        timestamptz not null
+    until        timestamptz not null,
+    channel      text collate "C"
 );
 
-create index waiters_until_idx on pubsub.waiters (subscription, is_awake, until);
+create index waiters_until_idx on pubsub.waiters (subscription, until);
+
+-- For publishers, who ask whether anybody sleeps on a channel.
+create index waiters_channel_idx on pubsub.waiters (channel, until) where not is_awake;
 
 -- The position of a subscription's lane before it was last moved back. The events that it reads again are replays.
 --   snapshot, until  the lane had passed the events that are visible in the snapshot and have ids up to `until`; null: any id

@@ -8,13 +8,11 @@
 -- finds their events, and every later publisher sees the row. If the sleeper does not get the lock, a publisher is at work, and
 -- the sleeper claims again soon.
 --
--- The channel's own row, which every publisher reads anyway, says until when waiter rows may exist (`asleep_until`). A waiter
--- row and its effect on that time are written in one transaction, so a publisher sees both or neither.
---
 -- Several processes may sleep on one subscription, and one of them is enough to read it. So a publisher wakes one, and that
 -- one reports that it is awake. From then on publishers do not ring, until it sleeps again by the same protocol: a publisher
 -- that has seen it awake holds the lock that it tries to take. A process that has no room for more events passes the bell
--- on. The lanes of an ordered subscription belong to different processes, so all of them are woken.
+-- on. The lanes of an ordered subscription belong to different processes, so all of them are woken. So are all processes of a
+-- channel with many subscriptions, because a publisher cannot look at each.
 --
 -- The topic is `pubsub` for all processes, and `pubsub_17` for process 17. The payload is the name of a channel. An empty
 -- payload goes to all: the mailbox may have something due.
@@ -24,10 +22,12 @@
 create or replace function pubsub.ring_bell(channel text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
+    -- A channel with more subscriptions than this has one bell for all.
+    most_readers constant integer := 8;
     -- A variable, because no index can be searched by a volatile function.
-    begun_at constant timestamptz := clock_timestamp();
-    reader   record;
-    sleeper  bigint;
+    begun_at     constant timestamptz := clock_timestamp();
+    reader       record;
+    sleeper      bigint;
 begin
     -- A transaction that has sent a NOTIFY cannot be prepared for a two-phase commit. Such a publisher sets pubsub.bell to
     -- off, and the subscribers' poll finds its events.
@@ -39,6 +39,15 @@ begin
         perform pg_notify('pubsub', ring_bell.channel);
         return;
     end if;
+    if exists (select from pubsub.subscriptions s where s.channel = ring_bell.channel offset most_readers) then
+        perform pg_notify('pubsub', ring_bell.channel)
+          where exists (
+              select
+                from pubsub.waiters w
+               where w.channel = ring_bell.channel and not w.is_awake and w.until > begun_at
+          );
+        return;
+    end if;
     for reader in
         select s.id, s.lanes from pubsub.subscriptions s where s.channel = ring_bell.channel order by s.channel, s.name
     loop
@@ -48,7 +57,7 @@ begin
             select w.process
               from pubsub.waiters w
              where w.subscription = reader.id and not w.is_awake and w.until > begun_at
-             order by w.subscription desc, w.is_awake desc, w.until desc
+             order by w.subscription desc, w.until desc
              limit 1
         );
         continue when sleeper is null;
@@ -58,7 +67,7 @@ begin
         end if;
         perform from pubsub.waiters w
           where w.subscription = reader.id and w.is_awake and w.until > begun_at
-          order by w.subscription, w.is_awake, w.until
+          order by w.subscription, w.until
           limit 1;
         if not found then
             perform pg_notify('pubsub_' || sleeper, ring_bell.channel);
@@ -74,19 +83,12 @@ create or replace function pubsub.start_waiting(subscription integer, process bi
 language sql volatile set search_path = pg_catalog, pg_temp begin atomic
     delete from pubsub.waiters w
      where w.subscription = start_waiting.subscription
-       and w.process = start_waiting.process
-       and w.until > statement_timestamp();
-    insert into pubsub.waiters (subscription, process, is_awake, until)
-    select s.id, start_waiting.process, false, clock_timestamp() + start_waiting.ttl
+       and w.until > statement_timestamp()
+       and w.process = start_waiting.process;
+    insert into pubsub.waiters (subscription, process, channel, is_awake, until)
+    select s.id, start_waiting.process, s.channel, false, clock_timestamp() + start_waiting.ttl
       from pubsub.subscriptions s
      where s.id = start_waiting.subscription and pubsub.is_registered(start_waiting.process);
-    -- Twice as far as necessary, so that the channel's row is written once per ttl, however many processes fall asleep.
-    update pubsub.channels c
-       set asleep_until = clock_timestamp() + 2 * start_waiting.ttl
-      from pubsub.subscriptions s
-     where s.id = start_waiting.subscription
-       and c.name = s.channel
-       and c.asleep_until < clock_timestamp() + start_waiting.ttl;
 end;
 
 -- The second half of going to sleep. True if no publisher is at work on the subscription's channel: claim once more, and
@@ -111,11 +113,11 @@ create or replace function pubsub.report_awake(subscription integer, process big
 language sql volatile set search_path = pg_catalog, pg_temp begin atomic
     delete from pubsub.waiters w
      where w.subscription = report_awake.subscription
-       and w.process = report_awake.process
-       and w.until > statement_timestamp();
+       and w.until > statement_timestamp()
+       and w.process = report_awake.process;
     -- In an ordered subscription no process reads for the others.
-    insert into pubsub.waiters (subscription, process, is_awake, until)
-    select s.id, report_awake.process, true, clock_timestamp() + report_awake.ttl
+    insert into pubsub.waiters (subscription, process, channel, is_awake, until)
+    select s.id, report_awake.process, s.channel, true, clock_timestamp() + report_awake.ttl
       from pubsub.subscriptions s
      where s.id = report_awake.subscription and s.lanes = 0 and pubsub.is_registered(report_awake.process);
 end;
@@ -139,18 +141,23 @@ begin
     end if;
     delete from pubsub.waiters w
      where w.subscription = stop_waiting.subscription
-       and w.process = stop_waiting.process
        -- Older rows count no longer anyway.
-       and w.until > statement_timestamp();
+       and w.until > statement_timestamp()
+       and w.process = stop_waiting.process;
     perform pubsub.ring_bell(s.channel) from pubsub.subscriptions s where s.id = stop_waiting.subscription;
 end
 $$;
 
--- Removes waiter rows that count no longer: their processes have died asleep. Returns how many.
+-- Removes waiter rows that have expired within the last minute, because nobody has renewed or removed them. Returns how many. Any
+-- older ones go with their process. A search for them would read what an old snapshot keeps of removed rows.
 create or replace function pubsub.remove_expired_waiters() returns bigint
 language sql volatile set search_path = pg_catalog, pg_temp begin atomic
     with removed as (
-        delete from pubsub.waiters w where w.until < clock_timestamp() returning 1
+        delete from pubsub.waiters w
+         using pubsub.subscriptions s
+         where w.subscription = s.id
+           and w.until between statement_timestamp() - interval '1 minute' and statement_timestamp()
+        returning 1
     )
     select count(*) from removed;
 end;

@@ -16,11 +16,11 @@
 -- Everything that each claim asks about its subscription and its process, for one statement, because each statement costs.
 --   registered  the process, if it is registered. It is looked up from the end of processes_beat_idx: by the primary key that
 --               would read all versions of the row
---   is_ready    of an unordered subscription: whether it may have something to read
-create or replace function pubsub.claim_context(subscription integer, process bigint, sequence bigint)
+--   place       of an unordered subscription: its position
+create or replace function pubsub.claim_context(subscription integer, process bigint)
 returns table (
     channel text, name text, lanes integer, is_changing boolean, unread_limit interval, suspended_at timestamptz,
-    floor bigint, registered bigint, is_ready boolean
+    floor bigint, registered bigint, place pubsub.cursors
 )
 language sql stable begin atomic
     select s.channel, s.name, s.lanes, s.lanes_wanted is not null, s.unread_limit, s.suspended_at,
@@ -33,7 +33,7 @@ language sql stable begin atomic
                 limit 1
            ),
            (
-               select pubsub.is_ready(c, claim_context.sequence)
+               select c
                  from pubsub.cursors c
                 where c.subscription = s.id and c.lane = 0
                 order by c.subscription desc, c.lane desc, c.seq desc
@@ -53,8 +53,9 @@ create or replace function pubsub.begin_claim(
 )
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
-    reader     record;
-    first_lane integer;
+    start  constant double precision := random();
+    reader record;
+    places pubsub.cursors[];
 begin
     lanes := 0;
     ready := '{}';
@@ -62,7 +63,7 @@ begin
     if pg_current_xact_id_if_assigned() is not null or current_setting('transaction_isolation') <> 'read committed' then
         perform pubsub.require_first_in_transaction('pubsub.claim');
     end if;
-    select * into reader from pubsub.claim_context(subscription, process, sequence);
+    select * into reader from pubsub.claim_context(subscription, process);
     if not found then
         raise exception using errcode = 'PB004', message = format('subscription %s does not exist', subscription);
     end if;
@@ -83,23 +84,21 @@ begin
         if lanes is null then
             return;
         end if;
-        -- All of them, because a lane that is ready need not have an event. They start with any lane, so that none starves.
-        first_lane := 1 + floor(random() * lanes);
-        ready := array(
-            select l.lane
-              from unnest(pubsub.take_lanes(subscription, lanes, process, null)) l (lane)
-             cross join lateral (
-                 select * from pubsub.cursors c
-                  where c.subscription = begin_claim.subscription and c.lane = l.lane
-                  order by c.subscription desc, c.lane desc, c.seq desc
-                  limit 1
-             ) c
-             where pubsub.is_ready(c, sequence)
-             order by l.lane < first_lane, l.lane
+        places := array(
+            select (
+                select c from pubsub.cursors c
+                 where c.subscription = begin_claim.subscription and c.lane = l.lane
+                 order by c.subscription desc, c.lane desc, c.seq desc
+                 limit 1
+            ) from unnest(pubsub.take_lanes(subscription, lanes, process, null)) l (lane)
         );
-    elsif reader.is_ready then
-        ready := '{0}';
     end if;
+    -- All of them, because a lane that is ready need not have an event. They start with any lane, so that none starves.
+    ready := array(
+        select l
+          from unnest(pubsub.ready_lanes(coalesce(places, array[reader.place]), reader.channel, lanes, sequence)) l
+         order by l <= start * lanes, l
+    );
     if polling and ready <> '{}' then
         perform from pubsub.waiters w
           where w.subscription = begin_claim.subscription and w.process <> begin_claim.process
@@ -184,29 +183,6 @@ begin
 end
 $$;
 
--- Opens the window that follows a position.
---   sequence, fence  the log's sequence, and a transaction id that was drawn after it was read
-create or replace function pubsub.open_window(c pubsub.cursors, sequence bigint, fence bigint, floor bigint)
-returns pubsub.cursors
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
-begin
-    c.window_snapshot := pubsub.own_snapshot();
-    c.window_sequence := sequence;
-    c.window_fence := fence;
-    c.window_end := pubsub.log_sequence();
-    if pg_snapshot_xmax(c.window_snapshot) < pg_snapshot_xmax(c.read_snapshot) then
-        raise exception using errcode = 'PB005',
-            message = format('transaction ids went backwards since subscription %s last read', c.subscription),
-            detail = 'The database was probably restored into another cluster; reading on would skip events.',
-            hint = 'Run pubsub::admin::rebase, or "select pubsub.rebase()".';
-    end if;
-    c.window_stragglers := pubsub.finished_stragglers(c.read_snapshot, c.read_fence, c.window_snapshot);
-    -- An event below the floor has the transaction id of another cluster: it is no straggler.
-    c.window_position := case when c.window_stragglers is null then c.read_sequence else floor end;
-    return c;
-end
-$$;
-
 -- Claims up to `batch` of the next events of a subscription for a process, and no more of them once they have `bytes`. Returns them in the order in which they are to be
 -- handled, those of one lane under the token of their common lease. No rows mean that there is nothing to read now.
 --   start_limit  the caller promises to start an event only once fewer than this many of those that it has claimed for the
@@ -243,6 +219,7 @@ declare
     -- lane; the rest is left to the next claim. And how long such a stretch is.
     most_rounds constant integer := 20;
     stretch     constant bigint := 100000;
+    worth_a_row constant bigint := 1000;
     sequence    constant bigint := pubsub.log_sequence();
     reader      record;
     lanes_left  integer;
@@ -293,7 +270,7 @@ begin
             exit when position.seq is null or position.seq = last_seq;
             last_seq := position.seq;
             if position.window_snapshot is null then
-                position := pubsub.open_window(position, sequence, reader.fence, floor);
+                position := pubsub.open_window(position, reader.channel, sequence, reader.fence, floor);
             end if;
             lower := position.read_snapshot;
             upper := position.window_snapshot;
@@ -359,14 +336,27 @@ begin
                        case when not ends then position.window_fence end,
                        case when not ends then position.window_end end,
                        case when not ends and reached < position.read_sequence then position.window_stragglers end,
-                       case when not ends then reached end
+                       case when not ends then reached end,
+                       coalesce(
+                           (
+                               select min(l.token)
+                                 from pubsub.leases l
+                                where l.subscription = claim.subscription
+                                  and l.lane = this_lane
+                                  and l.lane > 0
+                                  and l.token >= position.oldest_lease
+                           ),
+                           (select lease.token from lease),
+                           position.oldest_lease
+                       )
                   from batch b
                  cross join lateral (
                      select b.size < most and stop = position.window_end as ends,
                             case when b.size < most then stop else b.last_id end as reached
                  ) e
-                 -- A window that was opened only now and holds nothing is not worth a row.
-                 where b.size > 0 or not ends or (place.at).window_snapshot is not null or position.window_stragglers is not null
+                 -- A short window that was opened only now and holds nothing is not worth a row.
+                 where b.size > 0 or not ends or (place.at).window_snapshot is not null
+                    or position.window_stragglers is not null or stop - position.read_sequence >= worth_a_row
             )
             select lease.token, e.id, e.key, e.payload, e.headers, e.version, e.published_at,
                    pubsub.is_behind(e.xid, e.id, place.passed, place.until, floor)

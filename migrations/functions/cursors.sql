@@ -83,14 +83,57 @@ begin
 end
 $$;
 
--- Whether a lane may have something to read. It takes no lock, draws no transaction id and writes nothing: most claims of an
--- idle subscription end here.
+-- The lanes that may have something to read, of those at the given positions. It takes no lock, draws no transaction id and
+-- writes nothing: most claims of an idle subscription end here, whatever is published on other channels.
 --   sequence  the log's sequence, read before
-create or replace function pubsub.is_ready(c pubsub.cursors, sequence bigint) returns boolean
-language sql stable
-return c.window_snapshot is not null
-    or c.read_sequence < sequence
-    or pubsub.finished_stragglers(c.read_snapshot, c.read_fence, pg_current_snapshot()) is not null;
+create or replace function pubsub.ready_lanes(places pubsub.cursors[], channel text, lanes integer, sequence bigint)
+returns integer[]
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+    -- It looks at so many events, and at so many ids. If there are more, all lanes may be ready. Even if they find nothing, their
+    -- claims then move the cursors (`worth_a_row` in pubsub.claim), so the next call has less to look at.
+    most   constant integer := case when lanes = 0 then 1 else 1000 end;
+    reach  constant bigint := 1000000;
+    ready  integer[] := '{}';
+    behind pubsub.cursors[] := '{}';
+    place  pubsub.cursors;
+    lowest pubsub.cursors;
+begin
+    foreach place in array places loop
+        if place.window_snapshot is not null
+            or pubsub.finished_stragglers(channel, place.read_snapshot, place.read_fence, pg_current_snapshot()) is not null
+        then
+            ready := ready || place.lane;
+        elsif place.read_sequence < sequence then
+            behind := behind || place;
+            if lowest is null or place.read_sequence < lowest.read_sequence then
+                lowest := place;
+            end if;
+        end if;
+    end loop;
+    if lowest is null then
+        return ready;
+    end if;
+    return ready || array(
+        with ahead as materialized (
+            select d.id, d.xid, pubsub.lane_of(d.key, d.id, lanes) as lane
+              from pubsub.db_events d
+             where d.channel = ready_lanes.channel
+               and d.id > lowest.read_sequence
+               and d.id <= lowest.read_sequence + reach
+               and (lanes > 0 or not pg_visible_in_snapshot(d.xid, lowest.read_snapshot))
+             order by d.channel, d.id
+             limit most
+        )
+        select distinct b.lane
+          from unnest(behind) b
+          left join ahead a on a.lane = b.lane
+         where a.id > b.read_sequence and not pg_visible_in_snapshot(a.xid, b.read_snapshot)
+            or lowest.read_sequence + reach < sequence
+            or (select count(*) from ahead) = most
+    );
+end
+$$;
 
 -- The positions of all subscriptions, or of one: the newest cursor row of each lane.
 --

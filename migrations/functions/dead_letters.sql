@@ -9,7 +9,7 @@ language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     of_subscription integer;
     of_lanes        integer;
-    redriven        bigint;
+    redriven        bigint[];
 begin
     perform pg_advisory_xact_lock_shared(hashtext('pubsub.lanes'), s.id)
        from pubsub.subscriptions s
@@ -20,6 +20,8 @@ begin
     if not found then
         perform pubsub.refuse_unsubscribed(redrive.channel, redrive.subscription);
     end if;
+    -- It parks. These locks come first, because a settlement that has one of them may add a dead letter.
+    perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + l, of_subscription) from generate_series(1, of_lanes) l;
     with chosen as (
         select d.event_id
           from pubsub.dead_letters d
@@ -49,11 +51,15 @@ begin
            set attempt = 0, panics = 0, crashes = 0, due_at = least(m.due_at, excluded.due_at)
          where m.token is null
     )
-    select count(*) into redriven from risen;
-    if redriven > 0 then
-        perform pg_notify('pubsub', '');
+    select array_agg(r.event_id) into redriven from risen r;
+    if redriven is null then
+        return 0;
     end if;
-    return redriven;
+    if of_lanes > 0 then
+        perform pubsub.park(of_subscription, redriven, null);
+    end if;
+    perform pg_notify('pubsub', '');
+    return cardinality(redriven);
 end
 $$;
 

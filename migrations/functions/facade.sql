@@ -60,7 +60,8 @@ begin
     if log_is_left or waits_until is null then
         wait := interval '0';
     elsif not is_quiet then
-        wait := interval '10 ms';
+        -- Longer and longer, because the publisher may be idle in its transaction. The row counts for 10 seconds.
+        wait := greatest(interval '10 ms', least(interval '400 ms', (clock_timestamp() - waits_until + interval '10 s') / 2));
     else
         wait := (
             select greatest(least(interval '1 second', min(d.due_in), min(d.suspect_due_in)), interval '0')

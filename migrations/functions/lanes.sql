@@ -168,6 +168,14 @@ begin
          where l.subscription = enter_lane.subscription
            and l.lane = enter_lane.lane
            and l.lane > 0
+           -- Those that have ended before are not looked at, because an old snapshot may keep them.
+           and l.token >= (
+                   select c.oldest_lease
+                     from pubsub.cursors c
+                    where c.subscription = enter_lane.subscription and c.lane = enter_lane.lane
+                    order by c.subscription desc, c.lane desc, c.seq desc
+                    limit 1
+               )
            and l.process <> enter_lane.process
     );
 end

@@ -1,33 +1,32 @@
 -- Observation: the state of everything, without payloads, keys and headers.
 
--- Counts the events that a subscription has not claimed, up to 10,000 in each lane, and returns when the first of them was
--- published. Leaves out the few events of transactions that were in flight when the subscription last read.
-create or replace function pubsub.count_unread(subscription integer) returns table (unread bigint, oldest_unread_at timestamptz)
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
-#variable_conflict use_column
-begin
-    return query
-    select sum(ahead.events)::bigint, min(ahead.oldest)
-      from (
-          select s.channel, s.lanes, c.lane, c.read_snapshot, coalesce(c.window_position, c.read_sequence) as position
-            from pubsub.subscriptions s
-            join pubsub.positions(count_unread.subscription) c on c.subscription = s.id
-      ) at
+-- Counts the events that a subscription has not claimed, up to `most` in each lane, and returns when the first of them was
+-- published. Null counts for each subscription. Leaves out the few events of transactions that were in flight when the
+-- subscription last read.
+--
+-- The estimate of rows is too low on purpose: with more, the server would compile the queries of observers, which takes longer
+-- than they do.
+create or replace function pubsub.count_unread(subscription integer, most integer default 10000)
+returns table (unread bigint, oldest_unread_at timestamptz, id integer)
+language sql stable rows 10 set jit = off set enable_bitmapscan = off set search_path = pg_catalog, pg_temp begin atomic
+    select sum(ahead.events)::bigint, min(ahead.oldest), s.id
+      from pubsub.positions(count_unread.subscription) c
+      join pubsub.subscriptions s on s.id = c.subscription
      cross join lateral (
          select count(*) as events, min(e.published_at) as oldest
            from (
                select d.published_at
                  from pubsub.db_events d
-                where d.channel = at.channel
-                  and d.id > at.position
-                  and not pg_visible_in_snapshot(d.xid, at.read_snapshot)
-                  and pubsub.lane_of(d.key, d.id, at.lanes) = at.lane
+                where d.channel = s.channel
+                  and d.id > coalesce(c.window_position, c.read_sequence)
+                  and not pg_visible_in_snapshot(d.xid, c.read_snapshot)
+                  and pubsub.lane_of(d.key, d.id, s.lanes) = c.lane
                 order by d.channel, d.id
-                limit 10000
+                limit count_unread.most
            ) e
-     ) ahead;
-end
-$$;
+     ) ahead
+     group by s.id;
+end;
 
 -- Counts the events that a subscription has not claimed, by its name: see pubsub.count_unread.
 create or replace function pubsub.lag(channel text, subscription text) returns bigint
@@ -48,7 +47,7 @@ $$;
 
 -- Subscriptions, and how far behind each of them is.
 --   lanes            0 if it is unordered
---   unread           events that it has not claimed, and oldest_unread_at: see pubsub.count_unread
+--   unread           events that it has not claimed, up to 1,000 in each lane, and oldest_unread_at: see pubsub.count_unread
 --   leased           events under a lease; oldest_lease_at is when the oldest of them was claimed
 --   waiting          deliveries of the mailbox that are not leased; the first of them is due at next_due_at
 --   overdue          waiting deliveries that are due, without those that are too_new
@@ -63,7 +62,7 @@ select s.id,
        s.suspended_at,
        ahead.unread,
        ahead.oldest_unread_at,
-       held.leased,
+       coalesce(held.leased, 0) as leased,
        held.oldest_lease_at,
        mail.waiting,
        mail.overdue,
@@ -72,12 +71,12 @@ select s.id,
        (select count(*) from pubsub.dead_letters d where d.subscription = s.id) as dead_letters,
        mail.too_new
   from pubsub.subscriptions s
- cross join lateral pubsub.count_unread(s.id) ahead
- cross join lateral (
-     select coalesce(sum(cardinality(l.event_ids)), 0) as leased, min(l.claimed_at) as oldest_lease_at
+  join pubsub.count_unread(null, 1000) ahead on ahead.id = s.id
+  left join (
+     select l.subscription, sum(cardinality(l.event_ids)) as leased, min(l.claimed_at) as oldest_lease_at
        from pubsub.leases l
-      where l.subscription = s.id
- ) held
+      group by l.subscription
+ ) held on held.subscription = s.id
  cross join lateral (
      select count(*) filter (where m.token is null) as waiting,
             count(*) filter (where m.token is null and m.needs is null and m.due_at <= clock_timestamp()) as overdue,
@@ -91,15 +90,16 @@ select s.id,
 -- The lanes of ordered subscriptions, and the process that claims from each.
 --   parked  deliveries that wait behind an earlier event of their key
 create or replace view pubsub.observed_lanes as
-select s.channel, s.name as subscription, l.lane, r.process,
-       (
-           select count(*)
-             from pubsub.mailbox m
-            where m.subscription = l.subscription and m.lane = l.lane and m.due_at = 'infinity'
-       ) as parked
+select s.channel, s.name as subscription, l.lane, r.process, coalesce(behind.parked, 0) as parked
   from pubsub.lanes l
   join pubsub.subscriptions s on s.id = l.subscription
-  left join pubsub.runners r on r.subscription = l.subscription and r.process = l.process;
+  left join pubsub.runners r on r.subscription = l.subscription and r.process = l.process
+  left join (
+      select m.subscription, m.lane, count(*) as parked
+        from pubsub.mailbox m
+       where m.due_at = 'infinity'
+       group by m.subscription, m.lane
+  ) behind on behind.subscription = l.subscription and behind.lane = l.lane;
 
 -- Registered processes.
 --   silent_for  the time since its last beat
@@ -113,11 +113,13 @@ select p.id,
        p.started_at,
        p.beat_at,
        clock_timestamp() - p.beat_at as silent_for,
-       p.id = any (a.absent) as absent,
+       p.id = any ((select a.absent from pubsub.absent_processes() a)::bigint[]) as absent,
        p.grace,
-       (select coalesce(sum(cardinality(l.event_ids)), 0) from pubsub.leases l where l.process = p.id) as leased
+       coalesce(held.leased, 0) as leased
   from pubsub.processes p
- cross join pubsub.absent_processes() a;
+  left join (
+     select l.process, sum(cardinality(l.event_ids)) as leased from pubsub.leases l group by l.process
+ ) held on held.process = p.id;
 
 -- Leases: claimed batches that are not settled.
 create or replace view pubsub.observed_leases as

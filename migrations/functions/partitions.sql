@@ -168,13 +168,15 @@ end
 $$;
 
 -- Advances the cursors of lanes with nothing to read, if a sealed partition waits for them. Claims that find nothing write
--- nothing, so such a cursor would hold the partition without end. Returns how many cursors it advanced.
+-- nothing, so such a cursor would hold the partition without end. Returns how many cursors it advanced. It takes some at a time, in
+-- any order, so that their locks have room in the server's table of locks: call again until it returns 0.
 --
 -- Must come first in a READ COMMITTED transaction (PB003), because it takes the boundary of a window in the order of
 -- pubsub.claim: sequence, transaction id, lock, snapshot. A lane that is being claimed from moves by itself.
 create or replace function pubsub.advance_idle_cursors() returns integer
 language plpgsql volatile set jit = off set search_path = pg_catalog, pg_temp as $$
 declare
+    most     constant integer := 250;
     sequence constant bigint := pubsub.log_sequence();
     floor    constant bigint := pubsub.log_floor();
     fence    bigint;
@@ -187,20 +189,25 @@ begin
     perform pubsub.require_first_in_transaction('pubsub.advance_idle_cursors');
     perform pubsub.require_recognized();
     for held in
-        select distinct c.subscription, c.lane
+        select c.subscription, c.lane
           from pubsub.positions() c
           join pubsub.subscriptions s on s.id = c.subscription and s.suspended_at is null
-          join pubsub.partitions p on p.sealed_at is not null and not pubsub.has_claimed_all(c, p)
-         order by c.subscription, c.lane
+         where exists (select from pubsub.partitions p where p.sealed_at is not null and not pubsub.has_claimed_all(c, p))
+         order by random()
+         limit most
     loop
+        -- One process at a time.
+        exit when not pg_try_advisory_xact_lock(hashtext('pubsub.maintenance'), 3);
         fence := pg_current_xact_id()::text::bigint;
         -- The locks of a claim: while they are held, neither the lane's position nor the number of lanes changes.
         continue when not pg_try_advisory_xact_lock_shared(hashtext('pubsub.lanes'), held.subscription)
             or not pg_try_advisory_xact_lock(hashtext('pubsub.claiming') + held.lane, held.subscription);
         select s.* into reader from pubsub.subscriptions s where s.id = held.subscription;
-        select c.* into here
-          from pubsub.positions(held.subscription) c
-         where c.lane = held.lane;
+        select * into here
+          from pubsub.cursors c
+         where c.subscription = held.subscription and c.lane = held.lane
+         order by c.subscription desc, c.lane desc, c.seq desc
+         limit 1;
         continue when not found;
         boundary := pubsub.own_snapshot();
         continue when exists (

@@ -30,6 +30,7 @@ declare
     published record;
     declared  record;
     locked    boolean;
+    begun_at  constant timestamptz := clock_timestamp();
 begin
     select e.channel,
            octet_length(e.payload::text) + coalesce(octet_length(e.headers::text), 0) as bytes,
@@ -44,11 +45,12 @@ begin
         -- This statement comes after the lock, so its snapshot is newer than the lock, unless the isolation is stricter: then the
         -- full check follows. The size is that of the text, because the stored size says nothing: a number of a hundred thousand
         -- digits takes a few bytes. On a strict channel no size is small enough.
-        select c.asleep_until > clock_timestamp() as may_have_waiters into declared
-          from pubsub.channels c
-         where c.name = published.channel and published.bytes <= c.plain_bytes;
+        select exists (
+                   select from pubsub.waiters w where w.channel = published.channel and not w.is_awake and w.until > begun_at
+               ) as has_sleepers into declared
+          from pubsub.channels c where c.name = published.channel and published.bytes <= c.plain_bytes;
         if found and current_setting('transaction_isolation') = 'read committed' then
-            if declared.may_have_waiters then
+            if declared.has_sleepers then
                 perform pubsub.ring_bell(published.channel);
             end if;
             return null;

@@ -120,7 +120,7 @@ begin
         select
           from pubsub.positions() c
           join pubsub.subscriptions s on s.id = c.subscription
-         cross join lateral pubsub.unread(c, pubsub.all_visible(), floor) ahead
+         cross join lateral pubsub.unread(c, s.channel, pubsub.all_visible(), floor) ahead
          where ahead.below < c.window_position and c.window_position < c.read_sequence
             or exists (
                    select
@@ -185,7 +185,8 @@ begin
            pg_snapshot_xmax(pubsub.none_visible())::text::bigint, boundary, new_floor, fence, new_floor, u.stragglers,
            case when u.stragglers is null then u.above else u.below end
       from pubsub.positions() c
-     cross join lateral pubsub.unread(c, pubsub.all_visible(), old_floor) u;
+      join pubsub.subscriptions s on s.id = c.subscription
+     cross join lateral pubsub.unread(c, s.channel, pubsub.all_visible(), old_floor) u;
     get diagnostics rebased = row_count;
     -- The replays have snapshots of the other cluster.
     delete from pubsub.replays;

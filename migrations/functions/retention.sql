@@ -124,7 +124,7 @@ begin
         return 0;
     end if;
     -- The partition may have left the log already, so pubsub.unread_events cannot read it.
-    select * into ahead from pubsub.unread(c, pg_current_snapshot(), floor);
+    select * into ahead from pubsub.unread(c, reader.channel, pg_current_snapshot(), floor);
     execute format(
         'select count(*) from (
              select from %s d

@@ -61,7 +61,7 @@ declare
     ahead record;
 begin
     select * into mark from pubsub.passed(c);
-    select * into ahead from pubsub.unread(c, pubsub.all_visible(), floor);
+    select * into ahead from pubsub.unread(c, reader.channel, pubsub.all_visible(), floor);
     select count(*) into replayed
       from pubsub.db_events d
      where d.channel = reader.channel

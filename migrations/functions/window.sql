@@ -22,24 +22,75 @@ language sql immutable parallel safe
 return not pg_visible_in_snapshot(xid, c.read_snapshot)
    and not pubsub.is_behind(xid, id, c.window_snapshot, c.window_position, floor);
 
--- The transactions that were in flight at a boundary and have ended in `upper`.
+-- The transactions that were in flight at a boundary, have ended in `upper`, and have published on the channel.
 --   fence  the transaction id that was drawn before `lower` was taken
-create or replace function pubsub.finished_stragglers(lower pg_snapshot, fence bigint, upper pg_snapshot) returns xid8[]
+create or replace function pubsub.finished_stragglers(channel text, lower pg_snapshot, fence bigint, upper pg_snapshot)
+returns xid8[]
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+    ended xid8[];
+    last  xid8 := (pg_snapshot_xmax(lower)::text::bigint - 1)::text::xid8;
+    next  xid8;
+    stop  xid8;
 begin
     -- Nothing was in flight: not worth a query.
     if pg_snapshot_xmin(lower) = pg_snapshot_xmax(lower) and pg_snapshot_xmax(lower)::text::bigint >= fence then
         return null;
     end if;
+    ended := array(select x from pg_snapshot_xip(lower) x);
+    -- Between the boundary's xmax and its fence there may be the ids of a million subtransactions. The log's index leads from
+    -- one transaction that has published to the next, past those that are still in flight.
+    for stop in
+        select x from pg_snapshot_xip(upper) x where x > last and x::text::bigint < fence
+        union all
+        select fence::text::xid8
+    loop
+        loop
+            select d.xid into next
+              from pubsub.db_events d
+             where d.xid > last and d.xid < stop
+             order by d.xid, d.channel, d.id
+             limit 1;
+            exit when not found;
+            ended := ended || next;
+            last := next;
+        end loop;
+        last := stop;
+    end loop;
     return (
         select array_agg(x)
-          from (
-              select pg_snapshot_xip(lower) as x
-              union all
-              select g::text::xid8 from generate_series(pg_snapshot_xmax(lower)::text::bigint, fence - 1) g
-          ) in_flight
+          from unnest(ended) x
+         cross join lateral (
+             select from pubsub.db_events d
+              where d.xid = x and d.channel = finished_stragglers.channel
+              order by d.xid, d.channel, d.id
+              limit 1
+         ) d
          where pg_visible_in_snapshot(x, upper)
     );
+end
+$$;
+
+-- Opens the window that follows a position.
+--   sequence, fence  the log's sequence, and a transaction id that was drawn after it was read
+create or replace function pubsub.open_window(c pubsub.cursors, channel text, sequence bigint, fence bigint, floor bigint)
+returns pubsub.cursors
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+begin
+    c.window_snapshot := pubsub.own_snapshot();
+    c.window_sequence := sequence;
+    c.window_fence := fence;
+    c.window_end := pubsub.log_sequence();
+    if pg_snapshot_xmax(c.window_snapshot) < pg_snapshot_xmax(c.read_snapshot) then
+        raise exception using errcode = 'PB005',
+            message = format('transaction ids went backwards since subscription %s last read', c.subscription),
+            detail = 'The database was probably restored into another cluster; reading on would skip events.',
+            hint = 'Run pubsub::admin::rebase, or "select pubsub.rebase()".';
+    end if;
+    c.window_stragglers := pubsub.finished_stragglers(channel, c.read_snapshot, c.read_fence, c.window_snapshot);
+    -- An event below the floor has the transaction id of another cluster: it is no straggler.
+    c.window_position := case when c.window_stragglers is null then c.read_sequence else floor end;
+    return c;
 end
 $$;
 
@@ -105,7 +156,7 @@ end;
 -- The ids at which a cursor's unread events are, as far as they are committed in `upper`: those above `above`; and of the
 -- transactions `stragglers` those from there down to above `below`.
 create or replace function pubsub.unread(
-    c pubsub.cursors, upper pg_snapshot, floor bigint, out above bigint, out stragglers xid8[], out below bigint
+    c pubsub.cursors, channel text, upper pg_snapshot, floor bigint, out above bigint, out stragglers xid8[], out below bigint
 )
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -113,13 +164,13 @@ declare
 begin
     if c.window_snapshot is null then
         above := c.read_sequence;
-        stragglers := pubsub.finished_stragglers(c.read_snapshot, c.read_fence, upper);
+        stragglers := pubsub.finished_stragglers(channel, c.read_snapshot, c.read_fence, upper);
         below := floor;
     else
         -- An event that is not visible in the window may have any id above the sequence that was read before its snapshot.
         above := least(greatest(c.read_sequence, c.window_position), c.window_sequence);
         stragglers := case when c.window_position < c.read_sequence then c.window_stragglers end;
-        later := pubsub.finished_stragglers(c.window_snapshot, c.window_fence, upper);
+        later := pubsub.finished_stragglers(channel, c.window_snapshot, c.window_fence, upper);
         below := case when later is null then c.window_position else floor end;
         stragglers := stragglers || later;
     end if;
@@ -136,7 +187,7 @@ create or replace function pubsub.unread_events(
 ) returns setof pubsub.db_events
 language sql stable begin atomic
     select e.*
-      from pubsub.unread(c, upper, floor) u
+      from pubsub.unread(c, channel, upper, floor) u
      cross join lateral (
          (
              select d.*

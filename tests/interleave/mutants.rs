@@ -41,8 +41,8 @@ pub(crate) const ALL: [Mutant; 9] = [
     },
     Mutant {
         name: "a claim forgets the transactions in flight",
-        function: "pubsub.open_window(pubsub.cursors, bigint, bigint, bigint)",
-        piece: "c.window_stragglers := pubsub.finished_stragglers(c.read_snapshot, c.read_fence, c.window_snapshot);",
+        function: "pubsub.open_window(pubsub.cursors, text, bigint, bigint, bigint)",
+        piece: "c.window_stragglers := pubsub.finished_stragglers(channel, c.read_snapshot, c.read_fence, c.window_snapshot);",
         replacement: "c.window_stragglers := null;",
         seen_as: "is lost",
         shown_by: &CURSOR,

@@ -212,7 +212,8 @@ async fn next_sleeps_so_that_the_bell_wakes_its_session() {
     // A publisher that has looked for waiters already will not ring.
     while caller.wait().await == 0.0 {}
     db.client.batch_execute(&format!("begin; {publish}")).await.unwrap();
-    assert!(caller.wait().await == 0.01, "somebody is publishing");
+    let wait = caller.wait().await;
+    assert!((0.01..=0.4).contains(&wait), "somebody is publishing: {wait}");
     db.client.batch_execute("commit").await.unwrap();
     assert_eq!(caller.next_ids().await, [2]);
 }

@@ -42,8 +42,8 @@ pub(crate) enum BellVariant {
     NoLock,
     /// Publishers of every isolation level trust their snapshot of the waiters.
     OldSnapshot,
-    /// Sleepers write their waiter row, but do not update the channel's row.
-    ChannelNotUpdated,
+    /// Sleepers do not say on which channel they sleep.
+    NoChannel,
 }
 
 impl BellVariant {
@@ -60,14 +60,12 @@ impl BellVariant {
                 break_function(client, after_publish, &[(strict, "false")]).await?;
                 break_function(client, "pubsub.ring_bell(text)", &[(strict, "false")]).await
             }
-            Self::ChannelNotUpdated => Ok(client
-                .batch_execute(
-                    "create function public.ignore_update() returns trigger language plpgsql
-                     as $$ begin return null; end $$;
-                     create trigger ignore_update before update of asleep_until on pubsub.channels
-                     for each row execute function public.ignore_update()",
-                )
-                .await?),
+            Self::NoChannel => {
+                // As the server prints the function.
+                let channel = "s.channel";
+                let start_waiting = "pubsub.start_waiting(integer, bigint, interval)";
+                break_function(client, start_waiting, &[(channel, "null::text")]).await
+            }
         }
     }
 
@@ -122,31 +120,6 @@ pub(crate) async fn play_insert_after_waiter(variant: BellVariant) -> Result<Wak
     }
     publisher.batch_execute(&insert(SCHEDULED)).await?;
     sleeper.sleep(Duration::ZERO).await
-}
-
-/// Several processes fall asleep one after the other, for shorter and longer times. Returns the number of waiter rows that
-/// outlast their channel's time.
-pub(crate) async fn play_one_sleeper_after_the_other() -> Result<i64> {
-    let database = set_up(BellVariant::Sound).await?;
-    let client = database.connect().await?;
-    let mut outlasting = 0;
-    client.execute("select pubsub.subscribe($1, 'sleeper')", &[&SCHEDULED]).await?;
-    client
-        .batch_execute("select pubsub.register_process('localhost', 1, 'test') from generate_series(1, 3)")
-        .await?;
-    for (process, ttl) in
-        [(1_i64, "1 ms"), (2, "1 minute"), (3, "10 seconds"), (2, "90 seconds"), (1, "1 hour")]
-    {
-        let sql = format!("select pubsub.start_waiting(1, $1, '{ttl}')");
-        client.execute(&sql, &[&process]).await?;
-        let sql = "select count(*)
-                     from pubsub.waiters w
-                     join pubsub.subscriptions s on s.id = w.subscription
-                     join pubsub.channels c on c.name = s.channel
-                    where w.until > c.asleep_until";
-        outlasting += client.query_one(sql, &[]).await?.get::<_, i64>(0);
-    }
-    Ok(outlasting)
 }
 
 /// A publisher takes its snapshot before the sleeper's waiter row, and inserts after it. Returns how the sleeper wakes.

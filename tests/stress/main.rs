@@ -183,12 +183,6 @@ async fn no_schedule_loses_a_wake_up() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_waiter_row_expires_when_its_channel_says() -> Result<()> {
-    assert_eq!(within_deadline(bell::play_one_sleeper_after_the_other()).await?, 0);
-    Ok(())
-}
-
-#[tokio::test]
 async fn a_sleeper_marked_as_awake_is_not_woken() -> Result<()> {
     loses_a_wake_up(BellVariant::MarkedAwake).await
 }
@@ -216,7 +210,7 @@ async fn a_publisher_with_an_old_snapshot_does_not_ring() -> Result<()> {
 
 #[tokio::test]
 async fn a_sleeper_without_its_channel_is_not_woken() -> Result<()> {
-    let broken = BellVariant::ChannelNotUpdated;
+    let broken = BellVariant::NoChannel;
     assert_eq!(within_deadline(bell::play_insert_after_waiter(broken)).await?, Waking::Lost);
     loses_a_wake_up(broken).await
 }

@@ -35,6 +35,8 @@ const MOST_STEPS: usize = 100;
 /// meanwhile.
 const DEDUPE_BATCH: i32 = 10_000;
 const MOST_DEDUPE_BATCHES: usize = 50;
+/// The number of calls in which idle cursors are moved on, some hundred in each.
+const MOST_ADVANCES: usize = 50;
 
 /// A subscription whose events lie unread.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,7 +79,15 @@ impl Store {
     /// Moves on the cursors of lanes with nothing to read. Returns how many.
     pub(crate) async fn advance_idle_cursors(&self) -> Result<i64, Error> {
         let sql = "select pubsub.advance_idle_cursors()::bigint";
-        self.query_value("move idle cursors on", sql, &[]).await
+        let mut total = 0;
+        for _ in 0..MOST_ADVANCES {
+            let advanced: i64 = self.query_value("move idle cursors on", sql, &[]).await?;
+            total += advanced;
+            if advanced == 0 {
+                break;
+            }
+        }
+        Ok(total)
     }
 
     /// Forgets deduplication keys whose window is over. Returns how many.

@@ -139,3 +139,34 @@ async fn creating_partitions_waits_for_locks_only_in_need() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn idle_lanes_are_moved_on_a_bounded_number_at_a_time() {
+    const SUBSCRIPTIONS: i64 = 20;
+    const LANES: i64 = 64;
+    let log = TrimmedLog::new().await;
+    for n in 1..=SUBSCRIPTIONS {
+        log.count(&format!("select pubsub.subscribe('email', 's{n}', lanes => {LANES})::bigint")).await;
+    }
+    log.count("select setval('pubsub.db_events_id_seq', 10000000)").await;
+    log.until_sealed(10_000_000).await;
+    let client = log.connect().await;
+    let advance = "select pubsub.advance_idle_cursors()::bigint";
+    let locks = "select count(*) from pg_locks where pid = pg_backend_pid() and locktype = 'advisory'";
+    let (mut total, mut calls) = (0, 0);
+    loop {
+        client.batch_execute("begin").await.unwrap();
+        let advanced: i64 = client.query_one(advance, &[]).await.unwrap().get(0);
+        let locked: i64 = client.query_one(locks, &[]).await.unwrap().get(0);
+        // While one process does it, others do nothing.
+        assert_eq!(log.count(advance).await, 0);
+        client.batch_execute("commit").await.unwrap();
+        assert!(locked <= 600, "{locked} locks");
+        if advanced == 0 {
+            break;
+        }
+        total += advanced;
+        calls += 1;
+    }
+    assert_eq!(total, SUBSCRIPTIONS * LANES + 1, "in {calls} calls");
+}

@@ -69,7 +69,7 @@ async fn publishers_stay_fast_under_an_old_snapshot() {
     assert_eq!(db.count("select count(*) from pubsub.waiters").await, 0);
 
     let blocks = "select sum(pg_stat_get_xact_blocks_fetched(c.oid))::bigint from pg_class c \
-                   where c.relname in ('waiters', 'waiters_until_idx', 'waiters_pkey')";
+                   where c.relname in ('waiters', 'waiters_until_idx', 'waiters_channel_idx')";
     publisher.batch_execute("begin; select pubsub.publish('sms', '{}')").await.unwrap();
     let walked: i64 = publisher.query_one(blocks, &[]).await.unwrap().get(0);
     assert!(walked < 10, "{walked} blocks");

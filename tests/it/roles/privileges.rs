@@ -47,7 +47,6 @@ function has_claimed_all
 function has_events
 function in_words
 function is_behind
-function is_ready
 function is_registered
 function is_replay
 function is_unread
@@ -87,6 +86,7 @@ function publish                     owner's | publisher: execute
 function publish_all_once            owner's | publisher: execute
 function publish_once                owner's | publisher: execute
 function rebase
+function ready_lanes
 function rebase_is_exact
 function reclaim                     owner's | subscriber: execute
 function reclaim_strays              owner's | subscriber: execute

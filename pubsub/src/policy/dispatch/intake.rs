@@ -17,9 +17,11 @@ pub(super) const GATHER: Duration = Duration::from_millis(2);
 /// so many times its size.
 const MEASURED: usize = 8;
 
-/// The first and the longest pause between two polls while a publisher is at work.
+/// The first and the longest pause between two polls while a publisher is at work. Each is about as long as all before it, so an
+/// event waits no longer than its publisher has taken. The longest bounds the polls beside a publisher that is idle in its
+/// transaction.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
 /// The state of the intake of events.
 #[derive(Debug)]
@@ -360,5 +362,29 @@ mod tests {
             assert!(now < renewed_at + WAITER_TTL, "the row has expired after {:?}", now - start);
         }
         assert!(renewed_at > start + WAITER_TTL * 3);
+    }
+
+    #[test]
+    fn polls_beside_an_idle_publisher_become_few() {
+        let start = Instant::now();
+        let (mut intake, mut steps) = (Intake::new(1), VecDeque::new());
+        let facts = Facts { room: 1, held_bytes: 0, start_limit: 1, holds_nothing: true };
+        let (mut now, mut late) = (start, 0);
+        while now < start + Duration::from_secs(11) {
+            intake.choose(facts, now, &mut steps);
+            let Some(step) = steps.pop_front() else {
+                now = intake.wake_at().filter(|&at| at > now).min().expect("it wakes by itself");
+                continue;
+            };
+            late += u32::from(now > start + Duration::from_secs(1));
+            let reply = match step {
+                Step::Query(Query::ClaimIfQuiet { .. }) => {
+                    Reply::ClaimedIfQuiet { events: Vec::new(), quiet: false }
+                }
+                _ => Reply::Claimed(Vec::new()),
+            };
+            intake.completed(&reply, Duration::ZERO, now);
+        }
+        assert!((10..=30).contains(&late), "{late} queries in ten seconds");
     }
 }

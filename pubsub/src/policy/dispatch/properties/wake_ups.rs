@@ -72,7 +72,7 @@ mod tests {
             let scenario = Scenario { handler_micros: 0, suspects: Vec::new(), ..scenario };
             for (at, seen) in run(scenario, 40).seen {
                 if let Seen::Reply { found, .. } = seen {
-                    prop_assert!(found.waited < POLL_INTERVAL / 4, "{:?} at {:?}", found, at);
+                    prop_assert!(found.waited < POLL_INTERVAL / 2, "{:?} at {:?}", found, at);
                 }
             }
         }
