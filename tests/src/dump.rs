@@ -42,10 +42,16 @@ pub fn dump_and_restore(from: &Server, to: &Server) {
 /// If `pg_dump` fails.
 pub fn dump(from: &Server, reader: &Server) -> Vec<u8> {
     let url = from.url("postgres");
-    let dump = Command::new(reader.bin_dir().join("pg_dump")).args(["--format=custom", &url]).output();
+    let dump = Command::new(program(reader, "pg_dump")).args(["--format=custom", &url]).output();
     let dump = dump.expect("pg_dump is installed");
     assert!(dump.status.success(), "pg_dump: {}", String::from_utf8_lossy(&dump.stderr));
     dump.stdout
+}
+
+/// The path of a server's program, or of this machine's if it has none of its own.
+fn program(server: &Server, name: &str) -> PathBuf {
+    let own = server.bin_dir().join(name);
+    if own.exists() { own } else { pubsub::testing::program(name).unwrap_or(own) }
 }
 
 /// Restores a dump into a database that exists.
@@ -63,7 +69,7 @@ pub fn restore(dump: &[u8], to: &Server, database: &str) {
 pub fn restore_section(dump: &[u8], to: &Server, database: &str, section: Option<&str>) {
     let file = std::env::temp_dir().join(format!("pubsub-dump-{:016x}", fastrand::u64(..)));
     std::fs::write(&file, dump).expect("a place for the dump");
-    let mut command = Command::new(to.bin_dir().join("pg_restore"));
+    let mut command = Command::new(program(to, "pg_restore"));
     command.args(["--dbname", &to.url(database)]).arg(&file);
     if let Some(section) = section {
         command.args(["--section", section]);

@@ -6,6 +6,7 @@ mod channels;
 mod child_process;
 mod deadline;
 mod dump;
+mod installation;
 mod migration_pause;
 mod owned_database;
 mod probe;
@@ -22,6 +23,7 @@ pub use dump::{
     dump, dump_and_restore, migrated, newer_binaries, newer_server, publish_each, rebase_if_needed,
     receive_ids, restore, restore_section, server_with_high_xids,
 };
+pub use installation::has_programs;
 pub use migration_pause::MigrationPause;
 pub use owned_database::OwnedDatabase;
 pub use probe::{Received, Sender, probe};

@@ -13,6 +13,9 @@ use std::process::Command;
 /// The environment variable with the only directory to use.
 const CHOSEN: &str = "PUBSUB_POSTGRES_BIN";
 
+/// The environment variable with a directory of client programs that the server's own directory may lack.
+const TOOLS: &str = "PUBSUB_POSTGRES_TOOLS_BIN";
+
 /// Directories with one subdirectory for each version: the parent, the prefix of the names, and the place of the binaries.
 const VERSIONED: [(&str, &str, &str); 5] = [
     ("/usr/lib/postgresql", "", "bin"),          // Debian, Ubuntu
@@ -48,8 +51,16 @@ impl Binaries {
         &self.directory
     }
 
+    /// The path of a program, which may not exist.
     pub(super) fn program(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
+        self.find_program(name).unwrap_or_else(|| self.directory.join(name))
+    }
+
+    /// The path of a program: of this server, or among the tools.
+    pub(super) fn find_program(&self, name: &str) -> Option<PathBuf> {
+        let tools = env::var_os(TOOLS).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let paths = [Some(self.directory.clone()), tools].into_iter().flatten();
+        paths.map(|directory| directory.join(name)).find(|path| is_program(path))
     }
 
     /// The version, such as `18.1`.

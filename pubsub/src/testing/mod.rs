@@ -57,6 +57,12 @@ pub use options::{Mode, Options};
 pub use server::Server;
 pub use url::server_url;
 
+/// The path of a program of this machine's PostgreSQL, such as `pg_dump`. `None` if it lacks the program, as a server without
+/// client programs does, and the directory in the environment variable `PUBSUB_POSTGRES_TOOLS_BIN` does too.
+pub fn program(name: &str) -> Option<std::path::PathBuf> {
+    binaries::Binaries::find().ok()?.find_program(name)
+}
+
 /// Makes one of the runtime's own actors in this process panic: `listener`, `dispatcher`, `scheduler`, `heartbeat` or
 /// `janitor`. The runtime restarts it.
 pub fn inject_panic(actor: &str) {

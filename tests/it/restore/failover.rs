@@ -3,7 +3,9 @@
 
 use pubsub::testing::{Mode, Options, Server};
 use pubsub::{Delivery, PubSub};
-use pubsub_tests::{Received, Sms, SqlSubscriber, connect, migrated, probe, publish_each, until};
+use pubsub_tests::{
+    Received, Sms, SqlSubscriber, connect, has_programs, migrated, probe, publish_each, until,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -83,6 +85,9 @@ const SETTLED: &str =
 
 #[actix::test]
 async fn no_event_is_skipped_when_a_promoted_standby_reuses_ids() {
+    if !has_programs(&["pg_basebackup"]) {
+        return;
+    }
     let mut pair = Pair::start().await;
     let (_pubsub, mut received) = receive(&pair.url(), "one", open()).await;
     let before = publish_each(&pair.client, 5).await;
@@ -107,6 +112,9 @@ async fn no_event_is_skipped_when_a_promoted_standby_reuses_ids() {
 
 #[actix::test]
 async fn a_settlement_lost_in_a_failover_runs_again() {
+    if !has_programs(&["pg_basebackup"]) {
+        return;
+    }
     let mut pair = Pair::start().await;
     let gate = Arc::new(Semaphore::new(0));
     let (_pubsub, mut received) = receive(&pair.url(), "one", Arc::clone(&gate)).await;
@@ -147,6 +155,9 @@ async fn a_lease_known_only_to_the_server_is_returned() {
 
 #[actix::test]
 async fn a_process_known_only_to_the_dead_primary_registers_again() {
+    if !has_programs(&["pg_basebackup"]) {
+        return;
+    }
     let mut pair = Pair::start().await;
     SqlSubscriber::register(&pair.client, "one").await.unwrap();
     pair.detach_standby().await;
@@ -165,6 +176,9 @@ async fn a_process_known_only_to_the_dead_primary_registers_again() {
 
 #[actix::test]
 async fn no_process_or_subscription_id_is_reused_after_a_failover() {
+    if !has_programs(&["pg_basebackup"]) {
+        return;
+    }
     let mut pair = Pair::start().await;
     let one = SqlSubscriber::register(&pair.client, "one").await.unwrap();
     pair.detach_standby().await;

@@ -9,14 +9,17 @@ use pubsub::admin::rebase;
 use pubsub::subscription::Seek;
 use pubsub::testing::{Mode, Server};
 use pubsub_tests::{
-    Sms, SqlSubscriber, connect, dump, dump_and_restore, migrated, publish_each, rebase_if_needed,
-    receive_ids, restore, restore_section, server_with_high_xids, until,
+    Sms, SqlSubscriber, connect, dump, dump_and_restore, has_programs, migrated, publish_each,
+    rebase_if_needed, receive_ids, restore, restore_section, server_with_high_xids, until,
 };
 
 const PUBLISH: &str = "select pubsub.publish('sms', '{}')";
 
 #[actix::test]
 async fn a_restored_database_is_rebased_when_the_runtime_starts() {
+    if !has_programs(&["pg_dump", "pg_restore"]) {
+        return;
+    }
     let (old, client) = server_with_high_xids().await;
     let one = SqlSubscriber::register(&client, "one").await.unwrap();
     publish_each(&client, 5).await;
@@ -37,6 +40,9 @@ async fn a_restored_database_is_rebased_when_the_runtime_starts() {
 
 #[actix::test]
 async fn events_published_before_a_rebase_are_delivered() {
+    if !has_programs(&["pg_dump", "pg_restore"]) {
+        return;
+    }
     let (old, client) = server_with_high_xids().await;
     let one = SqlSubscriber::register(&client, "one").await.unwrap();
     publish_each(&client, 5).await;
@@ -72,6 +78,9 @@ async fn events_published_before_a_rebase_are_delivered() {
 
 #[actix::test]
 async fn a_process_that_reconnects_to_a_restored_database_goes_on() {
+    if !has_programs(&["pg_dump", "pg_restore"]) {
+        return;
+    }
     let (mut old, client) = server_with_high_xids().await;
     let mut fresh = Server::start().unwrap();
     let database = fresh.url("postgres");
@@ -106,6 +115,9 @@ async fn a_process_that_reconnects_to_a_restored_database_goes_on() {
 
 #[actix::test]
 async fn an_event_of_the_old_cluster_is_no_straggler_of_the_new() {
+    if !has_programs(&["pg_dump", "pg_restore"]) {
+        return;
+    }
     // Both clusters are fresh, so most transaction ids of the new one were those of an event of the old one.
     let old = Server::start().unwrap();
     let client = migrated(&old).await;
@@ -150,6 +162,9 @@ async fn a_rebase_waits_for_open_publishers() {
 
 #[actix::test]
 async fn a_subscription_past_the_end_of_the_log_gets_new_events() {
+    if !has_programs(&["pg_dump", "pg_restore"]) {
+        return;
+    }
     let (old, client) = server_with_high_xids().await;
     let one = SqlSubscriber::register(&client, "one").await.unwrap();
     publish_each(&client, 5).await;
@@ -165,6 +180,9 @@ async fn a_subscription_past_the_end_of_the_log_gets_new_events() {
 
 #[actix::test]
 async fn a_partial_restore_is_not_taken_for_a_complete_one() {
+    if !has_programs(&["pg_dump", "pg_restore"]) {
+        return;
+    }
     let (old, client) = server_with_high_xids().await;
     let one = SqlSubscriber::register(&client, "one").await.unwrap();
     publish_each(&client, 3).await;
