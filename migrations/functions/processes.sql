@@ -50,7 +50,7 @@ begin
            and (q.seqcache <> 1 or q.seqincrement <> 1 or q.seqcycle)
         union all
         select format('the ids of events continue at %s, below the cursors', pubsub.log_sequence()), 'select pubsub.rebase()'
-         where pubsub.log_sequence() < (select max(greatest(c.read_sequence, c.window_end)) from pubsub.positions() c)
+         where pubsub.log_sequence() < (select max(coalesce(c.window_end, c.read_sequence)) from pubsub.positions() c)
         union all
         select format('the trigger %I of pubsub.db_events is disabled', t.tgname), 'alter table pubsub.db_events enable trigger all'
           from pg_trigger t

@@ -168,6 +168,9 @@ async fn a_process_does_not_register_with_an_altered_schema() {
     let one = SqlSubscriber::register(&db.client, "one").await.unwrap();
     publish_each(&db.client, 3).await;
     assert_eq!(one.claim(10).await.unwrap().len(), 3);
+    let beyond_the_end = "select pubsub.seek('sms', 'one', event => 1000000)";
+    db.client.batch_execute(beyond_the_end).await.unwrap();
+    SqlSubscriber::register(&db.client, "one").await.expect("nothing is altered");
     let alterations = [
         ("alter sequence pubsub.db_events_id_seq cache 10", "caches or skips numbers"),
         ("alter sequence pubsub.leases_token_seq increment 2", "caches or skips numbers"),
