@@ -3,7 +3,7 @@
 -- Locks up to `batch` due deliveries of a lane's mailbox, or suspects, for a process that knows versions up to `knows`, and
 -- returns their events, in the order in which they fell due. A delivery that turns out to be newer needs its version from now on.
 --   room   no more of them once they have so many bytes; afterwards what is left of it
---   alike  of suspects, only those that became one together with this one, and have died as often
+--   alike  of suspects, only those of the same dead process that have died as often as this one
 create or replace function pubsub.lock_due(
     subscription integer, lane integer, batch integer, suspect boolean, knows integer, inout room bigint, out due bigint[],
     alike pubsub.mailbox default null
@@ -14,11 +14,12 @@ declare
     most_rounds constant integer := 20;
     -- Variables, because a volatile function cannot be searched for in an index.
     due_from constant timestamptz := coalesce(alike.due_at, '-infinity');
-    due_by   constant timestamptz := coalesce(alike.due_at, clock_timestamp());
-    more   bigint[];
-    newer  bigint[];
-    needed integer;
-    taken  bigint;
+    -- The orphans of one process fall due within moments.
+    due_by   constant timestamptz := least(alike.due_at + interval '1 second', clock_timestamp());
+    more     bigint[];
+    newer    bigint[];
+    needed   integer;
+    taken    bigint;
 begin
     due := '{}';
     foreach needed in array pubsub.needs_of_lane(subscription, lane, knows) loop
@@ -32,7 +33,10 @@ begin
                    and coalesce(m.needs, 0) = needed
                    and (m.crashes > 0) = suspect
                    and m.due_at between due_from and due_by
-                   and (alike.crashes is null or (m.crashes, m.attempt) = (alike.crashes, alike.attempt))
+                   and (
+                       alike.crashes is null
+                       or (m.crashes, m.attempt, m.orphaned_by) = (alike.crashes, alike.attempt, alike.orphaned_by)
+                   )
                    and (m.lane = 0 or m.key is null or m.event_id = pubsub.first_of_key(m.subscription, m.key))
                  order by m.subscription, m.lane, coalesce(m.needs, 0), (m.crashes > 0), m.due_at, m.event_id
                  limit batch - cardinality(due)
@@ -69,7 +73,7 @@ $$;
 -- `for update skip locked` lets several processes claim side by side. They come in the order in which they fell due, so that a
 -- retry does not overtake. Of an ordered subscription they come from the lanes of the process, and of each key only the first.
 --
--- Suspects, deliveries whose process died, are left alone unless `suspect` asks for them. Then those of one dead lease come
+-- Suspects, deliveries whose process died, are left alone unless `suspect` asks for them. Then those of one dead process come
 -- together while they have died once and the next death makes none of them a dead letter. Any other suspect comes alone. The
 -- caller should handle nothing else of the subscription beside them. So a delivery that dies alone is to blame.
 --   start_limit  as for pubsub.claim
@@ -88,6 +92,7 @@ declare
     reader    record;
     this_lane integer;
     due       bigint[];
+    alike     pubsub.mailbox;
     missing   integer := batch;
     room      bigint := greatest(bytes, 1);
 begin
@@ -107,27 +112,23 @@ begin
         -- Lane 0 is neither asked before nor locked: its rows' own locks are enough.
         continue when this_lane > 0
             and (
-                (pubsub.lock_due(subscription, this_lane, 1, suspect, claim_mailbox.knows, 1)).due = '{}'
+                (pubsub.lock_due(subscription, this_lane, 1, suspect, claim_mailbox.knows, 1, alike)).due = '{}'
                 or not pubsub.enter_lane(subscription, this_lane, process)
             );
-        select l.room, l.due into room, due
-          from pubsub.lock_due(
-                   subscription, this_lane, case when suspect then 1 else missing end, suspect, claim_mailbox.knows, room
-               ) l;
-        continue when due = '{}';
-        if suspect then
-            due := coalesce((
-                select (pubsub.lock_due(m.subscription, m.lane, batch, true, claim_mailbox.knows, bytes, m)).due
-                  from pubsub.mailbox m
-                 where m.subscription = claim_mailbox.subscription
-                   and m.event_id = due[1]
-                   and m.crashes = 1
-                   and reader.max_crashes > 2
-                   and reader.max_attempts > m.attempt + 1
-            ), due);
+        if suspect and alike.event_id is null then
+            due := (pubsub.lock_due(subscription, this_lane, 1, suspect, claim_mailbox.knows, room)).due;
+            select * into alike
+              from pubsub.mailbox m
+             where m.subscription = claim_mailbox.subscription and m.event_id = due[1] and m.orphaned_by is not null
+               and m.crashes = 1 and reader.max_crashes > 2 and reader.max_attempts > m.attempt + 1;
         end if;
+        if not suspect or alike.event_id is not null then
+            select l.room, l.due into room, due
+              from pubsub.lock_due(subscription, this_lane, missing, suspect, claim_mailbox.knows, room, alike) l;
+        end if;
+        continue when due = '{}';
         perform pubsub.require_registered(process);
-        missing := case when suspect then 0 else missing - cardinality(due) end;
+        missing := case when suspect and alike.event_id is null then 0 else missing - cardinality(due) end;
         return query
         with lease as (
             insert into pubsub.leases (subscription, lane, process, event_ids, from_mailbox, start_limit)

@@ -1,4 +1,4 @@
-//! Suspects of one dead lease are claimed together, unless the next death would be the last for one of them.
+//! Suspects of one dead process are claimed together, unless the next death would be the last for one of them.
 
 use pubsub_tests::TestDatabase;
 
@@ -29,6 +29,13 @@ impl Mortals {
         self.db.count(&format!("select pubsub.end_process({process}, 'crash', 'it died')")).await;
     }
 
+    /// Claims from the log for a process. Returns the ids.
+    async fn claim(&self, process: i64, batch: i32) -> Vec<i64> {
+        let claim = "select id from pubsub.claim(1, $1, $2)";
+        let rows = self.db.client.query(claim, &[&process, &batch]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
     /// Claims suspects for a process. Returns their ids.
     async fn claim_suspects(&self, process: i64, batch: i32) -> Vec<i64> {
         let claim = "select id from pubsub.claim_mailbox(1, $1, $2, suspect => true)";
@@ -36,14 +43,24 @@ impl Mortals {
         rows.iter().map(|row| row.get(0)).collect()
     }
 
+    /// Lets two processes die that have claimed three events and two. Returns the events of both.
+    async fn die_twice(&self) -> (Vec<i64>, Vec<i64>) {
+        let mut leases = Vec::new();
+        for batch in [3, 2] {
+            let process = self.process().await;
+            leases.push(self.claim(process, batch).await);
+            self.die(process).await;
+        }
+        let second = leases.pop().unwrap();
+        (leases.pop().unwrap(), second)
+    }
+
     /// Lets a process die that has claimed the first three events and then the other two. Returns the events of both leases.
     async fn die_with_two_leases(&self) -> (Vec<i64>, Vec<i64>) {
         let process = self.process().await;
         let mut leases = Vec::new();
         for batch in [3, 2] {
-            let claim = "select id from pubsub.claim(1, $1, $2)";
-            let rows = self.db.client.query(claim, &[&process, &batch]).await.unwrap();
-            leases.push(rows.iter().map(|row| row.get(0)).collect::<Vec<i64>>());
+            leases.push(self.claim(process, batch).await);
         }
         self.die(process).await;
         let second = leases.pop().unwrap();
@@ -52,22 +69,22 @@ impl Mortals {
 }
 
 #[actix::test]
-async fn suspects_of_one_dead_lease_are_claimed_together() {
+async fn suspects_of_one_dead_process_are_claimed_together() {
     let mortals = Mortals::new().await;
     let (first, second) = mortals.die_with_two_leases().await;
     let heir = mortals.process().await;
     assert_eq!(mortals.claim_suspects(heir, 2).await, first[..2], "no more than there is room for");
-    assert_eq!(mortals.claim_suspects(heir, 10).await, first[2..], "the rest of the lease");
-    assert_eq!(mortals.claim_suspects(heir, 10).await, second, "the other lease");
+    let rest = [&first[2..], &second].concat();
+    assert_eq!(mortals.claim_suspects(heir, 10).await, rest, "the rest of both leases");
     assert_eq!(mortals.claim_suspects(heir, 10).await, [] as [i64; 0]);
 }
 
 #[actix::test]
 async fn suspects_whose_process_died_again_are_claimed_one_by_one() {
     let mortals = Mortals::new().await;
-    let (first, second) = mortals.die_with_two_leases().await;
+    let (first, second) = mortals.die_twice().await;
     let heir = mortals.process().await;
-    assert_eq!(mortals.claim_suspects(heir, 10).await, first);
+    assert_eq!(mortals.claim_suspects(heir, 10).await, first, "of one process");
     mortals.die(heir).await;
     let heir = mortals.process().await;
     assert_eq!(mortals.claim_suspects(heir, 10).await, second, "they died once");
@@ -101,4 +118,26 @@ async fn a_suspect_that_must_not_die_again_is_claimed_alone() {
         let crashed = "select count(*) from pubsub.dead_letters where reason = 'crashed'";
         assert_eq!(mortals.db.count(crashed).await, 1, "only the one that died again ({limit})");
     }
+}
+
+#[actix::test]
+async fn suspects_of_all_lanes_are_claimed_together() {
+    let db = TestDatabase::new().await;
+    for sql in [
+        "select pubsub.declare_channel('sms')",
+        "select pubsub.subscribe('sms', 'one', lanes => 4)",
+        "select pubsub.publish('sms', '{}', key => n::text) from generate_series(1, 20) n",
+    ] {
+        db.client.batch_execute(sql).await.unwrap();
+    }
+    let mortals = Mortals { db };
+    let process = mortals.process().await;
+    let mut claimed = mortals.claim(process, 20).await;
+    let leases = mortals.db.count("select count(*) from pubsub.leases").await;
+    assert!(leases > 1, "{claimed:?} in {leases} leases");
+    mortals.die(process).await;
+    let mut suspects = mortals.claim_suspects(mortals.process().await, 20).await;
+    claimed.sort_unstable();
+    suspects.sort_unstable();
+    assert_eq!(suspects, claimed);
 }

@@ -106,7 +106,7 @@ impl Database {
         self.publishes[publish].rings
     }
 
-    /// Adds the suspects of one dead lease.
+    /// Adds the suspects of one dead process.
     pub(super) fn add_suspects(&mut self, count: usize, crashes: u32, now: Instant) {
         let first = FIRST_SUSPECT + self.suspects;
         let ids = first..first + count as i64;
@@ -201,7 +201,7 @@ impl Database {
         (self.lease(claimed), found)
     }
 
-    /// Claims the first suspect that is due, and with it those of its lease, if they have died once.
+    /// Claims the first suspect that is due, and with it those of its process, if they have died once.
     fn claim_suspects(&mut self, batch: usize, now: Instant) -> Vec<ClaimedEvent> {
         let due = |waiting: &&Waiting| waiting.is_suspect() && waiting.due <= now;
         let Some(&first) = self.mailbox.iter().filter(due).min_by_key(|waiting| waiting.due) else {

@@ -27,7 +27,7 @@ pub(super) struct Scenario {
     pub(super) failures: u64,
     /// The publishes: the start and the duration of each, in milliseconds, and its events.
     pub(super) publishes: Vec<(u64, u64, usize)>,
-    /// The suspects in the mailbox, by their dead lease: the time from which they are due, in milliseconds, their crashes, and
+    /// The suspects in the mailbox, by their dead process: the time from which they are due, in milliseconds, their crashes, and
     /// their number.
     pub(super) suspects: Vec<(u64, u32, usize)>,
     /// The time of the drain, in milliseconds.

@@ -1,7 +1,7 @@
 //! Decides when suspects are claimed, and how long they run alone.
 //!
-//! A suspect is a delivery whose process died during an attempt. Most are innocent, so the suspects of one dead lease run
-//! together at first, beside nothing else. If their process dies again, each of them runs alone, so that it must have caused a
+//! A suspect is a delivery whose process died during an attempt. Most are innocent, so the suspects of one dead process
+//! run together at first, beside nothing else. If their process dies again, each of them runs alone, so that it must have caused a
 //! third death itself.
 
 use crate::model::event::ClaimedEvent;

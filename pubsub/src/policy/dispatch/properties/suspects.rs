@@ -54,7 +54,7 @@ mod tests {
         }
 
         #[test]
-        fn suspects_of_one_lease_run_together_until_they_die_again(
+        fn suspects_of_one_death_run_together_until_they_die_again(
             scenario in scenarios(0), count in 1usize..46, crashes in 1u32..4,
         ) {
             let scenario = Scenario {
