@@ -109,7 +109,7 @@ begin
     perform pubsub.require_first_in_transaction('pubsub.subscribe of a new subscription');
     perform pubsub.require_declared(subscribe.channel);
     if from_beginning then
-        perform pg_advisory_xact_lock_shared(hashtext('pubsub.maintenance'), 2);
+        perform pubsub.keep_partitions();
     end if;
     -- The cursor's proof needs this order: sequence, then transaction id, then snapshot.
     sequence := pubsub.log_sequence();

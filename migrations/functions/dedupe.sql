@@ -22,7 +22,7 @@ begin
     is_duplicate := false;
     if dedupe is not null then
         -- The lock that the trigger takes: the channel is not dropped between this look at it and the insert.
-        perform pg_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(publish_once.channel));
+        perform pubsub.wait_to_publish(publish_once.channel, current_setting('lock_timeout'));
         select c.id, coalesce(clock_timestamp() - c.dedupe_window, '-infinity') into target, since
           from pubsub.channels c
          where c.name = publish_once.channel;
@@ -80,7 +80,7 @@ begin
     if cardinality(dedupes) > cardinality(payloads) or cardinality(keys) > cardinality(payloads) then
         raise exception using errcode = 'invalid_parameter_value', message = 'there are more keys than payloads';
     end if;
-    perform pg_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(publish_all_once.channel));
+    perform pubsub.wait_to_publish(publish_all_once.channel, current_setting('lock_timeout'));
     select c.id, coalesce(clock_timestamp() - c.dedupe_window, '-infinity') as since into target
       from pubsub.channels c
      where c.name = publish_all_once.channel;
@@ -138,14 +138,8 @@ $$;
 create or replace function pubsub.set_dedupe_window(channel text, dedupe_window interval) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
-    if dedupe_window <= interval '0' or dedupe_window > interval '36500 days' then
-        raise exception using errcode = 'invalid_parameter_value',
-            message = format('a deduplication window is longer than 0 and at most 36500 days, not %s', dedupe_window);
-    end if;
-    update pubsub.channels c
-       set dedupe_window = set_dedupe_window.dedupe_window
-     where c.name = set_dedupe_window.channel
-       and c.dedupe_window is distinct from set_dedupe_window.dedupe_window;
+    update pubsub.channels c set dedupe_window = set_dedupe_window.dedupe_window
+     where c.name = set_dedupe_window.channel and c.dedupe_window is distinct from set_dedupe_window.dedupe_window;
     if not found then
         perform pubsub.require_declared(set_dedupe_window.channel);
     end if;
@@ -155,30 +149,23 @@ $$;
 -- Removes up to `batch` deduplication keys whose channel's window is over. Skips keys that a publisher has locked. Returns how
 -- many.
 create or replace function pubsub.forget_dedupe_keys(batch integer default 10000) returns bigint
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
-declare
-    -- A variable, because no index can be searched by a volatile function.
-    now_here constant timestamptz := clock_timestamp();
-    of_channel record;
-    removed    bigint;
-    total      bigint := 0;
-begin
-    for of_channel in
-        select c.id, now_here - c.dedupe_window as since from pubsub.channels c where c.dedupe_window is not null
-    loop
+language sql volatile set search_path = pg_catalog, pg_temp begin atomic
+    with forgotten as (
         delete from pubsub.dedupe_keys d
          where d.ctid = any (array(
                    select e.ctid
-                     from pubsub.dedupe_keys e
-                    where e.channel = of_channel.id and e.published_at <= of_channel.since
-                    order by e.channel, e.published_at
-                    limit batch - total
-                      for update skip locked
-               ));
-        get diagnostics removed = row_count;
-        total := total + removed;
-        exit when total >= batch;
-    end loop;
-    return total;
-end
-$$;
+                     from pubsub.channels c
+                    cross join lateral (
+                        select e.ctid
+                          from pubsub.dedupe_keys e
+                         where e.channel = c.id and e.published_at <= statement_timestamp() - c.dedupe_window
+                         order by e.channel, e.published_at
+                         limit batch
+                           for update skip locked
+                    ) e
+                    limit batch
+               ))
+        returning 1
+    )
+    select count(*) from forgotten;
+end;

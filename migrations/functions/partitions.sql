@@ -11,76 +11,42 @@
 --
 -- These functions can be called at any time. Each continues the work of the last call.
 
--- The time for which one partition should be in use: an eighth of the longest retention, and at least an hour. So a log that
--- keeps its events for a week has about ten partitions, and an event leaves it less than a day late. Null: no event ever
--- leaves.
-create or replace function pubsub.partition_term() returns interval
-language sql stable
-return (
-    select greatest(max(c.retention) / 8, interval '1 hour') from pubsub.channels c having max(c.retention) is not null
-);
-
--- The number of ids that the next partition gets: as many as the log draws in one term at its recent rate, without skipped ids.
--- It is at most twice the previous number, so that one burst does not make a partition that lasts for years.
-create or replace function pubsub.next_span() returns bigint
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
-declare
-    -- Ids have 64 bits: ten million unused ones a day would last for two billion years.
-    least_span  constant bigint := 10000000;
-    most_span   constant bigint := 1000000000;
-    -- The rate is an average over this time, or longer.
-    observation constant interval := interval '1 hour';
-    term        constant interval := coalesce(pubsub.partition_term(), interval '1 day');
-    last_span   bigint;
-    drawn       bigint;
-    elapsed     interval;
-    wanted      bigint;
-begin
-    select p.end_id - p.first_id into last_span from pubsub.partitions p order by p.end_id desc limit 1;
-    select pubsub.log_sequence() - min(p.first_id) - sum(p.skipped),
-           greatest(clock_timestamp() - min(p.opened_at), observation)
-      into drawn, elapsed
-      from pubsub.partitions p
-     where p.opened_at >= coalesce(
-               (select max(o.opened_at) from pubsub.partitions o where o.opened_at <= clock_timestamp() - observation),
-               '-infinity'
-           );
-    wanted := ceil(drawn * extract(epoch from term) / extract(epoch from elapsed) / least_span) * least_span;
-    return greatest(least_span, least(most_span, coalesce(wanted, 0), 2 * coalesce(last_span, 0)));
-end
-$$;
-
 -- Makes partitions ahead, for at least `reserve` more ids. Returns how many it made. Does nothing if it would have to wait, and
 -- raises lock_not_available only if the ids are about to run out.
-create or replace function pubsub.ensure_partitions(reserve bigint default 30000000) returns integer
+--
+-- A partition has more ids than publishers draw in its term, and is closed by time (pubsub.skip_ids): ids have 64 bits. So the
+-- reserve lasts for months without any maintenance, at a thousand events per second for half a year.
+--   span  the ids of one partition
+create or replace function pubsub.ensure_partitions(reserve bigint default 20000000000, span bigint default 10000000000)
+returns integer
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
+    most     constant integer := 100;
     sequence constant bigint := pubsub.log_sequence();
     made     integer := 0;
     upto     bigint;
-    span     bigint;
+    name     text;
 begin
     if not pg_try_advisory_xact_lock(hashtext('pubsub.maintenance'), 0) then
         return 0;
     end if;
     perform set_config('lock_timeout', '200ms', true);
-    reserve := coalesce(reserve, 30000000);
-    loop
+    reserve := coalesce(reserve, 20000000000);
+    span := greatest(coalesce(span, 10000000000), 1);
+    while made < most loop
         upto := coalesce((select max(p.end_id) from pubsub.partitions p), 0);
-        exit when upto > sequence + reserve;
+        exit when upto - sequence > reserve;
+        name := format('pubsub.db_events_%s', upto);
         begin
-            span := pubsub.next_span();
             -- The table is created first and attached later, because `create table … partition of` would lock out publishers.
+            execute format('create table %s (like pubsub.db_events including defaults including constraints)', name);
+            perform pubsub.close_objects(only_object => name);
             execute format(
-                'create table pubsub.db_events_%s (like pubsub.db_events including defaults including constraints)', upto
-            );
-            execute format(
-                'alter table pubsub.db_events attach partition pubsub.db_events_%1$s for values from (%1$s) to (%2$s)',
-                upto, upto + span
+                'alter table pubsub.db_events attach partition %s for values from (%s) to (%s)', name, upto, upto + span
             );
             insert into pubsub.partitions (first_id, end_id) values (upto, upto + span);
         exception when lock_not_available then
-            if upto < sequence + reserve / 3 then
+            if upto - sequence < reserve / 3 then
                 raise;
             end if;
             return made;
@@ -117,53 +83,42 @@ begin
 end
 $$;
 
--- Whether a partition has committed events of a channel.
-create or replace function pubsub.has_events(partition pubsub.partitions, channel text) returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
-declare
-    found_one boolean;
-begin
-    execute format('select exists (select from pubsub.db_events_%s d where d.channel = $1)', partition.first_id)
-       into found_one
-      using channel;
-    return found_one;
-end
-$$;
-
--- Closes a partition that has been in use for its term, so that a quiet log loses its old events too. Skips the remaining
--- ids, a part in each call. Returns how many. If no event ever leaves the log, partitions stay open.
+-- Closes a partition that has been in use for its term, so that old events leave the log: sets the log's sequence to the last id
+-- of it. Returns how many ids it skips. A partition that holds no event that ever leaves stays open.
 --
--- The ids are drawn one by one. Setting the sequence to a value could set it back, because another session may have drawn more
--- ids in between.
+-- The term is an eighth of the longest retention, and at least an hour. So a log that keeps its events for a week has about ten
+-- partitions, and an event leaves it less than a day late.
 create or replace function pubsub.skip_ids() returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
-    -- A call takes some 70 ms, and longer in a partition that would otherwise need more than 64 calls.
-    least_part constant bigint := 200000;
-    most_part  constant bigint := 2000000;
-    partition  pubsub.partitions;
-    rest       bigint;
-    part       bigint;
+    -- The sequence is never set back: sessions cannot draw this many ids while it is being set. A partition with fewer left is left
+    -- to publishers.
+    margin   constant bigint := 1000000000;
+    sequence constant bigint := pubsub.log_sequence();
+    skipped  bigint;
 begin
     if not pg_try_advisory_xact_lock(hashtext('pubsub.maintenance'), 0) then
         return 0;
     end if;
-    select * into partition
+    select setval('pubsub.db_events_id_seq', p.end_id - 1) - sequence into skipped
       from pubsub.partitions p
-     where p.opened_at <= clock_timestamp() - pubsub.partition_term()
-       and p.end_id - 1 > pubsub.log_sequence()
-     order by p.first_id
-     limit 1;
-    if not found or not exists (
-        select from pubsub.channels c where c.retention is not null and pubsub.has_events(partition, c.name)
-    ) then
-        return 0;
-    end if;
-    rest := partition.end_id - 1 - pubsub.log_sequence();
-    part := least(rest, greatest(least_part, least(most_part, rest / 64)));
-    perform nextval('pubsub.db_events_id_seq') from generate_series(1, part);
-    update pubsub.partitions p set skipped = p.skipped + part where p.first_id = partition.first_id;
-    return part;
+     where p.opened_at <= clock_timestamp() - (select greatest(max(c.retention) / 8, interval '1 hour') from pubsub.channels c)
+       and p.end_id - sequence > margin
+       and p.first_id <= sequence
+       and exists (select from pubsub.partitions n where n.first_id = p.end_id)
+       and exists (
+               select
+                 from pubsub.channels c
+                where c.retention is not null
+                  and (
+                          select d.id
+                            from pubsub.db_events d
+                           where d.channel = c.name and d.id >= p.first_id and d.id < p.end_id
+                           order by d.channel, d.id
+                           limit 1
+                      ) is not null
+           );
+    return coalesce(skipped, 0);
 end
 $$;
 
@@ -219,6 +174,3 @@ begin
     return advanced;
 end
 $$;
-
--- Publishers need the first partitions from the beginning.
-select pubsub.ensure_partitions() where not exists (select from pubsub.partitions);

@@ -38,7 +38,14 @@ language sql volatile set jit = off set search_path = pg_catalog, pg_temp begin 
         select format('channel %s until %s', c.name, coalesce((partition.sealed_at + c.retention)::text, 'for ever'))
           from pubsub.channels c
          where coalesce(partition.sealed_at + c.retention > clock_timestamp(), true)
-           and pubsub.has_events(partition, c.name)
+           -- A subquery with an order keeps the search on the primary key, channel by channel.
+           and (
+                   select d.id
+                     from pubsub.db_events d
+                    where d.channel = c.name and d.id >= partition.first_id and d.id < partition.end_id
+                    order by d.channel, d.id
+                    limit 1
+               ) is not null
     );
 end;
 
@@ -67,6 +74,28 @@ language sql volatile set jit = off set search_path = pg_catalog, pg_temp begin 
      order by r.step = 'detach', r.step = 'finalize', r.first_id;
 end;
 
+-- Keeps the partitions in the log until the end of the transaction. Waits until a detachment that was handed out has begun, within the
+-- caller's lock_timeout, and no longer than 5 s.
+create or replace function pubsub.keep_partitions() returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+    give_up_at constant timestamptz := clock_timestamp()
+        + least(nullif(current_setting('lock_timeout'), '0')::interval, interval '5 seconds');
+begin
+    perform pg_advisory_xact_lock_shared(hashtext('pubsub.maintenance'), 2);
+    while exists (
+        select from pubsub.partitions p
+         where p.leaves_until > clock_timestamp()
+           and not exists (select from pubsub.leaving_partitions() l where (l.partition).first_id = p.first_id)
+    ) loop
+        if clock_timestamp() > give_up_at then
+            raise exception using errcode = 'lock_not_available', message = 'a partition is about to leave the log';
+        end if;
+        perform pg_sleep(0.01);
+    end loop;
+end
+$$;
+
 -- The next statement that takes a partition out of the log; null if no partition can go now. Run it at once, outside of a
 -- transaction and on the same connection, and call again:
 --   alter table pubsub.db_events detach partition … concurrently    takes the partition out of the log
@@ -74,9 +103,8 @@ end;
 --   select pubsub.detach_partition(…)                               does either for a role that does not own the log
 --   select pubsub.drop_partition(…)                                 frees the disk space
 -- The first two wait for the transactions that use the log, and only other maintenance waits for them. Give them a
--- statement_timeout: an interrupted statement is handed out again after `pause`, to any caller.
---
--- Close the connection afterwards: it holds a lock that keeps subscriptions from being moved back in the log.
+-- statement_timeout: an interrupted statement is handed out again after `pause`, to any caller. Until one of the first two begins,
+-- and for a minute at most, no subscription is moved back in the log (pubsub.keep_partitions).
 create or replace function pubsub.next_removal(pause interval default interval '1 minute') returns text
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -86,7 +114,7 @@ begin
     perform pubsub.require_recognized();
     select * into next_one from pubsub.removal_steps(pause) limit 1;
     if next_one.step = 'detach' then
-        if not pg_try_advisory_lock(hashtext('pubsub.maintenance'), 2) then
+        if not pg_try_advisory_xact_lock(hashtext('pubsub.maintenance'), 2) then
             return null;
         end if;
         -- Asked again, with the lock held.
@@ -95,13 +123,12 @@ begin
     if next_one is null then
         return null;
     end if;
-    update pubsub.partitions p
-       set tried = next_one.step, tried_at = clock_timestamp()
-     where p.first_id = next_one.first_id;
     -- The caller's rights, not this function's.
-    select pg_has_role(session_user, c.relowner, 'usage') into is_owner
-      from pg_class c
-     where c.oid = 'pubsub.db_events'::regclass;
+    is_owner := pg_has_role(session_user, (select c.relowner from pg_class c where c.oid = 'pubsub.db_events'::regclass), 'usage');
+    update pubsub.partitions p
+       set tried = next_one.step, tried_at = clock_timestamp(),
+           leaves_until = case when is_owner and next_one.step = 'detach' then clock_timestamp() + interval '1 minute' end
+     where p.first_id = next_one.first_id;
     return case
         when next_one.step = 'drop' then format('select pubsub.drop_partition(%s)', next_one.first_id)
         when not is_owner then format('select pubsub.detach_partition(%s)', next_one.first_id)
@@ -124,6 +151,7 @@ language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     moment constant interval := interval '50 ms';
     name   constant text := format('pubsub.db_events_%s', first_id);
+    users  text[];
 begin
     if not pg_try_advisory_xact_lock(hashtext('pubsub.maintenance'), 2)
         or not exists (
@@ -132,17 +160,22 @@ begin
     then
         return;
     end if;
-    if exists (
-        select
-          from pg_locks l
-          left join pg_stat_activity a on a.pid = l.pid
-         where l.relation in ('pubsub.db_events'::regclass, to_regclass(name))
-           and l.database = (select d.oid from pg_database d where d.datname = current_database())
-           and l.pid is distinct from pg_backend_pid()
-           and coalesce(a.xact_start < clock_timestamp() - moment, true)
-    ) then
-        raise exception using errcode = 'lock_not_available', message = format('%s is in use', name);
-    end if;
+    -- Looks twice, because the time at which somebody else's transaction began is visible only to some owners.
+    for round in 1..2 loop
+        users := array(
+            select distinct l.virtualtransaction
+              from pg_locks l
+             where l.relation in ('pubsub.db_events'::regclass, to_regclass(name))
+               and l.database = (select d.oid from pg_database d where d.datname = current_database())
+               and l.pid is distinct from pg_backend_pid()
+               and (round = 1 or l.virtualtransaction = any (users))
+        );
+        exit when users = '{}';
+        if round = 2 then
+            raise exception using errcode = 'lock_not_available', message = format('%s is in use', name);
+        end if;
+        perform pg_sleep(extract(epoch from moment));
+    end loop;
     perform set_config('lock_timeout', extract(milliseconds from moment)::integer::text, true);
     execute format(
         'alter table pubsub.db_events detach partition %s %s', name,

@@ -17,14 +17,8 @@
 create or replace function pubsub.set_retention(channel text, retention interval) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
-    if retention not between interval '0' and interval '36500 days' then
-        raise exception using errcode = 'invalid_parameter_value',
-            message = format('a retention is from 0 to 36500 days, not %s', retention);
-    end if;
-    update pubsub.channels c
-       set retention = set_retention.retention
-     where c.name = set_retention.channel
-       and c.retention is distinct from set_retention.retention;
+    update pubsub.channels c set retention = set_retention.retention
+     where c.name = set_retention.channel and c.retention is distinct from set_retention.retention;
     if not found then
         perform pubsub.require_declared(set_retention.channel);
     end if;
@@ -36,14 +30,8 @@ $$;
 create or replace function pubsub.set_unread_limit(channel text, subscription text, unread_limit interval) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
-    if unread_limit not between interval '0' and interval '36500 days' then
-        raise exception using errcode = 'invalid_parameter_value',
-            message = format('a limit is from 0 to 36500 days, not %s', unread_limit);
-    end if;
-    update pubsub.subscriptions s
-       set unread_limit = set_unread_limit.unread_limit
-     where s.channel = set_unread_limit.channel
-       and s.name = set_unread_limit.subscription;
+    update pubsub.subscriptions s set unread_limit = set_unread_limit.unread_limit
+     where s.channel = set_unread_limit.channel and s.name = set_unread_limit.subscription;
     if not found then
         perform pubsub.refuse_unsubscribed(set_unread_limit.channel, set_unread_limit.subscription);
     end if;
@@ -147,7 +135,7 @@ declare
     resumed pubsub.subscriptions;
 begin
     -- No partition may leave the log meanwhile, because a claim might still see a partition whose removal has started.
-    perform pg_advisory_xact_lock_shared(hashtext('pubsub.maintenance'), 2);
+    perform pubsub.keep_partitions();
     select * into resumed
       from pubsub.subscriptions s
      where s.channel = resume.channel and s.name = resume.subscription

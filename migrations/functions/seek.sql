@@ -119,7 +119,7 @@ begin
     if dry_run is not true then
         perform pubsub.require_first_in_transaction('pubsub.seek');
         -- No partition leaves the log while a subscription goes back to it.
-        perform pg_advisory_xact_lock_shared(hashtext('pubsub.maintenance'), 2);
+        perform pubsub.keep_partitions();
         -- The proof needs this order, as in pubsub.claim. The search comes after it, so that events which the search does not
         -- see commit later.
         sequence := pubsub.log_sequence();

@@ -113,7 +113,7 @@ pub(crate) async fn run(duration: Duration) -> Result<Report> {
 
 /// Ends the `nth` partition, and waits until it can be removed.
 async fn close_partition(admin: &Client, nth: i64) -> Result<()> {
-    let skip = format!("select setval('pubsub.db_events_id_seq', {nth} * 10000000)");
+    let skip = format!("select setval('pubsub.db_events_id_seq', {nth} * 10000000000)");
     admin.batch_execute(&format!("{skip}; select pubsub.ensure_partitions()")).await?;
     loop {
         admin.query_one("select pubsub.close_partitions()", &[]).await?;

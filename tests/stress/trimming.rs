@@ -22,12 +22,11 @@ const SUBSCRIPTIONS: [(&str, i32, usize); 3] = [("alone", 0, 1), ("competing", 0
 
 /// A log with small partitions and no retention.
 const SMALL_PARTITIONS: &str = "
-    create or replace function pubsub.next_span() returns bigint language sql return 250;
     select pubsub.declare_channel('observed'), pubsub.declare_channel('other'), pubsub.declare_channel('quiet');
     select pubsub.set_retention('observed', '0'), pubsub.set_retention('other', '0'), pubsub.set_retention('quiet', '0');
     select pubsub.register_process('localhost', 1, 'test'), pubsub.register_process('localhost', 2, 'test');
-    select setval('pubsub.db_events_id_seq', 39999900);
-    select pubsub.ensure_partitions(10000);
+    select setval('pubsub.db_events_id_seq', 29999999900);
+    select pubsub.ensure_partitions(10000, 250);
     create table public.published (id bigint primary key);";
 
 /// The checks before a removal, and variants without one of them.
@@ -170,7 +169,7 @@ async fn publish(client: Client, mut rng: Rng, progress: Arc<Progress>) -> Resul
 /// Performs the janitor's steps before a removal.
 async fn maintain(client: Client, progress: Arc<Progress>) -> Result<()> {
     while progress.consuming.load(Ordering::Relaxed) > 0 {
-        for task in ["ensure_partitions(10000)", "close_partitions()", "advance_idle_cursors()"] {
+        for task in ["ensure_partitions(10000, 250)", "close_partitions()", "advance_idle_cursors()"] {
             client.query_one(&format!("select pubsub.{task}"), &[]).await?;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;

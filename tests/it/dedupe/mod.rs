@@ -110,7 +110,7 @@ async fn a_dedupe_key_expires_after_its_channels_window() {
     set_window("null").await.unwrap();
     age(&db, "10 years").await;
     assert_eq!(welcome().await, third, "forever");
-    assert_eq!(set_window("'0'").await.unwrap_err().code().unwrap().code(), "22023");
+    assert_eq!(set_window("'0'").await.unwrap_err().code().unwrap().code(), "23514");
     assert_eq!(db.count("select count(*) from pubsub.dedupe_keys").await, 1);
 }
 

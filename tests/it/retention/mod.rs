@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 
 /// The end of the first partition.
-const END: i64 = 10_000_000;
+const END: i64 = 10_000_000_000;
 
 /// A database on a server that only the tests of retention use. An open transaction anywhere on a server keeps the
 /// partitions of all its databases from being sealed, and other tests leave transactions open for long.
@@ -168,7 +168,7 @@ async fn the_longest_retention_in_a_partition_counts() {
 async fn an_open_transaction_with_an_event_holds_its_partition() {
     let log = TrimmedLog::new().await;
     let late = log.connect().await;
-    log.db.client.batch_execute("select setval('pubsub.db_events_id_seq', 9999997)").await.unwrap();
+    log.db.client.batch_execute("select setval('pubsub.db_events_id_seq', 9999999997)").await.unwrap();
     late.batch_execute("begin; select pubsub.publish('sms', '{}')").await.unwrap();
     log.publish_across_unsealed(END, 1, 2).await;
     assert_eq!(log.claim(1).await, [END - 1, END, END + 1]);
@@ -268,7 +268,7 @@ async fn a_running_process_trims_the_log() {
             .await
     };
     let first = start().await.unwrap();
-    db.client.batch_execute("select setval('pubsub.db_events_id_seq', 9999998)").await.unwrap();
+    db.client.batch_execute("select setval('pubsub.db_events_id_seq', 9999999998)").await.unwrap();
     for msg in ["the last in its partition", "the first in the next"] {
         pubsub::publish(&first, &Sms::new(msg)).await.unwrap();
         assert_eq!(received.next().await, (msg.into(), 1));
@@ -308,7 +308,7 @@ async fn a_partition_closed_before_a_restore_is_read_and_removed() {
     let (old, client) = server_with_high_xids().await;
     client.batch_execute("select pubsub.set_retention('sms', '0')").await.unwrap();
     let one = SqlSubscriber::register(&client, "one").await.unwrap();
-    client.batch_execute("select setval('pubsub.db_events_id_seq', 9999996)").await.unwrap();
+    client.batch_execute("select setval('pubsub.db_events_id_seq', 9999999996)").await.unwrap();
     publish_each(&client, 2).await;
     one.drain(10).await.unwrap();
     let pending = publish_each(&client, 2).await;

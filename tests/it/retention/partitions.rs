@@ -1,9 +1,10 @@
 //! There is always a partition for the next event, and none is in use for too long.
 
 use crate::retention::TrimmedLog;
+use pubsub_tests::OwnedDatabase;
 
 /// The end of the first partition.
-const END: i64 = 10_000_000;
+const END: i64 = 10_000_000_000;
 
 /// As if the current partition had been opened earlier.
 async fn set_opened_earlier(log: &TrimmedLog, interval: &str) {
@@ -23,30 +24,40 @@ async fn record_opened(log: &TrimmedLog) {
 #[tokio::test]
 async fn old_events_of_a_quiet_log_are_removed() {
     let log = TrimmedLog::new().await;
-    set_sequence(&log, END - 1 - 300_000).await;
-    log.count("select pubsub.publish('sms', '{}')").await;
+    let early = log.count("select pubsub.publish('sms', '{}')").await;
     record_opened(&log).await;
     assert_eq!(log.count("select pubsub.skip_ids()").await, 0, "it was opened just now");
     set_opened_earlier(&log, "59 minutes").await;
     assert_eq!(log.count("select pubsub.skip_ids()").await, 0);
     set_opened_earlier(&log, "1 minute").await;
-    assert_eq!(log.count("select pubsub.skip_ids()").await, 200_000, "a part at a time");
-    // A concurrent publisher does not notice.
-    let among = log.count("select pubsub.publish('sms', '{}')").await;
-    assert_eq!(log.count("select pubsub.skip_ids()").await, 99_998);
+    assert_eq!(log.count("select pubsub.skip_ids()").await, END - 1 - early);
     assert_eq!(log.count("select pubsub.skip_ids()").await, 0);
-    assert_eq!(log.count("select skipped from pubsub.partitions where first_id = 0").await, 299_998);
     assert_eq!(log.count("select pubsub.publish('sms', '{}')").await, END);
-    assert_eq!(log.claim(1).await, [END - 300_000, among, END]);
+    assert_eq!(log.claim(1).await, [early, END]);
     log.settle_all().await;
     log.until_sealed(END).await;
     assert_eq!(log.trim().await, [END]);
 
     record_opened(&log).await;
-    set_opened_earlier(&log, "7 days").await;
     log.count("select count(pubsub.set_retention('sms', '8 days'))").await;
-    assert_eq!(log.count("select extract(day from pubsub.partition_term())::bigint").await, 1);
-    assert_eq!(log.count("select pubsub.skip_ids()").await, 200_000);
+    set_opened_earlier(&log, "23 hours").await;
+    assert_eq!(log.count("select pubsub.skip_ids()").await, 0, "an eighth of the longest retention");
+    set_opened_earlier(&log, "1 hour").await;
+    assert_eq!(log.count("select pubsub.skip_ids()").await, END - 1);
+}
+
+#[tokio::test]
+async fn an_ordered_subscription_goes_past_skipped_ids_at_once() {
+    let log = TrimmedLog::new().await;
+    log.count("select pubsub.subscribe('email', 'ordered', lanes => 4)::bigint").await;
+    let publish = "select pubsub.publish('email', '{}', 'key')";
+    let early = log.count(publish).await;
+    record_opened(&log).await;
+    set_opened_earlier(&log, "1 hour").await;
+    log.count("select pubsub.skip_ids()").await;
+    assert_eq!(log.count(publish).await, END);
+    assert_eq!(log.claim(2).await, [early]);
+    assert_eq!(log.claim(2).await, [END]);
 }
 
 #[tokio::test]
@@ -57,69 +68,57 @@ async fn a_partition_kept_forever_is_not_closed_early() {
     set_opened_earlier(&log, "1 year").await;
     assert_eq!(log.count("select pubsub.skip_ids()").await, 0, "it contains nothing");
     log.count("select count(pubsub.set_retention('sms', null))").await;
-    log.count("select pubsub.publish('sms', '{}')").await;
+    let last = log.count("select pubsub.publish('sms', '{}')").await;
     assert_eq!(log.count("select pubsub.skip_ids()").await, 0, "its events are kept forever");
     log.count("select count(pubsub.set_retention('email', null))").await;
     assert_eq!(log.count("select pubsub.skip_ids()").await, 0, "all events are kept forever");
     log.count("select count(pubsub.set_retention('sms', '1 hour'))").await;
-    assert_eq!(log.count("select pubsub.skip_ids()").await, 200_000);
+    assert_eq!(log.count("select pubsub.skip_ids()").await, END - 1 - last);
 }
 
 #[tokio::test]
-async fn partitions_are_created_ahead_and_sized_by_the_rate() {
+async fn the_ids_of_a_partition_are_skipped_only_with_room_to_spare() {
     let log = TrimmedLog::new().await;
-    let last = "select end_id - first_id from pubsub.partitions order by first_id desc limit 1";
+    log.count("select pubsub.publish('sms', '{}')").await;
+    record_opened(&log).await;
+    set_opened_earlier(&log, "1 day").await;
+    // Publishers may draw so many before the sequence is set.
+    set_sequence(&log, END - 1_000_000_000).await;
+    assert_eq!(log.count("select pubsub.skip_ids()").await, 0, "publishers reach the end by themselves");
+    log.db.client.batch_execute("delete from pubsub.partitions where first_id > 0").await.unwrap();
+    set_sequence(&log, 1).await;
+    assert_eq!(log.count("select pubsub.skip_ids()").await, 0, "there is no partition behind it");
+}
+
+#[tokio::test]
+async fn publishing_needs_no_maintenance_for_twenty_billion_ids() {
+    let log = TrimmedLog::new().await;
     let ahead = "select max(end_id) - pubsub.log_sequence() from pubsub.partitions";
-    assert_eq!((log.count(last).await, log.count(ahead).await), (END, 4 * END));
-    record_opened(&log).await;
+    assert_eq!(log.count(ahead).await, 3 * END);
+    // At a thousand events per second, two hundred days without any process.
+    set_sequence(&log, 200 * 86_400 * 1_000).await;
+    log.count("select pubsub.publish('sms', '{}')").await;
+    set_sequence(&log, 3 * END - 2).await;
+    log.count("select pubsub.publish('sms', '{}')").await;
+    assert_eq!(log.count("select pubsub.ensure_partitions()::bigint").await, 2);
+    assert_eq!(log.count("select pubsub.publish('sms', '{}')").await, 3 * END);
+    assert_eq!(log.count("select pubsub.ensure_partitions()::bigint").await, 1);
     assert_eq!(log.count("select pubsub.ensure_partitions()::bigint").await, 0);
-
-    // A slow log: ten million events a month.
-    set_sequence(&log, END).await;
-    record_opened(&log).await;
-    set_opened_earlier(&log, "30 days").await;
-    assert_eq!(log.count("select pubsub.ensure_partitions()::bigint").await, 1);
-    assert_eq!(log.count(last).await, END);
-    // A fast log: twenty million events in two hours, with a retention of eight days, which is 240 million a day.
-    log.count("select count(pubsub.set_retention('sms', '8 days'))").await;
-    log.db
-        .client
-        .batch_execute(
-            "update pubsub.partitions set opened_at = now() - interval '2 hours' where first_id = 10000000",
-        )
-        .await
-        .unwrap();
-    set_sequence(&log, 3 * END).await;
-    assert_eq!(log.count("select pubsub.next_span()").await, 2 * END, "but at most twice the last");
-    assert_eq!(log.count("select pubsub.ensure_partitions()::bigint").await, 1);
-    assert_eq!(log.count(last).await, 2 * END);
-    assert_eq!(log.count("select pubsub.next_span()").await, 4 * END);
-    for _ in 0..10 {
-        let make = "insert into pubsub.partitions (first_id, end_id) \
-                    select max(end_id), max(end_id) + pubsub.next_span() from pubsub.partitions";
-        log.db.client.batch_execute(make).await.unwrap();
-    }
-    assert_eq!(log.count(last).await, 24 * END, "a day's events, and no more");
-    // The discarded partitions contained no event.
-    log.db
-        .client
-        .batch_execute("update pubsub.partitions set skipped = 19000000 where first_id = 10000000")
-        .await
-        .unwrap();
-    assert_eq!(log.count("select pubsub.next_span()").await, 2 * END);
+    let most = "select pubsub.ensure_partitions(9000000000000000000, 0)::bigint";
+    assert_eq!(log.count(most).await, 100, "however many are asked for");
 }
 
-#[tokio::test]
-async fn a_burst_that_outruns_the_janitor_has_thirty_million_ids() {
-    let log = TrimmedLog::new().await;
-    for end in [END, 2 * END] {
-        log.publish_across(end, 5, 5).await;
-        log.count("select pubsub.ensure_partitions()::bigint").await;
-        let ahead = log.count("select max(end_id) - pubsub.log_sequence() from pubsub.partitions").await;
-        assert!(ahead > 30_000_000, "{ahead}");
-        set_sequence(&log, end + 30_000_000 - 1).await;
-        log.count("select pubsub.publish('sms', '{}')").await;
+#[actix::test]
+async fn a_publisher_cannot_use_up_the_ids() {
+    let owned = OwnedDatabase::new().await;
+    owned.owner.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
+    let publisher = owned.connect(&owned.role_for("publisher", &["publisher"]).await).await;
+    for call in ["nextval('pubsub.db_events_id_seq')", "setval('pubsub.db_events_id_seq', 1)"] {
+        let refused = publisher.batch_execute(&format!("select {call}")).await.unwrap_err();
+        assert_eq!(refused.code().unwrap().code(), "42501", "{call}");
     }
+    let insert = "insert into pubsub.db_events (channel, payload) values ('sms', '{}') returning id";
+    assert_eq!(publisher.query_one(insert, &[]).await.unwrap().get::<_, i64>(0), 1);
 }
 
 #[tokio::test]
@@ -129,7 +128,7 @@ async fn creating_partitions_waits_for_locks_only_in_need() {
     vacuum.batch_execute("begin; lock table pubsub.db_events in share update exclusive mode").await.unwrap();
     set_sequence(&log, END).await;
     assert_eq!(log.count("select pubsub.ensure_partitions()::bigint").await, 0);
-    set_sequence(&log, 3 * END + END / 2).await;
+    set_sequence(&log, 2 * END + END / 2).await;
     let needed = log.db.client.query("select pubsub.ensure_partitions()", &[]).await.unwrap_err();
     assert_eq!(needed.code().unwrap().code(), "55P03", "{needed:?}");
     // Publishing does not wait.

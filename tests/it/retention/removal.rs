@@ -6,7 +6,11 @@ use std::time::Instant;
 use tokio_postgres::error::SqlState;
 
 /// The end of the first partition.
-const END: i64 = 10_000_000;
+const END: i64 = 10_000_000_000;
+
+/// The number of sessions that wait for a removal to begin.
+const SEEKING: &str = "select count(*) from pg_stat_activity where wait_event = 'PgSleep' and query like '%pubsub.seek%' \
+                        and datname = current_database()";
 
 /// A log whose first partition can be removed.
 async fn removable_log() -> TrimmedLog {
@@ -85,7 +89,7 @@ async fn a_subscriber_that_does_not_own_the_log_trims_it() {
     for begin in ["declare_channel('sms')", "set_retention('sms', '0')", "subscribe('sms', 'one')"] {
         run(begin).await;
     }
-    reader.batch_execute("select setval('pubsub.db_events_id_seq', 9999998)").await.unwrap();
+    reader.batch_execute("select setval('pubsub.db_events_id_seq', 9999999998)").await.unwrap();
     run("publish('sms', '{}'), pubsub.publish('sms', '{}')").await;
     run("seek('sms', 'one', 'now')").await;
     let until = Instant::now() + DEADLINE;
@@ -126,9 +130,7 @@ async fn a_seek_back_waits_for_removals_and_holds_the_rest() {
         let seek = "select replayed from pubsub.seek('sms', 'one', 'beginning')";
         connect(&url).await.query_one(seek, &[]).await.unwrap().get::<_, i64>(0)
     });
-    let waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted \
-                    and database = (select oid from pg_database where datname = current_database())";
-    log.db.until_count(waiting, 1).await;
+    log.db.until_count(SEEKING, 1).await;
     remover.batch_execute(&detach).await.unwrap();
     drop(remover);
     assert_eq!(seeking.await.unwrap(), 2, "what has left is not promised");
@@ -136,4 +138,58 @@ async fn a_seek_back_waits_for_removals_and_holds_the_rest() {
     assert_eq!(log.claim(1).await, [2 * END - 1, 2 * END]);
     log.settle_all().await;
     assert_eq!(log.trim().await, [2 * END]);
+}
+
+#[tokio::test]
+async fn a_removal_that_never_begins_holds_a_seek_only_for_a_while() {
+    let log = removable_log().await;
+    // Behind a pooler, the session of a caller that has died stays open, with all its session locks.
+    let dead = log.connect().await;
+    assert!(next_removal(&dead).await.unwrap().ends_with("concurrently"));
+    let seek = "set lock_timeout = '10ms'; select pubsub.seek('sms', 'one', 'now')";
+    let refused = log.connect().await.batch_execute(seek).await.unwrap_err();
+    assert_eq!(refused.code(), Some(&SqlState::LOCK_NOT_AVAILABLE), "{refused:?}");
+    let limit =
+        "select count(*) from pubsub.partitions where leaves_until < clock_timestamp() + interval '61 s'";
+    assert_eq!(log.count(limit).await, 1);
+    log.db.client.batch_execute("update pubsub.partitions set leaves_until = now()").await.unwrap();
+    log.connect().await.batch_execute(seek).await.unwrap();
+    assert_eq!(log.trim().await, [END], "another caller removes it");
+    drop(dead);
+}
+
+#[actix::test]
+async fn a_busy_log_is_trimmed_without_pg_read_all_stats() {
+    let owned = OwnedDatabase::new().await;
+    let role = owned.role_for("worker", &["publisher", "subscriber"]).await;
+    let client = owned.connect(&role).await;
+    let run = async |sql: &str| client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
+    for begin in ["declare_channel('sms')", "set_retention('sms', '0')", "declare_channel('email')"] {
+        run(begin).await;
+    }
+    owned.owner.batch_execute("select setval('pubsub.db_events_id_seq', 9999999998)").await.unwrap();
+    run("publish('sms', '{}'), pubsub.publish('sms', '{}')").await;
+    // There is always somebody who uses the log, and the owner may not see for how long.
+    let busy: Vec<_> = [owned.connect(&role).await, owned.connect(&role).await]
+        .into_iter()
+        .map(|publisher| {
+            tokio::spawn(async move {
+                loop {
+                    publisher.batch_execute("select pubsub.publish('email', '{}')").await.unwrap();
+                }
+            })
+        })
+        .collect();
+    let until = Instant::now() + DEADLINE;
+    loop {
+        assert!(Instant::now() < until, "it is not removed");
+        run("close_partitions()").await;
+        if let Some(next) = next_removal(&client).await {
+            let step = client.batch_execute(&next).await;
+            if next.starts_with("select pubsub.drop") {
+                break step.unwrap();
+            }
+        }
+    }
+    busy.iter().for_each(tokio::task::JoinHandle::abort);
 }
