@@ -258,7 +258,7 @@ begin
         claimed := 0;
         -- More than once: an open window may end with a batch's last event, too.
         for attempt in 1 .. most_rounds loop
-            select c as at, r.snapshot as passed, r.until into place
+            select c as at, pubsub.is_foreign(c.writer, c.xmin) as is_foreign, r.snapshot as passed, r.until into place
               from pubsub.cursors c
               join pubsub.subscriptions s on s.id = c.subscription and s.suspended_at is null
               left join pubsub.replays r on r.subscription = c.subscription and r.lane = c.lane
@@ -269,16 +269,21 @@ begin
             -- The last round took nothing. Or lane 0 is gone, because the subscription has become ordered; or it was suspended.
             exit when position.seq is null or position.seq = last_seq;
             last_seq := position.seq;
-            if position.window_snapshot is null then
-                position := pubsub.open_window(position, reader.channel, sequence, reader.fence, floor);
+            if position.window_snapshot is null or place.is_foreign then
+                position := pubsub.open_window(position, reader.channel, sequence, reader.fence, floor, place.is_foreign);
             end if;
             lower := position.read_snapshot;
             upper := position.window_snapshot;
-            stop := case
-                when lanes = 0 then position.window_end
-                else least(position.window_end, greatest(position.window_position, position.read_sequence) + stretch)
-            end;
+            stop := position.window_end;
             if lanes > 0 then
+                -- From the channel's next event on: there may be billions of ids before it (pubsub.skip_ids).
+                stop := least(stop, stretch + coalesce((
+                    select d.id
+                      from pubsub.db_events d
+                     where d.channel = reader.channel and d.id > greatest(position.window_position, position.read_sequence)
+                     order by d.channel, d.id
+                     limit 1
+                ), stop));
                 parked := pubsub.park_ahead(reader.channel, lanes, position, stop, most, place.passed, place.until, floor, room);
             end if;
             return query

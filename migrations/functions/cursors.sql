@@ -68,6 +68,13 @@ begin
 end
 $$;
 
+-- Whether a row was copied from a cluster that has drawn more transaction ids than this one: it was written here before, modulo 2^32,
+-- its writer had begun. A subtransaction writes with an id that is later than its transaction's.
+create or replace function pubsub.is_foreign(writer xid8, xmin xid) returns boolean
+language sql immutable parallel safe
+return writer::xid <> xmin
+   and (xmin::text::bigint - writer::text::bigint % 4294967296 + 4294967296) % 4294967296 >= 2147483648;
+
 -- Raises PB003 unless the caller's transaction is READ COMMITTED and has not written yet. Claims and new subscriptions read the
 -- sequence before they draw their transaction id: with an older id, the cursor's fence would not hold.
 create or replace function pubsub.require_first_in_transaction(what text) returns void

@@ -49,9 +49,10 @@ end
 $$;
 
 -- The state of the log and of the server, as the database shows it.
---   is_moved     the log was moved here from another cluster, and not rebased
+--   is_moved     the log was moved here from another cluster, and not rebased. Cursors that were replicated into a copy of the
+--                files are looked for when an incarnation begins. Each claim looks at its own (pubsub.open_window)
 --   incarnation  the server's incarnation; null if none is recorded since its last recovery, or if the log was moved or
---   upgraded
+--                upgraded
 create or replace function pubsub.log_state(out is_moved boolean, out incarnation bigint)
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
@@ -69,6 +70,14 @@ begin
           from pubsub.incarnations i
           join pubsub.log_identity l on l.marker = 1
           join pubsub.cluster() c on (c.system_identifier <> l.system_identifier) is not true;
+        is_moved := incarnation is null and exists (
+            select
+              from pubsub.positions() p
+              join pubsub.cursors c on (c.subscription, c.lane, c.seq) = (p.subscription, p.lane, p.seq)
+             where pubsub.is_foreign(c.writer, c.xmin)
+                or c.read_sequence > pubsub.log_sequence()
+               and pg_snapshot_xmax(c.read_snapshot) > pg_snapshot_xmax(pubsub.none_visible())
+        );
     end if;
 end
 $$;
@@ -106,31 +115,6 @@ begin
         else 'the server was restarted after a crash'
     end;
     return next;
-end
-$$;
-
--- Whether pubsub.rebase would deliver no event that was claimed before the move. It cannot distinguish two kinds of events:
--- those that were committed and claimed while their window was being opened, and those that were published after the move.
-create or replace function pubsub.rebase_is_exact() returns boolean
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
-declare
-    floor constant bigint := pubsub.log_floor();
-begin
-    return not exists (
-        select
-          from pubsub.positions() c
-          join pubsub.subscriptions s on s.id = c.subscription
-         cross join lateral pubsub.unread(c, s.channel, pubsub.all_visible(), floor) ahead
-         where ahead.below < c.window_position and c.window_position < c.read_sequence
-            or exists (
-                   select
-                     from pubsub.db_events d
-                    where d.channel = s.channel
-                      and d.id > greatest(ahead.above, floor)
-                      and pubsub.lane_of(d.key, d.id, s.lanes) = c.lane
-                      and not pubsub.is_unread(c, d.xid, d.id, floor)
-               )
-    );
 end
 $$;
 
@@ -206,8 +190,10 @@ $$;
 create or replace function pubsub.recognize(rebases boolean default true) returns table (incarnation bigint, news text)
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
-    state   record;
-    rebased bigint;
+    floor    constant bigint := pubsub.log_floor();
+    state    record;
+    is_exact boolean;
+    rebased  bigint;
 begin
     select * into state from pubsub.log_state();
     if state.incarnation is null then
@@ -223,7 +209,27 @@ begin
                 hint = 'Wait for the end of the restore. If it has ended, its tool has left out materialized views: '
                     || 'run pubsub::admin::rebase, or "select pubsub.rebase()".';
         end if;
-        if not (rebases and pubsub.rebase_is_exact()) then
+        -- A rebase is exact if it delivers no event again. It cannot distinguish two kinds of events: those that were committed and
+        -- claimed while their window was being opened, and those that were published after the move.
+        if rebases then
+            select not exists (
+                       select
+                         from pubsub.positions() c
+                         join pubsub.subscriptions s on s.id = c.subscription
+                        cross join lateral pubsub.unread(c, s.channel, pubsub.all_visible(), floor) ahead
+                        where ahead.below < c.window_position and c.window_position < c.read_sequence
+                           or exists (
+                                  select
+                                    from pubsub.db_events d
+                                   where d.channel = s.channel
+                                     and d.id > greatest(ahead.above, floor)
+                                     and pubsub.lane_of(d.key, d.id, s.lanes) = c.lane
+                                     and not pubsub.is_unread(c, d.xid, d.id, floor)
+                              )
+                   )
+              into is_exact;
+        end if;
+        if is_exact is not true then
             raise exception using
                 errcode = 'PB005',
                 message = 'the log was moved here from another cluster, and reading on might skip events',

@@ -73,18 +73,22 @@ $$;
 
 -- Opens the window that follows a position.
 --   sequence, fence  the log's sequence, and a transaction id that was drawn after it was read
-create or replace function pubsub.open_window(c pubsub.cursors, channel text, sequence bigint, fence bigint, floor bigint)
-returns pubsub.cursors
+--   is_foreign       whether another cluster has written the position
+create or replace function pubsub.open_window(
+    c pubsub.cursors, channel text, sequence bigint, fence bigint, floor bigint, is_foreign boolean
+) returns pubsub.cursors
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     c.window_snapshot := pubsub.own_snapshot();
     c.window_sequence := sequence;
     c.window_fence := fence;
     c.window_end := pubsub.log_sequence();
-    if pg_snapshot_xmax(c.window_snapshot) < pg_snapshot_xmax(c.read_snapshot) then
+    if is_foreign or pg_snapshot_xmax(c.window_snapshot) < pg_snapshot_xmax(c.read_snapshot)
+        or c.window_end < c.read_sequence and pg_snapshot_xmax(c.read_snapshot) > pg_snapshot_xmax(pubsub.none_visible())
+    then
         raise exception using errcode = 'PB005',
-            message = format('transaction ids went backwards since subscription %s last read', c.subscription),
-            detail = 'The database was probably restored into another cluster; reading on would skip events.',
+            message = format('another cluster has written where subscription %s last read', c.subscription),
+            detail = 'The database was restored or replicated into this one; reading on would skip events.',
             hint = 'Run pubsub::admin::rebase, or "select pubsub.rebase()".';
     end if;
     c.window_stragglers := pubsub.finished_stragglers(channel, c.read_snapshot, c.read_fence, c.window_snapshot);

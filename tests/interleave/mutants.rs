@@ -41,7 +41,7 @@ pub(crate) const ALL: [Mutant; 9] = [
     },
     Mutant {
         name: "a claim forgets the transactions in flight",
-        function: "pubsub.open_window(pubsub.cursors, text, bigint, bigint, bigint)",
+        function: "pubsub.open_window(pubsub.cursors, text, bigint, bigint, bigint, boolean)",
         piece: "c.window_stragglers := pubsub.finished_stragglers(channel, c.read_snapshot, c.read_fence, c.window_snapshot);",
         replacement: "c.window_stragglers := null;",
         seen_as: "is lost",
@@ -57,7 +57,7 @@ pub(crate) const ALL: [Mutant; 9] = [
     },
     Mutant {
         name: "a redrive keeps the dead letters that it returns",
-        function: "pubsub.redrive(text, text, bigint, integer)",
+        function: "pubsub.redrive(text, text, bigint, integer, timestamptz)",
         piece: "delete from pubsub.dead_letters d\n         where d.subscription = of_subscription\n           and d.event_id = any (array(select c.event_id from chosen c))\n        returning d.*",
         replacement: "select d.* from pubsub.dead_letters d join chosen c using (event_id)\n         where d.subscription = of_subscription",
         seen_as: "left behind",
@@ -65,7 +65,7 @@ pub(crate) const ALL: [Mutant; 9] = [
     },
     Mutant {
         name: "a redrive does not expect that a seek has replayed its event",
-        function: "pubsub.redrive(text, text, bigint, integer)",
+        function: "pubsub.redrive(text, text, bigint, integer, timestamptz)",
         piece: "on conflict on constraint mailbox_pkey do update\n           set attempt = 0,\n               panics = 0,\n               crashes = 0,\n               due_at = least(m.due_at, excluded.due_at)\n         where m.token is null",
         replacement: "",
         seen_as: "duplicate key",

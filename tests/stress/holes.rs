@@ -10,7 +10,7 @@ use crate::database::Result;
 
 const CLAIM: &str = "pubsub.claim(integer, bigint, integer, integer, boolean)";
 
-const OPEN_WINDOW: &str = "pubsub.open_window(pubsub.cursors, text, bigint, bigint, bigint)";
+const OPEN_WINDOW: &str = "pubsub.open_window(pubsub.cursors, text, bigint, bigint, bigint, boolean)";
 
 /// A way to lose events or their order.
 #[derive(Clone, Copy, Debug)]
