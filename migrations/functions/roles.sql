@@ -8,13 +8,101 @@
 -- tests/it/roles/privileges.rs has the whole matrix, and fails for a function or view that is not in it. This file is installed
 -- last.
 
--- Grants a role the rights of an audience: on the functions and views that pubsub.audiences lists for it, and on the schema and
--- its tables as far as the audience needs them.
+-- Revokes the rights that others have on objects of the schema's owner: a function is open to all unless it is closed, and default
+-- privileges open any new object to any role.
+--   only_role    leaves those of other roles
+--   created_by   leaves objects that another transaction has created or replaced
+--   only_object  leaves everything but this relation
+create or replace function pubsub.close_objects(
+    only_role name default null, created_by xid default null, only_object regclass default null
+) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+    opened record;
+begin
+    for opened in
+        select distinct o.kind || o.name as object, case when g.grantee = 0 then 'public' else quote_ident(r.rolname) end as role
+          from (
+              select 'routine ' as kind, p.oid::regprocedure::text as name, p.oid, p.xmin, p.proowner as owner,
+                     coalesce(p.proacl, acldefault('f', p.proowner)) as acl
+                from pg_proc p
+               where p.pronamespace = 'pubsub'::regnamespace and only_object is null
+              union all
+              select case c.relkind when 'S' then 'sequence ' else '' end, c.oid::regclass::text, c.oid, c.xmin, c.relowner, rights.acl
+                from pg_class c
+               cross join lateral (
+                   select c.relacl as acl union all select a.attacl from pg_attribute a where a.attrelid = c.oid
+               ) rights
+               where c.relnamespace = 'pubsub'::regnamespace and c.oid is not distinct from coalesce(only_object, c.oid)
+              union all
+              select 'schema ', n.nspname, n.oid, n.xmin, n.nspowner, n.nspacl
+                from pg_namespace n
+               where n.nspname = 'pubsub' and only_object is null
+          ) o
+          join pg_class log on log.oid = 'pubsub.db_events'::regclass and log.relowner = o.owner
+         cross join lateral aclexplode(o.acl) g
+          left join pg_roles r on r.oid = g.grantee
+         where g.grantee <> o.owner
+           and coalesce(r.rolname, 'public') = coalesce(only_role, r.rolname, 'public')
+           and o.xmin = coalesce(created_by, o.xmin)
+    loop
+        execute format('revoke all on %s from %s cascade', opened.object, opened.role);
+    end loop;
+end
+$$;
+
+-- Grants a role the rights of the audiences that are recorded for it: on the functions and views that pubsub.audiences lists for them,
+-- and on the schema and its tables as far as the audiences need them.
+create or replace function pubsub.grant_recorded(role name) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+    audiences constant text[] := array(select g.audience from pubsub.grants g where g.role = grant_recorded.role);
+    rights    text;
+begin
+    for rights in
+        select 'usage on schema pubsub'
+        union all
+        select format('execute on routine %s', p.oid::regprocedure)
+          from pg_proc p
+          join pubsub.audiences a on a.object = p.oid::regprocedure::text and a.audience = any (audiences)
+         where p.pronamespace = 'pubsub'::regnamespace
+        union all
+        select format('select on %s', c.oid::regclass)
+          from pg_class c
+         where c.relnamespace = 'pubsub'::regnamespace
+           and (
+               c.relkind = 'v'
+               and exists (select from pubsub.audiences a where a.object = c.relname and a.audience = any (audiences))
+               or c.relname = 'schema_history' and audiences && '{subscriber, observer}'
+           )
+        union all
+        -- The columns xid, id and published_at are left out, because a publisher that chose them could make cursors skip events.
+        -- The server draws the id for a publisher. With rights on the sequence, one could use up the ids of all.
+        select unnest('{
+            "insert (channel, key, payload, headers, version, fingerprint) on pubsub.db_events", "select (id) on pubsub.db_events"
+        }'::text[])
+         where 'publisher' = any (audiences)
+    loop
+        execute format('grant %s to %I', rights, role);
+    end loop;
+end
+$$;
+
+-- Revokes every right that a role was granted in this schema. The role keeps the rights that it has as a member of other roles.
+create or replace function pubsub.revoke_rights(role name) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+begin
+    delete from pubsub.grants g where g.role = revoke_rights.role;
+    perform pubsub.close_objects(role);
+end
+$$;
+
+-- Records that a role has the rights of an audience. It has the rights of its recorded audiences afterwards, and no others. This
+-- first closes what a restore without rights, or default privileges, have opened.
 create or replace function pubsub.grant_rights(role name, audience text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
-    routine  regprocedure;
-    relation regclass;
+    audiences constant text[] := array(select g.audience from pubsub.grants g where g.role = grant_rights.role);
 begin
     -- `public` is refused, because `grant .. to "public"` would be a grant to all roles.
     if not exists (select from pg_roles r where r.rolname = grant_rights.role) then
@@ -24,85 +112,27 @@ begin
             message = format('"%s" is not an audience', coalesce(audience, 'null')),
             hint = 'The audiences are publisher, subscriber and observer.';
     end if;
-    execute format('grant usage on schema pubsub to %I', role);
-    for routine in
-        select p.oid::regprocedure
+    -- If the functions are open to all, everything that was granted is lost.
+    if exists (
+        select
           from pg_proc p
-          join pubsub.audiences a on a.object = p.oid::regprocedure::text and a.audience = grant_rights.audience
-         where p.pronamespace = 'pubsub'::regnamespace
-    loop
-        execute format('grant execute on routine %s to %I', routine, role);
-    end loop;
-    for relation in
-        select c.oid::regclass
-          from pg_class c
-          join pubsub.audiences a on a.object = c.relname and a.audience = grant_rights.audience
-         where c.relnamespace = 'pubsub'::regnamespace
-           and c.relkind = 'v'
-    loop
-        execute format('grant select on %s to %I', relation, role);
-    end loop;
-    if audience = 'publisher' then
-        -- The columns xid, id and published_at are left out, because a publisher that chose them could make cursors skip
-        -- events.
-        execute format('grant insert (channel, key, payload, headers, version, fingerprint) on pubsub.db_events to %I', role);
-        execute format('grant select (id) on pubsub.db_events to %I', role);
-        execute format('grant usage on sequence pubsub.db_events_id_seq to %I', role);
-    elsif to_regclass('pubsub.schema_history') is not null then
-        execute format('grant select on pubsub.schema_history to %I', role);
+          join pubsub.audiences a on a.object = p.oid::regprocedure::text
+         cross join lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) g
+         where g.grantee = 0
+    ) then
+        perform pubsub.close_objects('public');
+        perform pubsub.grant_recorded(r.rolname) from pg_roles r where r.rolname in (select g.role from pubsub.grants g);
     end if;
+    perform pubsub.revoke_rights(role);
+    insert into pubsub.grants (role, audience)
+    select distinct grant_rights.role, a from unnest(audiences || grant_rights.audience) a;
+    perform pubsub.grant_recorded(role);
 end
 $$;
 
--- Revokes every right that a role was granted in this schema. The role keeps the rights that it has as a member of other roles.
-create or replace function pubsub.revoke_rights(role name) returns void
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
-begin
-    execute format('revoke all on all routines in schema pubsub from %I', role);
-    execute format('revoke all on all tables in schema pubsub from %I', role);
-    execute format('revoke all on all sequences in schema pubsub from %I', role);
-    execute format('revoke all on schema pubsub from %I', role);
-end
-$$;
-
--- Grants the functions and views of an audience to the roles that were granted a part of the audience before.
-create or replace function pubsub.grant_additions() returns void
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
-declare
-    holder record;
-begin
-    -- An object of one audience alone tells which roles were granted that audience.
-    for holder in
-        with granted as (
-            select p.oid::regprocedure::text as object, g.grantee
-              from pg_proc p
-             cross join lateral aclexplode(p.proacl) g
-             where p.pronamespace = 'pubsub'::regnamespace
-               and g.grantee not in (0, p.proowner)
-            union all
-            select c.relname, g.grantee
-              from pg_class c
-             cross join lateral aclexplode(c.relacl) g
-             where c.relnamespace = 'pubsub'::regnamespace
-               and c.relkind = 'v'
-               and g.grantee <> c.relowner
-        ),
-        telling as (
-            select a.object, min(a.audience) as audience from pubsub.audiences a group by a.object having count(*) = 1
-        )
-        select distinct r.rolname as role, t.audience
-          from granted g
-          join telling t on t.object = g.object
-          join pg_roles r on r.oid = g.grantee
-    loop
-        perform pubsub.grant_rights(holder.role, holder.audience);
-    end loop;
-end
-$$;
-
--- Applies pubsub.audiences to the functions that this transaction has created or replaced: closes them to all roles, makes those of
--- an audience act with their owner's rights, and grants them to the roles that were granted the rest of the audience before. Other
--- functions in this schema are somebody else's, even those that share a name with ours.
+-- Applies pubsub.audiences to what this transaction has created or replaced: closes it to all roles, makes the functions of an
+-- audience act with their owner's rights, and grants them to the roles that the audience is recorded for. Other functions in this
+-- schema are somebody else's, even those that share a name with ours.
 create or replace function pubsub.apply_audiences() returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -152,7 +182,6 @@ begin
           from pg_proc p
          where p.pronamespace = 'pubsub'::regnamespace and p.xmin = current
     loop
-        execute format('revoke all on routine %s from public', routine.signature);
         if routine.is_for_others and not routine.is_pinned then
             raise exception using errcode = 'invalid_function_definition',
                 message = format('%s is for others and does not set its search_path', routine.signature);
@@ -160,7 +189,8 @@ begin
             execute format('alter routine %s security definer', routine.signature);
         end if;
     end loop;
-    perform pubsub.grant_additions();
+    perform pubsub.close_objects(created_by => current);
+    perform pubsub.grant_recorded(r.rolname) from pg_roles r where r.rolname in (select g.role from pubsub.grants g);
 end
 $$;
 
@@ -206,3 +236,6 @@ select object, 'observer' from unnest('{
 }'::text[]) object;
 
 select pubsub.apply_audiences();
+
+-- Publishers need the first partitions from the beginning.
+select pubsub.ensure_partitions() where not exists (select from pubsub.partitions);

@@ -59,21 +59,18 @@ fn program(server: &Server, name: &str) -> PathBuf {
 /// # Panics
 /// If `pg_restore` fails.
 pub fn restore(dump: &[u8], to: &Server, database: &str) {
-    restore_section(dump, to, database, None);
+    restore_with(dump, to, database, &[]);
 }
 
-/// Restores a section of a dump: `pre-data`, `data` or `post-data`.
+/// Restores what these options of `pg_restore` leave of a dump.
 ///
 /// # Panics
 /// If `pg_restore` fails.
-pub fn restore_section(dump: &[u8], to: &Server, database: &str, section: Option<&str>) {
+pub fn restore_with(dump: &[u8], to: &Server, database: &str, options: &[&str]) {
     let file = std::env::temp_dir().join(format!("pubsub-dump-{:016x}", fastrand::u64(..)));
     std::fs::write(&file, dump).expect("a place for the dump");
     let mut command = Command::new(program(to, "pg_restore"));
-    command.args(["--dbname", &to.url(database)]).arg(&file);
-    if let Some(section) = section {
-        command.args(["--section", section]);
-    }
+    command.args(["--dbname", &to.url(database)]).args(options).arg(&file);
     let restored = command.output();
     std::fs::remove_file(&file).expect("the dump was written");
     let restored = restored.expect("pg_restore is installed");

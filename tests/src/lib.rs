@@ -21,7 +21,7 @@ pub use child_process::{ChildProcess, in_child_process};
 pub use deadline::DEADLINE;
 pub use dump::{
     dump, dump_and_restore, migrated, newer_binaries, newer_server, publish_each, rebase_if_needed,
-    receive_ids, restore, restore_section, server_with_high_xids,
+    receive_ids, restore, restore_with, server_with_high_xids,
 };
 pub use installation::has_programs;
 pub use migration_pause::MigrationPause;

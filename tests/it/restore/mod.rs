@@ -3,6 +3,8 @@
 mod at_random;
 mod failover;
 mod pg_upgrade;
+mod replicated;
+mod without_rights;
 
 use pubsub::Error;
 use pubsub::admin::rebase;
@@ -10,7 +12,7 @@ use pubsub::subscription::Seek;
 use pubsub::testing::{Mode, Server};
 use pubsub_tests::{
     Sms, SqlSubscriber, connect, dump, dump_and_restore, has_programs, migrated, publish_each,
-    rebase_if_needed, receive_ids, restore, restore_section, server_with_high_xids, until,
+    rebase_if_needed, receive_ids, restore, restore_with, server_with_high_xids, until,
 };
 
 const PUBLISH: &str = "select pubsub.publish('sms', '{}')";
@@ -192,13 +194,13 @@ async fn a_partial_restore_is_not_taken_for_a_complete_one() {
     let dump = dump(&old, &fresh);
     let client = connect(&fresh.url("postgres")).await;
     for section in ["pre-data", "data"] {
-        restore_section(&dump, &fresh, "postgres", Some(section));
+        restore_with(&dump, &fresh, "postgres", &["--section", section]);
         let early = client.batch_execute("select pubsub.recognize()").await.unwrap_err();
         assert_eq!(early.code().unwrap().code(), "PB005", "{section}");
         assert!(early.as_db_error().unwrap().message().contains("is being restored here"), "{early:?}");
         assert!(receive_ids(&fresh.url("postgres")).await.is_err(), "{section}");
     }
-    restore_section(&dump, &fresh, "postgres", Some("post-data"));
+    restore_with(&dump, &fresh, "postgres", &["--section", "post-data"]);
     let (_pubsub, mut received) = receive_ids(&fresh.url("postgres")).await.unwrap();
     assert_eq!(received.take_sorted(3).await, pending);
 }

@@ -21,6 +21,7 @@ function change_lanes
 function claim                       owner's | subscriber: execute
 function claim_context
 function claim_mailbox               owner's | subscriber: execute
+function close_objects
 function close_partitions            owner's | subscriber: execute
 function cluster
 function count_missed
@@ -41,15 +42,16 @@ function finished_stragglers
 function first_event_since
 function first_of_key
 function forget_dedupe_keys          owner's | subscriber: execute
-function grant_additions
+function grant_recorded
 function grant_rights
 function has_claimed_all
-function has_events
 function in_words
 function is_behind
+function is_foreign
 function is_registered
 function is_replay
 function is_unread
+function keep_partitions
 function lag                         owner's | subscriber: execute | observer: execute
 function lane_of
 function lanes_for
@@ -69,7 +71,6 @@ function needs_of_lane
 function next                        owner's | subscriber: execute
 function next_due                    owner's | subscriber: execute
 function next_removal                owner's | subscriber: execute
-function next_span
 function no_publisher_at_work        owner's | subscriber: execute
 function none_visible
 function open_lanes
@@ -78,7 +79,6 @@ function orphan_leases
 function own_snapshot
 function park
 function park_ahead
-function partition_term
 function passed
 function place_cursor
 function positions
@@ -87,7 +87,6 @@ function publish_all_once            owner's | publisher: execute
 function publish_once                owner's | publisher: execute
 function rebase
 function ready_lanes
-function rebase_is_exact
 function reclaim                     owner's | subscriber: execute
 function reclaim_strays              owner's | subscriber: execute
 function recognize                   owner's | subscriber: execute
@@ -127,11 +126,12 @@ function unread
 function unread_events
 function unread_subscriptions        owner's | subscriber: execute | observer: execute
 function unsubscribe                 owner's | subscriber: execute
+function wait_to_publish
 function window_events
 function write_identity
 function xmin_holders                owner's | subscriber: execute | observer: execute
 sequence channels_id_seq
-sequence db_events_id_seq            | publisher: usage
+sequence db_events_id_seq
 sequence leases_token_seq
 sequence processes_id_seq
 sequence subscriptions_id_seq
@@ -142,6 +142,7 @@ table cursors
 table db_events                      | publisher: insert (channel, fingerprint, headers, key, payload, version), select (id)
 table dead_letters
 table dedupe_keys
+table grants
 table incarnations
 table lanes
 table leases

@@ -149,7 +149,7 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("beat", "pubsub.beat(2)", None),
     ("claim", "pubsub.claim(1, 2, 1)", None),
     ("reclaim_strays", "pubsub.reclaim_strays()", None),
-    ("ensure_partitions", "pubsub.ensure_partitions(40000000)", None),
+    ("ensure_partitions", "pubsub.ensure_partitions(30000000000)", None),
     ("set_retention", "pubsub.set_retention('sms', '0')", None),
     ("set_unread_limit", "pubsub.set_unread_limit('sms', 'one', '0')", None),
     ("set_unread_limit", "pubsub.set_unread_limit('sms', 'two', '0')", Some("PB004")),
