@@ -157,16 +157,16 @@ begin
     if lease.lane > 0 and (lease.from_mailbox or dispositions is not null) then
         perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + lease.lane, lease.subscription);
     end if;
+    disposed := array(select (d ->> 'id')::bigint from jsonb_array_elements(dispositions) d);
+    -- A settlement that is sent again names what it has settled before. It must say what is done.
+    perform from (select unnest(disposed) union all select distinct unnest(acknowledged)) d (id)
+      group by d.id
+     having d.id is null or count(*) > 1 or (acknowledged is null and d.id <> all (lease.event_ids));
+    if found then
+        raise exception using errcode = 'invalid_parameter_value',
+            message = 'a settlement names no event of the lease, or an event twice';
+    end if;
     if dispositions is not null then
-        disposed := array(select (d ->> 'id')::bigint from jsonb_array_elements(dispositions) d);
-        -- A settlement that is sent again names what it has settled before. It must say what is done.
-        perform from unnest(disposed) d (id)
-          group by d.id
-         having d.id is null or count(*) > 1 or (acknowledged is null and d.id <> all (lease.event_ids));
-        if found then
-            raise exception using errcode = 'invalid_parameter_value',
-                message = 'a disposition names no event of the lease, or the same event as another one';
-        end if;
         perform pubsub.dispose(lease, dispositions);
     end if;
     if acknowledged is not null then

@@ -1,7 +1,7 @@
 //! A stale answer is refused, so at most one answer counts.
 
 use pubsub::Delivery;
-use pubsub_tests::{Sms, TestDatabase, probe};
+use pubsub_tests::{Sms, SqlSubscriber, TestDatabase, probe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
@@ -129,4 +129,42 @@ async fn a_process_declared_dead_can_claim_nothing() {
     let refused = refused.as_db_error().unwrap();
     assert_eq!((refused.code().code(), refused.message()), ("PB006", "process 7 is not registered"));
     assert_eq!(db.count("select count(*) from pubsub.leases").await, 0);
+}
+
+#[actix::test]
+async fn an_ambiguous_settlement_is_refused_and_changes_nothing() {
+    let db = TestDatabase::new().await;
+    let client = &db.client;
+    let one = SqlSubscriber::register(client, "one").await.unwrap();
+    client.batch_execute("select pubsub.publish('sms', '{}') from generate_series(1, 3)").await.unwrap();
+    let claimed = one.claim(10).await.unwrap();
+    let (token, process) = (claimed[0].token, one.process);
+    for settlement in [
+        r#"null, '[{"action": "retry"}]'"#,
+        r#"null, '[{"id": null, "action": "retry"}]'"#,
+        r#"null, '[{"id": 1, "action": "retry"}, {"id": 1, "action": "reject"}]'"#,
+        r#"null, '[{"id": 1, "action": "retry"}, {"id": 9, "action": "reject"}]'"#,
+        r#"'{1}', '[{"id": 1, "action": "reject"}]'"#,
+        r#"'{2}', '[{"action": "reject"}]'"#,
+        r#"'{1, null}', null"#,
+        r#"'{1, null}', '[{"id": 2, "action": "retry"}]'"#,
+        r#"null, '[{"id": 1, "action": "retries"}]'"#,
+        r#"null, '[{"id": 1}]'"#,
+        r#"null, '[1]'"#,
+        r#"null, '{"id": 1, "action": "retry"}'"#,
+        r#"null, 'null'"#,
+    ] {
+        let settle = format!("select pubsub.settle({process}, {token}, {settlement})");
+        let refused = client.batch_execute(&settle).await.unwrap_err();
+        assert_eq!(refused.code().unwrap().code(), "22023", "{settlement}: {refused:?}");
+    }
+    assert_eq!(db.count("select cardinality(event_ids)::bigint from pubsub.leases").await, 3);
+    let written = "select (select count(*) from pubsub.mailbox) + (select count(*) from pubsub.dead_letters)";
+    assert_eq!(db.count(written).await, 0);
+    // An event that is done is named twice by a caller that repeats itself.
+    let settle = format!(
+        r#"select pubsub.settle({process}, {token}, '{{1, 1}}', '[{{"id": 2, "action": "retry"}}]')"#
+    );
+    client.batch_execute(&settle).await.unwrap();
+    assert_eq!(db.count("select event_ids[1] from pubsub.leases where cardinality(event_ids) = 1").await, 3);
 }
