@@ -2,8 +2,10 @@
 
 -- Puts dead letters of a subscription back into its mailbox, with their attempts reset and due now: all of them, or only the
 -- named one; at most `batch` in one call, oldest first. Returns how many. An event that is not a dead letter is not counted.
+--   died_before  leaves out those that died later. Repeated calls with the same time put each back once, however soon it dies again
 create or replace function pubsub.redrive(
-    channel text, subscription text, event_id bigint default null, batch integer default 1000
+    channel text, subscription text, event_id bigint default null, batch integer default 1000,
+    died_before timestamptz default null
 ) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -27,6 +29,7 @@ begin
           from pubsub.dead_letters d
          where d.subscription = of_subscription
            and (redrive.event_id is null or d.event_id = redrive.event_id)
+           and (died_before is null or d.died_at < died_before)
          order by d.subscription, d.event_id
          limit redrive.batch
            for update skip locked

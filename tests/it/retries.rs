@@ -270,3 +270,21 @@ async fn error_texts_of_the_database_leave_out_row_values() {
     assert!(error.contains("users_pkey") && error.contains("23505"), "{error}");
     assert!(!error.contains("canary@"), "{error}");
 }
+
+#[actix::test]
+async fn a_redrive_puts_each_dead_letter_back_once() {
+    const LETTERS: u64 = 2_500;
+    let db = TestDatabase::new().await;
+    let handler = async |_: Delivery<Sms>| -> Result<(), Failure> { Err(Failure::reject("at once")) };
+    let pubsub = db.pubsub().subscribe_fn("one", handler).start().await.unwrap();
+    let letters = "insert into pubsub.dead_letters (subscription, event_id, channel, payload, version, published_at, attempt,
+                       panics, crashes, reason)
+                   select s.id, n, 'sms', '{\"msg\": \"x\"}', 1, now(), 1, 0, 0, 'rejected'
+                     from pubsub.subscriptions s, generate_series(1, $1::bigint) n";
+    db.client.execute(letters, &[&LETTERS.cast_signed()]).await.unwrap();
+    assert_eq!(pubsub.subscription::<Sms>("one").redrive().await.unwrap(), LETTERS);
+    db.until_settled().await;
+    assert_eq!(db.count("select count(*) from pubsub.dead_letters").await, LETTERS.cast_signed());
+    let earlier = "select pubsub.redrive('sms', 'one', died_before => now() - interval '1 hour')";
+    assert_eq!(db.count(earlier).await, 0);
+}

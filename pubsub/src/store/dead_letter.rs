@@ -5,13 +5,15 @@ use crate::error::Error;
 use crate::model::channel::Channel;
 use crate::model::dead_letter::{DeadLetter, Reason};
 use crate::model::event::EventId;
+use std::time::SystemTime;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 const DEAD_LETTERS: &str = "
     select d.event_id, d.payload::text, d.reason, d.attempt, d.error, d.published_at, d.died_at
       from pubsub.list_dead_letters($1, $2, $3, $4) d";
 
-const REDRIVE: &str = "select pubsub.redrive($1, $2, $3, $4)";
+const REDRIVE: &str = "select pubsub.redrive($1, $2, $3, $4, $5)";
 
 /// The most dead letters that one transaction moves.
 const REDRIVE_BATCH: i32 = 1_000;
@@ -31,22 +33,21 @@ impl Store {
         letters.map_err(|source| Error::Database { doing: DOING, source })
     }
 
-    /// Puts dead letters back into the mailbox: all of the subscription, or one. Returns how many.
+    /// Puts dead letters back into the mailbox: all that the subscription has now, or one. Returns how many.
     pub(crate) async fn redrive(
         &self,
         channel: &str,
         subscription: &str,
         event: Option<i64>,
     ) -> Result<u64, Error> {
+        const DOING: &str = "redrive dead letters";
+        // Those that die again meanwhile are left.
+        let begun: SystemTime = self.query_value(DOING, "select clock_timestamp()", &[]).await?;
         let mut total = 0;
         loop {
-            let moved: i64 = self
-                .query_value(
-                    "redrive dead letters",
-                    REDRIVE,
-                    &[&channel, &subscription, &event, &REDRIVE_BATCH],
-                )
-                .await?;
+            let parameters: [&(dyn ToSql + Sync); 5] =
+                [&channel, &subscription, &event, &REDRIVE_BATCH, &begun];
+            let moved: i64 = self.query_value(DOING, REDRIVE, &parameters).await?;
             total += moved.unsigned_abs();
             if moved < i64::from(REDRIVE_BATCH) {
                 return Ok(total);
