@@ -5,12 +5,19 @@
 -- is above the limit and gets the full check, and other channels pay nothing (docs/decisions/0019-schemas.md).
 
 -- Declares the shape of the payload of a channel's version, and whether payloads are checked. A process of an older version
--- does not change whether they are. A null schema leaves the shape unchanged.
+-- does not change whether they are. A null schema leaves the shape unchanged. Raises PB008 if it takes too many steps to check.
 create or replace function pubsub.declare_schema(channel text, version integer, schema jsonb, strict boolean default false)
 returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+    sample jsonb;
 begin
     perform pubsub.require_declared(channel);
+    -- Publishers need not be the first to find out that a schema cannot be read, or takes too many steps for one value.
+    foreach sample in array case when schema is not null then '{null,true,0,0.5,"\"\"","[]","{}"}' else '{}' end::jsonb[] loop
+        perform set_config('pubsub.steps_left', '10000', true);
+        perform pubsub.mismatch(sample, schema, schema);
+    end loop;
     -- Writes only what changes: every process declares its schemas when it starts.
     insert into pubsub.schemas as s (channel, version, schema)
     select declare_schema.channel, declare_schema.version, declare_schema.schema
@@ -39,7 +46,7 @@ end;
 -- Raises PB008 if a payload does not have the shape that was declared for its version. A version without a shape is not
 -- checked: it may be newer than any that was declared.
 create or replace function pubsub.require_shape(channel text, version integer, payload jsonb) returns void
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     declared   jsonb;
     mismatched text[];
@@ -48,6 +55,7 @@ begin
       from pubsub.schemas s
      where s.channel = require_shape.channel and s.version = require_shape.version;
     if found then
+        perform set_config('pubsub.steps_left', (10000 + 2 * octet_length(payload::text))::text, true);
         mismatched := pubsub.mismatch(payload, declared, declared);
     end if;
     if mismatched is null then

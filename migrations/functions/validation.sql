@@ -51,10 +51,15 @@ $$;
 -- Knows the keywords that the derives of schemars write: type, const, enum, minimum, maximum, the formats of whole numbers,
 -- minLength, maxLength, properties, required, additionalProperties, patternProperties, items, prefixItems, minItems, maxItems,
 -- anyOf, oneOf (taken for anyOf), allOf and $ref into the schema itself. Ignores everything else.
+--
+-- Raises PB008 after as many steps as the caller has written to the setting pubsub.steps_left: variants of variants may take 2^64.
 create or replace function pubsub.mismatch(value jsonb, part jsonb, root jsonb, path text default '', depth integer default 0)
 returns text[]
-language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
+    steps_left constant integer := nullif(
+        set_config('pubsub.steps_left', (nullif(current_setting('pubsub.steps_left', true), '')::integer - 1)::text, true), ''
+    );
     -- As deep as the Rust runtime reads, and shallow enough for any stack.
     max_depth constant integer := 64;
     -- A number that is written without a fraction is an integer.
@@ -75,6 +80,9 @@ begin
         return array[path, 'nothing', kind];
     elsif depth > max_depth then
         return array[path, format('at most %s levels', max_depth), 'more'];
+    elsif steps_left < 0 then
+        raise exception using errcode = 'PB008',
+            message = 'the declared shape takes too many steps to check a payload';
     end if;
     if part ? 'type' and not (part -> 'type' ? kind or part -> 'type' ? jsonb_typeof(value))
       or part ? 'const' and part -> 'const' <> value
@@ -177,7 +185,7 @@ $$;
 -- pubsub.mismatch of what is inside of an array or an object: each item, or the tag, the fields that must be there, and each
 -- field that is there.
 create or replace function pubsub.mismatch_of_parts(value jsonb, part jsonb, root jsonb, path text, depth integer) returns text[]
-language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     is_object constant boolean := jsonb_typeof(value) = 'object';
     tag       text;

@@ -1,6 +1,7 @@
 //! JSON Schema validation in the database.
 
 mod shapes;
+mod steps;
 mod strict;
 
 use pubsub_tests::TestDatabase;
