@@ -20,6 +20,32 @@ begin
 end
 $$;
 
+-- Takes the publishing lock of a channel in shared mode, within the caller's lock_timeout, or 10 s if he has none. Says who is in the
+-- way: any role that may connect can take an advisory lock.
+create or replace function pubsub.wait_to_publish(channel text, patience text) returns void
+language plpgsql volatile set lock_timeout = '10s' set search_path = pg_catalog, pg_temp as $$
+begin
+    if pg_try_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(channel)) then
+        return;
+    elsif patience <> '0' then
+        perform set_config('lock_timeout', patience, true);
+    end if;
+    begin
+        perform pg_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(channel));
+    exception when lock_not_available then
+        raise exception using errcode = 'lock_not_available', message = format('channel "%s" is locked by %s', channel, (
+            select string_agg(format('session %s of role "%s"', l.pid, a.usename), ', ')
+              from pg_locks l
+              left join pg_stat_activity a on a.pid = l.pid
+             where l.locktype = 'advisory' and l.granted and l.mode = 'ExclusiveLock' and l.objsubid = 2
+               and l.database = (select d.oid from pg_database d where d.datname = current_database())
+               and (l.classid::bigint, l.objid::bigint)
+                   = (hashtext('pubsub.publishing') & 4294967295, hashtext(channel) & 4294967295)
+        ));
+    end;
+end
+$$;
+
 -- The trigger after an insert into the log. Refuses events that must not be published, and rings the bell.
 --
 -- It runs once per statement, so that a bulk insert pays for it once. Most statements publish one event that needs no full
@@ -29,7 +55,6 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     published record;
     declared  record;
-    locked    boolean;
     begun_at  constant timestamptz := clock_timestamp();
 begin
     select e.channel,
@@ -40,8 +65,9 @@ begin
                and not exists (select from new_events offset 1) as is_plain
       into published from new_events e;
     if published.is_plain then
-        -- An assignment, because it costs a fraction of a `perform`.
-        locked := pg_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(published.channel)) is null;
+        if not pg_try_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(published.channel)) then
+            perform pubsub.wait_to_publish(published.channel, current_setting('lock_timeout'));
+        end if;
         -- This statement comes after the lock, so its snapshot is newer than the lock, unless the isolation is stricter: then the
         -- full check follows. The size is that of the text, because the stored size says nothing: a number of a hundred thousand
         -- digits takes a few bytes. On a strict channel no size is small enough.
@@ -58,7 +84,7 @@ begin
     end if;
 
     -- The locks come before the channels are read, because pubsub.drop_channel may hold them.
-    perform pg_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(n.channel))
+    perform pubsub.wait_to_publish(n.channel, current_setting('lock_timeout'))
        from (select distinct e.channel from new_events e order by e.channel) n;
     if current_setting('transaction_isolation') <> 'read committed' then
         -- The snapshot may be older than the locks. A channel that was dropped since then is a serialization failure.
@@ -92,7 +118,11 @@ begin
                from new_events e
               where e.channel = published.channel;
         end if;
-        perform pubsub.ring_bell(published.channel);
+        if current_setting('transaction_isolation') <> 'read committed' or exists (
+            select from pubsub.waiters w where w.channel = published.channel and not w.is_awake and w.until > begun_at
+        ) then
+            perform pubsub.ring_bell(published.channel);
+        end if;
     end loop;
     return null;
 end

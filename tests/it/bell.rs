@@ -1,7 +1,9 @@
 //! The bell rings for sleeping processes and for no others, and can be silenced.
 
 use pubsub::{Delivery, PubSub, SubscribeOptions, publish};
-use pubsub_tests::{BellListener, ChildProcess, DEADLINE, Sms, TestDatabase, connect, in_child_process};
+use pubsub_tests::{
+    BellListener, ChildProcess, DEADLINE, Sms, SqlSubscriber, TestDatabase, connect, in_child_process,
+};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -374,4 +376,21 @@ async fn one_of_many_silent_listeners_tests_the_bell() {
     for process in processes {
         assert!(process.drain(Duration::from_secs(10)).await);
     }
+}
+
+#[actix::test]
+async fn falling_asleep_in_a_transaction_stops_no_publisher() {
+    let db = TestDatabase::new().await;
+    let one = SqlSubscriber::register(&db.client, "one").await.unwrap();
+    let asleep = connect(db.url()).await;
+    // A client without autocommit leaves its transaction open after each call.
+    for call in
+        ["start_waiting(1, 1, '1 minute')", "no_publisher_at_work(1)", "stop_waiting(1, 1)", "next(1, 1)"]
+    {
+        asleep.batch_execute(&format!("begin; select pubsub.{call}")).await.unwrap();
+        let publish = "set lock_timeout = '1ms'; select pubsub.publish('sms', '{}')";
+        db.client.batch_execute(publish).await.unwrap_or_else(|error| panic!("{call}: {error:?}"));
+        asleep.batch_execute("rollback").await.unwrap();
+    }
+    assert_eq!(one.drain(10).await.unwrap().len(), 4);
 }

@@ -125,3 +125,31 @@ fn publishing_works_on_any_thread() {
     is_send(|_, transaction| publish(transaction, &SMS));
     is_send(|_, transaction| publish_all(transaction, [&SMS]));
 }
+
+#[actix::test]
+async fn large_events_and_many_look_for_no_waiters_if_none_sleep() {
+    let db = TestDatabase::new().await;
+    let client = &db.client;
+    for sql in ["declare_channel('sms')", "subscribe('sms', 'one')", "register_process('host', 1, 'v')"] {
+        client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
+    }
+    // Whoever looks for waiters, or takes the long way of many events for one, fails.
+    let fails = "language plpgsql as $$ begin raise exception 'called'; end $$";
+    let no_look = format!("create or replace function pubsub.ring_bell(channel text) returns void {fails}");
+    client.batch_execute(&no_look).await.unwrap();
+    let many = "insert into pubsub.db_events (channel, payload) select 'sms', '1' from generate_series(1, 9)";
+    let one = |bytes: usize| {
+        format!("select pubsub.publish('sms', to_jsonb(repeat(md5(random()::text), {bytes} / 32)))")
+    };
+    client.batch_execute(many).await.unwrap();
+    let no_long_way = format!(
+        "create or replace function pubsub.wait_to_publish(channel text, patience text) returns void {fails}"
+    );
+    client.batch_execute(&no_long_way).await.unwrap();
+    for bytes in [32, 2_000, 200_000] {
+        client.batch_execute(&one(bytes)).await.unwrap();
+    }
+    client.batch_execute("select pubsub.start_waiting(1, 1, '1 minute')").await.unwrap();
+    let rings = client.batch_execute(&one(2_000)).await.unwrap_err();
+    assert_eq!(rings.as_db_error().unwrap().message(), "called");
+}

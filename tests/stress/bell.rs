@@ -52,8 +52,8 @@ impl BellVariant {
         match self {
             Self::Sound | Self::SinglePoll | Self::MarkedAwake => Ok(()),
             Self::NoLock => {
-                let lock = "pg_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(published.channel))";
-                break_function(client, after_publish, &[(lock, "null")]).await
+                let lock = "pg_try_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(published.channel))";
+                break_function(client, after_publish, &[(lock, "true")]).await
             }
             Self::OldSnapshot => {
                 let strict = "current_setting('transaction_isolation') <> 'read committed'";

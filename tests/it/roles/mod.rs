@@ -99,7 +99,7 @@ async fn a_subscriber_may_take_over_and_maintain_the_log() {
     let settled = client.query_one("select pubsub.settle($1, $2)", &[&heir, &token]).await.unwrap();
     assert!(settled.get::<_, bool>(0));
 
-    let made = client.query_one("select pubsub.ensure_partitions(50000000)", &[]).await.unwrap();
+    let made = client.query_one("select pubsub.ensure_partitions(40000000000)", &[]).await.unwrap();
     assert_eq!(made.get::<_, i32>(0), 2, "only the owner of the log could do that by himself");
     assert_eq!(count(&client, "select pubsub.remove_expired_waiters()").await, 0);
     assert_eq!(count(&client, "select pubsub.reclaim_strays()").await, 0);
@@ -306,4 +306,35 @@ async fn only_the_owner_may_migrate() {
     let later = "create function pubsub.later() returns integer language sql return 1;
                  select pubsub.apply_audiences()";
     assert_eq!(error_of(&owned.admin, later).await, "42P17");
+}
+
+#[actix::test]
+async fn a_publisher_names_the_stranger_who_locks_its_channel() {
+    let owned = OwnedDatabase::new().await;
+    let publisher = owned.connect(&owned.role_for("publisher", &["publisher"]).await).await;
+    owned.owner.batch_execute("select pubsub.declare_channel('sms')").await.unwrap();
+    let stranger = owned.role("stranger").await;
+    let session = owned.connect(&stranger).await;
+    session
+        .batch_execute("select pg_advisory_lock(hashtext('pubsub.publishing'), hashtext('sms'))")
+        .await
+        .unwrap();
+    publisher.batch_execute("set lock_timeout = '50ms'").await.unwrap();
+    for sql in [
+        "insert into pubsub.db_events (channel, payload) values ('sms', '{}')",
+        "insert into pubsub.db_events (channel, payload) values ('sms', '{}'), ('sms', '{}')",
+        "select pubsub.publish_once('sms', '{}', 'key')",
+        "select pubsub.publish_all_once('sms', '{\"{}\"}', '{key}')",
+    ] {
+        let refused = publisher.batch_execute(sql).await.unwrap_err();
+        let refused = refused.as_db_error().unwrap();
+        assert_eq!(refused.code().code(), "55P03", "{sql}");
+        assert!(refused.message().contains(&format!("of role \"{stranger}\"")), "{}", refused.message());
+    }
+    // A publisher without a timeout of its own does not wait without end.
+    publisher.batch_execute("set lock_timeout = 0; set statement_timeout = '60s'").await.unwrap();
+    let insert = "insert into pubsub.db_events (channel, payload) values ('sms', '{}')";
+    assert_eq!(error_of(&publisher, insert).await, "55P03");
+    drop(session);
+    publisher.batch_execute(insert).await.unwrap();
 }
