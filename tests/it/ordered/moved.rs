@@ -4,7 +4,8 @@ use pubsub::subscription::Seek;
 use pubsub::testing::Server;
 use pubsub::{Delivery, PubSub, PublishOptions, SubscribeOptions, publish_with};
 use pubsub_tests::{
-    DEADLINE, Received, Sms, TestDatabase, connect, dump_and_restore, has_programs, probe, server_with_high_xids,
+    DEADLINE, Received, Sms, TestDatabase, connect, dump_and_restore, has_programs, probe,
+    server_with_high_xids,
 };
 use std::collections::BTreeMap;
 use tokio_postgres::Client;
