@@ -158,6 +158,7 @@ create table pubsub.cursors (
 --   session_pid, session_started_at  the database session that it beats from; null if it beats from any connection
 --   grace       how long it may be without that session
 --   resumed_at  since when it has beaten without interruption
+--   set_back    how far the clock was set back between its last two beats; negative otherwise
 create table pubsub.processes (
     id                 bigint generated always as identity,
     host               text not null,
@@ -167,6 +168,7 @@ create table pubsub.processes (
     beat_at            timestamptz not null default clock_timestamp(),
     resumed_at         timestamptz not null default clock_timestamp(),
     grace              interval not null default '0.5 s',
+    set_back           interval,
     server_started_at  timestamptz,
     session_pid        integer,
     session_started_at timestamptz,

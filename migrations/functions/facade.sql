@@ -93,7 +93,7 @@ declare
     removal   record;
 begin
     perform pubsub.reclaim(silence, absent);
-    if tidied_at > clock_timestamp() - interval '15 seconds' then
+    if tidied_at between clock_timestamp() - interval '15 seconds' and clock_timestamp() then
         return (select a.absent from pubsub.absent_processes() a);
     end if;
     perform set_config('pubsub.tidied_at', clock_timestamp()::text, false);

@@ -90,9 +90,10 @@ create or replace function pubsub.beat(
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     beaten_at constant timestamptz := clock_timestamp();
+    behind    interval;
 begin
     update pubsub.processes p
-       set beat_at = beaten_at,
+       set beat_at = beaten_at, set_back = p.beat_at - beaten_at,
            resumed_at = case
                when s.started_at = p.server_started_at and beaten_at <@ tstzrange(p.beat_at, p.beat_at + pause) then p.resumed_at
                else beaten_at
@@ -106,8 +107,16 @@ begin
                      as started_at
             from pg_stat_get_activity(null) a
       ) s
-     where p.id = beat.process;
-    return found;
+     where p.id = beat.process
+    returning p.set_back into behind;
+    -- The clock was set back, and this is the first beat since then: what was planned comes earlier by as much.
+    if behind > interval '1 second' and not exists (
+        select from pubsub.processes q where q.id <> beat.process and q.beat_at <= beaten_at
+    ) then
+        update pubsub.mailbox m set due_at = m.due_at - behind
+         where m.due_at > beaten_at and m.due_at < 'infinity' and m.token is null;
+    end if;
+    return behind is not null;
 end
 $$;
 
@@ -226,20 +235,23 @@ language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
     called_at constant timestamptz := clock_timestamp();
-    witnessed constant boolean := exists (
-        select from pubsub.processes w where w.beat_at > called_at - silence / 2 and w.resumed_at < called_at - silence
-    );
+    witnessed boolean;
     gone      constant bigint[] := case when absent = '{}' then '{}' else array(
         select p from pubsub.absent_processes() a cross join unnest(a.absent) p where p = any (reclaim.absent)
     ) end;
     dead      pubsub.processes;
 begin
-    if silence > interval '0' is not true then
+    if (silence > interval '0' and silence <= interval '36500 days') is not true then
         raise exception using errcode = 'invalid_parameter_value',
-            message = format('the silence of a dead process is longer than 0, not %s', coalesce(silence::text, 'null'));
+            message = format('the silence of a dead process is longer than 0 and at most 36500 days, not %s', coalesce(silence::text, 'null'));
     end if;
-    -- The clock was set back. Their silence counts from now on.
-    update pubsub.processes p set beat_at = called_at where p.beat_at > called_at + interval '1 second';
+    -- The clock was set back, and one has beaten since. The silence of the others counts from now on.
+    update pubsub.processes p set beat_at = called_at
+     where p.beat_at > called_at + interval '1 second'
+       and exists (select from pubsub.processes w where w.beat_at between called_at - silence and called_at);
+    witnessed := exists (
+        select from pubsub.processes w where w.beat_at > called_at - silence / 2 and w.resumed_at < called_at - silence
+    );
     for dead in
         select * from pubsub.processes p
          where (witnessed and p.beat_at < called_at - silence) or p.id = any (gone)

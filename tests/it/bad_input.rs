@@ -180,7 +180,13 @@ async fn times_that_would_break_the_maintenance_are_refused() {
             db.client.batch_execute(&format!("select pubsub.{call}, {time})")).await.unwrap();
         }
     }
-    for call in ["reclaim('0')", "reclaim('-1 second')", "reclaim(null)", "tidy(silence => '0')"] {
+    for call in [
+        "reclaim('0')",
+        "reclaim('-1 second')",
+        "reclaim(null)",
+        "reclaim('300000 years')",
+        "tidy(silence => '0')",
+    ] {
         let refused = db.client.batch_execute(&format!("select pubsub.{call}")).await.unwrap_err();
         assert_eq!(refused.code().unwrap().code(), "22023", "{call}");
     }

@@ -129,6 +129,33 @@ async fn a_clock_that_is_set_back_hides_no_frozen_process() {
 }
 
 #[actix::test]
+async fn a_clock_that_is_set_back_delays_no_retry() {
+    let db = TestDatabase::new().await;
+    let client = &db.client;
+    let one = SqlSubscriber::register(client, "one").await.unwrap();
+    let other = db.count("select pubsub.register_process('host', 1, 'test')").await;
+    publish(client, &Sms::new("fails")).await.unwrap();
+    let token = one.claim(1).await.unwrap()[0].token;
+    let retry = r#"[{"id": 1, "action": "retry", "delay": "1 hour"}]"#;
+    let settle = format!("select pubsub.settle($1, $2, '{{}}', '{retry}')");
+    client.execute(&settle, &[&one.process, &token]).await.unwrap();
+    // As if the clock had been a day ahead until now.
+    client
+        .batch_execute(
+            "update pubsub.mailbox set due_at = due_at + interval '1 day';
+             update pubsub.processes set beat_at = beat_at + interval '1 day'",
+        )
+        .await
+        .unwrap();
+    for process in [one.process, other, one.process] {
+        client.execute("select pubsub.beat($1)", &[&process]).await.unwrap();
+        let due = "select count(*) from pubsub.mailbox \
+                   where due_at between clock_timestamp() + interval '50 min' and clock_timestamp() + interval '70 min'";
+        assert_eq!(db.count(due).await, 1);
+    }
+}
+
+#[actix::test]
 async fn a_far_process_has_the_time_to_return() {
     let db = TestDatabase::new().await;
     let proxy = Proxy::far(db.url(), Duration::from_millis(80)).await;
