@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bell;
+mod compatible;
 mod dedupe;
 mod draining;
 mod errors;

@@ -101,10 +101,16 @@ impl Comparison {
     }
 
     const fn members(mut self, old: &Member, new: &Member) -> Self {
-        let may_be_missing = is_option(old) || has(old.serde, "default");
-        self = self.require(may_become(old.serde, new.serde, may_be_missing));
+        self = self.require(may_become(old.serde, new.serde, may_be_missing(old)));
         match (old.shape, new.shape) {
-            (Some(old), Some(new)) => self.shapes(old.get(), new.get()),
+            (Some(before), Some(now)) => {
+                let (before, now) = (before.get(), now.get());
+                // serde finds a flattened enum by the names of the variants it knows, even if it has one for all others.
+                let is_found_by_name =
+                    has(old.serde, "flatten") && is(before.kind, "enum") && !has(before.serde, "tag=");
+                self = self.require(!is_found_by_name || before.members.len() == now.members.len());
+                self.shapes(before, now)
+            }
             (None, None) => self.require(is(old.type_name, new.type_name)),
             // Only one of them has a shape, so the two cannot be compared.
             _ => self.require(false),
@@ -118,20 +124,38 @@ const fn may_be_added(member: &Member, old: &TypeShape, new: &TypeShape) -> bool
         return false;
     }
     if is(new.kind, "enum") {
-        // A reader with the old variants only cannot read a new one, unless it has a variant for all others.
-        let mut at = 0;
-        while at < old.members.len() {
-            if has(old.members[at].serde, "other") {
-                return true;
-            }
-            at += 1;
-        }
-        return false;
+        // A reader with the old variants only cannot read a new one, unless it has a variant for all others. That one has no
+        // data, and serde skips the data of an unknown variant only where it stands beside the tag.
+        let skips_data = has(old.serde, "tag=") && !has(old.serde, "content=");
+        return has_fallback(old) && (skips_data || is_unit(member));
     }
-    // serde reads a missing `Option` as `None`, unless a function of the user's reads it.
-    let is_none = is_option(member) && !has(member.serde, "with=") && !has(member.serde, "deserialize_with=");
-    let may_be_missing = is_none || has(member.serde, "default") || has(new.serde, "default");
-    may_be_missing && !has(old.serde, "deny_unknown_fields")
+    (may_be_missing(member) || has(new.serde, "default")) && !has(old.serde, "deny_unknown_fields")
+}
+
+/// Whether an enum has a variant for all others.
+const fn has_fallback(of: &TypeShape) -> bool {
+    let mut at = 0;
+    while at < of.members.len() {
+        if has(of.members[at].serde, "other") {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+/// Whether a reader accepts that a field is left out. serde reads a missing `Option` as `None`, unless a function of the user's
+/// reads it.
+const fn may_be_missing(field: &Member) -> bool {
+    let is_none = is_option(field) && !has(field.serde, "with=") && !has(field.serde, "deserialize_with=");
+    is_none || has(field.serde, "default")
+}
+
+const fn is_unit(member: &Member) -> bool {
+    match member.shape {
+        Some(shape) => is(shape.get().kind, "unit"),
+        None => false,
+    }
 }
 
 const fn is_option(member: &Member) -> bool {
@@ -216,6 +240,7 @@ mod tests {
     }
 
     static TEXT: TypeShape = shape("string", &[], &[]);
+    static UNIT: TypeShape = shape("unit", &[], &[]);
     static NUMBER: TypeShape = shape("u8", &[], &[]);
     static OPTION: TypeShape = shape("option", &[], &[member("", &[], &TEXT)]);
     const FOREIGN: Member = Member { name: "a", serde: &[], shape: None, type_name: "x::Y" };
@@ -264,7 +289,13 @@ mod tests {
         const A: Member = member("A", &[], &TEXT);
         const OTHER: Member = member("Other", &["other"], &TEXT);
         assert!(!becomes("enum", &[], [A], [A, member("B", &[], &TEXT)]));
-        assert!(becomes("enum", &[], [A, OTHER], [A, OTHER, member("B", &[], &TEXT)]));
+        for (tagged, data_is_skipped) in
+            [(&[][..], false), (&["tag=\"t\""], true), (&["tag=\"t\"", "content=\"c\""], false)]
+        {
+            assert!(becomes("enum", tagged, [A, OTHER], [A, OTHER, member("B", &[], &UNIT)]));
+            let with_data = becomes("enum", tagged, [A, OTHER], [A, OTHER, member("B", &[], &TEXT)]);
+            assert_eq!(with_data, data_is_skipped, "{tagged:?}");
+        }
         assert!(!becomes("enum", &[], [A, OTHER], [OTHER]));
     }
 }
