@@ -36,7 +36,6 @@ where
 macro_rules! pair {
     ($name:ident, $allowed:literal, { $($old:item)* } => [$($o:expr),*], { $($new:item)* } => [$($n:expr),*]) => {
         #[test]
-        #[allow(unused_imports, reason = "some pairs use only some of them")]
         fn $name() {
             mod old {
                 use pubsub::Shape;
