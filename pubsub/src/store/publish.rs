@@ -112,6 +112,11 @@ impl PublishOptions {
 ///     publish(executor, &Sms { msg: format!("Welcome, {name}!") }).await
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot publish",
+    label = "neither a reference to a client or a transaction, nor to a `PubSub`",
+    note = "pass `&client`, `&transaction` or `&pubsub`; a pool gives a client: `&pool.get().await?`"
+)]
 pub trait Executor: sealed::Executor + Send {}
 
 pub(crate) mod sealed {
