@@ -10,6 +10,7 @@ mod draining;
 mod errors;
 mod examples;
 mod fan_out;
+mod hosts;
 mod idle;
 mod keys;
 mod many;

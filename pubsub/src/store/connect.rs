@@ -1,24 +1,17 @@
 //! Opening connections.
 
-use crate::error::Error;
+use super::addresses::{Addresses, CONNECT_TIMEOUT};
+use crate::error::{Error, error_chain};
 use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod};
 use futures_util::future::try_join;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls};
-
-/// The longest wait for the socket of a new connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The idle time before a silent connection is probed, the interval of the probes, and the number of lost probes that end it. A
-/// dead peer is noticed after about 11 s, where the system's default is more than two hours.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
-const KEEPALIVE_RETRIES: u32 = 3;
 
 /// The longest run of a statement, and the longest wait for a lock, in an ordinary session. The server's own deadlines end a
 /// statement that nobody waits for any more, and release a lock that a dead process holds.
@@ -38,49 +31,64 @@ const SESSION_SETTINGS: &str = "
      where current_setting(name, true) is not null";
 
 /// A database to connect to.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Target {
-    config: Config,
+    addresses: Addresses,
 }
 
 impl Target {
     /// Reads a URL or a libpq connection string.
     pub(crate) fn parse(database_url: &str) -> Result<Self, Error> {
         let mut config: Config = database_url.parse().map_err(Error::InvalidUrl)?;
-        config.connect_timeout(CONNECT_TIMEOUT);
-        config.keepalives(true);
-        config.keepalives_idle(KEEPALIVE_IDLE);
-        config.keepalives_interval(KEEPALIVE_INTERVAL);
-        config.keepalives_retries(KEEPALIVE_RETRIES);
         if config.get_application_name().is_none() {
             config.application_name("pubsub");
         }
-        Ok(Self { config })
+        Ok(Self { addresses: Addresses::new(config) })
     }
 
     /// Returns a pool of up to `connections`, which are opened when needed. Their sockets live on the runtime behind `home`,
     /// because a connection ends with the runtime that opened it.
     pub(super) fn pool(&self, home: &Handle, connections: usize) -> Pool {
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_connect(self.config.clone(), AtHome(home.clone()), recycling);
+        let at_home = AtHome { home: home.clone(), target: self.clone() };
+        let manager = Manager::from_connect(self.addresses.first_host().clone(), at_home, recycling);
         let pool = Pool::builder(manager).max_size(connections).build();
         pool.expect("a pool without timeouts needs no runtime to build")
     }
 
     /// Opens a separate connection. Returns its client, and the half that must be polled.
     pub(super) async fn connect(&self) -> Result<(Client, Connection), Error> {
-        open(&self.config, STATEMENT_TIMEOUT, LOCK_TIMEOUT).await.map_err(Error::Connect)
+        self.open(STATEMENT_TIMEOUT, LOCK_TIMEOUT).await.map_err(unconnected)
     }
 
     /// Opens a separate connection whose statements may run, and wait for locks, for as long as `limit`.
     pub(super) async fn connect_for(&self, limit: Duration) -> Result<(Client, Connection), Error> {
-        open(&self.config, limit, limit).await.map_err(Error::Connect)
+        self.open(limit, limit).await.map_err(unconnected)
+    }
+
+    async fn open(
+        &self,
+        statement: Duration,
+        lock: Duration,
+    ) -> Result<(Client, Connection), Option<tokio_postgres::Error>> {
+        self.addresses.try_each(move |config| open(config, statement, lock)).await
+    }
+}
+
+fn unconnected(error: Option<tokio_postgres::Error>) -> Error {
+    error.map_or(Error::Timeout { doing: "connect", after: CONNECT_TIMEOUT }, Error::Connect)
+}
+
+/// Shows nothing, because the URL may have a password.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target").finish_non_exhaustive()
     }
 }
 
 /// Opens a connection with the settings of this library, whatever the role, the database or the server sets.
 async fn open(
-    config: &Config,
+    config: Config,
     statement: Duration,
     lock: Duration,
 ) -> Result<(Client, Connection), tokio_postgres::Error> {
@@ -121,33 +129,117 @@ async fn set(client: &Client, [statement, lock]: &[String; 2]) -> Result<(), tok
 pub(super) type Connection =
     tokio_postgres::Connection<tokio_postgres::Socket, tokio_postgres::tls::NoTlsStream>;
 
+/// Ends the task that polls a connection, and so closes it, when this value is dropped. Otherwise a connection whose server is
+/// silent would outlive the caller that has waited long enough for its answer.
+#[derive(Debug)]
+pub(super) struct Driver(AbortHandle);
+
+impl Driver {
+    /// Polls a connection on the current runtime. Returns the task too, which ends with the connection.
+    pub(super) fn start(connection: Connection) -> (Self, JoinHandle<()>) {
+        let task = tokio::spawn(drive(connection));
+        (Self(task.abort_handle()), task)
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn drive(connection: Connection) {
+    if let Err(error) = connection.await {
+        tracing::debug!(error = error_chain(&error), "a connection ended");
+    }
+}
+
 /// Opens the pool's connections on one runtime.
-struct AtHome(Handle);
+struct AtHome {
+    home: Handle,
+    target: Target,
+}
 
 impl Connect for AtHome {
     fn connect(
         &self,
-        config: &Config,
+        _: &Config,
     ) -> Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), tokio_postgres::Error>> + Send + '_>>
     {
-        let config = config.clone();
+        let target = self.target.clone();
         Box::pin(async move {
-            let (answer, opened) = tokio::sync::oneshot::channel();
-            let task = self.0.spawn(async move {
-                match open(&config, STATEMENT_TIMEOUT, LOCK_TIMEOUT).await {
+            let (mut answer, opened) = tokio::sync::oneshot::channel();
+            let task = self.home.spawn(async move {
+                let opened = tokio::select! {
+                    // Nobody waits for it any more, so the socket is closed.
+                    () = answer.closed() => return,
+                    opened = target.open(STATEMENT_TIMEOUT, LOCK_TIMEOUT) => opened,
+                };
+                match opened {
                     Ok((client, connection)) => {
-                        if answer.send(Ok(client)).is_ok()
-                            && let Err(error) = connection.await
-                        {
-                            tracing::debug!(error = %crate::error::error_chain(&error), "a connection ended");
+                        if answer.send(Ok(client)).is_ok() {
+                            drive(connection).await;
                         }
                     }
-                    Err(error) => drop(answer.send(Err(error))),
+                    Err(Some(error)) => drop(answer.send(Err(error))),
+                    Err(None) => {}
                 }
             });
-            // A runtime that is shutting down drops the task without an answer. Then the caller's deadline ends the wait.
+            // Every address was silent, or the runtime is shutting down. Then the caller's deadline ends the wait.
             let Ok(opened) = opened.await else { std::future::pending().await };
             Ok((opened?, task))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::watch;
+
+    /// Reads until the other end closes, and answers nothing.
+    async fn stay_silent(mut socket: TcpStream, open: watch::Sender<usize>) {
+        let mut ignored = [0; 1024];
+        while socket.read(&mut ignored).await.is_ok_and(|read| read > 0) {}
+        open.send_modify(|open| *open -= 1);
+    }
+
+    #[tokio::test]
+    async fn no_connection_outlives_those_who_wait_for_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("postgres://ada@{}/app", listener.local_addr().unwrap());
+        let (open, mut is_open) = watch::channel(0);
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                open.send_modify(|open| *open += 1);
+                tokio::spawn(stay_silent(socket, open.clone()));
+            }
+        });
+        let target = Target::parse(&url).unwrap();
+        let deadline = Duration::from_millis(50);
+        let store = Store::new(&target, &Handle::current(), 4, deadline);
+        for _ in 0..5 {
+            let failed = store.stop_waiting(1, 1).await.unwrap_err();
+            assert!(matches!(failed, Error::Timeout { .. }), "{failed:?}");
+            let failed = target.heartbeat_session(deadline).await.err();
+            assert!(matches!(failed, Some(Error::Timeout { .. })), "{failed:?}");
+        }
+        let closed = is_open.wait_for(|open| *open == 0);
+        tokio::time::timeout(Duration::from_secs(20), closed).await.expect("every socket is closed").unwrap();
+    }
+
+    #[test]
+    fn no_debug_output_has_the_password() {
+        let target = Target::parse("postgres://ada:hunter2@localhost/app").unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let store = Store::new(&target, runtime.handle(), 1, Duration::from_secs(1));
+        let shown = format!(
+            "{target:?} {store:?} {:?}",
+            crate::PubSub::builder("postgres://ada:hunter2@localhost/app")
+        );
+        assert!(!shown.contains("hunter2") && shown.contains("Target"), "{shown}");
     }
 }

@@ -3,7 +3,7 @@
 //! It has a connection of its own, so that no busy pool can starve it. When the session ends, other processes declare this one
 //! dead within a second, so the process must learn of the end at once.
 
-use super::connect::Target;
+use super::connect::{Driver, Target};
 use super::process::{REGISTER, os_pid};
 use super::seconds;
 use crate::error::{Error, from_database};
@@ -21,6 +21,7 @@ const BEAT: &str = "
 pub(crate) struct HeartbeatSession {
     client: Client,
     deadline: Duration,
+    _driver: Driver,
 }
 
 /// A parameter of a statement that is not prepared.
@@ -38,12 +39,8 @@ impl Target {
         let (client, connection) = tokio::time::timeout(deadline, self.connect())
             .await
             .unwrap_or(Err(Error::Timeout { doing: "connect the heartbeat", after: deadline }))?;
-        let end = tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error = crate::error::error_chain(&error), "the heartbeat's session ended");
-            }
-        });
-        Ok((HeartbeatSession { client, deadline }, end))
+        let (driver, end) = Driver::start(connection);
+        Ok((HeartbeatSession { client, deadline, _driver: driver }, end))
     }
 }
 

@@ -4,6 +4,7 @@ mod functions;
 mod install;
 mod tables;
 
+use super::connect::Driver;
 use super::{Target, support};
 use crate::error::Error;
 use functions::checksum;
@@ -40,11 +41,8 @@ pub async fn migrate(database_url: &str) -> Result<(), Error> {
     tokio::time::timeout(DEADLINE, async {
         let (mut client, connection) = target.connect_for(DEADLINE).await?;
         support::check(&connection)?;
-        let driver = tokio::spawn(connection);
-        let result = migrate_locked(&mut client).await;
-        drop(client);
-        driver.abort();
-        result
+        let _driver = Driver::start(connection);
+        migrate_locked(&mut client).await
     })
     .await
     .unwrap_or(Err(Error::Timeout { doing: "migrate", after: DEADLINE }))
@@ -135,10 +133,8 @@ impl Target {
         let check = async {
             let (client, connection) = self.connect().await?;
             support::check(&connection)?;
-            let driver = tokio::spawn(connection);
-            let installed = history(&client).await;
-            driver.abort();
-            installed?.last().ok_or(Error::SchemaMissing)?.check()
+            let _driver = Driver::start(connection);
+            history(&client).await?.last().ok_or(Error::SchemaMissing)?.check()
         };
         tokio::time::timeout(deadline, check)
             .await

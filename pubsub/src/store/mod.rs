@@ -3,6 +3,7 @@
 //! Every statement calls a function of `migrations/` and has a deadline. A connection that did not answer in time is closed,
 //! because its late answer could be taken for the answer to the next statement.
 
+mod addresses;
 pub(crate) mod claim;
 mod connect;
 mod dead_letter;
@@ -28,6 +29,7 @@ use crate::error::{Error, from_database};
 use deadpool_postgres::{ClientWrapper, Object, Pool};
 use futures_util::future::try_join;
 use jiff::Timestamp;
+use std::fmt;
 use std::ops::Deref;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -37,10 +39,17 @@ use tokio_postgres::types::{FromSql, ToSql, Type};
 pub(crate) use connect::Target;
 
 /// The database, through a few pooled connections.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Store {
     pool: Pool,
     deadline: Duration,
+}
+
+/// Without the pool, which has the database's URL.
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
 }
 
 /// Parameters of a statement.

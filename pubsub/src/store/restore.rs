@@ -1,6 +1,7 @@
 //! Recognizing restores, upgrades and failovers of the log (`migrations/functions/restore.sql`).
 
 use super::Target;
+use super::connect::Driver;
 use super::heartbeat_session::HeartbeatSession;
 use crate::error::{Error, from_database};
 use std::time::Duration;
@@ -62,11 +63,8 @@ impl Target {
     ) -> Result<T, Error> {
         let working = async {
             let (client, connection) = self.connect_for(DEADLINE).await?;
-            let driver = tokio::spawn(connection);
-            let done = work(&client).await;
-            drop(client);
-            driver.abort();
-            done.map_err(|source| from_database(doing, source))
+            let _driver = Driver::start(connection);
+            work(&client).await.map_err(|source| from_database(doing, source))
         };
         tokio::time::timeout(DEADLINE, working)
             .await

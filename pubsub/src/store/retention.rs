@@ -1,8 +1,8 @@
 //! Retention: the partitions of the log, from creation to removal, and subscriptions that are not read.
 
-use super::connect::Target;
+use super::connect::{Driver, Target};
 use super::{Store, seconds};
-use crate::error::{Error, error_chain, from_database};
+use crate::error::{Error, from_database};
 use std::time::Duration;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row};
@@ -173,15 +173,8 @@ impl Target {
     /// Dropping the future closes the connection. The next removal finishes an interrupted one.
     pub(crate) async fn remove_partitions(&self) -> Result<Removal, Error> {
         let (client, connection) = in_time(self.connect_for(STATEMENT_TIMEOUT)).await?;
-        let driver = tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error = error_chain(&error), "a connection ended");
-            }
-        });
-        let removal = remove(&client).await;
-        drop(client);
-        driver.abort();
-        removal
+        let _driver = Driver::start(connection);
+        remove(&client).await
     }
 }
 
