@@ -158,7 +158,9 @@ impl Dispatch {
         if let Reply::Claimed(events) | Reply::ClaimedIfQuiet { events, .. } = reply {
             let take = !self.draining && !self.quarantined;
             let (limit, from_mailbox) = (query.start_limit(), query.is_from_mailbox());
-            self.deliveries.claimed(events, limit, from_mailbox, take, now, &mut self.steps);
+            let claimed = events.len();
+            let refused = self.deliveries.claimed(events, limit, from_mailbox, take, now, &mut self.steps);
+            self.prefetch.observe_refused(claimed, refused);
             if take {
                 self.deliveries.release(&mut self.steps);
             }

@@ -33,12 +33,14 @@ pub(crate) struct Prefetch {
     claim_time: f64,
     /// The most deliveries that ever ran at once. A handler that never yields has 1, whatever its concurrency.
     peak: usize,
+    /// The events of the last claim that the handler did not get; zero if it got the larger part.
+    refused: usize,
 }
 
 impl Prefetch {
     /// Returns the prefetch of a handler that may work on `concurrency` deliveries at once.
     pub(crate) fn new(concurrency: usize) -> Self {
-        Self { concurrency: concurrency.max(1), rate: None, claim_time: 0.0, peak: 1 }
+        Self { concurrency: concurrency.max(1), rate: None, claim_time: 0.0, peak: 1, refused: 0 }
     }
 
     /// Learns from `completed` deliveries that took `busy` together, up to `peak` of them at once.
@@ -55,6 +57,11 @@ impl Prefetch {
     /// Learns from a claim that took this long.
     pub(crate) fn observe_claim(&mut self, took: Duration) {
         self.claim_time += WEIGHT * (took.as_secs_f64() - self.claim_time);
+    }
+
+    /// Learns from a claim of this many events, of which the handler does not get `refused`: their version is too new, for example.
+    pub(crate) fn observe_refused(&mut self, claimed: usize, refused: usize) {
+        self.refused = if 2 * refused > claimed { refused } else { 0 };
     }
 
     /// Returns the length of the window, in seconds.
@@ -86,7 +93,11 @@ impl Prefetch {
         if outstanding > target / 2 && outstanding >= self.concurrency.min(self.peak * 2) {
             return 0;
         }
-        (target.saturating_sub(outstanding)).min(MAX_BATCH)
+        // More of the same probably follow, and they are no work for the handler.
+        target
+            .saturating_sub(outstanding)
+            .max(2 * self.refused)
+            .min(MAX_BATCH.min(MAX_OUTSTANDING.saturating_sub(outstanding)))
     }
 }
 
@@ -148,6 +159,21 @@ mod tests {
             prefetch.observe(16, Duration::from_millis(20), 16);
         }
         assert_eq!(prefetch.start_limit(), 36, "800 a second for 25 ms");
+    }
+
+    #[test]
+    fn events_that_the_handler_does_not_get_come_in_ever_larger_claims() {
+        let mut prefetch = Prefetch::new(16);
+        let mut claims = 0;
+        let mut left = 30_000_usize;
+        while left > 0 {
+            let size = prefetch.claim_size(0).min(left);
+            prefetch.observe_refused(size, size);
+            (left, claims) = (left - size, claims + 1);
+        }
+        assert!(claims < 70, "{claims} claims");
+        prefetch.observe_refused(500, 0);
+        assert_eq!(prefetch.claim_size(0), 2);
     }
 
     proptest! {

@@ -338,3 +338,18 @@ async fn an_event_carries_the_fingerprint_of_its_payload_type() {
     let known = Some(new::Note::FINGERPRINT.cast_signed());
     assert_eq!(fingerprints, [known, known, None]);
 }
+
+#[actix::test]
+async fn events_of_a_future_version_are_parked_in_bulk() {
+    let db = TestDatabase::new().await;
+    let (_pubsub, mut received) = db.receive("one").await;
+    let future = r#"insert into pubsub.db_events (channel, payload, version)
+                    select 'sms', '{"msg": "of a version to come"}', 9 from generate_series(1, 6000)"#;
+    db.client.batch_execute(future).await.unwrap();
+    db.client.batch_execute(r#"select pubsub.publish('sms', '{"msg": "known"}')"#).await.unwrap();
+    assert_eq!(received.next().await, "known");
+    db.until_count(UNKNOWN_VERSION, 6_000).await;
+    // Claims of two, as for a handler that has not shown yet how fast it is, would be three thousand.
+    let claims = db.count("select last_value from pubsub.leases_token_seq").await;
+    assert!(claims < 50, "{claims} claims");
+}

@@ -43,7 +43,8 @@ impl Deliveries {
         self.ready = ReadyQueue::new(self.settings.is_ordered());
     }
 
-    /// Notes the events of a claim under their leases. With `take` they wait for the handler; without it they are returned.
+    /// Notes the events of a claim under their leases. With `take` they wait for the handler; without it they are returned. The
+    /// result is the number of those that the handler cannot get.
     pub(super) fn claimed(
         &mut self,
         events: Vec<ClaimedEvent>,
@@ -52,17 +53,20 @@ impl Deliveries {
         take: bool,
         now: Instant,
         steps: &mut VecDeque<Step>,
-    ) {
+    ) -> usize {
         for event in &events {
             let start = Start { attempt: event.attempt, panics: event.panics };
             self.leases.hold(event.token, event.id, start, event.bytes());
         }
         if !take {
-            return self.give_back(&events, now);
+            self.give_back(&events, now);
+            return 0;
         }
         let known = self.settings.version;
-        if events.iter().all(|event| refusal(event, known).is_none()) {
-            return self.line_up(events, start_limit, from_mailbox, now);
+        let refused = events.iter().filter(|event| refusal(event, known).is_some()).count();
+        if refused == 0 {
+            self.line_up(events, start_limit, from_mailbox, now);
+            return 0;
         }
         // In order: the events before one that is refused go on, and those behind it, of its key, go to the mailbox behind it.
         let too_new: Vec<i32> = events.iter().map(|event| event.version).filter(|&v| v > known).collect();
@@ -75,6 +79,7 @@ impl Deliveries {
             }
         }
         self.report_too_new(&too_new, steps);
+        refused
     }
 
     fn line_up(&mut self, events: Vec<ClaimedEvent>, start_limit: usize, from_mailbox: bool, now: Instant) {
