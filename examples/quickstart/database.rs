@@ -10,12 +10,11 @@ use tokio_postgres::{Client, Config, NoTls};
 const CONNECTIONS: usize = 4;
 
 /// A database with the schemas `pubsub` and `quickstart`.
-#[derive(Debug)]
 pub(crate) struct Database {
     url: String,
     config: Config,
     /// The throwaway server, which stops when this value is dropped.
-    _server: Option<Server>,
+    server: Option<Server>,
 }
 
 /// Finds or starts a server, and creates the schemas that are missing.
@@ -26,7 +25,7 @@ pub(crate) async fn prepare() -> Result<Database, Failed> {
                 "database",
                 "the one of DATABASE_URL; only its schemas pubsub and quickstart are touched",
             );
-            Database { config: url.parse()?, url, _server: None }
+            Database { config: url.parse()?, url, server: None }
         }
         _ => {
             let server = tokio::task::spawn_blocking(Server::start).await??;
@@ -35,7 +34,7 @@ pub(crate) async fn prepare() -> Result<Database, Failed> {
                 &format!("PostgreSQL {}, started for this run, then deleted", server.version()),
             );
             let url = server.url("postgres");
-            Database { config: url.parse()?, url, _server: Some(server) }
+            Database { config: url.parse()?, url, server: Some(server) }
         }
     };
     pubsub::migrate(&database.url).await?;
@@ -48,8 +47,17 @@ impl Database {
         &self.url
     }
 
-    /// The URL for psql, with a search path that makes `db_events` known without `pubsub.`.
-    pub(crate) fn url_for_psql(&self) -> String {
+    /// The shell words that open psql with a search path that makes `db_events` known without `pubsub.`. The URL of the environment
+    /// is not printed, because it may have a password.
+    pub(crate) fn psql(&self) -> String {
+        match self.server {
+            Some(_) => format!("psql '{}'", self.url_for_psql()),
+            None => r#"PGOPTIONS=-csearch_path=pubsub psql "$DATABASE_URL""#.to_owned(),
+        }
+    }
+
+    /// The URL for psql, with that search path.
+    fn url_for_psql(&self) -> String {
         match self.url.split_once("://") {
             // The keyword notation, `host=… dbname=…`.
             None => format!("{} options=-csearch_path=pubsub", self.url),

@@ -62,7 +62,7 @@ pub(crate) fn fail(why: &str) {
 }
 
 /// Commands to try while the shop is open. They are not indented, because a here-document must end at the margin.
-pub(crate) fn invite(address: SocketAddr, psql_url: &str) {
+pub(crate) fn invite(address: SocketAddr, psql: &str) {
     let url = format!("http://{address}");
     let post = "curl -H 'content-type: application/json'";
     headline("Try it from another terminal");
@@ -77,7 +77,7 @@ curl -X POST {url}/orders/1/approve
     print(format_args!("{DIM}A mailbox that is full: four attempts, then a dead letter.{DIM:#}\n"));
     print(format_args!(r#"{post} {url}/users -d '{{ "name": "Grace", "email": "grace@full.example" }}'"#));
     print(format_args!("\n{DIM}From psql, or anything else that speaks SQL:{DIM:#}\n"));
-    print(format_args!("psql '{psql_url}' <<'SQL'\n{PSQL_INSERT}\nSQL"));
+    print(format_args!("{psql} <<'SQL'\n{PSQL_INSERT}\nSQL"));
     print(format_args!("\n{DIM}Ctrl-C finishes the running deliveries, and ends.{DIM:#}"));
     columns();
 }

@@ -14,13 +14,25 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A runtime before it starts.
-#[derive(Debug)]
 pub(super) struct Setup {
     pub(super) database_url: String,
     pub(super) config: Config,
     pub(super) declarations: BTreeMap<&'static str, Declaration>,
     pub(super) retentions: BTreeMap<&'static str, Retention>,
     pub(super) subscriptions: Vec<SubscriptionSetup>,
+}
+
+/// Without the database's URL, which has a password.
+impl fmt::Debug for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { database_url: _, config, declarations, retentions, subscriptions } = self;
+        f.debug_struct("Setup")
+            .field("config", config)
+            .field("declarations", declarations)
+            .field("retentions", retentions)
+            .field("subscriptions", subscriptions)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The declaration of a channel by this process.

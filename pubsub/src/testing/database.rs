@@ -1,10 +1,10 @@
 //! A database for one test.
 
 use super::admin::Admin;
-use super::url::{server_url, with_database};
+use super::url::{server_url, with_database, without_password};
 use super::{Error, leftovers, template};
 use std::time::Duration;
-use std::{io, thread};
+use std::{fmt, io, thread};
 use tokio_postgres::error::SqlState;
 
 /// The number of attempts to copy. In each, the server waits 5 s for the last connection to the template to end.
@@ -29,7 +29,6 @@ const DROP_DEADLINE: Duration = Duration::from_secs(10);
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Database {
     name: String,
     url: String,
@@ -110,13 +109,20 @@ impl Database {
     }
 }
 
+/// Without the URLs, which may have a password.
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 impl Drop for Database {
     fn drop(&mut self) {
         if thread::panicking() {
             eprintln!(
                 "the test's database is kept: {} (a server of this process ends with it; to inspect the database later, set \
                  DATABASE_URL to another server)",
-                self.url
+                without_password(&self.url)
             );
             return;
         }

@@ -38,6 +38,31 @@ pub(super) fn with_database(url: &str, database: &str) -> String {
     format!("{scheme}://{server}/{database}{query}")
 }
 
+/// Returns `url` for people to read: without its password, in either notation.
+pub(super) fn without_password(url: &str) -> String {
+    const SHOWN: &str = "***";
+    let Some((scheme, rest)) = url.split_once("://") else {
+        let before = url.split_once("password").map_or(url, |(before, _)| before);
+        // What follows the password may be a part of it.
+        return if before == url { url.to_owned() } else { format!("{before}password={SHOWN} ..") };
+    };
+    let (server, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let server = match server.rsplit_once('@') {
+        Some((account, server)) => {
+            let user = account.split_once(':').map(|(user, _)| format!("{user}:{SHOWN}"));
+            format!("{}@{server}", user.as_deref().unwrap_or(account))
+        }
+        None => server.to_owned(),
+    };
+    let parameters = query.split('&').filter(|parameter| !parameter.is_empty());
+    let shown = parameters.map(|parameter| match parameter.split_once('=') {
+        Some(("password", _)) => format!("password={SHOWN}"),
+        _ => parameter.to_owned(),
+    });
+    let query = shown.collect::<Vec<_>>().join("&");
+    format!("{scheme}://{server}{}{query}", if query.is_empty() { "" } else { "?" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +91,23 @@ mod tests {
             "postgres://host/new?host=/run/postgresql"
         );
         assert_eq!(replaced("host=/tmp user=ada dbname=old"), "host=/tmp user=ada dbname=old dbname=new");
+    }
+
+    #[test]
+    fn a_shown_url_has_no_password() {
+        for (url, shown) in [
+            ("postgres://ada:hunter2@host:5433/app", "postgres://ada:***@host:5433/app"),
+            ("postgres://ada:hun@ter2@host/app?a=b", "postgres://ada:***@host/app?a=b"),
+            (
+                "postgres:///app?user=ada&password=hunter2&host=/run",
+                "postgres:///app?user=ada&password=***&host=/run",
+            ),
+            ("postgres://ada@host/app", "postgres://ada@host/app"),
+            ("host=/tmp user=ada", "host=/tmp user=ada"),
+            ("host=/tmp user=ada password = 'hunter2 x' dbname=app", "host=/tmp user=ada password=*** .."),
+        ] {
+            assert_eq!(without_password(url), shown);
+        }
     }
 
     #[test]
