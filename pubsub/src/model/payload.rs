@@ -23,14 +23,29 @@ pub(crate) fn check_key(key: &str) -> Result<(), PayloadError> {
     }
 }
 
-/// Returns the reason why a payload cannot be decoded, as text that may be stored and logged. serde's text quotes the payload,
-/// so for a channel with redacted fields only the place of the error is kept.
-pub(crate) fn undecodable<C: Channel>(error: &DecodeError) -> String {
-    let error = match error {
-        DecodeError::Json(error) if !C::REDACTED.is_empty() => error,
-        error => return error_chain(error),
-    };
-    format!("not readable at line {} column {}; {}", error.line(), error.column(), withheld::<C>())
+/// Returns the reason why a payload cannot be decoded, as text that may be stored and logged. serde's text may quote the payload, so
+/// only the place of the error is kept, and what the type says.
+pub(crate) fn undecodable(error: &DecodeError) -> String {
+    let DecodeError::Json(error) = error else { return error_chain(error) };
+    let (line, column) = (error.line(), error.column());
+    let said = error.to_string();
+    let said = said.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&said);
+    let expected = said_by_type(said).map_or(String::new(), |said| format!(": {said}"));
+    format!(
+        "not readable at line {line} column {column}{expected}; what else serde says may quote the payload, and is withheld"
+    )
+}
+
+/// Returns the part of serde's text that comes from the type. Texts of other forms are of somebody else, who may quote anything.
+fn said_by_type(said: &str) -> Option<String> {
+    const QUOTING: [&str; 5] =
+        ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant `", "unknown field `"];
+    if let Some(field) = said.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+        return Some(format!("`{field}` is missing"));
+    }
+    let is_serdes = QUOTING.iter().any(|form| said.starts_with(form));
+    let (_, expected) = said.rsplit_once(", expected ").filter(|_| is_serdes)?;
+    Some(format!("expected {expected}"))
 }
 
 fn withheld<C: Channel>() -> String {
@@ -121,6 +136,34 @@ mod tests {
         let nested = |levels: usize| (1..levels).fold(json!([]), |inner, _| json!([inner]));
         assert!(encode(&nested(MAX_DEPTH)).is_ok());
         assert!(matches!(encode(&nested(MAX_DEPTH + 1)), Err(PayloadError::TooDeep { .. })));
+    }
+
+    #[test]
+    fn what_serde_says_is_kept_without_the_payload() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Told {
+            #[serde(rename = "n")]
+            _n: u8,
+            #[serde(rename = "e")]
+            _e: Option<Kind>,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        enum Kind {
+            A,
+        }
+        for (json, expected) in [
+            (r#"{"n": "hunter2"}"#, "column 15: expected u8;"),
+            (r#"{"n": "x, expected hunter2"}"#, "expected u8;"),
+            (r#"{"n": 1, "hunter2": 1}"#, "expected `n` or `e`;"),
+            (r#"{"n": 1, "e": "hunter2"}"#, "expected `A`;"),
+            (r#"{"e": null}"#, "`n` is missing;"),
+            (r#"hunter2"#, "column 1;"),
+        ] {
+            let said = undecodable(&DecodeError::Json(serde_json::from_str::<Told>(json).unwrap_err()));
+            assert!(said.contains(expected) && !said.contains("hunter2"), "{said}");
+        }
+        assert_eq!(said_by_type("the sum is wrong, expected 7, found hunter2"), None);
     }
 
     proptest! {

@@ -137,8 +137,6 @@ pub(crate) mod sealed {
 pub struct Statement<'a> {
     sql: &'static str,
     parameters: &'a [(&'a (dyn ToSql + Sync), Type)],
-    /// Whether the driver must not log the parameters.
-    is_secret: bool,
 }
 
 macro_rules! executors {
@@ -165,12 +163,7 @@ executors!(
 impl Store {
     /// Publishes as a transaction of its own.
     pub(crate) async fn publish(&self, statement: Statement<'_>) -> Result<Vec<Row>, Error> {
-        let Statement { sql, parameters, is_secret } = statement;
-        if is_secret {
-            return self.query_unlogged(DOING, sql, parameters).await;
-        }
-        let parameters: Vec<&(dyn ToSql + Sync)> = parameters.iter().map(|(value, _)| *value).collect();
-        self.query(DOING, sql, &parameters).await
+        self.query_unlogged(DOING, statement.sql, statement.parameters).await
     }
 }
 
@@ -375,7 +368,7 @@ async fn run(
     sql: &'static str,
     parameters: &[(&(dyn ToSql + Sync), Type)],
 ) -> Result<Vec<Row>, Error> {
-    let statement = Statement { sql, parameters, is_secret: secrecy.is_wanted };
+    let statement = Statement { sql, parameters };
     tokio::time::timeout(DEADLINE, executor.run(statement))
         .await
         .unwrap_or(Err(Error::Timeout { doing: DOING, after: DEADLINE }))

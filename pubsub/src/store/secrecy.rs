@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Secrecy {
     channel: &'static str,
-    pub(crate) is_wanted: bool,
+    is_wanted: bool,
 }
 
 impl Secrecy {

@@ -116,7 +116,7 @@ impl<C: Channel> Pump<C> {
             }
             (Ok(Ok(_)), None) => unreachable!("a delivery that was handled was decoded"),
             (Ok(Err(error)), _) => {
-                in_flight.answer(token, id, Outcome::Undecodable { error: undecodable::<C>(&error) });
+                in_flight.answer(token, id, Outcome::Undecodable { error: undecodable(&error) });
             }
             (Err(payload), report) => {
                 let panic = report
