@@ -39,6 +39,9 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// Events in one statement of [`publish_all`]. Larger statements cost no less per event.
 const EVENTS_PER_STATEMENT: usize = 1_000;
 
+/// The bytes of payloads after which a statement of [`publish_all`] takes no further event.
+const BYTES_PER_STATEMENT: usize = 4 * 1024 * 1024;
+
 /// The key, the deduplication key and the headers that a publisher may add to an event.
 ///
 /// # Examples
@@ -223,7 +226,7 @@ async fn insert(mut executor: impl Executor, row: Result<Written<'_>, Error>) ->
     published().map_err(|source| Error::Database { doing: DOING, source })
 }
 
-/// Publishes many events of one channel, a thousand per statement, several times faster than one by one. Returns how many were
+/// Publishes many events of one channel, a thousand or 4 MiB per statement, several times faster than one by one. Returns how many were
 /// published: all events except those whose deduplication key was published before.
 ///
 /// Transactions that publish many deduplication keys in different orders may deadlock. The database then aborts one of them
@@ -244,7 +247,9 @@ pub async fn publish_all<'a, C: Channel>(
     let mut events = events.into_iter().peekable();
     while events.peek().is_some() {
         let mut rows = Columns::default();
-        for event in events.by_ref().take(EVENTS_PER_STATEMENT) {
+        while !rows.is_full()
+            && let Some(event) = events.next()
+        {
             rows.push(event)?;
         }
         let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
@@ -330,12 +335,20 @@ struct Columns<'a> {
     payloads: Vec<String>,
     keys: Vec<Option<Cow<'a, str>>>,
     dedupe_keys: Vec<Option<Cow<'a, str>>>,
+    bytes: usize,
 }
 
 impl<'a> Columns<'a> {
+    /// Whether no further event fits into the statement.
+    fn is_full(&self) -> bool {
+        self.payloads.len() == EVENTS_PER_STATEMENT || self.bytes >= BYTES_PER_STATEMENT
+    }
+
     fn push<C: Channel>(&mut self, event: &'a C) -> Result<(), Error> {
         let invalid = |source| Error::InvalidPayload { channel: C::NAME, source };
-        self.payloads.push(payload::encode_event(event).map_err(invalid)?);
+        let payload = payload::encode_event(event).map_err(invalid)?;
+        self.bytes += payload.len();
+        self.payloads.push(payload);
         self.keys.push(key(None, || event.key()).map_err(invalid)?);
         self.dedupe_keys.push(key(None, || event.dedupe_key()).map_err(invalid)?);
         Ok(())
