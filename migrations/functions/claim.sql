@@ -183,8 +183,8 @@ begin
 end
 $$;
 
--- Claims up to `batch` of the next events of a subscription for a process, and no more of them once they have `bytes`. Returns them in the order in which they are to be
--- handled, those of one lane under the token of their common lease. No rows mean that there is nothing to read now.
+-- Claims up to `batch` of the next events of a subscription for a process, and no more of them once they have `bytes`. Returns
+-- them in the order in which to handle them, those of one lane under a common token. No rows: there is nothing to read now.
 --   start_limit  the caller promises to start an event only once fewer than this many of those that it has claimed for the
 --                subscription before it are not settled. When the caller dies, the others have not started: they are handed out
 --                again as if nobody had claimed them. Null promises nothing, and then all of them are suspects
@@ -224,7 +224,7 @@ declare
     reader      record;
     lanes_left  integer;
     missing     integer := batch;
-    room        bigint := greatest(bytes, 1);
+    room        bigint := greatest(coalesce(bytes, 4194304), 1);
     most        integer;
     claimed     integer;
     this_lane   integer;

@@ -94,7 +94,7 @@ declare
     due       bigint[];
     alike     pubsub.mailbox;
     missing   integer := batch;
-    room      bigint := greatest(bytes, 1);
+    room      bigint := greatest(coalesce(bytes, 4194304), 1);
 begin
     if coalesce(batch, 0) < 1 then
         raise exception using errcode = 'invalid_parameter_value',
