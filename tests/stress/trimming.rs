@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -86,9 +86,12 @@ struct Progress {
     over: AtomicBool,
     /// The number of running consumers.
     consuming: AtomicUsize,
+    /// The number of removed partitions.
+    removed: AtomicI64,
 }
 
-pub(crate) async fn run(trimming: Trimming, seed: u64, duration: Duration) -> Result<Report> {
+/// Runs for `duration`, and until `least` partitions are removed.
+pub(crate) async fn run(trimming: Trimming, seed: u64, duration: Duration, least: i64) -> Result<Report> {
     let database = Database::create().await?;
     let admin = database.connect().await?;
     admin.batch_execute(SMALL_PARTITIONS).await?;
@@ -122,6 +125,9 @@ pub(crate) async fn run(trimming: Trimming, seed: u64, duration: Duration) -> Re
     let trimmer = tokio::spawn(trim(database.connect().await?, Arc::clone(&progress)));
 
     tokio::time::sleep(duration).await;
+    while progress.removed.load(Ordering::Relaxed) < least {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     progress.over.store(true, Ordering::Relaxed);
     while let Some(publisher) = publishers.join_next().await {
         publisher??;
@@ -132,7 +138,8 @@ pub(crate) async fn run(trimming: Trimming, seed: u64, duration: Duration) -> Re
         done[of].extend(ids);
     }
     tidier.await??;
-    let removed = trimmer.await??;
+    trimmer.await??;
+    let removed = progress.removed.load(Ordering::Relaxed);
     let published = admin.query("select id from public.published", &[]).await?;
     let lost = |of: &usize| published.iter().filter(|row| !done[*of].contains(&row.get::<_, i64>(0))).count();
     let lost = (0..SUBSCRIPTIONS.len()).map(|of| (SUBSCRIPTIONS[of].0, lost(&of))).collect();
@@ -177,16 +184,17 @@ async fn maintain(client: Client, progress: Arc<Progress>) -> Result<()> {
     Ok(())
 }
 
-/// Removes all removable partitions. Returns the number of removed ones.
-async fn trim(client: Client, progress: Arc<Progress>) -> Result<i64> {
+/// Removes all removable partitions, and counts them.
+async fn trim(client: Client, progress: Arc<Progress>) -> Result<()> {
     client.batch_execute("set statement_timeout = '2s'").await?;
-    let mut removed = 0;
     while progress.consuming.load(Ordering::Relaxed) > 0 {
         while let Some(statement) =
             client.query_one("select pubsub.next_removal('0')", &[]).await?.get::<_, Option<String>>(0)
         {
             match client.batch_execute(&statement).await {
-                Ok(()) => removed += i64::from(statement.starts_with("select")),
+                Ok(()) => {
+                    progress.removed.fetch_add(statement.starts_with("select").into(), Ordering::Relaxed);
+                }
                 // A transaction blocked it.
                 Err(error) if ["57014", "55P03"].contains(&error.code().map_or("", |code| code.code())) => {
                     break;
@@ -196,7 +204,7 @@ async fn trim(client: Client, progress: Arc<Progress>) -> Result<i64> {
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    Ok(removed)
+    Ok(())
 }
 
 struct Consumer {
