@@ -232,10 +232,10 @@ async fn promoted(standby: Server) -> Server {
 fn of_kind(backend: Backend) -> String {
     let condition = match backend {
         Backend::Heartbeat => "a.application_name = 'pubsub' and a.pid in (select session_pid from pubsub.processes)",
-        Backend::Listener => "a.application_name = 'pubsub' and a.query ~ '^(set idle_session_timeout|notify pubsub)'",
+        Backend::Listener => "a.application_name = 'pubsub' and a.query ~ '^(listen|notify) pubsub'",
         Backend::Pool => {
             "a.application_name = 'pubsub' and a.pid not in (select session_pid from pubsub.processes where session_pid is not null)
-             and a.query !~ '^(set idle_session_timeout|notify pubsub)'"
+             and a.query !~ '^(listen|notify) pubsub'"
         }
         Backend::Publisher => return format!("select pid from pg_stat_activity a where a.application_name = '{APPLICATION}'"),
     };
