@@ -129,7 +129,7 @@ async fn a_subscription_holds_few_of_the_largest_events() {
     let options = SubscribeOptions::new().concurrency(200);
     let _pubsub = db.pubsub().subscribe_fn_with("one", options, handler).start().await.unwrap();
     publish_large(&db, 120).await;
-    // What is held, while one delivery after another ends.
+    // The bytes that are held, while one delivery after another ends.
     let held = format!(
         "select coalesce(sum(octet_length(e.payload::text)), 0) < {HELD} + {LARGEST}
            from pubsub.leases l

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn events_that_the_handler_does_not_get_come_in_ever_larger_claims() {
+    fn refused_events_come_in_ever_larger_claims() {
         let mut prefetch = Prefetch::new(16);
         let mut claims = 0;
         let mut left = 30_000_usize;

@@ -43,7 +43,7 @@ pub(super) fn without_password(url: &str) -> String {
     const SHOWN: &str = "***";
     let Some((scheme, rest)) = url.split_once("://") else {
         let before = url.split_once("password").map_or(url, |(before, _)| before);
-        // What follows the password may be a part of it.
+        // The rest may be a part of the password.
         return if before == url { url.to_owned() } else { format!("{before}password={SHOWN} ..") };
     };
     let (server, query) = rest.split_once('?').unwrap_or((rest, ""));
