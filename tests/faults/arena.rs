@@ -8,6 +8,8 @@ use crate::progress::Progress;
 use crate::proxy::Proxy;
 use crate::publishers::Publishers;
 use crate::record::now;
+use crate::report::describe_delays;
+use crate::worker::SUBSCRIPTIONS;
 use pubsub::testing::{Options, Server};
 use pubsub_tests::connect;
 use std::cell::RefCell;
@@ -15,7 +17,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 
 /// The longest time from the end of a fault until every event published before is handled, and from the end of a run until nothing
 /// is left. The library's own limits add up to less than half of it.
@@ -151,16 +153,29 @@ impl Arena {
         }
     }
 
-    /// Runs statements past the proxies.
-    pub(crate) async fn execute(&self, sql: &str) {
-        for statement in sql.split(';').filter(|statement| !statement.trim().is_empty()) {
-            // Each in a transaction of its own: `alter system` insists on it.
-            self.control()
-                .await
-                .batch_execute(statement)
-                .await
-                .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    /// Runs a statement past the proxies, again if the server ends the session.
+    pub(crate) async fn query(&self, sql: &str) -> Vec<Row> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.control().await.query(sql, &[]).await {
+                Ok(rows) => return rows,
+                Err(error) if Instant::now() < until && is_of_session(&error) => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(error) => panic!("{sql}: {error:?}"),
+            }
         }
+    }
+
+    /// Reads one number past the proxies.
+    pub(crate) async fn count(&self, sql: &str) -> i64 {
+        self.query(sql).await[0].get(0)
+    }
+
+    /// Changes a setting of the server.
+    pub(crate) async fn alter_system(&self, change: &str) {
+        self.query(&format!("alter system {change}")).await;
+        self.query("select pg_reload_conf()").await;
     }
 
     /// Ends every fault, and starts every process again that has ended.
@@ -169,7 +184,7 @@ impl Arena {
             signal(process, "CONT");
         }
         self.with_server(|server| server.start_again().expect("the server starts again")).await;
-        self.execute("alter system reset default_transaction_read_only; select pg_reload_conf()").await;
+        self.alter_system("reset default_transaction_read_only").await;
         for proxy in self.proxies() {
             proxy.heal();
         }
@@ -218,7 +233,7 @@ impl Arena {
             (select json_agg(d) from (select * from pubsub.dead_letters limit 5) d), (select json_agg(p) from pubsub.processes p),
             (select json_agg(a) from (select pid, application_name, state, wait_event, left(query, 60) as query
                from pg_stat_activity where datname is not null) a))";
-        let state: String = self.control().await.query_one(state, &[]).await.expect("the state").get(0);
+        let state: String = self.query(state).await[0].get(0);
         let reports: Vec<_> = self.fleet.workers.iter().map(|worker| worker.child.reports()).collect();
         format!(
             "not recovered after {PATIENCE:?}: {} pending, {:?}; {state}; {reports:?}; histories in {}",
@@ -238,7 +253,7 @@ impl Arena {
         loop {
             self.read_histories();
             self.fleet.replace_dead();
-            let left: i64 = self.control().await.query_one(left, &[]).await.expect("a count").get(0);
+            let left = self.count(left).await;
             if left == 0 && self.progress.borrow().pending(now()).is_empty() {
                 break;
             }
@@ -252,6 +267,9 @@ impl Arena {
         ledger::read(&self.control().await, &mut history).await;
         self.read_histories();
         let progress = self.progress.take();
+        for (index, (name, _)) in SUBSCRIPTIONS.iter().enumerate() {
+            println!("{}", describe_delays(name, progress.delays(index)));
+        }
         history.publications = progress.publications;
         history.handlings = progress.handlings;
         history.forgetful = std::mem::take(&mut self.forgetful);
@@ -263,4 +281,9 @@ impl Arena {
 pub(crate) fn signal(process: u32, name: &str) {
     let sent = Command::new("kill").args([format!("-{name}"), process.to_string()]).output();
     sent.expect("there is a kill command");
+}
+
+/// Whether an error is about the session, not about the statement.
+fn is_of_session(error: &tokio_postgres::Error) -> bool {
+    error.code().is_none_or(|state| state.code().starts_with("57"))
 }

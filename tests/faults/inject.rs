@@ -61,16 +61,15 @@ impl Arena {
             }
             Fault::Terminate(backend) => {
                 let terminate = format!("select pg_terminate_backend(pid) from ({}) b", of_kind(backend));
-                self.execute(&terminate).await;
+                self.query(&terminate).await;
             }
             Fault::CancelStatements => {
                 let cancel =
                     "select pg_cancel_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()";
-                self.execute(&format!("{cancel} and backend_type = 'client backend'")).await;
+                self.query(&format!("{cancel} and backend_type = 'client backend'")).await;
             }
             Fault::ReadOnly => {
-                self.execute("alter system set default_transaction_read_only = on; select pg_reload_conf()")
-                    .await;
+                self.alter_system("set default_transaction_read_only = on").await;
             }
             Fault::PromoteSync => self.promote(true).await,
             Fault::PromoteAsync => self.promote(false).await,
@@ -131,7 +130,7 @@ impl Arena {
     }
 
     async fn backends(&self, backend: Backend) -> Vec<u32> {
-        let rows = self.control().await.query(&of_kind(backend), &[]).await.expect("sessions");
+        let rows = self.query(&of_kind(backend)).await;
         rows.iter().map(|row| row.get::<_, i32>(0).cast_unsigned()).collect()
     }
 
@@ -141,7 +140,7 @@ impl Arena {
         let until = Instant::now() + crate::arena::PATIENCE;
         let dead = "select count(*) from pubsub.dead_letters where reason = 'crashed'";
         let expected = self.poisoned as i64 * crate::worker::SUBSCRIPTIONS.len() as i64;
-        while self.control().await.query_one(dead, &[]).await.expect("a count").get::<_, i64>(0) < expected {
+        while self.count(dead).await < expected {
             assert!(Instant::now() < until, "a poisonous event is not given up");
             self.fleet.replace_dead();
             self.read_histories();
@@ -193,7 +192,7 @@ impl Arena {
             .get(0);
         until(&client, &format!("select pg_last_wal_replay_lsn() >= '{written}'")).await;
         if synchronous {
-            self.execute("alter system set synchronous_standby_names = '*'; select pg_reload_conf()").await;
+            self.alter_system("set synchronous_standby_names = '*'").await;
             until(&control, "select exists (select from pg_stat_replication where sync_state = 'sync')")
                 .await;
         } else {

@@ -3,6 +3,7 @@
 use crate::history::{Handling, Nanos, Outcome, Publication, Step};
 use crate::worker::SUBSCRIPTIONS;
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 /// The state of one subscription.
 #[derive(Debug, Default)]
@@ -91,6 +92,16 @@ impl Progress {
         };
         let first: Vec<_> = events.iter().take(3).map(way).collect();
         format!("{} events at last: {}", events.len(), first.join("; "))
+    }
+
+    /// The times from the acknowledgement of a subscription's events to their first start.
+    pub(crate) fn delays(&self, subscription: usize) -> Vec<Duration> {
+        let mut started = HashSet::new();
+        let starts =
+            self.handlings.iter().filter(|h| h.subscription == subscription && h.step == Step::Started);
+        let first = starts.filter(|handling| started.insert(handling.n));
+        let delay = |handling: &Handling| Some(handling.at.saturating_sub(*self.acked.get(&handling.n)?));
+        first.filter_map(delay).map(Duration::from_nanos).collect()
     }
 
     /// Drops events that were forgotten in a failover.

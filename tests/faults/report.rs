@@ -18,6 +18,18 @@ impl Report {
     }
 }
 
+/// Describes the times from the acknowledgement of events to their first start.
+pub(crate) fn describe_delays(subscription: &str, mut delays: Vec<Duration>) -> String {
+    if delays.is_empty() {
+        return format!("{subscription}: nothing was handled");
+    }
+    delays.sort_unstable();
+    let [half, most, all] = [0.5, 0.99, 1.0].map(|share| quantile(&delays, share));
+    format!(
+        "{subscription}: first started {half:.3} s (p50), {most:.2} s (p99), {all:.2} s (most) after their acknowledgement"
+    )
+}
+
 /// The time that this share of the faults stayed below.
 fn quantile(sorted: &[Duration], share: f64) -> f64 {
     let at = (sorted.len() as f64 * share).ceil() as usize;
