@@ -1,9 +1,11 @@
 //! Everything that a run needs: a server, perhaps its standby, workers and publishers.
 
+use crate::clock::Clock;
 use crate::disk;
 use crate::fleet::Fleet;
 use crate::history::{History, Nanos, Verdict};
 use crate::ledger;
+use crate::network::Network;
 use crate::progress::Progress;
 use crate::proxy::Proxy;
 use crate::publishers::Publishers;
@@ -13,6 +15,7 @@ use crate::worker::SUBSCRIPTIONS;
 use pubsub::testing::{Options, Server};
 use pubsub_tests::connect;
 use std::cell::RefCell;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::rc::Rc;
@@ -36,6 +39,10 @@ pub(crate) struct Setup {
     pub(crate) settings: Vec<(&'static str, &'static str)>,
     /// A directory for the database's files.
     pub(crate) tablespace: Option<PathBuf>,
+    /// A network for the last worker.
+    pub(crate) network: Option<Network>,
+    /// The clock of the server.
+    pub(crate) clock: Option<Clock>,
 }
 
 pub(crate) struct Arena {
@@ -43,6 +50,7 @@ pub(crate) struct Arena {
     server: Option<Server>,
     database: &'static str,
     pub(crate) tablespace: Option<PathBuf>,
+    pub(crate) clock: Option<Clock>,
     pub(crate) standby: Option<Server>,
     pub(crate) fleet: Fleet,
     /// The publishers' way to the server.
@@ -62,10 +70,11 @@ pub(crate) struct Arena {
 impl Arena {
     /// Starts a server, workers and publishers.
     pub(crate) async fn start(setup: Setup) -> Self {
-        let Setup { workers, rate, settings, tablespace } = setup;
+        let Setup { workers, rate, settings, tablespace, network, clock } = setup;
         let settings = settings.into_iter().chain([("log_min_messages", "fatal"), ("max_wal_senders", "10")]);
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let starting = || Server::start_with(Options { settings, ..Options::default() });
+        let bin_dir = clock.as_ref().map(Clock::binaries);
+        let starting = || Server::start_with(Options { settings, bin_dir, ..Options::default() });
         let server = tokio::task::spawn_blocking(starting).await.expect("no panic").expect("a server");
         let database = match &tablespace {
             None => "postgres",
@@ -80,9 +89,10 @@ impl Arena {
         let url = server.url(database);
         pubsub::migrate(&url).await.expect("a migrated database");
         ledger::create(&connect(&url).await).await;
-        let front = Proxy::start(server.port());
+        let front = Proxy::start(server.port(), Ipv4Addr::LOCALHOST.into());
         let progress = Rc::new(RefCell::new(Progress::default()));
-        let fleet = Fleet::start(workers, server.port(), database);
+        let networks = (1..workers).map(|_| None).chain([network]).collect();
+        let fleet = Fleet::start(networks, server.port(), database);
         for worker in &fleet.workers {
             assert_eq!(worker.child.next().await, "started");
         }
@@ -93,6 +103,7 @@ impl Arena {
             server: Some(server),
             database,
             tablespace,
+            clock,
             standby: None,
             fleet,
             progress,
@@ -189,6 +200,12 @@ impl Arena {
             proxy.heal();
         }
         self.holders.clear();
+        self.clock.iter().for_each(|clock| clock.set(0).expect("the clock can be set"));
+        self.fleet
+            .workers
+            .iter()
+            .filter_map(|worker| worker.network.as_ref())
+            .for_each(|net| net.set_cable(true));
         self.tablespace.iter().for_each(|tablespace| disk::free(tablespace));
         self.old_releases.drain(..).for_each(|worker| self.fleet.replace(worker, false));
         self.fleet.replace_dead();

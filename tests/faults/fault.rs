@@ -79,6 +79,10 @@ pub(crate) enum Fault {
     ForgeNotifications,
     /// A listener's connection of 1 kB/s.
     SlowListener(usize),
+    /// The server's clock is this many minutes off for the hold. Only where it can be set.
+    JumpClock(i32),
+    /// Every packet of a worker is dropped, in both directions. Only where it has a network of its own.
+    PullCable(usize),
     /// The disk of the database's files is full for the hold. Only where the arena has a small one.
     FullDisk,
     /// A session that listens stays in its transaction for the hold, and the queue of notifications is full. Only where the server has
@@ -221,6 +225,9 @@ impl Fault {
             Self::RepeatNotifications => "notifications repeated",
             Self::ForgeNotifications => "notifications forged",
             Self::SlowListener(_) => "slow listener",
+            Self::JumpClock(..0) => "clock set back and on",
+            Self::JumpClock(_) => "clock set on and back",
+            Self::PullCable(_) => "packets dropped",
             Self::FullDisk => "full disk",
             Self::FullQueue => "full queue of notifications",
             Self::PromoteSync => "failover to a synchronous standby",
@@ -233,6 +240,7 @@ impl Fault {
         let millis = match self {
             // Half of them past the time after which a silent process is declared dead.
             Self::FreezeWorker(_) if rng.bool() => 7_000..9_000,
+            Self::PullCable(_) => 2_000..14_000,
             Self::FreezeServer | Self::FreezePostmaster | Self::FreezeBackends(_) => 500..3_000,
             Self::Stall(_) if rng.u32(..4) == 0 => 8_000..12_000,
             Self::KillWorker(_) | Self::Terminate(_) | Self::KillBackend | Self::CancelStatements => 0..1,

@@ -1,10 +1,12 @@
 //! The worker processes of a run, each behind a proxy of its own.
 
 use crate::history::Handling;
+use crate::network::Network;
 use crate::proxy::Proxy;
 use crate::record::Tail;
 use crate::worker::{HISTORY, OLD_RELEASE, WORKER};
 use pubsub_tests::ChildProcess;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,6 +15,8 @@ use std::process::Command;
 pub(crate) struct Worker {
     pub(crate) child: ChildProcess,
     pub(crate) proxy: Proxy,
+    /// The worker's own network, if it is not in this machine's.
+    pub(crate) network: Option<Network>,
 }
 
 /// The workers, and the histories of all that there have been.
@@ -25,23 +29,25 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// Starts workers on a database of the server on this port.
-    pub(crate) fn start(count: usize, server: u16, database: &str) -> Self {
+    /// Starts a worker in each of these networks, on a database of the server on this port.
+    pub(crate) fn start(networks: Vec<Option<Network>>, server: u16, database: &str) -> Self {
         let directory = std::env::temp_dir().join(format!("pubsub-faults-{:016x}", fastrand::u64(..)));
         std::fs::create_dir(&directory).expect("a place for the histories");
         let mut fleet =
             Self { workers: Vec::new(), directory, histories: Vec::new(), database: database.to_owned() };
-        for _ in 0..count {
-            let proxy = Proxy::start(server);
-            let child = fleet.start_child(&proxy.url(database), false);
-            fleet.workers.push(Worker { child, proxy });
+        for network in networks {
+            let address = network.as_ref().map_or(Ipv4Addr::LOCALHOST.into(), Network::address);
+            let proxy = Proxy::start(server, address);
+            let child = fleet.start_child(&proxy.url(database), network.as_ref(), false);
+            fleet.workers.push(Worker { child, proxy, network });
         }
         fleet
     }
 
-    fn start_child(&mut self, url: &str, old: bool) -> ChildProcess {
+    fn start_child(&mut self, url: &str, network: Option<&Network>, old: bool) -> ChildProcess {
         let history = self.directory.join(self.histories.len().to_string());
-        let mut command = Command::new(std::env::current_exe().expect("a test binary has a path"));
+        let program = std::env::current_exe().expect("a test binary has a path");
+        let mut command = network.map_or_else(|| Command::new(&program), |network| network.command(&program));
         command.args(["--exact", WORKER, "--ignored", "--nocapture", "--test-threads=1"]);
         command.env(HISTORY, &history);
         if old {
@@ -64,7 +70,9 @@ impl Fleet {
     /// Kills a process and starts one in its place, of the old release or of the new one.
     pub(crate) fn replace(&mut self, worker: usize, old: bool) {
         let url = self.workers[worker].proxy.url(&self.database);
-        self.workers[worker].child = self.start_child(&url, old);
+        let network = self.workers[worker].network.take();
+        self.workers[worker].child = self.start_child(&url, network.as_ref(), old);
+        self.workers[worker].network = network;
     }
 
     /// Reads the steps since the last call.

@@ -39,6 +39,12 @@ impl Arena {
                 drop(tokio::time::timeout(TRAP, client.batch_execute(lock)).await);
                 self.holders.push(client);
             }
+            Fault::JumpClock(minutes) => {
+                self.clock.iter().for_each(|clock| clock.set(minutes).expect("the clock can be set"));
+            }
+            Fault::PullCable(worker) => {
+                self.fleet.workers[worker].network.iter().for_each(|network| network.set_cable(false));
+            }
             Fault::FullDisk => self.tablespace.iter().for_each(|tablespace| disk::fill(tablespace)),
             Fault::FullQueue => self.fill_queue().await,
             Fault::PanicActor(worker) => self.signal_worker(worker, "USR1"),

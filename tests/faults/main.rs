@@ -14,12 +14,14 @@
 #![expect(clippy::print_stdout, reason = "the figures of a run are half of its result")]
 
 mod arena;
+mod clock;
 mod disk;
 mod fault;
 mod fleet;
 mod history;
 mod inject;
 mod ledger;
+mod network;
 mod planted;
 mod progress;
 mod proxy;
@@ -30,12 +32,15 @@ mod wire;
 mod worker;
 
 use arena::{Arena, Setup};
+use clock::Clock;
 use disk::Disk;
 use fastrand::Rng;
 use fault::{AtMessage, Fault};
+use network::Network;
 use record::now;
 use report::Report;
 use std::env;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use wire::Direction;
 
@@ -168,12 +173,41 @@ async fn a_full_disk_loses_nothing() {
     repeat(Fault::FullDisk, Setup { workers: 2, rate: RATE, tablespace, ..Setup::default() }).await;
 }
 
+#[actix::test]
+async fn a_network_that_drops_packets_loses_nothing() {
+    let network = match Network::create() {
+        Ok(network) => Some(network),
+        Err(error) => return println!("NOT RUN: this machine makes no network: {error}"),
+    };
+    repeat(Fault::PullCable(1), Setup { workers: 2, rate: RATE, network, ..Setup::default() }).await;
+}
+
+#[actix::test]
+async fn a_clock_set_on_and_back_loses_nothing() {
+    jump(60).await;
+}
+
+#[actix::test]
+async fn a_clock_set_back_and_on_loses_nothing() {
+    jump(-60).await;
+}
+
+/// Sets the server's clock wrong by so many minutes, and right again.
+async fn jump(minutes: i32) {
+    let (_, binaries) = installed().await;
+    let clock = match Clock::create(&binaries) {
+        Ok(clock) => Some(clock),
+        Err(error) => return println!("NOT RUN: this machine sets no clock: {error}"),
+    };
+    repeat(Fault::JumpClock(minutes), Setup { workers: 2, rate: RATE, clock, ..Setup::default() }).await;
+}
+
 /// The version from which a server's queue of notifications can be small.
 const SMALL_QUEUE: u32 = 17;
 
 #[actix::test]
 async fn a_full_queue_of_notifications_loses_nothing() {
-    let version = server_version().await;
+    let (version, _) = installed().await;
     if version < SMALL_QUEUE {
         return println!("NOT RUN: the queue of notifications of PostgreSQL {version} takes 8 GB");
     }
@@ -181,8 +215,10 @@ async fn a_full_queue_of_notifications_loses_nothing() {
     repeat(Fault::FullQueue, Setup { workers: 2, rate: RATE, settings, ..Setup::default() }).await;
 }
 
-async fn server_version() -> u32 {
+/// The version and the programs of the installed server.
+async fn installed() -> (u32, PathBuf) {
     let server = tokio::task::spawn_blocking(pubsub::testing::Server::start).await.expect("no panic");
     let server = server.expect("a server");
-    server.version().split('.').next().and_then(|major| major.parse().ok()).expect("a version")
+    let major = server.version().split('.').next().and_then(|major| major.parse().ok());
+    (major.expect("a version"), server.bin_dir().to_owned())
 }

@@ -99,8 +99,8 @@ fn local(port: u16) -> SocketAddr {
 }
 
 impl Proxy {
-    /// Starts a proxy in front of the server on this port.
-    pub(crate) fn start(server: u16) -> Self {
+    /// Starts a proxy in front of the server on this port, at an address of this machine.
+    pub(crate) fn start(server: u16, address: IpAddr) -> Self {
         let rules = Rules {
             upstream: local(server),
             gate: Gate::Open,
@@ -112,7 +112,7 @@ impl Proxy {
             trap: Mutex::new(None),
             links: Mutex::default(),
         });
-        let listener = std::net::TcpListener::bind(local(0)).expect("a free port");
+        let listener = std::net::TcpListener::bind((address, 0)).expect("a free port");
         listener.set_nonblocking(true).expect("a socket can be made non-blocking");
         let address = listener.local_addr().expect("a bound socket has an address");
         let (alive, ended) = tokio::sync::oneshot::channel();
