@@ -241,6 +241,8 @@ impl Fault {
             // Half of them past the time after which a silent process is declared dead.
             Self::FreezeWorker(_) if rng.bool() => 7_000..9_000,
             Self::PullCable(_) => 2_000..14_000,
+            // Some beats long: by them the processes see that the clock was wrong.
+            Self::JumpClock(_) => 2_500..4_000,
             Self::FreezeServer | Self::FreezePostmaster | Self::FreezeBackends(_) => 500..3_000,
             Self::Stall(_) if rng.u32(..4) == 0 => 8_000..12_000,
             Self::KillWorker(_) | Self::Terminate(_) | Self::KillBackend | Self::CancelStatements => 0..1,
