@@ -336,7 +336,8 @@ async fn only_without_the_bell_can_a_publisher_prepare_a_transaction() {
 async fn a_reregistered_process_is_rung_under_its_new_id() {
     let db = TestDatabase::new().await;
     let (started, mut has_started) = unbounded_channel();
-    let process = start_without_bell(&db, &started, &Arc::new(Semaphore::new(10))).await;
+    let may_end = Arc::new(Semaphore::new(0));
+    let process = start_without_bell(&db, &started, &may_end).await;
     db.until_count("select count(*) from pubsub.waiters where not is_awake", 1).await;
     db.client.batch_execute("select pubsub.leave(process) from pubsub.waiters").await.unwrap();
     // The bell delivers the last one, whatever polling there was after the listener had connected.
@@ -345,8 +346,9 @@ async fn a_reregistered_process_is_rung_under_its_new_id() {
         publish(&db.client, &Sms::new(msg)).await.unwrap();
         let next = tokio::time::timeout(Duration::from_secs(30), has_started.recv()).await;
         assert_eq!(next.expect("the process was not woken").unwrap(), msg);
-        // The process is awake now.
+        // The process does not sleep while its handler is full.
         db.until_count("select count(*) from pubsub.waiters where not is_awake", 0).await;
+        may_end.add_permits(1);
     }
     assert!(process.drain(Duration::from_secs(10)).await);
 }
