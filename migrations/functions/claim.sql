@@ -250,7 +250,7 @@ begin
     lanes_left := cardinality(reader.ready);
     foreach this_lane in array reader.ready loop
         exit when missing <= 0 or room <= 0;
-        most := (missing + lanes_left - 1) / lanes_left;
+        most := missing / lanes_left + least(missing % lanes_left, 1);
         lanes_left := lanes_left - 1;
         continue when lanes > 0 and not pubsub.enter_lane(subscription, this_lane, process, this_lane > highest);
         highest := greatest(highest, this_lane);

@@ -136,15 +136,11 @@ $$;
 -- Sets for how long after an event of a channel the same deduplication key is a duplicate of it. Null is without limit: such
 -- keys are never removed. The window also applies to earlier keys that are not removed yet.
 create or replace function pubsub.set_dedupe_window(channel text, dedupe_window interval) returns void
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
-begin
+language sql volatile set search_path = pg_catalog, pg_temp begin atomic
+    select pubsub.require_declared(set_dedupe_window.channel);
     update pubsub.channels c set dedupe_window = set_dedupe_window.dedupe_window
      where c.name = set_dedupe_window.channel and c.dedupe_window is distinct from set_dedupe_window.dedupe_window;
-    if not found then
-        perform pubsub.require_declared(set_dedupe_window.channel);
-    end if;
-end
-$$;
+end;
 
 -- Removes up to `batch` deduplication keys whose channel's window is over. Skips keys that a publisher has locked. Returns how
 -- many.

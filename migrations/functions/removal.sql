@@ -176,7 +176,9 @@ begin
         end if;
         perform pg_sleep(extract(epoch from moment));
     end loop;
-    perform set_config('lock_timeout', extract(milliseconds from moment)::integer::text, true);
+    -- Publishers wait until the caller's transaction ends. One that is left open is ended.
+    perform set_config('lock_timeout', extract(milliseconds from moment)::integer::text, true),
+            set_config('idle_in_transaction_session_timeout', '1s', true);
     execute format(
         'alter table pubsub.db_events detach partition %s %s', name,
         case when exists (select from pubsub.leaving_partitions() l where (l.partition).first_id = detach_partition.first_id)

@@ -135,6 +135,8 @@ declare
     boundary  pg_snapshot;
     rebased   bigint;
 begin
+    -- Publishers wait until the caller's transaction ends. One that is left open is ended.
+    perform set_config('idle_in_transaction_session_timeout', '1s', true);
     perform pg_advisory_xact_lock(hashtext('pubsub.maintenance'), 1);
     perform pg_advisory_xact_lock(hashtext('pubsub.lanes'), s.id), pg_advisory_xact_lock(hashtext('pubsub.claiming'), s.id)
        from (select s.id from pubsub.subscriptions s order by s.id) s;
@@ -203,8 +205,7 @@ begin
     incarnation := state.incarnation;
     if state.is_moved then
         if exists (select from pg_class c where c.oid = 'pubsub.restore_marker'::regclass and not c.relispopulated) then
-            raise exception using
-                errcode = 'PB005',
+            raise exception using errcode = 'PB005',
                 message = 'the log is being restored here, and is not complete yet',
                 hint = 'Wait for the end of the restore. If it has ended, its tool has left out materialized views: '
                     || 'run pubsub::admin::rebase, or "select pubsub.rebase()".';
@@ -230,8 +231,7 @@ begin
               into is_exact;
         end if;
         if is_exact is not true then
-            raise exception using
-                errcode = 'PB005',
+            raise exception using errcode = 'PB005',
                 message = 'the log was moved here from another cluster, and reading on might skip events',
                 hint = 'Run pubsub::admin::rebase, or "select pubsub.rebase()": every event that was not claimed is '
                     || 'delivered, and a few that were may be delivered again.';

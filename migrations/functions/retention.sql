@@ -15,15 +15,11 @@
 -- with their partition, which may be later: it must be sealed, and the retention of all channels with events in it must be
 -- over.
 create or replace function pubsub.set_retention(channel text, retention interval) returns void
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
-begin
+language sql volatile set search_path = pg_catalog, pg_temp begin atomic
+    select pubsub.require_declared(set_retention.channel);
     update pubsub.channels c set retention = set_retention.retention
      where c.name = set_retention.channel and c.retention is distinct from set_retention.retention;
-    if not found then
-        perform pubsub.require_declared(set_retention.channel);
-    end if;
-end
-$$;
+end;
 
 -- Sets how long events may stay unread by a subscription, without a claim that moves its cursor, before it is suspended; null
 -- is without limit.

@@ -18,6 +18,12 @@ begin
         perform set_config('pubsub.steps_left', '10000', true);
         perform pubsub.mismatch(sample, schema, schema);
     end loop;
+    if exists (
+        select from jsonb_path_query(schema, '$.**.patternProperties.keyvalue().key', silent => true) p (pattern)
+         where '' ~ (p.pattern #>> '{}') is null or p.pattern #>> '{}' ~ '\\[1-9]'
+    ) then
+        raise exception using errcode = 'PB008', message = 'a pattern of the declared shape takes too many steps: it refers back';
+    end if;
     -- Writes only what changes: every process declares its schemas when it starts.
     insert into pubsub.schemas as s (channel, version, schema)
     select declare_schema.channel, declare_schema.version, declare_schema.schema

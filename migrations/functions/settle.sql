@@ -22,7 +22,7 @@ returns table (
 )
 language sql stable begin atomic
     with described as (
-        select d.id, d.action, coalesce(d.delay, interval '0') as delay, d.error
+        select d.id, d.action, least(greatest(coalesce(d.delay, interval '0'), interval '0'), interval '36500 days') as delay, d.error
           from jsonb_to_recordset(dispositions) as d (id bigint, action text, delay interval, error text)
          where d.id = any ((lease).event_ids)
     )
@@ -214,7 +214,7 @@ begin
           from pubsub.leases l
          where l.subscription = return_unknown.subscription
            and l.process = return_unknown.process
-           and l.token <> all (known)
+           and l.token <> all (array_remove(coalesce(known, '{}'), null))
          order by l.lane, l.token
            for update
     loop

@@ -212,3 +212,38 @@ async fn null_stands_for_the_default_of_a_flag_or_a_number() {
         assert_eq!(refused.code().unwrap().code(), "PB009", "{call}");
     }
 }
+
+#[actix::test]
+async fn arguments_at_their_limits_are_taken_as_they_are_meant() {
+    let db = TestDatabase::new().await;
+    let client = &db.client;
+    for sql in
+        ["declare_channel('sms')", "subscribe('sms', 'one', lanes => 4)", "register_process('h', 1, 'v')"]
+    {
+        client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
+    }
+    client.batch_execute("select pubsub.claim(1, 1, 1)").await.unwrap();
+    client
+        .batch_execute("select pubsub.publish('sms', '{}', n::text) from generate_series(1, 20) n")
+        .await
+        .unwrap();
+    let claim = format!("select count(*) from pubsub.claim(1, 1, {})", i32::MAX);
+    assert_eq!(db.count(&claim).await, 20, "as many as there are");
+    assert_eq!(db.count("select pubsub.return_unknown(1, 1, null)").await, 20, "nothing is known");
+    // A delay beyond the end of time would park the delivery, and one before now would overtake others.
+    for (delay, due) in
+        [("100000 years", "> now() + '99 years'"), ("-1 year", "> now() - interval '1 minute'")]
+    {
+        let claimed =
+            client.query_one("select token, id from pubsub.claim_mailbox(1, 1, 1)", &[]).await.unwrap();
+        let (token, id): (i64, i64) = (claimed.get(0), claimed.get(1));
+        let settle = format!(
+            r#"select pubsub.settle(1, {token}, null, '[{{"id": {id}, "action": "snooze", "delay": "{delay}"}}]')"#
+        );
+        client.batch_execute(&settle).await.unwrap();
+        let found = format!(
+            "select count(*) from pubsub.mailbox where event_id = {id} and due_at < 'infinity' and due_at {due}"
+        );
+        assert_eq!(db.count(&found).await, 1, "{delay}");
+    }
+}

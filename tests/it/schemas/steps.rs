@@ -26,6 +26,10 @@ async fn an_exponential_schema_is_refused_when_it_is_declared() {
     assert_eq!(declare(&exponential(25)).await.as_deref(), Some("PB008"));
     assert_eq!(declare(r#"{"minimum": "one"}"#).await.as_deref(), Some("22P02"));
     assert_eq!(declare(r#"{"enum": 7}"#).await.as_deref(), Some("22023"));
+    let pattern = |pattern: &str| format!(r#"{{"items": {{"patternProperties": {{"{pattern}": true}}}}}}"#);
+    assert_eq!(declare(&pattern(r"^(a+)\\1$")).await.as_deref(), Some("PB008"), "it refers back");
+    assert_eq!(declare(&pattern("[")).await.as_deref(), Some("2201B"));
+    assert_eq!(declare(&pattern("^x-")).await, None);
     client.batch_execute("select pubsub.publish('sms', '1')").await.unwrap();
     assert_eq!(declare(&exponential(4)).await, None);
     client.batch_execute(r#"select pubsub.publish('sms', '"text"')"#).await.unwrap();
