@@ -133,7 +133,7 @@ async fn large_events_and_many_look_for_no_waiters_if_none_sleep() {
     for sql in ["declare_channel('sms')", "subscribe('sms', 'one')", "register_process('host', 1, 'v')"] {
         client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
     }
-    // Whoever looks for waiters, or takes the long way of many events for one, fails.
+    // Looking for waiters fails, and so does the long way of many events.
     let fails = "language plpgsql as $$ begin raise exception 'called'; end $$";
     let no_look = format!("create or replace function pubsub.ring_bell(channel text) returns void {fails}");
     client.batch_execute(&no_look).await.unwrap();
