@@ -169,12 +169,12 @@ create table pubsub.processes (
     server_started_at  timestamptz,
     session_pid        integer,
     session_started_at timestamptz,
-    constraint processes_pkey primary key (id)
+    -- With the last beat, so that neither a search nor the check of the key meets the versions that an old snapshot keeps.
+    constraint processes_pkey primary key (id, beat_at)
 );
 
--- Finds the last version of a process's row first. Every claim reads that row (pubsub.require_registered), and an old snapshot
--- keeps one version of it alive for each beat since then.
-create index processes_beat_idx on pubsub.processes (id, beat_at);
+-- The ids of the registered processes, which no beat changes.
+create table pubsub.registrations (process bigint not null, constraint registrations_pkey primary key (process));
 
 -- The processes that run an ordered subscription, the newest version of the payload that each knows (null: it has not said), and
 -- the lanes that each claims from. This only spreads the work. The leases see to it that no two processes have events of one lane

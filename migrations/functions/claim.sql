@@ -14,8 +14,8 @@
 -- serialize on the key: id order inside a window, commit order between windows.
 
 -- Everything that each claim asks about its subscription and its process, for one statement, because each statement costs.
---   registered  the process, if it is registered. It is looked up from the end of processes_beat_idx: by the primary key that
---               would read all versions of the row
+--   registered  the process, if it is registered. It is looked up from the end of its part of the primary key: the rest may be
+--               old versions of its row
 --   place       of an unordered subscription: its position
 create or replace function pubsub.claim_context(subscription integer, process bigint)
 returns table (

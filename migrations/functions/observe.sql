@@ -116,7 +116,7 @@ select p.id,
        p.id = any ((select a.absent from pubsub.absent_processes() a)::bigint[]) as absent,
        p.grace,
        coalesce(held.leased, 0) as leased
-  from pubsub.processes p
+  from pubsub.current_processes p
   left join (
      select l.process, sum(cardinality(l.event_ids)) as leased from pubsub.leases l group by l.process
  ) held on held.process = p.id;

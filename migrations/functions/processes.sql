@@ -1,11 +1,20 @@
 -- Processes: registering, beating, leaving, and taking over from the dead.
 
+-- The registered processes. Only the last version of each row is read, whatever an old snapshot keeps: here and below, the
+-- primary key is read from the end of the process's part.
+create or replace view pubsub.current_processes as
+select p.*
+  from pubsub.registrations r
+ cross join lateral (
+     select * from pubsub.processes p
+      where (p.id, p.beat_at) <= (r.process, 'infinity') order by p.id desc, p.beat_at desc limit 1
+ ) p
+ where p.id = r.process;
+
 -- Whether a process is registered. It is not if it has left, or was declared dead and may not know yet.
 create or replace function pubsub.is_registered(process bigint) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
-    -- By processes_beat_idx, from its end: by the primary key it would read all versions of the row. The comparison of rows
-    -- leaves the planner no other index.
     return coalesce(process = (
         select p.id from pubsub.processes p
          where (p.id, p.beat_at) <= (process, 'infinity') order by p.id desc, p.beat_at desc limit 1
@@ -69,6 +78,7 @@ begin
     insert into pubsub.processes (host, os_pid, version)
     values (register_process.host, register_process.os_pid, register_process.version)
     returning id into new_id;
+    insert into pubsub.registrations values (new_id);
     update pubsub.mailbox m
        set crashes = m.crashes - 1, attempt = greatest(m.attempt - 1, 0), orphaned_by = null
      where m.orphaned_by = was and m.crashes > 0;
@@ -108,10 +118,13 @@ begin
             from pg_stat_get_activity(null) a
       ) s
      where p.id = beat.process
+       and p.beat_at >= (
+               select n.beat_at from pubsub.processes n where n.id = beat.process order by n.id desc, n.beat_at desc limit 1
+           )
     returning p.set_back into behind;
     -- The clock was set back, and this is the first beat since then: what was planned comes earlier by as much.
     if behind > interval '1 second' and not exists (
-        select from pubsub.processes q where q.id <> beat.process and q.beat_at <= beaten_at
+        select from pubsub.current_processes q where q.id <> beat.process and q.beat_at <= beaten_at
     ) then
         update pubsub.mailbox m set due_at = m.due_at - behind
          where m.due_at > beaten_at and m.due_at < 'infinity' and m.token is null;
@@ -176,6 +189,7 @@ begin
     loop
         perform pubsub.ring_bell(bell);
     end loop;
+    delete from pubsub.registrations r where r.process = end_process.process;
     delete from pubsub.processes p where p.id = end_process.process;
     if orphaned > 0 then
         -- The processes that run the orphans' subscriptions may sleep.
@@ -208,7 +222,7 @@ begin
     ),
     gone as materialized (
         select p.id, p.grace
-          from pubsub.processes p
+          from pubsub.current_processes p
          where p.server_started_at = greatest(
                    pg_postmaster_start_time(), (select max(s.backend_start) from sessions s where s.backend_type = 'checkpointer')
                )
@@ -218,7 +232,7 @@ begin
                     where s.pid = p.session_pid and (s.backend_start is null or s.backend_start = p.session_started_at)
                )
     )
-    select array(select g.id from gone g order by g.id), (select count(*) from pubsub.processes),
+    select array(select g.id from gone g order by g.id), (select count(*) from pubsub.current_processes),
            array(select g.grace from gone g order by g.id);
 end
 $$;
@@ -239,6 +253,7 @@ declare
     gone      constant bigint[] := case when absent = '{}' then '{}' else array(
         select p from pubsub.absent_processes() a cross join unnest(a.absent) p where p = any (reclaim.absent)
     ) end;
+    late      bigint[];
     dead      pubsub.processes;
 begin
     if (silence > interval '0' and silence <= interval '36500 days') is not true then
@@ -246,17 +261,25 @@ begin
             message = format('the silence of a dead process is longer than 0 and at most 36500 days, not %s', coalesce(silence::text, 'null'));
     end if;
     -- The clock was set back, and one has beaten since. The silence of the others counts from now on.
-    update pubsub.processes p set beat_at = called_at
-     where p.beat_at > called_at + interval '1 second'
-       and exists (select from pubsub.processes w where w.beat_at between called_at - silence and called_at);
+    late := array(
+        select c.id from pubsub.current_processes c
+         where c.beat_at > called_at + interval '1 second'
+           and exists (select from pubsub.current_processes w where w.beat_at between called_at - silence and called_at)
+    );
+    if late <> '{}' then
+        update pubsub.processes p set beat_at = called_at where p.id = any (late);
+    end if;
     witnessed := exists (
-        select from pubsub.processes w where w.beat_at > called_at - silence / 2 and w.resumed_at < called_at - silence
+        select from pubsub.current_processes w where w.beat_at > called_at - silence / 2 and w.resumed_at < called_at - silence
+    );
+    late := array(
+        select c.id from pubsub.current_processes c where c.id = any (gone) or witnessed and c.beat_at < called_at - silence
     );
     for dead in
-        select * from pubsub.processes p
-         where (witnessed and p.beat_at < called_at - silence) or p.id = any (gone)
+        select p.* from pubsub.processes p join pubsub.registrations r on r.process = p.id
+         where late <> '{}' and p.id = any (late) and (p.id = any (gone) or p.beat_at < called_at - silence)
          order by p.id
-           for update skip locked
+           for update of p, r skip locked
     loop
         return query select dead.id, dead.host, dead.os_pid, called_at - dead.beat_at, pubsub.end_process(
             dead.id, 'crash', format('process %s on %s (pid %s) died', dead.id, dead.host, dead.os_pid)
@@ -273,6 +296,6 @@ language sql volatile set search_path = pg_catalog, pg_temp begin atomic
                stray.process, 'crash', format('process %s was declared dead before it claimed', stray.process)
            )), 0)::bigint
       from (
-          select distinct l.process from pubsub.leases l where not exists (select from pubsub.processes p where p.id = l.process)
+          select distinct l.process from pubsub.leases l where not exists (select from pubsub.registrations r where r.process = l.process)
       ) stray;
 end;

@@ -207,7 +207,7 @@ async fn taking_over_from_a_dead_process_removes_its_waiter_row() {
 /// Keeps a process from being declared dead until this is dropped. It can still beat.
 async fn undead(db: &TestDatabase, process: i64) -> Client {
     let client = connect(db.url()).await;
-    let lock = format!("begin; select from pubsub.processes where id = {process} for key share");
+    let lock = format!("begin; select from pubsub.registrations where process = {process} for key share");
     client.batch_execute(&lock).await.unwrap();
     client
 }

@@ -9,7 +9,11 @@ const ROUNDS: u32 = 2_000;
 const MOST_GROWTH: f64 = 1.5;
 
 /// The statements of a process's day: of an unordered subscription, of an ordered one, and of a publisher.
-const STATEMENTS: [&str; 12] = [
+const STATEMENTS: [&str; 16] = [
+    "select pubsub.beat(1)",
+    "select pubsub.absent_processes()",
+    "select pubsub.reclaim('1 hour')",
+    "select * from pubsub.observed_processes",
     "select pubsub.start_waiting(1, 1, '10 s')",
     "select pubsub.start_waiting(2, 1, '10 s')",
     "select pubsub.no_publisher_at_work(1)",
@@ -39,6 +43,7 @@ const WORK: &str = "
                 held := (select max(c.token) from pubsub.claim(subscription, 1, 10) c); commit;
                 perform pubsub.settle(1, held); commit;
                 perform pubsub.stop_waiting(subscription, 1); commit;
+                perform pubsub.beat(subscription); commit;
             end loop;
         end loop;
     end $$";
@@ -62,7 +67,7 @@ async fn no_statement_reads_more_pages_under_an_old_snapshot() {
     let db = TestDatabase::new().await;
     for sql in [
         "declare_channel('sms')",
-        "register_process('host', 1, 'test')",
+        "register_process('host', 1, 'test') from generate_series(1, 10)",
         "subscribe('sms', 'unordered')",
         "subscribe('sms', 'ordered', lanes => 1)",
     ] {

@@ -150,6 +150,7 @@ table log_identity
 table mailbox
 table partitions
 table processes
+table registrations
 table replays
 table restore_marker
 table runners
@@ -157,6 +158,7 @@ table schema_history                 | subscriber: select | observer: select
 table schemas
 table subscriptions
 table waiters
+view current_processes
 view observed_dead_letters           | observer: select
 view observed_lanes                  | observer: select
 view observed_leases                 | observer: select
