@@ -57,8 +57,7 @@ begin
             select w.process
               from pubsub.waiters w
              where w.subscription = reader.id and not w.is_awake and w.until > begun_at
-             order by w.subscription desc, w.until desc
-             limit 1
+             order by w.subscription desc, w.until desc limit 1
         );
         continue when sleeper is null;
         if reader.lanes > 0 then
@@ -67,8 +66,7 @@ begin
         end if;
         perform from pubsub.waiters w
           where w.subscription = reader.id and w.is_awake and w.until > begun_at
-          order by w.subscription, w.until
-          limit 1;
+          order by w.subscription, w.until limit 1;
         if not found then
             perform pg_notify('pubsub_' || sleeper, ring_bell.channel);
         end if;
@@ -82,8 +80,7 @@ $$;
 create or replace function pubsub.start_waiting(subscription integer, process bigint, ttl interval) returns void
 language sql volatile set search_path = pg_catalog, pg_temp begin atomic
     delete from pubsub.waiters w
-     where w.subscription = start_waiting.subscription
-       and w.until > statement_timestamp()
+     where w.subscription = start_waiting.subscription and w.until > statement_timestamp()
        and w.process = start_waiting.process;
     insert into pubsub.waiters (subscription, process, channel, is_awake, until)
     select s.id, start_waiting.process, s.channel, false, clock_timestamp() + start_waiting.ttl
@@ -112,9 +109,7 @@ end;
 create or replace function pubsub.report_awake(subscription integer, process bigint, ttl interval) returns void
 language sql volatile set search_path = pg_catalog, pg_temp begin atomic
     delete from pubsub.waiters w
-     where w.subscription = report_awake.subscription
-       and w.until > statement_timestamp()
-       and w.process = report_awake.process;
+     where w.subscription = report_awake.subscription and w.until > statement_timestamp() and w.process = report_awake.process;
     -- In an ordered subscription no process reads for the others.
     insert into pubsub.waiters (subscription, process, channel, is_awake, until)
     select s.id, report_awake.process, s.channel, true, clock_timestamp() + report_awake.ttl
@@ -131,8 +126,7 @@ begin
     if subscription is null then
         perform pubsub.stop_waiting(w.subscription, w.process)
            from pubsub.waiters w
-          where w.process = stop_waiting.process
-            and w.until > statement_timestamp()
+          where w.process = stop_waiting.process and w.until > statement_timestamp()
             and (w.is_awake or exists (
                     select from pubsub.waiters o
                      where o.subscription = w.subscription and o.until > statement_timestamp() and o.process <> w.process
@@ -142,8 +136,7 @@ begin
     delete from pubsub.waiters w
      where w.subscription = stop_waiting.subscription
        -- Older rows count no longer anyway.
-       and w.until > statement_timestamp()
-       and w.process = stop_waiting.process;
+       and w.until > statement_timestamp() and w.process = stop_waiting.process;
     perform pubsub.ring_bell(s.channel) from pubsub.subscriptions s where s.id = stop_waiting.subscription;
 end
 $$;

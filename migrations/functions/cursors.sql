@@ -125,12 +125,9 @@ begin
         with ahead as materialized (
             select d.id, d.xid, pubsub.lane_of(d.key, d.id, lanes) as lane
               from pubsub.db_events d
-             where d.channel = ready_lanes.channel
-               and d.id > lowest.read_sequence
-               and d.id <= lowest.read_sequence + reach
+             where d.channel = ready_lanes.channel and d.id > lowest.read_sequence and d.id <= lowest.read_sequence + reach
                and (lanes > 0 or not pg_visible_in_snapshot(d.xid, lowest.read_snapshot))
-             order by d.channel, d.id
-             limit most
+             order by d.channel, d.id limit most
         )
         select distinct b.lane
           from unnest(behind) b
@@ -155,8 +152,7 @@ language sql stable set jit = off set search_path = pg_catalog, pg_temp begin at
          select *
            from pubsub.cursors c
           where c.subscription = s.id and c.lane = of_lane
-          order by c.subscription desc, c.lane desc, c.seq desc
-          limit 1
+          order by c.subscription desc, c.lane desc, c.seq desc limit 1
      ) c
      where of_subscription is null or s.id = of_subscription;
 end;

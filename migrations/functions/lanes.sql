@@ -33,13 +33,9 @@ begin
     loop
         select coalesce(m.needs, 0) into last
           from pubsub.mailbox m
-         where m.subscription = needs_of_lane.subscription
-           and m.lane = needs_of_lane.lane
-           and m.token is null
-           and coalesce(m.needs, 0) > last
-           and coalesce(m.needs, 0) <= coalesce(knows, 2147483647)
-         order by m.subscription, m.lane, coalesce(m.needs, 0)
-         limit 1;
+         where m.subscription = needs_of_lane.subscription and m.lane = needs_of_lane.lane and m.token is null
+           and coalesce(m.needs, 0) > last and coalesce(m.needs, 0) <= coalesce(knows, 2147483647)
+         order by m.subscription, m.lane, coalesce(m.needs, 0) limit 1;
         exit when not found;
         waiting := waiting || last;
     end loop;
@@ -72,8 +68,7 @@ language sql stable begin atomic
         or l.owner is null
            and l.own_size * (select count(*) from pubsub.runners r where r.subscription = lanes_for.subscription) < l.lanes
         or l.owner is not null
-           and l.size >= l.own_size + 2
-           and coalesce(
+           and l.size >= l.own_size + 2 and coalesce(
                    (
                        select least(l.version, c.version) <= r.version
                          from pubsub.runners r
@@ -101,8 +96,7 @@ begin
         return '{0}';
     end if;
     perform from pubsub.runners r
-      where r.subscription = take_lanes.subscription
-        and r.process = take_lanes.process
+      where r.subscription = take_lanes.subscription and r.process = take_lanes.process
         and (knows is null or r.version = knows);
     if not found then
         perform pubsub.require_registered(process);
@@ -120,12 +114,10 @@ begin
         exit when wanted = 0 or not pg_try_advisory_xact_lock(hashtext('pubsub.taking'), subscription);
         update pubsub.lanes l
            set process = take_lanes.process
-         where l.subscription = take_lanes.subscription
-           and l.lane = (
+         where l.subscription = take_lanes.subscription and l.lane = (
                select f.lane
                  from pubsub.lanes_for(take_lanes.subscription, take_lanes.process, take_lanes.knows) f
-                where f.owner is distinct from take_lanes.process
-                order by f.owner is not null, f.size desc, f.lane desc
+                where f.owner is distinct from take_lanes.process order by f.owner is not null, f.size desc, f.lane desc
                 limit 1
            );
         exit when not found;
@@ -165,16 +157,13 @@ begin
     return not exists (
         select
           from pubsub.leases l
-         where l.subscription = enter_lane.subscription
-           and l.lane = enter_lane.lane
-           and l.lane > 0
+         where l.subscription = enter_lane.subscription and l.lane = enter_lane.lane and l.lane > 0
            -- Those that have ended before are not looked at, because an old snapshot may keep them.
            and l.token >= (
                    select c.oldest_lease
                      from pubsub.cursors c
                     where c.subscription = enter_lane.subscription and c.lane = enter_lane.lane
-                    order by c.subscription desc, c.lane desc, c.seq desc
-                    limit 1
+                    order by c.subscription desc, c.lane desc, c.seq desc limit 1
                )
            and l.process <> enter_lane.process
     );

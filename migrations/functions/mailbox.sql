@@ -27,11 +27,8 @@ begin
             with locked as (
                 select m.event_id, pubsub.bytes_of(m.payload, m.headers) as bytes
                   from pubsub.mailbox m
-                 where m.subscription = lock_due.subscription
-                   and m.lane = lock_due.lane
-                   and m.token is null
-                   and coalesce(m.needs, 0) = needed
-                   and (m.crashes > 0) = suspect
+                 where m.subscription = lock_due.subscription and m.lane = lock_due.lane and m.token is null
+                   and coalesce(m.needs, 0) = needed and (m.crashes > 0) = suspect
                    and m.due_at between due_from and due_by
                    and (
                        alike.crashes is null
@@ -50,9 +47,7 @@ begin
                 with refused as (
                     update pubsub.mailbox m
                        set needs = m.version
-                     where m.subscription = lock_due.subscription
-                       and m.event_id = any (more)
-                       and m.version > knows
+                     where m.subscription = lock_due.subscription and m.event_id = any (more) and m.version > knows
                     returning m.event_id
                 )
                 select array_agg(r.event_id) into newer from refused r;
@@ -139,14 +134,12 @@ begin
             update pubsub.mailbox m
                set token = lease.token, attempt = m.attempt + 1
               from lease
-             where m.subscription = claim_mailbox.subscription
-               and m.event_id = any (due)
+             where m.subscription = claim_mailbox.subscription and m.event_id = any (due)
             returning m.*
         )
         select c.token, c.event_id, c.key, c.payload, c.headers, c.version, c.published_at, c.attempt, c.panics,
                c.crashes, c.replay
-          from claimed c
-         order by c.due_at, c.event_id;
+          from claimed c order by c.due_at, c.event_id;
     end loop;
 end
 $$;
@@ -164,8 +157,7 @@ language sql volatile set search_path = pg_catalog, pg_temp begin atomic
     update pubsub.runners r
        set version = coalesce(asked.version, 2147483647)
       from unnest(next_due.subscriptions, next_due.knows) asked (id, version)
-     where r.subscription = asked.id
-       and r.process = next_due.process
+     where r.subscription = asked.id and r.process = next_due.process
        and r.version is distinct from coalesce(asked.version, 2147483647);
     select s.id,
            min(first.due_at) filter (where not suspect) - clock_timestamp(),
@@ -185,15 +177,10 @@ language sql volatile set search_path = pg_catalog, pg_temp begin atomic
      cross join lateral (
          select m.due_at
            from pubsub.mailbox m
-          where m.subscription = s.id
-            and m.lane = of_lane.lane
-            and m.token is null
-            and coalesce(m.needs, 0) = needed
-            and (m.crashes > 0) = suspect
-            and m.due_at < 'infinity'
+          where m.subscription = s.id and m.lane = of_lane.lane and m.token is null and coalesce(m.needs, 0) = needed
+            and (m.crashes > 0) = suspect and m.due_at < 'infinity'
             and (m.lane = 0 or m.key is null or m.event_id = pubsub.first_of_key(m.subscription, m.key))
-          order by m.subscription, m.lane, coalesce(m.needs, 0), (m.crashes > 0), m.due_at, m.event_id
-          limit 1
+          order by m.subscription, m.lane, coalesce(m.needs, 0), (m.crashes > 0), m.due_at, m.event_id limit 1
      ) first
      group by s.id;
 end;

@@ -17,12 +17,9 @@ language sql stable rows 10 set jit = off set enable_bitmapscan = off set search
            from (
                select d.published_at
                  from pubsub.db_events d
-                where d.channel = s.channel
-                  and d.id > coalesce(c.window_position, c.read_sequence)
-                  and not pg_visible_in_snapshot(d.xid, c.read_snapshot)
-                  and pubsub.lane_of(d.key, d.id, s.lanes) = c.lane
-                order by d.channel, d.id
-                limit count_unread.most
+                where d.channel = s.channel and d.id > coalesce(c.window_position, c.read_sequence)
+                  and not pg_visible_in_snapshot(d.xid, c.read_snapshot) and pubsub.lane_of(d.key, d.id, s.lanes) = c.lane
+                order by d.channel, d.id limit count_unread.most
            ) e
      ) ahead
      group by s.id;

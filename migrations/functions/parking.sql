@@ -19,11 +19,9 @@ begin
     end if;
     select m.subscription, m.key, m.event_id into first
       from pubsub.mailbox m
-     where (m.subscription, m.key, m.event_id) >= (first_of_key.subscription, first_of_key.key, least_id)
-       and m.lane > 0
+     where (m.subscription, m.key, m.event_id) >= (first_of_key.subscription, first_of_key.key, least_id) and m.lane > 0
        and m.key is not null
-     order by m.subscription, m.key, m.event_id
-     limit 1;
+     order by m.subscription, m.key, m.event_id limit 1;
     if first.subscription = subscription and first.key = key then
         return first.event_id;
     end if;
@@ -44,19 +42,15 @@ begin
     if cardinality(event_ids) > 0 then
         update pubsub.mailbox m
            set due_at = 'infinity'
-         where m.subscription = park.subscription
-           and m.event_id = any (park.event_ids)
-           and m.lane > 0
-           and coalesce(m.token, 0) = 0
-           and pubsub.first_of_key(m.subscription, m.key) < m.event_id;
+         where m.subscription = park.subscription and m.event_id = any (park.event_ids) and m.lane > 0
+           and coalesce(m.token, 0) = 0 and pubsub.first_of_key(m.subscription, m.key) < m.event_id;
     end if;
     if cardinality(freed_keys) > 0 then
         update pubsub.mailbox m
            set due_at = clock_timestamp()
          where m.subscription = park.subscription
            and m.event_id = any (array(select pubsub.first_of_key(park.subscription, k) from unnest(freed_keys) k))
-           and coalesce(m.token, 0) = 0
-           and m.due_at = 'infinity';
+           and coalesce(m.token, 0) = 0 and m.due_at = 'infinity';
     end if;
 end
 $$;

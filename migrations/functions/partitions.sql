@@ -76,8 +76,7 @@ begin
     update pubsub.partitions p set fence = pg_current_xact_id() where p.fence is null and p.end_id <= sequence + 1;
     update pubsub.partitions p
        set sealed_at = clock_timestamp()
-     where p.sealed_at is null
-       and p.fence <= pg_snapshot_xmin(pg_current_snapshot());
+     where p.sealed_at is null and p.fence <= pg_snapshot_xmin(pg_current_snapshot());
     get diagnostics sealed = row_count;
     return sealed;
 end
@@ -103,19 +102,15 @@ begin
     select setval('pubsub.db_events_id_seq', p.end_id - 1) - sequence into skipped
       from pubsub.partitions p
      where p.opened_at <= clock_timestamp() - (select greatest(max(c.retention) / 8, interval '1 hour') from pubsub.channels c)
-       and p.end_id - sequence > margin
-       and p.first_id <= sequence
-       and exists (select from pubsub.partitions n where n.first_id = p.end_id)
-       and exists (
+       and p.end_id - sequence > margin and p.first_id <= sequence
+       and exists (select from pubsub.partitions n where n.first_id = p.end_id) and exists (
                select
                  from pubsub.channels c
-                where c.retention is not null
-                  and (
+                where c.retention is not null and (
                           select d.id
                             from pubsub.db_events d
                            where d.channel = c.name and d.id >= p.first_id and d.id < p.end_id
-                           order by d.channel, d.id
-                           limit 1
+                           order by d.channel, d.id limit 1
                       ) is not null
            );
     return coalesce(skipped, 0);
@@ -148,8 +143,7 @@ begin
           from pubsub.positions() c
           join pubsub.subscriptions s on s.id = c.subscription and s.suspended_at is null
          where exists (select from pubsub.partitions p where p.sealed_at is not null and not pubsub.has_claimed_all(c, p))
-         order by random()
-         limit most
+         order by random() limit most
     loop
         -- One process at a time.
         exit when not pg_try_advisory_xact_lock(hashtext('pubsub.maintenance'), 3);
@@ -161,8 +155,7 @@ begin
         select * into here
           from pubsub.cursors c
          where c.subscription = held.subscription and c.lane = held.lane
-         order by c.subscription desc, c.lane desc, c.seq desc
-         limit 1;
+         order by c.subscription desc, c.lane desc, c.seq desc limit 1;
         continue when not found;
         boundary := pubsub.own_snapshot();
         continue when exists (

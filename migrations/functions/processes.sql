@@ -117,8 +117,7 @@ begin
                      as started_at
             from pg_stat_get_activity(null) a
       ) s
-     where p.id = beat.process
-       and p.beat_at >= (
+     where p.id = beat.process and p.beat_at >= (
                select n.beat_at from pubsub.processes n where n.id = beat.process order by n.id desc, n.beat_at desc limit 1
            )
     returning p.set_back into behind;
@@ -226,8 +225,7 @@ begin
          where p.server_started_at = greatest(
                    pg_postmaster_start_time(), (select max(s.backend_start) from sessions s where s.backend_type = 'checkpointer')
                )
-           and p.session_pid is not null
-           and not exists (
+           and p.session_pid is not null and not exists (
                    select from sessions s
                     where s.pid = p.session_pid and (s.backend_start is null or s.backend_start = p.session_started_at)
                )

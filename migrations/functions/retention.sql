@@ -50,8 +50,7 @@ language sql volatile set jit = off set search_path = pg_catalog, pg_temp begin 
          -- The subquery keeps the function from being inlined: the floor would be read for each event.
          select e.id, e.published_at
            from pubsub.unread_events(c, s.channel, s.lanes, pubsub.all_visible(), (select pubsub.log_floor()), 1) e
-          order by e.id
-          limit 1
+          order by e.id limit 1
      ) u
      cross join lateral (
          -- A time of publication in the future, or infinity, says nothing.
@@ -59,8 +58,7 @@ language sql volatile set jit = off set search_path = pg_catalog, pg_temp begin 
                     c.moved_at, case when u.published_at < clock_timestamp() then u.published_at end, s.resumed_at
                 ) as unread_for
      ) w
-     where s.suspended_at is null
-       and w.unread_for > older_than
+     where s.suspended_at is null and w.unread_for > older_than
      order by s.id, w.unread_for desc;
 end;
 
@@ -85,8 +83,7 @@ begin
         update pubsub.subscriptions s
            set suspended_at = clock_timestamp(), missed = 0
           from pubsub.unread_subscriptions(late.unread_limit) u
-         where s.id = late.subscription
-           and u.subscription = s.id
+         where s.id = late.subscription and u.subscription = s.id
         returning s.channel, s.name, u.event_id, u.unread_for;
     end loop;
 end
@@ -114,8 +111,7 @@ begin
              select from %s d
               where d.channel = $1
                 and (d.id > $2 or d.id > $3 and d.xid = any ($4))
-                and pubsub.is_unread($5, d.xid, d.id, $6)
-                and pubsub.lane_of(d.key, d.id, $7) = $5.lane
+                and pubsub.is_unread($5, d.xid, d.id, $6) and pubsub.lane_of(d.key, d.id, $7) = $5.lane
               limit $8
          ) d', name
     ) into missed using reader.channel, ahead.above, ahead.below, ahead.stragglers, c, floor, reader.lanes, most;

@@ -49,8 +49,7 @@ begin
             select d.xid into next
               from pubsub.db_events d
              where d.xid > last and d.xid < stop
-             order by d.xid, d.channel, d.id
-             limit 1;
+             order by d.xid, d.channel, d.id limit 1;
             exit when not found;
             ended := ended || next;
             last := next;
@@ -63,8 +62,7 @@ begin
          cross join lateral (
              select from pubsub.db_events d
               where d.xid = x and d.channel = finished_stragglers.channel
-              order by d.xid, d.channel, d.id
-              limit 1
+              order by d.xid, d.channel, d.id limit 1
          ) d
          where pg_visible_in_snapshot(x, upper)
     );
@@ -111,16 +109,11 @@ begin
      cross join lateral (
          select d.*
            from pubsub.db_events d
-          where d.xid = straggler
-            and d.channel = straggler_events.channel
-            and d.id > after
-            and d.id <= stop
+          where d.xid = straggler and d.channel = straggler_events.channel and d.id > after and d.id <= stop
             and (lanes = 0 or pubsub.lane_of(d.key, d.id, lanes) = lane)
-          order by d.xid, d.channel, d.id
-          limit most
+          order by d.xid, d.channel, d.id limit most
      ) d
-     order by d.id
-     limit most;
+     order by d.id limit most;
 end
 $$;
 
@@ -143,18 +136,14 @@ language sql stable begin atomic
           (
               select d.*
                 from pubsub.db_events d
-               where d.channel = window_events.channel
-                 and d.id > greatest(after, start)
-                 and d.id <= stop
+               where d.channel = window_events.channel and d.id > greatest(after, start) and d.id <= stop
                  and (d.id <= floor or pg_visible_in_snapshot(d.xid, upper))
                  and not pg_visible_in_snapshot(d.xid, lower)
                  and (lanes = 0 or pubsub.lane_of(d.key, d.id, lanes) = lane)
-               order by d.channel, d.id
-               limit most
+               order by d.channel, d.id limit most
           )
       ) e
-     order by e.id
-     limit most;
+     order by e.id limit most;
 end;
 
 -- The ids at which a cursor's unread events are, as far as they are committed in `upper`: those above `above`; and of the
@@ -196,13 +185,10 @@ language sql stable begin atomic
          (
              select d.*
                from pubsub.db_events d
-              where d.channel = unread_events.channel
-                and d.id > u.above
+              where d.channel = unread_events.channel and d.id > u.above
                 and (d.id <= floor or pg_visible_in_snapshot(d.xid, upper))
-                and pubsub.is_unread(c, d.xid, d.id, floor)
-                and pubsub.lane_of(d.key, d.id, lanes) = c.lane
-              order by d.channel, d.id
-              limit most
+                and pubsub.is_unread(c, d.xid, d.id, floor) and pubsub.lane_of(d.key, d.id, lanes) = c.lane
+              order by d.channel, d.id limit most
          )
          union all
          (
@@ -211,17 +197,11 @@ language sql stable begin atomic
               cross join lateral (
                   select d.*
                     from pubsub.db_events d
-                   where d.xid = straggler
-                     and d.channel = unread_events.channel
-                     and d.id > u.below
-                     and d.id <= u.above
-                     and pubsub.is_unread(c, d.xid, d.id, floor)
-                     and pubsub.lane_of(d.key, d.id, lanes) = c.lane
-                   order by d.xid, d.channel, d.id
-                   limit most
+                   where d.xid = straggler and d.channel = unread_events.channel and d.id > u.below and d.id <= u.above
+                     and pubsub.is_unread(c, d.xid, d.id, floor) and pubsub.lane_of(d.key, d.id, lanes) = c.lane
+                   order by d.xid, d.channel, d.id limit most
               ) d
-              order by d.id
-              limit most
+              order by d.id limit most
          )
      ) e;
 end;
