@@ -96,7 +96,10 @@ const REGISTER: &str = "
 
 /// A process that has always beaten: silence counts only beside one.
 const WITNESS: &str = "
-    insert into pubsub.processes (host, os_pid, version, resumed_at) values ('witness', 0, 'test', '-infinity')";
+    with witness as (
+        insert into pubsub.processes (host, os_pid, version, resumed_at) values ('witness', 0, 'test', '-infinity') returning id
+    )
+    insert into pubsub.registrations select id from witness";
 
 /// The number of schedules between two cleanups, because the small tables are read in full, dead rows included.
 const CLEAN_UP_EVERY: usize = 100;

@@ -77,8 +77,12 @@ impl TestDatabase {
 
     /// Registers a process that has always beaten until now: a silence counts only beside one.
     pub async fn witness(&self) {
-        let witness = "insert into pubsub.processes (host, os_pid, version, resumed_at)
-                       values ('witness', 0, 'test', '-infinity')";
+        let witness = "with witness as (
+                           insert into pubsub.processes (host, os_pid, version, resumed_at)
+                           values ('witness', 0, 'test', '-infinity')
+                           returning id
+                       )
+                       insert into pubsub.registrations select id from witness";
         self.client.batch_execute(witness).await.expect("a witness");
     }
 

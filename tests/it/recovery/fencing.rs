@@ -1,7 +1,7 @@
 //! A stale answer is refused, so at most one answer counts.
 
 use pubsub::Delivery;
-use pubsub_tests::{Sms, SqlSubscriber, TestDatabase, probe};
+use pubsub_tests::{Sms, SqlSubscriber, TestDatabase, connect, probe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
@@ -167,4 +167,36 @@ async fn an_ambiguous_settlement_is_refused_and_changes_nothing() {
     );
     client.batch_execute(&settle).await.unwrap();
     assert_eq!(db.count("select event_ids[1] from pubsub.leases where cardinality(event_ids) = 1").await, 3);
+}
+
+#[actix::test]
+async fn a_takeover_beside_a_first_claim_does_not_deadlock() {
+    let db = TestDatabase::new().await;
+    for sql in [
+        "select pubsub.declare_channel('sms')",
+        "select pubsub.subscribe('sms', 'one', lanes => 4)",
+        "select pubsub.register_process('host', n, 'test') from generate_series(1, 2) n",
+        "select pubsub.claim(1, 1, 1)",
+        "select pubsub.publish('sms', '{}', 'key' || n) from generate_series(1, 40) n",
+        "select pubsub.claim(1, 1, 40)",
+        "select pubsub.publish('sms', '{}', 'key' || n) from generate_series(1, 40) n",
+    ] {
+        db.client.batch_execute(sql).await.unwrap();
+    }
+    // Somebody claims from the last lane, so both take the other lanes first.
+    let gate = connect(db.url()).await;
+    gate.batch_execute("begin; select pg_advisory_xact_lock(hashtext('pubsub.claiming') + 4, 1)")
+        .await
+        .unwrap();
+    let waiting = "select count(*) from pg_locks
+                    where not granted and database = (select oid from pg_database where datname = current_database())";
+    let [dead, new] = [connect(db.url()).await, connect(db.url()).await];
+    let takeover =
+        tokio::spawn(async move { dead.query("select pubsub.end_process(1, 'crash', 'died')", &[]).await });
+    db.until_count(waiting, 1).await;
+    let claim = tokio::spawn(async move { new.query("select pubsub.claim(1, 2, 10)", &[]).await });
+    db.until_count(waiting, 2).await;
+    gate.batch_execute("commit").await.unwrap();
+    takeover.await.unwrap().unwrap();
+    claim.await.unwrap().unwrap();
 }
