@@ -1,4 +1,4 @@
-//! What a lock file allows, serde reads: in both directions, for every pair of an old and a new type below.
+//! serde reads all that a lock file allows: in both directions, for every pair of an old and a new type below.
 
 use pubsub::__private::shape::{is_compatible_member, is_same_kind};
 use pubsub::Shape;
