@@ -66,7 +66,7 @@ pub(crate) const ALL: [Mutant; 9] = [
     Mutant {
         name: "a redrive does not expect that a seek has replayed its event",
         function: "pubsub.redrive(text, text, bigint, integer, timestamptz)",
-        piece: "on conflict on constraint mailbox_pkey do update\n           set attempt = 0,\n               panics = 0,\n               crashes = 0,\n               due_at = least(m.due_at, excluded.due_at)\n         where m.token is null",
+        piece: "on conflict on constraint mailbox_pkey do update\n           set attempt = 0, panics = 0, crashes = 0, due_at = least(m.due_at, excluded.due_at)\n         where m.token is null",
         replacement: "",
         seen_as: "duplicate key",
         shown_by: &SEEK,
