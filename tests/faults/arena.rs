@@ -225,15 +225,16 @@ impl Arena {
         loop {
             self.read_histories();
             let recovery = Duration::from_nanos(now() - since);
-            let progress = self.progress.borrow();
-            if progress.has_recovered(since) {
-                if recovery > SLOW {
-                    println!("slow: {}", progress.describe(&last, since));
+            {
+                let progress = self.progress.borrow();
+                if progress.has_recovered(since) {
+                    if recovery > SLOW {
+                        println!("slow: {}", progress.describe(&last, since));
+                    }
+                    return Ok(recovery);
                 }
-                return Ok(recovery);
+                last = Some(progress.pending(since)).filter(|pending| !pending.is_empty()).unwrap_or(last);
             }
-            last = Some(progress.pending(since)).filter(|pending| !pending.is_empty()).unwrap_or(last);
-            drop(progress);
             if Instant::now() > until {
                 return Err(self.describe_hang(since).await);
             }
