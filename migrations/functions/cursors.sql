@@ -107,7 +107,9 @@ declare
     lowest pubsub.cursors;
 begin
     foreach place in array places loop
+        -- A snapshot that is ahead of this cluster's ids is another's: the claim refuses it.
         if place.window_snapshot is not null
+            or pg_snapshot_xmax(place.read_snapshot) > pg_snapshot_xmax(pg_current_snapshot())
             or pubsub.finished_stragglers(channel, place.read_snapshot, place.read_fence, pg_current_snapshot()) is not null
         then
             ready := ready || place.lane;

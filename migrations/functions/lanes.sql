@@ -216,6 +216,11 @@ begin
     if exists (select from pubsub.leases l where l.subscription = change_lanes.subscription) then
         return false;
     end if;
+    if pubsub.has_foreign_position(subscription) then
+        raise exception using errcode = 'PB005',
+            message = format('another cluster has written where subscription %s last read', subscription),
+            hint = 'Run pubsub::admin::rebase, or "select pubsub.rebase()".';
+    end if;
     boundary := pubsub.own_snapshot();
     for position in
         select c.* from pubsub.positions(subscription) c order by c.lane

@@ -159,6 +159,9 @@ begin
         continue when not found;
         boundary := pubsub.own_snapshot();
         continue when exists (
+            select from pubsub.cursors c
+             where (c.subscription, c.lane, c.seq) = (here.subscription, here.lane, here.seq) and pubsub.is_foreign(c.writer, c.xmin)
+        ) or exists (
             select from pubsub.unread_events(here, reader.channel, reader.lanes, pubsub.all_visible(), floor, 1)
         );
         perform pubsub.place_cursor(here.subscription, here.lane, here.seq + 1, null, sequence, fence, boundary, null);

@@ -48,6 +48,21 @@ begin
 end
 $$;
 
+-- Whether another cluster has written a position, of any subscription or of one: its transaction ids mean nothing here.
+create or replace function pubsub.has_foreign_position(of_subscription integer default null) returns boolean
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+begin
+    return exists (
+        select
+          from pubsub.positions(of_subscription) p
+          join pubsub.cursors c on (c.subscription, c.lane, c.seq) = (p.subscription, p.lane, p.seq)
+         where pubsub.is_foreign(c.writer, c.xmin)
+            or c.read_sequence > pubsub.log_sequence()
+           and pg_snapshot_xmax(c.read_snapshot) > pg_snapshot_xmax(pubsub.none_visible())
+    );
+end
+$$;
+
 -- The state of the log and of the server, as the database shows it.
 --   is_moved     the log was moved here from another cluster, and not rebased. Cursors that were replicated into a copy of the
 --                files are looked for when an incarnation begins. Each claim looks at its own (pubsub.open_window)
@@ -70,14 +85,7 @@ begin
           from pubsub.incarnations i
           join pubsub.log_identity l on l.marker = 1
           join pubsub.cluster() c on (c.system_identifier <> l.system_identifier) is not true;
-        is_moved := incarnation is null and exists (
-            select
-              from pubsub.positions() p
-              join pubsub.cursors c on (c.subscription, c.lane, c.seq) = (p.subscription, p.lane, p.seq)
-             where pubsub.is_foreign(c.writer, c.xmin)
-                or c.read_sequence > pubsub.log_sequence()
-               and pg_snapshot_xmax(c.read_snapshot) > pg_snapshot_xmax(pubsub.none_visible())
-        );
+        is_moved := incarnation is null and pubsub.has_foreign_position();
     end if;
 end
 $$;

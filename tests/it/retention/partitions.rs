@@ -147,8 +147,8 @@ async fn idle_lanes_are_moved_on_a_bounded_number_at_a_time() {
     for n in 1..=SUBSCRIPTIONS {
         log.count(&format!("select pubsub.subscribe('email', 's{n}', lanes => {LANES})::bigint")).await;
     }
-    log.count("select setval('pubsub.db_events_id_seq', 10000000)").await;
-    log.until_sealed(10_000_000).await;
+    set_sequence(&log, END).await;
+    log.until_sealed(END).await;
     let client = log.connect().await;
     let advance = "select pubsub.advance_idle_cursors()::bigint";
     let locks = "select count(*) from pg_locks where pid = pg_backend_pid() and locktype = 'advisory'";

@@ -45,6 +45,7 @@ function forget_dedupe_keys          owner's | subscriber: execute
 function grant_recorded
 function grant_rights
 function has_claimed_all
+function has_foreign_position
 function in_words
 function is_behind
 function is_foreign
