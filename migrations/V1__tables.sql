@@ -397,4 +397,4 @@ create table pubsub.audiences (
 );
 
 -- The audiences that roles were granted. Only these count: other rights may come from default privileges, or be lost in a restore.
-create table pubsub.grants (role name, audience text, constraint grants_pkey primary key (role, audience));
+create table pubsub.grants (role name, audience text collate "C", constraint grants_pkey primary key (role, audience));
