@@ -131,8 +131,8 @@ async fn start_without_bell(
             async move {
                 started.send(sms.msg.clone()).unwrap();
                 may_end.acquire().await.unwrap().forget();
-                // So slow that its dispatcher never claims an event ahead.
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                // Longer than the longest window, so its dispatcher never claims an event ahead.
+                tokio::time::sleep(Duration::from_millis(300)).await;
                 Ok(())
             }
         })
