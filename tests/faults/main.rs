@@ -164,6 +164,23 @@ async fn repeat(fault: Fault, setup: Setup) {
 }
 
 #[actix::test]
+async fn a_frozen_worker_that_wakes_read_only_loses_nothing() {
+    let mut arena = Arena::start(Setup { workers: 3, rate: RATE, ..Setup::default() }).await;
+    let mut rng = Rng::with_seed(1);
+    let mut report = Report::default();
+    for _ in 0..setting("PUBSUB_FAULTS_REPEAT", 1) {
+        arena.inject(Fault::FreezeWorker(0)).await;
+        tokio::time::sleep(Duration::from_millis(rng.u64(7_000..9_000))).await;
+        arena.heal().await;
+        let pause = Duration::from_millis(rng.u64(..300));
+        tokio::time::sleep(pause).await;
+        let recovery = round(&mut arena, &[Fault::ReadOnly], &mut rng).await;
+        report.add("frozen, then read-only", recovery.unwrap_or_else(|hang| panic!("{hang}")));
+    }
+    conclude(arena, &report).await;
+}
+
+#[actix::test]
 async fn a_full_disk_loses_nothing() {
     let disk = match Disk::mount() {
         Ok(disk) => disk,

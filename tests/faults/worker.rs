@@ -5,14 +5,18 @@ use crate::record::Recorder;
 use pubsub::{Backoff, Builder, Channel, Delivery, Failure, Handled, PubSub, SubscribeOptions};
 use pubsub_tests::{DEADLINE, in_child_process};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The environment variable with the path of the worker's history.
 pub(crate) const HISTORY: &str = "PUBSUB_FAULTS_HISTORY";
+
+/// The environment variable with the filter of the workers' logs.
+const LOG: &str = "PUBSUB_FAULTS_LOG";
 
 /// The test that is a worker.
 pub(crate) const WORKER: &str = "worker::child_works_under_faults";
@@ -100,6 +104,13 @@ where
     }
 }
 
+/// Writes the worker's log beside its history, which a failed run keeps.
+fn log_to(path: &Path) {
+    let log = Mutex::new(File::create(path).expect("a place for the log"));
+    let filter = std::env::var(LOG).unwrap_or_else(|_| "pubsub=info".to_owned());
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(log).init();
+}
+
 fn subscribed<C: Channel>(url: &str, recorder: &Arc<Recorder>) -> Builder
 where
     (i64, bool): for<'a> From<&'a C>,
@@ -121,6 +132,7 @@ async fn child_works_under_faults() {
     let Some((url, report)) = in_child_process() else { return };
     let path = PathBuf::from(std::env::var_os(HISTORY).expect("a path for the history"));
     let recorder = Arc::new(Recorder::create(&path));
+    log_to(&path.with_extension("log"));
     let mut terminate = signal(SignalKind::terminate()).unwrap();
     let mut panic = signal(SignalKind::user_defined1()).unwrap();
     let build = match std::env::var_os(OLD_RELEASE) {
