@@ -27,7 +27,7 @@ pub(crate) mod xmin_holders;
 
 use crate::error::{Error, from_database};
 use deadpool_postgres::{ClientWrapper, Object, Pool};
-use futures_util::future::try_join;
+use futures_util::future::join;
 use jiff::Timestamp;
 use std::fmt;
 use std::ops::Deref;
@@ -51,6 +51,9 @@ impl fmt::Debug for Store {
         f.debug_struct("Store").field("deadline", &self.deadline).finish_non_exhaustive()
     }
 }
+
+/// The result of one of two statements.
+type RowsOrError = Result<Vec<Row>, Error>;
 
 /// Parameters of a statement.
 type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -99,18 +102,26 @@ impl Store {
     }
 
     /// Sends two statements on one connection together, each as a transaction of its own. The second starts as soon as the
-    /// first has committed, without a round trip in between.
+    /// first has ended, without a round trip in between. Each has its own result: one may fail and the other take effect.
     async fn query_both(
         &self,
         doing: &'static str,
         first: (&str, Parameters<'_>),
         second: (&str, Parameters<'_>),
-    ) -> Result<(Vec<Row>, Vec<Row>), Error> {
+    ) -> Result<(RowsOrError, RowsOrError), Error> {
         self.within_deadline(doing, async {
             let session = self.session(doing).await?;
-            let both = run_both(&session, first, second).await;
-            session.give_back(both.as_ref().err());
-            both.map_err(|source| from_database(doing, source))
+            let (first, second) = match run_both(&session, first, second).await {
+                Ok(both) => both,
+                Err(unprepared) => {
+                    session.give_back(Some(&unprepared));
+                    return Err(from_database(doing, unprepared));
+                }
+            };
+            let errors = [first.as_ref().err(), second.as_ref().err()];
+            session.give_back(errors.into_iter().flatten().find(|error| is_fatal(error)));
+            let of = |result: Result<Vec<Row>, _>| result.map_err(|source| from_database(doing, source));
+            Ok((of(first), of(second)))
         })
         .await
     }
@@ -192,16 +203,18 @@ async fn run(
 }
 
 /// Runs two statements in order. Both are prepared before either is sent, because preparing the first could let the second
-/// overtake it.
+/// overtake it. An error of this function is one of preparing: then neither was sent.
 async fn run_both(
     client: &ClientWrapper,
     first: (&str, Parameters<'_>),
     second: (&str, Parameters<'_>),
-) -> Result<(Vec<Row>, Vec<Row>), tokio_postgres::Error> {
+) -> Result<(DriverResult, DriverResult), tokio_postgres::Error> {
     let first = (client.prepare_cached(first.0).await?, first.1);
     let second = (client.prepare_cached(second.0).await?, second.1);
-    try_join(client.query(&first.0, first.1), client.query(&second.0, second.1)).await
+    Ok(join(client.query(&first.0, first.1), client.query(&second.0, second.1)).await)
 }
+
+type DriverResult = Result<Vec<Row>, tokio_postgres::Error>;
 
 /// Whether the connection is unusable after this error: it is broken, was ended by the server, is on a server that has become
 /// read-only, or has plans from before a migration.

@@ -1,6 +1,6 @@
 //! A stale answer is refused, so at most one answer counts.
 
-use pubsub::Delivery;
+use pubsub::{Delivery, publish};
 use pubsub_tests::{Sms, SqlSubscriber, TestDatabase, connect, probe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -199,4 +199,28 @@ async fn a_takeover_beside_a_first_claim_does_not_deadlock() {
     gate.batch_execute("commit").await.unwrap();
     takeover.await.unwrap().unwrap();
     claim.await.unwrap().unwrap();
+}
+
+/// A claim is sent together with another statement. That the other one fails does not mean that the claim has.
+#[actix::test]
+async fn a_claim_counts_although_its_companion_fails() {
+    for (function, result) in [
+        ("report_awake(subscription integer, process bigint, ttl interval)", "void"),
+        ("no_publisher_at_work(subscription integer)", "boolean"),
+    ] {
+        let db = TestDatabase::new().await;
+        let (_pubsub, mut received) = db.receive("one").await;
+        let fails = format!(
+            "create or replace function pubsub.{function} returns {result} language plpgsql
+             as $$ begin raise exception using errcode = 'read_only_sql_transaction'; end $$"
+        );
+        db.client.batch_execute(&fails).await.unwrap();
+        // A stream, so that claims meet events while the process says that it is awake and while it goes to sleep.
+        let published: Vec<String> = (100..900).map(|n| n.to_string()).collect();
+        for msg in &published {
+            publish(&db.client, &Sms::new(msg)).await.unwrap();
+        }
+        assert_eq!(received.take_sorted(published.len()).await, published, "{function}");
+        db.until_settled().await;
+    }
 }
