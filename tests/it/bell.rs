@@ -236,15 +236,16 @@ async fn a_death_between_bell_and_claim_wakes_another_process() {
     }
     let _undead = undead(&db, victim_id).await;
     victim.signal("STOP");
+    // Publishers ring for the row that counts longest, and the survivor may renew its own.
+    let longest =
+        "update pubsub.waiters set until = clock_timestamp() + interval '1 hour' where process = $1";
+    db.client.execute(longest, &[&victim_id]).await.unwrap();
     listener.rung().await;
     publish(&db.client, &Sms::new("hello")).await.unwrap();
     assert!(!listener.rung().await.contains(&format!("sms {id}")), "the publisher relies on the victim");
     victim.signal("KILL");
     victim.exited().await;
-    let until = Instant::now() + DEADLINE;
-    while !listener.rung().await.contains(&format!("sms {id}")) {
-        assert!(Instant::now() < until, "the bell is not passed on");
-    }
+    // By the bell that is passed on, or by a poll of its own, which may come first.
     let next = tokio::time::timeout(DEADLINE, has_started.recv()).await;
     assert_eq!(next.expect("the survivor was not woken").unwrap(), "hello");
 }

@@ -55,8 +55,8 @@ async fn the_example_handles_a_plain_insert_and_exits_on_sigterm() {
     let mut quickstart = Quickstart::start(&["--port", "0"], Some(&database));
     let (_, address) =
         quickstart.line_with("serving").split_once("http://").map(quoted_url).expect("an address");
-    let psql = quickstart.line_with("psql '");
-    let url = psql.split('\'').nth(1).expect("a quoted URL").to_owned();
+    // Not the URL itself, which may have a password.
+    quickstart.line_with("PGOPTIONS=-csearch_path=pubsub psql \"$DATABASE_URL\"");
     let insert = quickstart.next_line();
     assert_eq!(insert, SEED_INSERT);
     quickstart.line_with("Ctrl-C");
@@ -65,9 +65,9 @@ async fn the_example_handles_a_plain_insert_and_exits_on_sigterm() {
     assert_eq!(status, 400);
     assert!(body.contains(r#"{"field":"email","problem":"`bob` is not an e-mail address"}"#), "{body}");
 
-    let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    let (client, connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
     actix::spawn(connection);
-    client.batch_execute(&insert).await.unwrap();
+    client.batch_execute(&format!("set search_path = pubsub; {insert}")).await.unwrap();
     quickstart.line_with("text message no. 1 of this actor: yoloooo!");
 
     quickstart.terminate();

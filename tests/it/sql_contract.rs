@@ -45,6 +45,7 @@ const COLUMNS: &str = "
       from pg_class c
       join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
      where c.relnamespace = 'pubsub'::regnamespace and c.relkind = 'v'
+       and exists (select from pubsub.audiences v where v.object = c.relname)
      group by c.oid";
 
 async fn catalog(db: &TestDatabase, sql: &str) -> BTreeMap<String, String> {

@@ -61,7 +61,8 @@ async fn seek(client: &mut Client, known: &BTreeSet<i64>) -> Seek {
     let transaction = client.transaction().await.unwrap();
     let call = format!("select pubsub.seek('sms', 'one', event => {position})");
     transaction.batch_execute(&call).await.unwrap();
-    let sql = "select pg_sequence_last_value('pubsub.leases_token_seq')";
+    // Null before the first claim.
+    let sql = "select coalesce(pg_sequence_last_value('pubsub.leases_token_seq'), 0)";
     let last_token = transaction.query_one(sql, &[]).await.unwrap().get(0);
     transaction.commit().await.unwrap();
     Seek { last_token, position, before: known.clone() }

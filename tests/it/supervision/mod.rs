@@ -248,7 +248,8 @@ async fn a_panic_while_decoding_is_a_failed_attempt() {
         .start()
         .await
         .unwrap();
-    pubsub::publish(&pubsub, &Undecodable { trap: true }).await.unwrap();
+    // A publisher in Rust would read it back, and panic.
+    db.client.batch_execute("select pubsub.publish('booby', '{\"trap\": true}')").await.unwrap();
     pubsub::publish(&pubsub, &Undecodable { trap: false }).await.unwrap();
     assert!(!received.next().await);
     db.until_count("select count(*) from pubsub.dead_letters where error like '%reader broke%'", 1).await;
