@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use crate::checker::Report;
 use crate::database::Result;
 
-const CLAIM: &str = "pubsub.claim(integer, bigint, integer, integer, boolean)";
+const CLAIM: &str = "pubsub.claim(integer, bigint, integer, integer, boolean, bigint)";
 
 const OPEN_WINDOW: &str = "pubsub.open_window(pubsub.cursors, text, bigint, bigint, bigint, boolean)";
 
@@ -54,8 +54,8 @@ impl Hole {
             }
             // The batch is ordered by transaction id, as in designs that sort by (xid, id).
             Self::TransactionOrder => {
-                let order = "e.id <> all (parked)\n             order by e.id";
-                let broken = "e.id <> all (parked) order by e.xid, e.id";
+                let order = "e.id <> all (parked))\n             order by e.id";
+                let broken = "e.id <> all (parked)) order by e.xid, e.id";
                 break_function(client, CLAIM, &[(order, broken)]).await
             }
             Self::LateCommit => Ok(client.batch_execute(HIGHEST_ID_CLAIM).await?),
@@ -82,7 +82,8 @@ create table public.highest_ids (subscription integer primary key, id bigint not
 insert into public.highest_ids select s.id, 0 from pubsub.subscriptions s;
 
 create or replace function pubsub.claim(
-    subscription integer, process bigint, batch integer, start_limit integer default null, polling boolean default false
+    subscription integer, process bigint, batch integer, start_limit integer default null,
+    polling boolean default false, bytes bigint default 4194304
 )
 returns table (
     token        bigint,
