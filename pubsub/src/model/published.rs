@@ -6,11 +6,11 @@ use super::event::EventId;
 ///
 /// # Examples
 /// ```
-/// # async fn example(client: &tokio_postgres::Client, sms: Sms) -> Result<(), pubsub::Error> {
 /// # use pubsub::{Channel, Published, publish};
 /// # #[derive(serde::Serialize, serde::Deserialize, Channel)]
 /// # #[channel("sms", dedupe = "{msg}")]
 /// # struct Sms { msg: String }
+/// # async fn example(client: &tokio_postgres::Client, sms: Sms) -> Result<(), pubsub::Error> {
 /// match publish(client, &sms).await? {
 ///     Published::New(id) => println!("published as event {id}"),
 ///     Published::Duplicate(id) => println!("event {id} has said so already"),
