@@ -26,7 +26,7 @@ const CLAIM_MAILBOX: &str = "
 const CLAIM_SUSPECTS: &str = "
     select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at,
            c.attempt, c.panics, c.crashes, c.replay
-      from set_config('synchronous_commit', 'off', true), 
+      from set_config('synchronous_commit', 'off', true),
            pubsub.claim_mailbox($1, $2, $3, suspect => true, start_limit => $4, knows => $5, bytes => $6) c";
 
 pub(super) const NO_PUBLISHER_AT_WORK: &str = "select pubsub.no_publisher_at_work($1)";

@@ -127,7 +127,7 @@ const fn may_be_added(member: &Member, old: &TypeShape, new: &TypeShape) -> bool
         // A reader with the old variants only cannot read a new one, unless it has a variant for all others. That one has no
         // data, and serde skips the data of an unknown variant only where it stands beside the tag.
         let skips_data = has(old.serde, "tag=") && !has(old.serde, "content=");
-        return has_fallback(old) && (skips_data || is_unit(member));
+        return has_fallback(old) && (skips_data || is_of_kind(member, "unit"));
     }
     (may_be_missing(member) || has(new.serde, "default")) && !has(old.serde, "deny_unknown_fields")
 }
@@ -147,20 +147,15 @@ const fn has_fallback(of: &TypeShape) -> bool {
 /// Whether a reader accepts that a field is left out. serde reads a missing `Option` as `None`, unless a function of the user's
 /// reads it.
 const fn may_be_missing(field: &Member) -> bool {
-    let is_none = is_option(field) && !has(field.serde, "with=") && !has(field.serde, "deserialize_with=");
+    let is_none =
+        is_of_kind(field, "option") && !has(field.serde, "with=") && !has(field.serde, "deserialize_with=");
     is_none || has(field.serde, "default")
 }
 
-const fn is_unit(member: &Member) -> bool {
+/// Whether a member has a shape, and it is of this kind.
+const fn is_of_kind(member: &Member, kind: &str) -> bool {
     match member.shape {
-        Some(shape) => is(shape.get().kind, "unit"),
-        None => false,
-    }
-}
-
-const fn is_option(member: &Member) -> bool {
-    match member.shape {
-        Some(shape) => is(shape.get().kind, "option"),
+        Some(shape) => is(shape.get().kind, kind),
         None => false,
     }
 }
