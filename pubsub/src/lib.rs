@@ -2,7 +2,7 @@
 //!
 //! An application publishes an event **in the transaction that made it true**. Handler actors act on it at least once, in this
 //! process, on other machines or in other languages. A handler that fails is retried with exponential backoff, and a handler
-//! that panics is restarted, until the event is done or a dead letter.
+//! that panics is restarted, until the event is done or has become a dead letter.
 //!
 //! Where to begin:
 //! - [`#[derive(Channel)]`](derive@Channel) binds a payload type to its channel.
@@ -14,7 +14,7 @@
 //! - A payload changes through a new version: `upcast_from` in [`#[derive(Channel)]`](derive@Channel), [`OlderVersion`](trait@OlderVersion), [`Shape`](trait@Shape).
 //! - [`PubSub::drain`] stops the runtime. It finishes the deliveries that have started, and returns the others.
 //!
-//! The README shows all of this in one program; `examples/quickstart` is a whole web application.
+//! The README has short programs for most of this, and `examples/quickstart` is a whole web application.
 //!
 //! # Features
 //! - `schema`: JSON Schema and TypeScript types of the channels whose payloads derive `schemars::JsonSchema`, and `strict`
@@ -97,7 +97,7 @@ pub mod __private {
     pub use serde_json;
 }
 
-/// The README's program, compiled.
+/// The README's programs, compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
