@@ -32,16 +32,16 @@ pub(crate) struct Dispatcher {
     config: DispatcherConfig,
     dispatch: Dispatch,
     handler_thread: HandlerThread,
-    /// The ends of the handler's threads.
+    /// The ends of the handler's threads, which decide the pause before the next one.
     thread_ends: Restarts,
-    /// The senders that are dropped when the drain has ended.
+    /// One sender for each `Drain`. Dropping it is the answer: the drain has ended.
     drains: Vec<oneshot::Sender<()>>,
     /// The time at which the dispatcher asks for the next step.
     timer: Option<(Instant, SpawnHandle)>,
 }
 
 impl Dispatcher {
-    /// Returns a dispatcher that will have this address, and starts its handler on a separate thread.
+    /// Returns a dispatcher that will have this address, and starts its handler on `thread`.
     pub(crate) fn new(config: DispatcherConfig, thread: ArbiterThread, address: &Addr<Self>) -> Self {
         Self {
             handler_thread: HandlerThread::open(&config, thread, address),
@@ -53,7 +53,6 @@ impl Dispatcher {
         }
     }
 
-    /// Counts an answer of the handler.
     fn count(&self, answer: &Answer) {
         match &answer.outcome {
             Outcome::Done => self.config.gauges.delivery_handled(),
