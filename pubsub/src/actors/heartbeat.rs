@@ -57,8 +57,8 @@ pub(crate) struct Recipients {
     pub(crate) beat_ended: Recipient<BeatEnded>,
 }
 
-/// The pauses between attempts to connect again. They are short, because other processes declare a process without a session
-/// dead after half a second, from when they can write to the database again.
+/// The pauses between attempts to connect again. They are short, because the other processes may reach the database first, and
+/// declare this one dead once it has had no session for half a second.
 const RECONNECT: Backoff =
     Backoff::exponential(Duration::from_millis(20)).max(Duration::from_millis(250)).jitter(0.5);
 
@@ -140,8 +140,8 @@ impl Heartbeat {
                 if let Some(id) = registered {
                     actor.reregistered(id);
                 }
-                // The second beat of a session is early: it tells the grace that this server needs, and makes up for a beat of
-                // the last session that the server may record only now.
+                // The second beat of a session is early. It measures the grace that this server needs. It also corrects the
+                // process's row, if the server recorded a late beat of the previous session after the first beat of this one.
                 if is_first { actor.pace.every.min(SECOND_BEAT) } else { actor.pace.every }
             }
             Err(error) => {
