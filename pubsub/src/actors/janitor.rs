@@ -13,13 +13,13 @@ use crate::store::{Store, Target};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Supervised, WrapFuture};
 use std::time::{Duration, Instant};
 
-/// The time between two rounds. At the highest rate that was measured, the partitions that are made ahead last for minutes.
+/// The time between two rounds. At the highest rate that was measured, the partitions that are made ahead last for most of a day.
 const EVERY: Duration = Duration::from_secs(15);
 
 /// The delay of a partition's removal after which it is reported.
 const HELD_UP_LIMIT: Duration = Duration::from_secs(600);
 
-/// The used part of the queue of notifications that is reported.
+/// The fill level from which the queue of notifications is reported.
 const QUEUE_LIMIT: f64 = 0.001;
 
 pub(crate) struct Janitor {
@@ -74,7 +74,7 @@ impl Janitor {
         let (unread_after, holders_after, recent_xids) =
             (self.unread_after, self.holders_after, self.recent_xids);
         let cleaning = async move {
-            // First, because a full queue fails tasks too.
+            // This comes first, because a full queue makes the other tasks fail too.
             let queue_used = store.make_room_for_notifications().await;
             tidy(&store).await;
             Findings {
@@ -208,7 +208,7 @@ impl Janitor {
     }
 }
 
-/// Does the tasks that report only their counts.
+/// Does the tasks of which only a count is reported.
 async fn tidy(store: &Store) {
     report("make partitions", store.ensure_partitions().await);
     report("close partitions", store.close_partitions().await);
