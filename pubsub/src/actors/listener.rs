@@ -96,7 +96,7 @@ impl Listener {
         context.run_later(wait, Self::connect);
     }
 
-    /// Drops the connection, whatever its state, and opens another.
+    /// Reports that the connection does not work, and opens another.
     fn lost(&mut self, why: &str, context: &mut Context<Self>) {
         if self.listening.is_some() {
             tracing::warn!(why, "the listener lost its connection; subscriptions poll until it is back");
@@ -125,7 +125,7 @@ impl Listener {
         self.scheduler.do_send(MailboxChanged { after: Duration::ZERO });
     }
 
-    /// Probes the connection once it was silent for `patience`. The next check is after `rest`.
+    /// Probes the connection once it has been silent for `patience`. Looks again after `rest`.
     fn await_silence(&mut self, patience: Duration, rest: Duration, context: &mut Context<Self>) {
         context.run_later(rest, move |actor, context| {
             let silent = actor.listening.as_ref().map(|listening| listening.received_at.elapsed());
