@@ -1,7 +1,7 @@
 //! Decides when a process without a database session is dead.
 //!
-//! Time that passed for all counts against none. So an absence counts only while the observer itself reaches the database in
-//! time: while its checks come in time, and its own beats are recorded.
+//! A fault that keeps all processes from the database makes none of them dead. So an absence counts only while the observer
+//! itself reaches the database: while its checks come in time, and its own beats are recorded.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -33,12 +33,12 @@ const CHECKS_PER_SECOND: f64 = 20.0;
 /// The longest pause between two checks of one process.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Returns how long one of `processes` waits until its next check. `grace_left` is the rest of the grace of the absent
-/// process that is dead first, if one is absent: the next check is not later than its end. `jitter`, from 0 to 1, keeps the
-/// processes apart.
+/// Returns how long one of `processes` waits until its next check. `grace_left` is the shortest rest of the grace of an absent
+/// process, if there is one: the next check is not later than the end of that grace. `jitter`, from 0 to 1, keeps the checks
+/// of the processes apart.
 pub(crate) fn next_check(processes: i64, grace_left: Option<Duration>, jitter: f64) -> Duration {
     if let Some(left) = grace_left {
-        // A process whose grace is over is taken over from at this moment, here or elsewhere.
+        // A process whose grace is over is being declared dead at this moment, here or elsewhere.
         return if left.is_zero() { SHORTEST_PAUSE } else { left.min(SHORTEST_PAUSE) };
     }
     let share = processes.max(1) as f64 / CHECKS_PER_SECOND;
@@ -72,7 +72,7 @@ impl Rhythm {
     }
 }
 
-/// The processes without a session, and since when they were seen to be.
+/// The processes without a session, and since when each was seen without one.
 #[derive(Debug, Default)]
 pub(crate) struct Absences {
     seen: HashMap<i64, Seen>,
@@ -96,8 +96,8 @@ impl Seen {
 }
 
 impl Absences {
-    /// Notes the processes that are without a session at `now`, each with its grace, and returns those that have been for
-    /// longer. Processes that have come back in between are forgotten. The check took this long.
+    /// Notes the processes that are without a session at `now`, each with its grace, and returns those that have been without one
+    /// for longer than that. Processes that have come back meanwhile are forgotten. `took` is the duration of the check.
     pub(crate) fn dead(&mut self, absent: &[(i64, Duration)], took: Duration, now: Instant) -> Vec<i64> {
         if took > SLOW {
             self.observer_in_trouble();
@@ -119,7 +119,7 @@ impl Absences {
         self.seen.iter().filter(dead).map(|(&process, _)| process).collect()
     }
 
-    /// Notes that the observer does not reach the database. What it has seen so far does not count.
+    /// Notes that the observer does not reach the database. The absences that it has seen so far do not count.
     pub(crate) fn observer_in_trouble(&mut self) {
         self.in_trouble = true;
         self.seen.clear();
