@@ -16,7 +16,7 @@ const MAX_PROCESS_BYTES: usize = 256 * 1024 * 1024;
 /// fails.
 const SLOW: Duration = Duration::from_secs(2);
 
-/// The most that the next claim asks for. A claim that fails or is slow halves it, and one that does not doubles it again.
+/// The most that the next claim asks for. A claim that fails or is slow halves it, and any other doubles it again.
 #[derive(Debug)]
 pub(crate) struct ClaimLimit {
     events: usize,
@@ -28,14 +28,14 @@ pub(crate) struct ClaimLimit {
 }
 
 impl ClaimLimit {
-    /// Returns the limit of one of so many subscriptions.
+    /// Returns the limit of one subscription, of this many in the process.
     pub(crate) fn new(subscriptions: usize) -> Self {
         let share = (MAX_PROCESS_BYTES / subscriptions.max(1)).min(MAX_HELD_BYTES);
         Self { events: MAX_BATCH, bytes: MAX_CLAIM_BYTES, share, mean: 0 }
     }
 
     /// Returns the events and the bytes to ask for, while events of `held` bytes are held and there is room for `room` more
-    /// events. No events while more than half of the share is held, so that a claim is worth its transaction.
+    /// events. That is nothing while more than half of the share is held, so that a claim is worth its transaction.
     pub(crate) fn size(&self, room: usize, held: usize) -> (usize, usize) {
         if held > self.share / 2 {
             return (0, 0);
@@ -45,7 +45,7 @@ impl ClaimLimit {
         (room.min(self.events).min(fitting), bytes)
     }
 
-    /// Learns from a claim that took this long and returned events of so many bytes in all.
+    /// Learns from a claim that took this long, and returned so many events of so many bytes in all.
     pub(crate) fn claimed(&mut self, events: usize, bytes: usize, took: Duration) {
         if events == 0 {
             return;
