@@ -53,7 +53,7 @@ impl Settlement {
         (!self.whole || !self.dispositions.is_empty()).then_some(&self.done)
     }
 
-    /// Returns the settlement with poorer texts, because the database has refused those it has.
+    /// Returns the settlement with poorer texts, after the database has refused its texts.
     pub(crate) fn with_poorer_texts(mut self) -> Self {
         for error in self.dispositions.iter_mut().filter_map(|disposition| disposition.error.as_mut()) {
             *error = poorer(error);
