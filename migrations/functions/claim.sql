@@ -13,7 +13,7 @@
 -- A backlog of any size is one window, read forward in batches. Events of one key come in publish order if their publishers
 -- serialize on the key: id order inside a window, commit order between windows.
 
--- Everything that each claim asks about its subscription and its process, for one statement, because each statement costs.
+-- Everything that each claim asks about its subscription and its process, in one statement, because each statement costs.
 --   registered  the process, if it is registered. It is looked up from the end of its part of the primary key: the rest may be
 --               old versions of its row
 --   place       of an unordered subscription: its position
@@ -45,8 +45,8 @@ end;
 
 -- Begins a claim: checks whether it is allowed, chooses its lanes, and takes the lock of lane 0 or shares the lock of all lanes.
 --   fence  a transaction id, drawn after `sequence` was read from the log
---   ready  the lanes that may have something to read: from any lane to the last, then from the first on; 0 is the lane of an
---          unordered subscription
+--   ready  the lanes that may have something to read, from a random lane to the last, then from the first on; 0 is the lane of
+--          an unordered subscription
 create or replace function pubsub.begin_claim(
     subscription integer, process bigint, polling boolean, sequence bigint, out channel text, out lanes integer,
     out floor bigint, out fence bigint, out ready integer[]
@@ -93,7 +93,7 @@ begin
             ) from unnest(pubsub.take_lanes(subscription, lanes, process, null)) l (lane)
         );
     end if;
-    -- All of them, because a lane that is ready need not have an event. They start with any lane, so that none starves.
+    -- All of them, because a lane that is ready need not have an event. They start with a random lane, so that none starves.
     ready := array(
         select l
           from unnest(pubsub.ready_lanes(coalesce(places, array[reader.place]), reader.channel, lanes, sequence)) l
@@ -215,8 +215,8 @@ declare
     -- Rows of `cursors` that are kept behind the position, and how often older ones are removed.
     trim_every  constant integer := 64;
     trim_reach  constant integer := 192;
-    -- How often a claim goes on that gets nothing, because a whole batch was parked or a stretch of ids has no event of its
-    -- lane; the rest is left to the next claim. And how long such a stretch is.
+    -- The rounds of a claim that gets nothing, because a whole batch was parked or a stretch of ids has no event of its lane; the
+    -- rest is left to the next claim. `stretch` is the length of such a stretch.
     most_rounds constant integer := 20;
     stretch     constant bigint := 100000;
     worth_a_row constant bigint := 1000;
@@ -266,7 +266,7 @@ begin
              order by c.subscription desc, c.lane desc, c.seq desc
              limit 1;
             position := place.at;
-            -- The last round took nothing. Or lane 0 is gone, because the subscription has become ordered; or it was suspended.
+            -- The last round took nothing. Or there is no position: the subscription was suspended, or has become ordered.
             exit when position.seq is null or position.seq = last_seq;
             last_seq := position.seq;
             if position.window_snapshot is null or place.is_foreign then
