@@ -158,7 +158,7 @@ begin
         perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + lease.lane, lease.subscription);
     end if;
     disposed := array(select (d ->> 'id')::bigint from jsonb_array_elements(dispositions) d);
-    -- A settlement that is sent again names what it has settled before. It must say what is done.
+    -- A settlement that is sent again may name events that were settled before, but only if it names those that are done.
     perform from (select unnest(disposed) union all select distinct unnest(acknowledged)) d (id)
       group by d.id
      having d.id is null or count(*) > 1 or (acknowledged is null and d.id <> all (lease.event_ids));
