@@ -205,8 +205,8 @@ language sql volatile set search_path = pg_catalog, pg_temp
 return pubsub.end_process(process, 'retry', 'its process stopped before it was done');
 
 -- Returns the processes whose heartbeat came from a session that has ended, although the server has not ended it, how many
--- processes are registered, and how long each absent one may be absent before it is dead. It has died, or has lost its
--- connection and will be back in a moment. A session whose start is hidden from the schema's owner counts as the right one.
+-- processes are registered, and how long each absent one may be absent before it is dead. An absent process has died, or has
+-- lost its connection and will be back in a moment. A session whose start is hidden from the schema's owner counts as the right one.
 --
 -- A process that has not beaten since the server last ended all sessions is not absent: its session was ended by the server.
 -- The crash of one backend ends all sessions too, and then only the background processes have started again.
@@ -239,8 +239,8 @@ $$;
 -- orphans of their events. Returns the dead processes that this call has taken over from. Any process may call it at any time;
 -- no two callers take over from the same process.
 --
--- Time that passed for all counts against none: a server that was frozen, read-only or restarted, or whose clock was set. So
--- a silence counts only beside a witness, a process that has beaten without interruption for as long.
+-- A server that was frozen, read-only or restarted, or whose clock was set, silences all processes, and makes none of them dead.
+-- So a silence counts only beside a witness, a process that has beaten without interruption for as long.
 create or replace function pubsub.reclaim(silence interval, absent bigint[] default '{}')
 returns table (process bigint, host text, os_pid integer, silent_for interval, orphans bigint)
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
@@ -258,7 +258,7 @@ begin
         raise exception using errcode = 'invalid_parameter_value',
             message = format('the silence of a dead process is longer than 0 and at most 36500 days, not %s', coalesce(silence::text, 'null'));
     end if;
-    -- The clock was set back, and one has beaten since. The silence of the others counts from now on.
+    -- The clock was set back, and a process has beaten since. The silence of the others counts from now on.
     late := array(
         select c.id from pubsub.current_processes c
          where c.beat_at > called_at + interval '1 second'
