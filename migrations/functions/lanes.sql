@@ -82,7 +82,7 @@ language sql stable begin atomic
            and coalesce(l.version, 0) < any (pubsub.needs_of_lane(lanes_for.subscription, l.lane, lanes_for.knows));
 end;
 
--- Takes for a process the lanes that it should have, and returns its lanes, in order. Of an unordered subscription that is
+-- Takes for a process the lanes that it should have, and returns its lanes, in order. For an unordered subscription that is
 -- lane 0. The caller shares the lock of the lanes.
 --   knows  the newest version of the payload that the process knows; null: it has not said
 create or replace function pubsub.take_lanes(subscription integer, lanes integer, process bigint, knows integer)
