@@ -9,7 +9,8 @@
 //!
 //! `PUBSUB_FAULTS_COUNT` and `PUBSUB_FAULTS_EVENTS` are the least numbers of faults and of events of such a run. With
 //! `PUBSUB_FAULTS_KIND`, only faults are drawn whose kind contains this text. `PUBSUB_FAULTS_SWEEP` is the number of messages that
-//! a sweep acts at. The seed decides the faults, not how the processes interleave.
+//! a sweep acts at. `PUBSUB_FAULTS_REPEAT` is how often a test of one kind of fault brings it about. The seed decides the faults, not
+//! how the processes interleave.
 
 #![expect(clippy::print_stdout, reason = "the figures of a run are half of its result")]
 
