@@ -26,7 +26,7 @@ use tokio_postgres::{Client, Row};
 /// is left. The library's own limits add up to less than half of it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Recoveries that took longer are explained.
+/// The duration from which a recovery is explained in the output.
 const SLOW: Duration = Duration::from_secs(4);
 
 /// The conditions of a run.
@@ -46,7 +46,7 @@ pub(crate) struct Setup {
 }
 
 pub(crate) struct Arena {
-    /// Always there, except while a task has it.
+    /// `None` only while a task has it.
     server: Option<Server>,
     database: &'static str,
     pub(crate) tablespace: Option<PathBuf>,
@@ -121,7 +121,7 @@ impl Arena {
         self.server.as_ref().expect("no task has the server")
     }
 
-    /// Does something that blocks with the server.
+    /// Runs a task that uses the server and blocks.
     pub(crate) async fn with_server<T: Send + 'static>(
         &mut self,
         task: impl FnOnce(&mut Server) -> T + Send + 'static,
@@ -189,7 +189,7 @@ impl Arena {
         self.query("select pg_reload_conf()").await;
     }
 
-    /// Ends every fault, and starts every process again that has ended.
+    /// Ends every fault, and starts the server and the workers that have ended again.
     pub(crate) async fn heal(&mut self) {
         for process in self.frozen.drain(..) {
             signal(process, "CONT");
@@ -217,8 +217,8 @@ impl Arena {
         self.fleet.read().into_iter().for_each(|handling| progress.handled(handling));
     }
 
-    /// Waits until every event that was acknowledged until `since` is handled, and a later one too. Returns the time that it took
-    /// since then, or a description of what is missing.
+    /// Waits until every event that was acknowledged before `since` is handled, and a later one too. Returns the time since then,
+    /// or a description of what is missing.
     pub(crate) async fn until_recovered(&mut self, since: Nanos) -> Result<Duration, String> {
         let until = Instant::now() + PATIENCE;
         let mut last = Vec::new();
@@ -238,7 +238,7 @@ impl Arena {
             if Instant::now() > until {
                 return Err(self.describe_hang(since).await);
             }
-            // Those that a fault kills late, such as a handler's poison.
+            // A worker may die after its fault has ended, for instance of a poison event.
             self.fleet.replace_dead();
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
