@@ -25,7 +25,7 @@ pub(crate) struct Publication {
     pub(crate) from: Nanos,
     pub(crate) to: Nanos,
     pub(crate) outcome: Outcome,
-    /// Whether handlers die of it, so that a dead letter is right.
+    /// Whether handlers die of it, so that its dead letter is no violation.
     pub(crate) poison: bool,
 }
 
