@@ -53,8 +53,7 @@ async fn the_demo_runs_twice_in_one_database() {
 async fn the_example_handles_a_plain_insert_and_exits_on_sigterm() {
     let database = Database::empty().await.unwrap();
     let mut quickstart = Quickstart::start(&["--port", "0"], Some(&database));
-    let (_, address) =
-        quickstart.line_with("serving").split_once("http://").map(quoted_url).expect("an address");
+    let (_, address) = quickstart.line_with("serving").split_once("http://").map(owned).expect("an address");
     // Not the URL itself, which may have a password.
     quickstart.line_with("PGOPTIONS=-csearch_path=pubsub psql \"$DATABASE_URL\"");
     let insert = quickstart.next_line();
@@ -84,7 +83,7 @@ struct Quickstart {
 }
 
 impl Quickstart {
-    /// Starts the example as the README says. Without a database it starts a server of its quoted_url.
+    /// Starts the example as the README says. Without a database it starts a server of its own.
     fn start(arguments: &[&str], database: Option<&Database>) -> Self {
         let workspace =
             Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is in a workspace");
@@ -166,7 +165,7 @@ fn forward(output: ChildStdout, lines: &mpsc::Sender<String>) {
     }
 }
 
-fn quoted_url((before, after): (&str, &str)) -> (String, String) {
+fn owned((before, after): (&str, &str)) -> (String, String) {
     (before.to_owned(), after.to_owned())
 }
 
