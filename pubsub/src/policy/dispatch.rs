@@ -63,7 +63,7 @@ pub(crate) struct Dispatch {
 }
 
 impl Dispatch {
-    /// Returns the decisions for one of so many subscriptions of a process.
+    /// Returns the decisions for one subscription, of this many in the process.
     pub(crate) fn new(settings: Arc<SubscriptionSettings>, subscriptions: usize) -> Self {
         Self {
             steps: VecDeque::new(),

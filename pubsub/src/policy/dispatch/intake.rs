@@ -72,7 +72,7 @@ pub(super) struct Facts {
 }
 
 impl Intake {
-    /// Returns the intake of one of so many subscriptions of a process.
+    /// Returns the intake of one subscription, of this many in the process.
     pub(super) fn new(subscriptions: usize) -> Self {
         Self {
             query: None,
