@@ -42,9 +42,7 @@ begin
     if exists (select from pubsub.subscriptions s where s.channel = ring_bell.channel offset most_readers) then
         perform pg_notify('pubsub', ring_bell.channel)
           where exists (
-              select
-                from pubsub.waiters w
-               where w.channel = ring_bell.channel and not w.is_awake and w.until > begun_at
+              select from pubsub.waiters w where w.channel = ring_bell.channel and not w.is_awake and w.until > begun_at
           );
         return;
     end if;
@@ -54,8 +52,7 @@ begin
         -- The process that fell asleep last is rung for, because a process that hangs does not renew its row. The order, here
         -- and below, keeps the query on the index whatever the statistics are.
         sleeper := (
-            select w.process
-              from pubsub.waiters w
+            select w.process from pubsub.waiters w
              where w.subscription = reader.id and not w.is_awake and w.until > begun_at
              order by w.subscription desc, w.until desc limit 1
         );
@@ -64,8 +61,7 @@ begin
             perform pg_notify('pubsub', ring_bell.channel);
             return;
         end if;
-        perform from pubsub.waiters w
-          where w.subscription = reader.id and w.is_awake and w.until > begun_at
+        perform from pubsub.waiters w where w.subscription = reader.id and w.is_awake and w.until > begun_at
           order by w.subscription, w.until limit 1;
         if not found then
             perform pg_notify('pubsub_' || sleeper, ring_bell.channel);
@@ -112,8 +108,7 @@ language sql volatile set search_path = pg_catalog, pg_temp begin atomic
      where w.subscription = report_awake.subscription and w.until > statement_timestamp() and w.process = report_awake.process;
     -- In an ordered subscription no process reads for the others.
     insert into pubsub.waiters (subscription, process, channel, is_awake, until)
-    select s.id, report_awake.process, s.channel, true, clock_timestamp() + report_awake.ttl
-      from pubsub.subscriptions s
+    select s.id, report_awake.process, s.channel, true, clock_timestamp() + report_awake.ttl from pubsub.subscriptions s
      where s.id = report_awake.subscription and s.lanes = 0 and pubsub.is_registered(report_awake.process);
 end;
 
@@ -133,8 +128,7 @@ begin
                 ));
         return;
     end if;
-    delete from pubsub.waiters w
-     where w.subscription = stop_waiting.subscription
+    delete from pubsub.waiters w where w.subscription = stop_waiting.subscription
        -- Older rows count no longer anyway.
        and w.until > statement_timestamp() and w.process = stop_waiting.process;
     perform pubsub.ring_bell(s.channel) from pubsub.subscriptions s where s.id = stop_waiting.subscription;

@@ -29,8 +29,7 @@ begin
          select count(*) as letters from generate_series(1, length(n.name)) l where left(n.name, l) = left(wanted, l)
      ) alike
      where alike.letters > 0
-     order by alike.letters desc
-     limit 1;
+     order by alike.letters desc limit 1;
     raise exception using errcode = 'PB001', message = format('channel "%s" is not declared', channel),
         hint = coalesce('Did you mean "' || nearest || '"? ', '')
             || 'A channel is declared by a process that subscribes to it, or by pubsub.declare_channel(name).';
@@ -90,9 +89,7 @@ declare
     boundary pg_snapshot;
     new_id   integer;
 begin
-    select * into existing
-      from pubsub.subscriptions s
-     where s.channel = subscribe.channel and s.name = subscribe.name;
+    select * into existing from pubsub.subscriptions s where s.channel = subscribe.channel and s.name = subscribe.name;
     if found then
         wanted := coalesce(subscribe.lanes, existing.lanes_wanted, existing.lanes);
         if (existing.max_attempts, existing.max_panics, coalesce(existing.lanes_wanted, existing.lanes))

@@ -26,18 +26,12 @@ language sql stable begin atomic
     select s.channel, s.name, s.lanes, s.lanes_wanted is not null, s.unread_limit, s.suspended_at,
            (select i.floor from pubsub.log_identity i where i.marker = 1),
            (
-               select p.id
-                 from pubsub.processes p
-                where (p.id, p.beat_at) <= (claim_context.process, 'infinity')
-                order by p.id desc, p.beat_at desc
-                limit 1
+               select p.id from pubsub.processes p where (p.id, p.beat_at) <= (claim_context.process, 'infinity')
+                order by p.id desc, p.beat_at desc limit 1
            ),
            (
-               select c
-                 from pubsub.cursors c
-                where c.subscription = s.id and c.lane = 0
-                order by c.subscription desc, c.lane desc, c.seq desc
-                limit 1
+               select c from pubsub.cursors c where c.subscription = s.id and c.lane = 0
+                order by c.subscription desc, c.lane desc, c.seq desc limit 1
            )
       from pubsub.subscriptions s
      where s.id = claim_context.subscription;
@@ -86,10 +80,8 @@ begin
         end if;
         places := array(
             select (
-                select c from pubsub.cursors c
-                 where c.subscription = begin_claim.subscription and c.lane = l.lane
-                 order by c.subscription desc, c.lane desc, c.seq desc
-                 limit 1
+                select c from pubsub.cursors c where c.subscription = begin_claim.subscription and c.lane = l.lane
+                 order by c.subscription desc, c.lane desc, c.seq desc limit 1
             ) from unnest(pubsub.take_lanes(subscription, lanes, process, null)) l (lane)
         );
     end if;
@@ -149,13 +141,9 @@ declare
 begin
     -- Usually nothing in the mailbox has a key. Rows are compared as in pubsub.first_of_key.
     if place.subscription is distinct from (
-        select m.subscription
-          from pubsub.mailbox m
-         where (m.subscription, m.key) >= (place.subscription, '')
-           and m.lane > 0
-           and m.key is not null
-         order by m.subscription, m.key, m.event_id
-         limit 1
+        select m.subscription from pubsub.mailbox m
+         where (m.subscription, m.key) >= (place.subscription, '') and m.lane > 0 and m.key is not null
+         order by m.subscription, m.key, m.event_id limit 1
     ) then
         return '{}';
     end if;
@@ -263,8 +251,7 @@ begin
               join pubsub.subscriptions s on s.id = c.subscription and s.suspended_at is null
               left join pubsub.replays r on r.subscription = c.subscription and r.lane = c.lane
              where c.subscription = claim.subscription and c.lane = this_lane
-             order by c.subscription desc, c.lane desc, c.seq desc
-             limit 1;
+             order by c.subscription desc, c.lane desc, c.seq desc limit 1;
             position := place.at;
             -- The last round took nothing. Or there is no position: the subscription was suspended, or has become ordered.
             exit when position.seq is null or position.seq = last_seq;
@@ -278,11 +265,9 @@ begin
             if lanes > 0 then
                 -- From the channel's next event on: there may be billions of ids before it (pubsub.skip_ids).
                 stop := least(stop, stretch + coalesce((
-                    select d.id
-                      from pubsub.db_events d
+                    select d.id from pubsub.db_events d
                      where d.channel = reader.channel and d.id > greatest(position.window_position, position.read_sequence)
-                     order by d.channel, d.id
-                     limit 1
+                     order by d.channel, d.id limit 1
                 ), stop));
                 parked := pubsub.park_ahead(reader.channel, lanes, position, stop, most, place.passed, place.until, floor, room);
             end if;
@@ -304,8 +289,7 @@ begin
             batch as materialized (
                 select w.*, set_config('pubsub.claimed_bytes', w.bytes::text, true),
                        (
-                           select array_agg(e.id)
-                             from events e
+                           select array_agg(e.id) from events e
                             where e.id <= w.last_id and (lanes = 0 or e.id <> all (parked))
                        ) as event_ids
                   from (
@@ -324,8 +308,7 @@ begin
             ),
             lease as (
                 insert into pubsub.leases (subscription, lane, process, event_ids, from_mailbox, start_limit)
-                select claim.subscription, this_lane, claim.process, b.event_ids, false, claim.start_limit
-                  from batch b
+                select claim.subscription, this_lane, claim.process, b.event_ids, false, claim.start_limit from batch b
                  where b.event_ids is not null
                 returning leases.token
             ),
@@ -344,11 +327,8 @@ begin
                        case when not ends then reached end,
                        coalesce(
                            (
-                               select min(l.token)
-                                 from pubsub.leases l
-                                where l.subscription = claim.subscription
-                                  and l.lane = this_lane
-                                  and l.lane > 0
+                               select min(l.token) from pubsub.leases l
+                                where l.subscription = claim.subscription and l.lane = this_lane and l.lane > 0
                                   and l.token >= position.oldest_lease
                            ),
                            (select lease.token from lease),
@@ -371,8 +351,7 @@ begin
             get diagnostics claimed = row_count;
             if position.seq % trim_every = 0 then
                 delete from pubsub.cursors c
-                 where c.subscription = claim.subscription
-                   and c.lane = this_lane
+                 where c.subscription = claim.subscription and c.lane = this_lane
                    and c.seq between position.seq - trim_reach and position.seq - trim_every;
             end if;
             exit when claimed > 0;

@@ -125,8 +125,7 @@ begin
     end if;
     return ready || array(
         with ahead as materialized (
-            select d.id, d.xid, pubsub.lane_of(d.key, d.id, lanes) as lane
-              from pubsub.db_events d
+            select d.id, d.xid, pubsub.lane_of(d.key, d.id, lanes) as lane from pubsub.db_events d
              where d.channel = ready_lanes.channel and d.id > lowest.read_sequence and d.id <= lowest.read_sequence + reach
                and (lanes > 0 or not pg_visible_in_snapshot(d.xid, lowest.read_snapshot))
              order by d.channel, d.id limit most
@@ -151,9 +150,7 @@ language sql stable set jit = off set search_path = pg_catalog, pg_temp begin at
       from pubsub.subscriptions s
      cross join lateral generate_series(least(s.lanes, 1), s.lanes) of_lane
      cross join lateral (
-         select *
-           from pubsub.cursors c
-          where c.subscription = s.id and c.lane = of_lane
+         select * from pubsub.cursors c where c.subscription = s.id and c.lane = of_lane
           order by c.subscription desc, c.lane desc, c.seq desc limit 1
      ) c
      where of_subscription is null or s.id = of_subscription;
@@ -175,6 +172,5 @@ language sql stable set search_path = pg_catalog, pg_temp begin atomic
      where (c.window_snapshot is null or c.window_position < c.read_sequence)
        and pg_snapshot_xmax(c.read_snapshot) > pg_snapshot_xmax(pubsub.none_visible())
     union all
-    select c.window_snapshot, c.window_position
-     where c.window_position >= c.read_sequence;
+    select c.window_snapshot, c.window_position where c.window_position >= c.read_sequence;
 end;

@@ -16,8 +16,7 @@ begin
     perform pg_advisory_xact_lock_shared(hashtext('pubsub.lanes'), s.id)
        from pubsub.subscriptions s
       where s.channel = redrive.channel and s.name = redrive.subscription;
-    select s.id, s.lanes into of_subscription, of_lanes
-      from pubsub.subscriptions s
+    select s.id, s.lanes into of_subscription, of_lanes from pubsub.subscriptions s
      where s.channel = redrive.channel and s.name = redrive.subscription;
     if not found then
         perform pubsub.refuse_unsubscribed(redrive.channel, redrive.subscription);
@@ -25,19 +24,14 @@ begin
     -- It parks. These locks come first, because a settlement that has one of them may add a dead letter.
     perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + l, of_subscription) from generate_series(1, of_lanes) l;
     with chosen as (
-        select d.event_id
-          from pubsub.dead_letters d
-         where d.subscription = of_subscription
-           and (redrive.event_id is null or d.event_id = redrive.event_id)
+        select d.event_id from pubsub.dead_letters d
+         where d.subscription = of_subscription and (redrive.event_id is null or d.event_id = redrive.event_id)
            and (died_before is null or d.died_at < died_before)
-         order by d.subscription, d.event_id
-         limit redrive.batch
-           for update skip locked
+         order by d.subscription, d.event_id limit redrive.batch for update skip locked
     ),
     risen as (
         delete from pubsub.dead_letters d
-         where d.subscription = of_subscription
-           and d.event_id = any (array(select c.event_id from chosen c))
+         where d.subscription = of_subscription and d.event_id = any (array(select c.event_id from chosen c))
         returning d.*
     ),
     put as (
@@ -79,9 +73,7 @@ language sql stable set search_path = pg_catalog, pg_temp begin atomic
            d.error, d.died_at
       from pubsub.subscriptions s
       join pubsub.dead_letters d on d.subscription = s.id
-     where s.channel = list_dead_letters.channel
-       and s.name = list_dead_letters.subscription
+     where s.channel = list_dead_letters.channel and s.name = list_dead_letters.subscription
        and d.event_id > list_dead_letters.after
-     order by d.subscription, d.event_id
-     limit list_dead_letters.batch;
+     order by d.subscription, d.event_id limit list_dead_letters.batch;
 end;

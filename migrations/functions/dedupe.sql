@@ -30,8 +30,7 @@ begin
             perform pubsub.require_declared(publish_once.channel);
         end if;
         -- This query takes no lock, so a duplicate of a committed event does not wait.
-        select d.event_id into id
-          from pubsub.dedupe_keys d
+        select d.event_id into id from pubsub.dedupe_keys d
          where d.channel = target and d.key = publish_once.dedupe and d.published_at > since;
         is_duplicate := found;
     end if;
@@ -81,16 +80,14 @@ begin
         raise exception using errcode = 'invalid_parameter_value', message = 'there are more keys than payloads';
     end if;
     perform pubsub.wait_to_publish(publish_all_once.channel, current_setting('lock_timeout'));
-    select c.id, coalesce(clock_timestamp() - c.dedupe_window, '-infinity') as since into target
-      from pubsub.channels c
+    select c.id, coalesce(clock_timestamp() - c.dedupe_window, '-infinity') as since into target from pubsub.channels c
      where c.name = publish_all_once.channel;
     if not found then
         perform pubsub.require_declared(publish_all_once.channel);
     end if;
     xid := pg_current_xact_id();
     with given as (
-        select g.place, g.payload, g.dedupe, g.key,
-               row_number() over (partition by g.dedupe order by g.place) as nth
+        select g.place, g.payload, g.dedupe, g.key, row_number() over (partition by g.dedupe order by g.place) as nth
           from unnest(payloads, dedupes, keys) with ordinality g (payload, dedupe, key, place)
     ),
     -- The limit keeps the look-up on the index, whatever the statistics say.
@@ -98,22 +95,16 @@ begin
         select g.place, g.payload, g.dedupe, g.key
           from given g
           left join lateral (
-              select true as is_known
-                from pubsub.dedupe_keys d
+              select true as is_known from pubsub.dedupe_keys d
                where d.channel = target.id and d.key = g.dedupe and d.published_at > target.since
                limit 1
           ) known on true
-         where (g.dedupe is null or g.nth = 1)
-           and known.is_known is null
+         where (g.dedupe is null or g.nth = 1) and known.is_known is null
          order by g.place
     ),
-    drawn as materialized (
-        select f.*, nextval('pubsub.db_events_id_seq') as id from fresh f
-    ),
+    drawn as materialized (select f.*, nextval('pubsub.db_events_id_seq') as id from fresh f),
     noted as (
-        insert into pubsub.dedupe_keys as d (channel, key, event_id)
-        select target.id, n.dedupe, n.id
-          from drawn n
+        insert into pubsub.dedupe_keys as d (channel, key, event_id) select target.id, n.dedupe, n.id from drawn n
          where n.dedupe is not null
          order by n.dedupe
         on conflict on constraint dedupe_keys_pkey do update
@@ -152,12 +143,9 @@ language sql volatile set search_path = pg_catalog, pg_temp begin atomic
                    select e.ctid
                      from pubsub.channels c
                     cross join lateral (
-                        select e.ctid
-                          from pubsub.dedupe_keys e
+                        select e.ctid from pubsub.dedupe_keys e
                          where e.channel = c.id and e.published_at <= statement_timestamp() - c.dedupe_window
-                         order by e.channel, e.published_at
-                         limit batch
-                           for update skip locked
+                         order by e.channel, e.published_at limit batch for update skip locked
                     ) e
                     limit batch
                ))

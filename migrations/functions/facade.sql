@@ -21,11 +21,8 @@ language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     -- A waiter row from an earlier transaction. Its existence is the first half of going to sleep (bell.sql).
     waits_until constant timestamptz := (
-        select max(w.until)
-          from pubsub.waiters w
-         where w.subscription = next.subscription
-           and w.process = next.process
-           and not w.is_awake
+        select max(w.until) from pubsub.waiters w
+         where w.subscription = next.subscription and w.process = next.process and not w.is_awake
            and w.until > statement_timestamp()
     );
     is_quiet    constant boolean := waits_until is not null and pubsub.no_publisher_at_work(subscription);

@@ -17,10 +17,7 @@
 -- The lane of an event, of `lanes`; 0 in an unordered subscription. Events without a key are in no order.
 create or replace function pubsub.lane_of(key text, id bigint, lanes integer) returns integer
 language sql immutable parallel safe
-return case
-    when lanes = 0 then 0
-    else 1 + abs(hashtextextended(coalesce(key, id::text), 0) % lanes)::integer
-end;
+return case when lanes = 0 then 0 else 1 + abs(hashtextextended(coalesce(key, id::text), 0) % lanes)::integer end;
 
 -- The versions that deliveries of a lane's mailbox need and that wait, up to `knows`, in order; 0 is none. One step along the
 -- index for each, however many deliveries there are.
@@ -31,8 +28,7 @@ declare
     last    integer := -1;
 begin
     loop
-        select coalesce(m.needs, 0) into last
-          from pubsub.mailbox m
+        select coalesce(m.needs, 0) into last from pubsub.mailbox m
          where m.subscription = needs_of_lane.subscription and m.lane = needs_of_lane.lane and m.token is null
            and coalesce(m.needs, 0) > last and coalesce(m.needs, 0) <= coalesce(knows, 2147483647)
          order by m.subscription, m.lane, coalesce(m.needs, 0) limit 1;
@@ -112,11 +108,9 @@ begin
           from pubsub.lanes_for(subscription, process, knows) l;
         -- One process at a time. One that does not get the lock asks again with its next claim.
         exit when wanted = 0 or not pg_try_advisory_xact_lock(hashtext('pubsub.taking'), subscription);
-        update pubsub.lanes l
-           set process = take_lanes.process
+        update pubsub.lanes l set process = take_lanes.process
          where l.subscription = take_lanes.subscription and l.lane = (
-               select f.lane
-                 from pubsub.lanes_for(take_lanes.subscription, take_lanes.process, take_lanes.knows) f
+               select f.lane from pubsub.lanes_for(take_lanes.subscription, take_lanes.process, take_lanes.knows) f
                 where f.owner is distinct from take_lanes.process order by f.owner is not null, f.size desc, f.lane desc
                 limit 1
            );
@@ -155,13 +149,11 @@ begin
     end if;
     -- This statement comes after the lock, so its snapshot is newer than the lock.
     return not exists (
-        select
-          from pubsub.leases l
+        select from pubsub.leases l
          where l.subscription = enter_lane.subscription and l.lane = enter_lane.lane and l.lane > 0
            -- Those that have ended before are not looked at, because an old snapshot may keep them.
            and l.token >= (
-                   select c.oldest_lease
-                     from pubsub.cursors c
+                   select c.oldest_lease from pubsub.cursors c
                     where c.subscription = enter_lane.subscription and c.lane = enter_lane.lane
                     order by c.subscription desc, c.lane desc, c.seq desc limit 1
                )
@@ -180,8 +172,7 @@ language sql volatile set search_path = pg_catalog, pg_temp begin atomic
            and (stop_running.subscription is null or r.subscription = stop_running.subscription)
         returning r.subscription
     )
-    select pg_notify('pubsub', s.channel)
-      from pubsub.subscriptions s
+    select pg_notify('pubsub', s.channel) from pubsub.subscriptions s
      where s.id in (select t.subscription from stopped t);
 end;
 
@@ -232,9 +223,7 @@ begin
         select position.subscription, position.lane, u.id, u.channel, u.key, u.payload, u.headers, u.version,
                u.published_at, 0, 0, 0, clock_timestamp(),
                pubsub.is_replay(position.subscription, position.lane, u.xid, u.id)
-          from pubsub.unread_events(
-                   position, of_subscription.channel, of_subscription.lanes, boundary, floor
-               ) u
+          from pubsub.unread_events(position, of_subscription.channel, of_subscription.lanes, boundary, floor) u
         on conflict on constraint mailbox_pkey do nothing;
     end loop;
     delete from pubsub.cursors c where c.subscription = change_lanes.subscription;

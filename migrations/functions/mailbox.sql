@@ -25,8 +25,7 @@ begin
     foreach needed in array pubsub.needs_of_lane(subscription, lane, knows) loop
         for attempt in 1 .. most_rounds loop
             with locked as (
-                select m.event_id, pubsub.bytes_of(m.payload, m.headers) as bytes
-                  from pubsub.mailbox m
+                select m.event_id, pubsub.bytes_of(m.payload, m.headers) as bytes from pubsub.mailbox m
                  where m.subscription = lock_due.subscription and m.lane = lock_due.lane and m.token is null
                    and coalesce(m.needs, 0) = needed and (m.crashes > 0) = suspect
                    and m.due_at between due_from and due_by
@@ -45,8 +44,7 @@ begin
             newer := null;
             if needed = 0 and more <> '{}' and knows is not null then
                 with refused as (
-                    update pubsub.mailbox m
-                       set needs = m.version
+                    update pubsub.mailbox m set needs = m.version
                      where m.subscription = lock_due.subscription and m.event_id = any (more) and m.version > knows
                     returning m.event_id
                 )
@@ -76,8 +74,7 @@ $$;
 create or replace function pubsub.claim_mailbox(
     subscription integer, process bigint, batch integer, suspect boolean default false,
     start_limit integer default null, knows integer default null, bytes bigint default 4194304
-)
-returns table (
+) returns table (
     token bigint, id bigint, key text, payload jsonb, headers jsonb, version integer, published_at timestamptz,
     attempt integer, panics integer, crashes integer, replay boolean
 )
@@ -105,15 +102,13 @@ begin
     foreach this_lane in array pubsub.take_lanes(subscription, reader.lanes, process, coalesce(knows, 2147483647)) loop
         exit when missing = 0 or room <= 0;
         -- Lane 0 is neither asked before nor locked: its rows' own locks are enough.
-        continue when this_lane > 0
-            and (
-                (pubsub.lock_due(subscription, this_lane, 1, suspect, claim_mailbox.knows, 1, alike)).due = '{}'
-                or not pubsub.enter_lane(subscription, this_lane, process)
-            );
+        continue when this_lane > 0 and (
+            (pubsub.lock_due(subscription, this_lane, 1, suspect, claim_mailbox.knows, 1, alike)).due = '{}'
+            or not pubsub.enter_lane(subscription, this_lane, process)
+        );
         if suspect and alike.event_id is null then
             due := (pubsub.lock_due(subscription, this_lane, 1, suspect, claim_mailbox.knows, room)).due;
-            select * into alike
-              from pubsub.mailbox m
+            select * into alike from pubsub.mailbox m
              where m.subscription = claim_mailbox.subscription and m.event_id = due[1] and m.orphaned_by is not null
                and m.crashes = 1 and reader.max_crashes > 2 and reader.max_attempts > m.attempt + 1;
         end if;
@@ -131,8 +126,7 @@ begin
             returning leases.token
         ),
         claimed as (
-            update pubsub.mailbox m
-               set token = lease.token, attempt = m.attempt + 1
+            update pubsub.mailbox m set token = lease.token, attempt = m.attempt + 1
               from lease
              where m.subscription = claim_mailbox.subscription and m.event_id = any (due)
             returning m.*
@@ -150,12 +144,10 @@ $$;
 --   knows    the newest version that the caller knows, of each of the subscriptions: newer ones do not count. Null is any
 create or replace function pubsub.next_due(
     subscriptions integer[], process bigint default null, knows integer[] default null
-)
-returns table (subscription integer, due_in interval, suspect_due_in interval)
+) returns table (subscription integer, due_in interval, suspect_due_in interval)
 language sql volatile set search_path = pg_catalog, pg_temp begin atomic
     -- Other processes take no lanes from one that knows more.
-    update pubsub.runners r
-       set version = coalesce(asked.version, 2147483647)
+    update pubsub.runners r set version = coalesce(asked.version, 2147483647)
       from unnest(next_due.subscriptions, next_due.knows) asked (id, version)
      where r.subscription = asked.id and r.process = next_due.process
        and r.version is distinct from coalesce(asked.version, 2147483647);
@@ -165,18 +157,15 @@ language sql volatile set search_path = pg_catalog, pg_temp begin atomic
       from unnest(next_due.subscriptions, next_due.knows) asked (id, version)
       join pubsub.subscriptions s on s.id = asked.id
      cross join lateral (
-         select 0 as lane
-          where s.lanes = 0
+         select 0 as lane where s.lanes = 0
          union all
-         select l.lane
-           from pubsub.lanes_for(s.id, next_due.process, coalesce(asked.version, 2147483647)) l
+         select l.lane from pubsub.lanes_for(s.id, next_due.process, coalesce(asked.version, 2147483647)) l
           where s.lanes > 0 and next_due.process is not null
      ) of_lane
      cross join lateral unnest(pubsub.needs_of_lane(s.id, of_lane.lane, asked.version)) needed
      cross join unnest('{false,true}'::boolean[]) suspect
      cross join lateral (
-         select m.due_at
-           from pubsub.mailbox m
+         select m.due_at from pubsub.mailbox m
           where m.subscription = s.id and m.lane = of_lane.lane and m.token is null and coalesce(m.needs, 0) = needed
             and (m.crashes > 0) = suspect and m.due_at < 'infinity'
             and (m.lane = 0 or m.key is null or m.event_id = pubsub.first_of_key(m.subscription, m.key))

@@ -15,8 +15,7 @@ language sql stable rows 10 set jit = off set enable_bitmapscan = off set search
      cross join lateral (
          select count(*) as events, min(e.published_at) as oldest
            from (
-               select d.published_at
-                 from pubsub.db_events d
+               select d.published_at from pubsub.db_events d
                 where d.channel = s.channel and d.id > coalesce(c.window_position, c.read_sequence)
                   and not pg_visible_in_snapshot(d.xid, c.read_snapshot) and pubsub.lane_of(d.key, d.id, s.lanes) = c.lane
                 order by d.channel, d.id limit count_unread.most
@@ -92,9 +91,7 @@ select s.channel, s.name as subscription, l.lane, r.process, coalesce(behind.par
   join pubsub.subscriptions s on s.id = l.subscription
   left join pubsub.runners r on r.subscription = l.subscription and r.process = l.process
   left join (
-      select m.subscription, m.lane, count(*) as parked
-        from pubsub.mailbox m
-       where m.due_at = 'infinity'
+      select m.subscription, m.lane, count(*) as parked from pubsub.mailbox m where m.due_at = 'infinity'
        group by m.subscription, m.lane
   ) behind on behind.subscription = l.subscription and behind.lane = l.lane;
 

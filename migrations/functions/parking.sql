@@ -17,8 +17,7 @@ begin
     if key is null then
         return null;
     end if;
-    select m.subscription, m.key, m.event_id into first
-      from pubsub.mailbox m
+    select m.subscription, m.key, m.event_id into first from pubsub.mailbox m
      where (m.subscription, m.key, m.event_id) >= (first_of_key.subscription, first_of_key.key, least_id) and m.lane > 0
        and m.key is not null
      order by m.subscription, m.key, m.event_id limit 1;
@@ -33,21 +32,16 @@ $$;
 -- makes the first event of each given key due, if it was parked: what it waited for has left the mailbox. Events that are leased
 -- are left alone. An index of those that are not has everything that waits: hence the comparison that no index can answer.
 create or replace function pubsub.park(subscription integer, event_ids bigint[], freed_keys text[]) returns void
-language plpgsql volatile
 -- A generic plan that was made while the mailbox was small reads all of it once it is large.
-set plan_cache_mode = force_custom_plan
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set plan_cache_mode = force_custom_plan set search_path = pg_catalog, pg_temp as $$
 begin
     if cardinality(event_ids) > 0 then
-        update pubsub.mailbox m
-           set due_at = 'infinity'
+        update pubsub.mailbox m set due_at = 'infinity'
          where m.subscription = park.subscription and m.event_id = any (park.event_ids) and m.lane > 0
            and coalesce(m.token, 0) = 0 and pubsub.first_of_key(m.subscription, m.key) < m.event_id;
     end if;
     if cardinality(freed_keys) > 0 then
-        update pubsub.mailbox m
-           set due_at = clock_timestamp()
+        update pubsub.mailbox m set due_at = clock_timestamp()
          where m.subscription = park.subscription
            and m.event_id = any (array(select pubsub.first_of_key(park.subscription, k) from unnest(freed_keys) k))
            and coalesce(m.token, 0) = 0 and m.due_at = 'infinity';

@@ -74,8 +74,7 @@ begin
     perform pubsub.require_recognized();
     update pubsub.partitions p set opened_at = clock_timestamp() where p.opened_at is null and p.first_id <= sequence;
     update pubsub.partitions p set fence = pg_current_xact_id() where p.fence is null and p.end_id <= sequence + 1;
-    update pubsub.partitions p
-       set sealed_at = clock_timestamp()
+    update pubsub.partitions p set sealed_at = clock_timestamp()
      where p.sealed_at is null and p.fence <= pg_snapshot_xmin(pg_current_snapshot());
     get diagnostics sealed = row_count;
     return sealed;
@@ -99,16 +98,13 @@ begin
     if not pg_try_advisory_xact_lock(hashtext('pubsub.maintenance'), 0) then
         return 0;
     end if;
-    select setval('pubsub.db_events_id_seq', p.end_id - 1) - sequence into skipped
-      from pubsub.partitions p
+    select setval('pubsub.db_events_id_seq', p.end_id - 1) - sequence into skipped from pubsub.partitions p
      where p.opened_at <= clock_timestamp() - (select greatest(max(c.retention) / 8, interval '1 hour') from pubsub.channels c)
        and p.end_id - sequence > margin and p.first_id <= sequence
        and exists (select from pubsub.partitions n where n.first_id = p.end_id) and exists (
-               select
-                 from pubsub.channels c
+               select from pubsub.channels c
                 where c.retention is not null and (
-                          select d.id
-                            from pubsub.db_events d
+                          select d.id from pubsub.db_events d
                            where d.channel = c.name and d.id >= p.first_id and d.id < p.end_id
                            order by d.channel, d.id limit 1
                       ) is not null
@@ -152,9 +148,7 @@ begin
         continue when not pg_try_advisory_xact_lock_shared(hashtext('pubsub.lanes'), held.subscription)
             or not pg_try_advisory_xact_lock(hashtext('pubsub.claiming') + held.lane, held.subscription);
         select s.* into reader from pubsub.subscriptions s where s.id = held.subscription;
-        select * into here
-          from pubsub.cursors c
-         where c.subscription = held.subscription and c.lane = held.lane
+        select * into here from pubsub.cursors c where c.subscription = held.subscription and c.lane = held.lane
          order by c.subscription desc, c.lane desc, c.seq desc limit 1;
         continue when not found;
         boundary := pubsub.own_snapshot();

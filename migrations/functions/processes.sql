@@ -79,8 +79,7 @@ begin
     values (register_process.host, register_process.os_pid, register_process.version)
     returning id into new_id;
     insert into pubsub.registrations values (new_id);
-    update pubsub.mailbox m
-       set crashes = m.crashes - 1, attempt = greatest(m.attempt - 1, 0), orphaned_by = null
+    update pubsub.mailbox m set crashes = m.crashes - 1, attempt = greatest(m.attempt - 1, 0), orphaned_by = null
      where m.orphaned_by = was and m.crashes > 0;
     perform pubsub.redrive(d.channel, s.name, d.event_id)
        from pubsub.dead_letters d join pubsub.subscriptions s on s.id = d.subscription
@@ -153,8 +152,7 @@ begin
         select l as lease, counted.events_before
           from pubsub.leases l
           join counted on counted.token = l.token
-         order by l.subscription, l.lane, l.token
-           for update of l skip locked
+         order by l.subscription, l.lane, l.token for update of l skip locked
     loop
         lease := held.lease;
         perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + lease.lane, lease.subscription);
@@ -216,12 +214,9 @@ language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     -- The sessions are read once, and not for each process: all processes call this several times a second.
     return query
-    with sessions as materialized (
-        select a.pid, a.backend_start, a.backend_type from pg_stat_get_activity(null) a
-    ),
+    with sessions as materialized (select a.pid, a.backend_start, a.backend_type from pg_stat_get_activity(null) a),
     gone as materialized (
-        select p.id, p.grace
-          from pubsub.current_processes p
+        select p.id, p.grace from pubsub.current_processes p
          where p.server_started_at = greatest(
                    pg_postmaster_start_time(), (select max(s.backend_start) from sessions s where s.backend_type = 'checkpointer')
                )
@@ -276,8 +271,7 @@ begin
     for dead in
         select p.* from pubsub.processes p join pubsub.registrations r on r.process = p.id
          where late <> '{}' and p.id = any (late) and (p.id = any (gone) or p.beat_at < called_at - silence)
-         order by p.id
-           for update of p, r skip locked
+         order by p.id for update of p, r skip locked
     loop
         return query select dead.id, dead.host, dead.os_pid, called_at - dead.beat_at, pubsub.end_process(
             dead.id, 'crash', format('process %s on %s (pid %s) died', dead.id, dead.host, dead.os_pid)

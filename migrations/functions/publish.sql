@@ -15,8 +15,7 @@ begin
     raise exception using errcode = 'PB002',
         message = format('a payload of %s bytes%s is over the limit of %s bytes of channel "%s"', bytes[1] - bytes[2],
             case when bytes[2] > 0 then format(' with headers of %s bytes', bytes[2]) else '' end, most, channel
-        ),
-        hint = 'Publish a reference to the data instead, or raise pubsub.channels.max_payload_bytes.';
+        ), hint = 'Publish a reference to the data instead, or raise pubsub.channels.max_payload_bytes.';
 end
 $$;
 

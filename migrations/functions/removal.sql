@@ -24,8 +24,7 @@ language sql volatile set jit = off set search_path = pg_catalog, pg_temp begin 
         select distinct format('subscription %s/%s', s.channel, s.name)
           from pubsub.positions() c
           join pubsub.subscriptions s on s.id = c.subscription
-         where s.suspended_at is null
-           and not pubsub.has_claimed_all(c, partition)
+         where s.suspended_at is null and not pubsub.has_claimed_all(c, partition)
         union all
         select format('lease %s of process %s', l.token, l.process)
           from pubsub.leases l
@@ -40,11 +39,9 @@ language sql volatile set jit = off set search_path = pg_catalog, pg_temp begin 
          where coalesce(partition.sealed_at + c.retention > clock_timestamp(), true)
            -- A subquery with an order keeps the search on the primary key, channel by channel.
            and (
-                   select d.id
-                     from pubsub.db_events d
+                   select d.id from pubsub.db_events d
                     where d.channel = c.name and d.id >= partition.first_id and d.id < partition.end_id
-                    order by d.channel, d.id
-                    limit 1
+                    order by d.channel, d.id limit 1
                ) is not null
     );
 end;
@@ -60,14 +57,11 @@ language sql volatile set jit = off set search_path = pg_catalog, pg_temp begin 
             from pubsub.leaving_partitions() l
           union all
           (
-              select p.*, 'detach'
-                from pubsub.partitions p
-               where p.sealed_at is not null
-                 and coalesce(p.tried_at <= clock_timestamp() - pause, true)
+              select p.*, 'detach' from pubsub.partitions p
+               where p.sealed_at is not null and coalesce(p.tried_at <= clock_timestamp() - pause, true)
                  and not exists (select from pubsub.leaving_partitions() l where not l.detached)
                  and pubsub.removal_blockers(p) = '{}'
-               order by p.first_id
-               limit 1
+               order by p.first_id limit 1
           )
       ) r
      where coalesce(r.tried <> r.step or r.tried_at <= clock_timestamp() - pause, true)
@@ -167,8 +161,7 @@ begin
               from pg_locks l
              where l.relation in ('pubsub.db_events'::regclass, to_regclass(name))
                and l.database = (select d.oid from pg_database d where d.datname = current_database())
-               and l.pid is distinct from pg_backend_pid()
-               and (round = 1 or l.virtualtransaction = any (users))
+               and l.pid is distinct from pg_backend_pid() and (round = 1 or l.virtualtransaction = any (users))
         );
         exit when users = '{}';
         if round = 2 then
@@ -196,8 +189,7 @@ declare
     partition pubsub.partitions;
 begin
     perform set_config('lock_timeout', '100ms', true);
-    select (l.partition).* into partition
-      from pubsub.leaving_partitions() l
+    select (l.partition).* into partition from pubsub.leaving_partitions() l
      where l.detached and (l.partition).first_id = drop_partition.first_id;
     if not found then
         return false;
@@ -208,17 +200,14 @@ begin
         return true;
     end if;
     execute format('lock table pubsub.db_events_%s in access exclusive mode', first_id);
-    update pubsub.subscriptions s
-       set missed = s.missed + m.missed
+    update pubsub.subscriptions s set missed = s.missed + m.missed
       from (
           select c.subscription, sum(pubsub.count_missed(u, c, partition)) as missed
             from pubsub.positions() c
             join pubsub.subscriptions u on u.id = c.subscription and u.suspended_at is not null
            group by c.subscription
       ) m
-     where s.id = m.subscription
-       and s.suspended_at is not null
-       and m.missed > 0;
+     where s.id = m.subscription and s.suspended_at is not null and m.missed > 0;
     execute format('drop table pubsub.db_events_%s', first_id);
     delete from pubsub.partitions p where p.first_id = drop_partition.first_id;
     return true;

@@ -228,10 +228,8 @@ begin
                         cross join lateral pubsub.unread(c, s.channel, pubsub.all_visible(), floor) ahead
                         where ahead.below < c.window_position and c.window_position < c.read_sequence
                            or exists (
-                                  select
-                                    from pubsub.db_events d
-                                   where d.channel = s.channel
-                                     and d.id > greatest(ahead.above, floor)
+                                  select from pubsub.db_events d
+                                   where d.channel = s.channel and d.id > greatest(ahead.above, floor)
                                      and pubsub.lane_of(d.key, d.id, s.lanes) = c.lane
                                      and not pubsub.is_unread(c, d.xid, d.id, floor)
                               )

@@ -80,8 +80,7 @@ begin
             or not pg_try_advisory_xact_lock(hashtext('pubsub.claiming'), late.subscription);
         -- The question is repeated in a snapshot that is taken with the locks held.
         return query
-        update pubsub.subscriptions s
-           set suspended_at = clock_timestamp(), missed = 0
+        update pubsub.subscriptions s set suspended_at = clock_timestamp(), missed = 0
           from pubsub.unread_subscriptions(late.unread_limit) u
          where s.id = late.subscription and u.subscription = s.id
         returning s.channel, s.name, u.event_id, u.unread_for;
@@ -109,8 +108,7 @@ begin
     execute format(
         'select count(*) from (
              select from %s d
-              where d.channel = $1
-                and (d.id > $2 or d.id > $3 and d.xid = any ($4))
+              where d.channel = $1 and (d.id > $2 or d.id > $3 and d.xid = any ($4))
                 and pubsub.is_unread($5, d.xid, d.id, $6) and pubsub.lane_of(d.key, d.id, $7) = $5.lane
               limit $8
          ) d', name
@@ -128,9 +126,7 @@ declare
 begin
     -- No partition may leave the log meanwhile, because a claim might still see a partition whose removal has started.
     perform pubsub.keep_partitions();
-    select * into resumed
-      from pubsub.subscriptions s
-     where s.channel = resume.channel and s.name = resume.subscription
+    select * into resumed from pubsub.subscriptions s where s.channel = resume.channel and s.name = resume.subscription
        for update;
     if not found then
         perform pubsub.refuse_unsubscribed(resume.channel, resume.subscription);
@@ -143,8 +139,7 @@ begin
           from pubsub.positions(resumed.id) c
          cross join pubsub.leaving_partitions() l
     );
-    update pubsub.subscriptions s
-       set suspended_at = null, resumed_at = clock_timestamp(), missed = 0
+    update pubsub.subscriptions s set suspended_at = null, resumed_at = clock_timestamp(), missed = 0
      where s.id = resumed.id;
     perform pg_notify('pubsub', resume.channel);
     return resumed.missed;

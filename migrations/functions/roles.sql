@@ -35,15 +35,13 @@ begin
                ) rights
                where c.relnamespace = 'pubsub'::regnamespace and c.oid is not distinct from coalesce(only_object, c.oid)
               union all
-              select 'schema ', n.nspname, n.oid, n.xmin, n.nspowner, n.nspacl
-                from pg_namespace n
+              select 'schema ', n.nspname, n.oid, n.xmin, n.nspowner, n.nspacl from pg_namespace n
                where n.nspname = 'pubsub' and only_object is null
           ) o
           join pg_class log on log.oid = 'pubsub.db_events'::regclass and log.relowner = o.owner
          cross join lateral aclexplode(o.acl) g
           left join pg_roles r on r.oid = g.grantee
-         where g.grantee <> o.owner
-           and coalesce(r.rolname, 'public') = coalesce(only_role, r.rolname, 'public')
+         where g.grantee <> o.owner and coalesce(r.rolname, 'public') = coalesce(only_role, r.rolname, 'public')
            and o.xmin = coalesce(created_by, o.xmin)
     loop
         execute format('revoke all on %s from %s cascade', opened.object, opened.role);
@@ -67,8 +65,7 @@ begin
           join pubsub.audiences a on a.object = p.oid::regprocedure::text and a.audience = any (audiences)
          where p.pronamespace = 'pubsub'::regnamespace
         union all
-        select format('select on %s', c.oid::regclass)
-          from pg_class c
+        select format('select on %s', c.oid::regclass) from pg_class c
          where c.relnamespace = 'pubsub'::regnamespace
            and (
                c.relkind = 'v'
@@ -145,12 +142,10 @@ begin
     -- A function with the rights of another owner would fail at the tables, or have more rights than it needs.
     select o.name, o.owner into other
       from (
-          select p.oid::regprocedure::text, p.proowner::regrole
-            from pg_proc p
+          select p.oid::regprocedure::text, p.proowner::regrole from pg_proc p
            where p.pronamespace = 'pubsub'::regnamespace and p.xmin = current
           union all
-          select c.oid::regclass::text, c.relowner::regrole
-            from pg_class c
+          select c.oid::regclass::text, c.relowner::regrole from pg_class c
            where c.relnamespace = 'pubsub'::regnamespace and c.xmin = current
       ) o (name, owner)
      where o.owner <> log_owner
@@ -161,14 +156,11 @@ begin
             hint = 'One role owns the whole schema: migrate as the role that migrated first.';
     end if;
     -- From here on, the signature of a function stands for it, and not its name.
-    update pubsub.audiences a
-       set object = p.oid::regprocedure::text
+    update pubsub.audiences a set object = p.oid::regprocedure::text
       from pg_proc p
      where p.pronamespace = 'pubsub'::regnamespace and p.xmin = current and p.proname = a.object;
-    select a.object into missing
-      from pubsub.audiences a
-     where a.object not like '%(%'
-       and to_regclass('pubsub.' || a.object) is null;
+    select a.object into missing from pubsub.audiences a
+     where a.object not like '%(%' and to_regclass('pubsub.' || a.object) is null;
     if found then
         raise exception using errcode = 'undefined_function',
             message = format('this transaction has not created pubsub.%s', missing),
@@ -203,10 +195,8 @@ begin
     select p.proname into changed
       from pg_proc p
       join pubsub.audiences a on a.object = p.oid::regprocedure::text
-      join pg_proc s
-        on s.pronamespace = p.pronamespace and s.proname = p.proname and s.xmin = pg_current_xact_id()::xid
-     where p.pronamespace = 'pubsub'::regnamespace
-       and s.oid <> p.oid;
+      join pg_proc s on s.pronamespace = p.pronamespace and s.proname = p.proname and s.xmin = pg_current_xact_id()::xid
+     where p.pronamespace = 'pubsub'::regnamespace and s.oid <> p.oid;
     if found then
         raise exception 'the arguments of pubsub.% have changed: it needs a new name', changed;
     end if;
@@ -217,9 +207,7 @@ $$;
 delete from pubsub.audiences;
 
 insert into pubsub.audiences (object, audience)
-select object, 'publisher' from unnest('{
-    list_schemas, publish, publish_all_once, publish_once
-}'::text[]) object
+select object, 'publisher' from unnest('{list_schemas, publish, publish_all_once, publish_once}'::text[]) object
 union all
 select object, 'subscriber' from unnest('{
     absent_processes, advance_idle_cursors, beat, claim, claim_mailbox, close_partitions, declare_channel,

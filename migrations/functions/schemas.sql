@@ -31,10 +31,8 @@ begin
     on conflict on constraint schemas_pkey do update
        set schema = excluded.schema, declared_at = excluded.declared_at
      where s.schema <> excluded.schema;
-    update pubsub.channels c
-       set strict = declare_schema.strict
-     where c.name = declare_schema.channel
-       and c.version <= declare_schema.version
+    update pubsub.channels c set strict = declare_schema.strict
+     where c.name = declare_schema.channel and c.version <= declare_schema.version
        and c.strict <> declare_schema.strict;
 end
 $$;
@@ -57,8 +55,7 @@ declare
     declared   jsonb;
     mismatched text[];
 begin
-    select s.schema into declared
-      from pubsub.schemas s
+    select s.schema into declared from pubsub.schemas s
      where s.channel = require_shape.channel and s.version = require_shape.version;
     if found then
         perform set_config('pubsub.steps_left', (10000 + 2 * octet_length(payload::text))::text, true);

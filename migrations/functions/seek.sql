@@ -14,8 +14,7 @@ language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
     return exists (
         select from pubsub.replays r
-         where r.subscription = is_replay.subscription
-           and r.lane = is_replay.lane
+         where r.subscription = is_replay.subscription and r.lane = is_replay.lane
            and pubsub.is_behind(is_replay.xid, is_replay.id, r.snapshot, r.until, pubsub.log_floor())
     );
 end
@@ -31,20 +30,14 @@ declare
     slack constant interval := '1 minute';
     older bigint;
 begin
-    select d.id into older
-      from pubsub.db_events d
-     where d.channel = first_event_since.channel
-       and d.published_at < first_event_since.since - slack
-     order by d.channel desc, d.id desc
-     limit 1;
+    select d.id into older from pubsub.db_events d
+     where d.channel = first_event_since.channel and d.published_at < first_event_since.since - slack
+     order by d.channel desc, d.id desc limit 1;
     return (
-        select d.id
-          from pubsub.db_events d
-         where d.channel = first_event_since.channel
-           and d.id > coalesce(older, 0)
+        select d.id from pubsub.db_events d
+         where d.channel = first_event_since.channel and d.id > coalesce(older, 0)
            and d.published_at >= first_event_since.since
-         order by d.channel, d.id
-         limit 1
+         order by d.channel, d.id limit 1
     );
 end
 $$;
@@ -62,28 +55,19 @@ declare
 begin
     select * into mark from pubsub.passed(c);
     select * into ahead from pubsub.unread(c, reader.channel, pubsub.all_visible(), floor);
-    select count(*) into replayed
-      from pubsub.db_events d
-     where d.channel = reader.channel
-       and d.id >= count_seek.first
+    select count(*) into replayed from pubsub.db_events d
+     where d.channel = reader.channel and d.id >= count_seek.first
        and pubsub.lane_of(d.key, d.id, reader.lanes) = c.lane
        and pubsub.is_behind(d.xid, d.id, mark.snapshot, mark.until, floor);
     -- pubsub.unread_events would take four times as long for a long backlog.
-    select count(*) into skipped
-      from pubsub.db_events d
-     where d.channel = reader.channel
-       and d.id > ahead.above
-       and (count_seek.first is null or d.id < count_seek.first)
-       and pubsub.lane_of(d.key, d.id, reader.lanes) = c.lane
-       and pubsub.is_unread(c, d.xid, d.id, floor);
+    select count(*) into skipped from pubsub.db_events d
+     where d.channel = reader.channel and d.id > ahead.above and (count_seek.first is null or d.id < count_seek.first)
+       and pubsub.lane_of(d.key, d.id, reader.lanes) = c.lane and pubsub.is_unread(c, d.xid, d.id, floor);
     select skipped + count(*) into skipped
       from unnest(ahead.stragglers) straggler
       join pubsub.db_events d on d.xid = straggler
-     where d.channel = reader.channel
-       and d.id > ahead.below
-       and d.id <= ahead.above
-       and (count_seek.first is null or d.id < count_seek.first)
-       and pubsub.lane_of(d.key, d.id, reader.lanes) = c.lane
+     where d.channel = reader.channel and d.id > ahead.below and d.id <= ahead.above
+       and (count_seek.first is null or d.id < count_seek.first) and pubsub.lane_of(d.key, d.id, reader.lanes) = c.lane
        and pubsub.is_unread(c, d.xid, d.id, floor);
     return next;
 end
@@ -152,11 +136,8 @@ begin
         select c.* from pubsub.positions(reader.id) c order by c.lane
     loop
         perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + position.lane, reader.id);
-        select * into position
-          from pubsub.cursors c
-         where c.subscription = reader.id and c.lane = position.lane
-         order by c.subscription desc, c.lane desc, c.seq desc
-         limit 1;
+        select * into position from pubsub.cursors c where c.subscription = reader.id and c.lane = position.lane
+         order by c.subscription desc, c.lane desc, c.seq desc limit 1;
         -- A lane that still reads the window of an earlier seek keeps the later of both marks.
         insert into pubsub.replays as r (subscription, lane, snapshot, until)
         select reader.id, position.lane, p.snapshot, p.until from pubsub.passed(position) p

@@ -40,8 +40,7 @@ language sql stable begin atomic
      cross join lateral (
          select * from pubsub.mailbox m where m.subscription = (lease).subscription and m.event_id = d.id limit 1
      ) m
-     where (lease).from_mailbox
-       and m.token = (lease).token;
+     where (lease).from_mailbox and m.token = (lease).token;
 end;
 
 -- Moves events of a lease to the mailbox or to the dead letters, as their dispositions say. Nothing else decides why a delivery
@@ -55,8 +54,7 @@ declare
     unknown     text;
     buried      text[];
 begin
-    select d ->> 'action' into unknown
-      from jsonb_array_elements(dispositions) d
+    select d ->> 'action' into unknown from jsonb_array_elements(dispositions) d
      where coalesce(d ->> 'action', '') <> all ('{retry, panic, snooze, return, reject, undecodable, too_new, crash}')
      limit 1;
     if found then
@@ -147,10 +145,8 @@ begin
             return true;
         end if;
     end if;
-    select * into lease
-      from pubsub.leases l
-     where l.token = settle.token and l.process is not distinct from settle.process
-       for update;
+    select * into lease from pubsub.leases l
+     where l.token = settle.token and l.process is not distinct from settle.process for update;
     if not found then
         return false;
     end if;
@@ -171,8 +167,7 @@ begin
     end if;
     if acknowledged is not null then
         remaining := array(
-            select e.id
-              from unnest(lease.event_ids) with ordinality e (id, ordinal)
+            select e.id from unnest(lease.event_ids) with ordinality e (id, ordinal)
              where e.id <> all (acknowledged) and e.id <> all (disposed)
              order by e.ordinal
         );
@@ -180,10 +175,8 @@ begin
     if lease.from_mailbox then
         with acknowledged as (
             delete from pubsub.mailbox m
-             where m.subscription = lease.subscription
-               and m.event_id = any (lease.event_ids)
-               and m.event_id <> all (remaining)
-               and m.token = lease.token
+             where m.subscription = lease.subscription and m.event_id = any (lease.event_ids)
+               and m.event_id <> all (remaining) and m.token = lease.token
             returning m.key
         )
         select array_agg(a.key) into done from acknowledged a;
@@ -210,13 +203,10 @@ declare
     returned bigint := 0;
 begin
     for lease in
-        select *
-          from pubsub.leases l
-         where l.subscription = return_unknown.subscription
-           and l.process = return_unknown.process
+        select * from pubsub.leases l
+         where l.subscription = return_unknown.subscription and l.process = return_unknown.process
            and l.token <> all (array_remove(coalesce(known, '{}'), null))
-         order by l.lane, l.token
-           for update
+         order by l.lane, l.token for update
     loop
         perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + lease.lane, lease.subscription);
         delete from pubsub.leases l where l.token = lease.token;

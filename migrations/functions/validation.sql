@@ -194,8 +194,7 @@ declare
 begin
     if is_object then
         -- The tag of another variant comes first. With a wrong tag, the other differences do not matter.
-        select p.key into tag
-          from jsonb_each(coalesce(part -> 'properties', '{}')) p
+        select p.key into tag from jsonb_each(coalesce(part -> 'properties', '{}')) p
          where p.value ? 'const' and mismatch_of_parts.value ? p.key
            and mismatch_of_parts.value -> p.key <> p.value -> 'const'
          limit 1;
@@ -205,8 +204,7 @@ begin
         select r.name into missing
           from jsonb_array_elements_text(coalesce(part -> 'required', '[]')) with ordinality r (name, nth)
          where not value ? r.name
-         order by r.nth
-         limit 1;
+         order by r.nth limit 1;
         if missing is not null then
             return array[
                 path || '.' || missing, pubsub.in_words(coalesce(part -> 'properties' -> missing, '{}'), root), 'nothing'

@@ -11,8 +11,7 @@ language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     declared pubsub.channel_versions;
 begin
-    select * into declared
-      from pubsub.channel_versions v
+    select * into declared from pubsub.channel_versions v
      where v.channel = declare_version.channel and v.version = declare_version.version;
     if declared.fingerprint = declare_version.fingerprint then
         return null;

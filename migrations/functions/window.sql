@@ -12,8 +12,7 @@
 create or replace function pubsub.is_behind(xid xid8, id bigint, snapshot pg_snapshot, until bigint, floor bigint) returns boolean
 language sql immutable parallel safe
 return snapshot is not null
-   and (id <= floor or pg_visible_in_snapshot(xid, snapshot))
-   and (until is null or id <= until);
+   and (id <= floor or pg_visible_in_snapshot(xid, snapshot)) and (until is null or id <= until);
 
 -- Whether an event has not been claimed at a cursor's position. Only for the events that pubsub.unread describes: it does not
 -- look at what lies behind them.
@@ -46,9 +45,7 @@ begin
         select fence::text::xid8
     loop
         loop
-            select d.xid into next
-              from pubsub.db_events d
-             where d.xid > last and d.xid < stop
+            select d.xid into next from pubsub.db_events d where d.xid > last and d.xid < stop
              order by d.xid, d.channel, d.id limit 1;
             exit when not found;
             ended := ended || next;
@@ -60,8 +57,7 @@ begin
         select array_agg(x)
           from unnest(ended) x
          cross join lateral (
-             select from pubsub.db_events d
-              where d.xid = x and d.channel = finished_stragglers.channel
+             select from pubsub.db_events d where d.xid = x and d.channel = finished_stragglers.channel
               order by d.xid, d.channel, d.id limit 1
          ) d
          where pg_visible_in_snapshot(x, upper)
@@ -107,8 +103,7 @@ begin
     select d.*
       from unnest(stragglers) straggler
      cross join lateral (
-         select d.*
-           from pubsub.db_events d
+         select d.* from pubsub.db_events d
           where d.xid = straggler and d.channel = straggler_events.channel and d.id > after and d.id <= stop
             and (lanes = 0 or pubsub.lane_of(d.key, d.id, lanes) = lane)
           order by d.xid, d.channel, d.id limit most
@@ -128,14 +123,12 @@ language sql stable begin atomic
     select e.*
       from (
           (
-              select s.*
-                from pubsub.straggler_events(channel, lanes, lane, stragglers, after, start, most) s
+              select s.* from pubsub.straggler_events(channel, lanes, lane, stragglers, after, start, most) s
                where stragglers is not null
           )
           union all
           (
-              select d.*
-                from pubsub.db_events d
+              select d.* from pubsub.db_events d
                where d.channel = window_events.channel and d.id > greatest(after, start) and d.id <= stop
                  and (d.id <= floor or pg_visible_in_snapshot(d.xid, upper))
                  and not pg_visible_in_snapshot(d.xid, lower)
@@ -183,8 +176,7 @@ language sql stable begin atomic
       from pubsub.unread(c, channel, upper, floor) u
      cross join lateral (
          (
-             select d.*
-               from pubsub.db_events d
+             select d.* from pubsub.db_events d
               where d.channel = unread_events.channel and d.id > u.above
                 and (d.id <= floor or pg_visible_in_snapshot(d.xid, upper))
                 and pubsub.is_unread(c, d.xid, d.id, floor) and pubsub.lane_of(d.key, d.id, lanes) = c.lane
@@ -195,8 +187,7 @@ language sql stable begin atomic
              select d.*
                from unnest(u.stragglers) straggler
               cross join lateral (
-                  select d.*
-                    from pubsub.db_events d
+                  select d.* from pubsub.db_events d
                    where d.xid = straggler and d.channel = unread_events.channel and d.id > u.below and d.id <= u.above
                      and pubsub.is_unread(c, d.xid, d.id, floor) and pubsub.lane_of(d.key, d.id, lanes) = c.lane
                    order by d.xid, d.channel, d.id limit most

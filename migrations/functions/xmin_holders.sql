@@ -19,8 +19,7 @@ language sql volatile set search_path = pg_catalog, pg_temp begin atomic
                  clock_timestamp() - a.xact_start as age,
                  greatest(age(a.backend_xmin), age(a.backend_xid))::bigint as xids_behind
             from pg_stat_activity a
-           where a.pid <> pg_backend_pid()
-             and a.backend_type <> 'autovacuum worker'
+           where a.pid <> pg_backend_pid() and a.backend_type <> 'autovacuum worker'
              -- In another database of the cluster, only a transaction that has written matters.
              and (a.backend_xid is not null or a.backend_xmin is not null and a.datname = current_database())
              and a.xact_start < clock_timestamp() - older_than
@@ -38,8 +37,7 @@ language sql volatile set search_path = pg_catalog, pg_temp begin atomic
           select 'standby', a.usename::text, a.application_name, coalesce(a.client_addr::text, 'local'), null, a.pid,
                  a.state, null, age(a.backend_xmin)::bigint
             from pg_stat_activity a
-           where a.backend_type = 'walsender'
-             and age(a.backend_xmin) > xids
+           where a.backend_type = 'walsender' and age(a.backend_xmin) > xids
       ) h
      order by h.xids_behind desc nulls last, h.age desc nulls last;
 end;
