@@ -47,16 +47,19 @@ const WORK: &str = "
         end loop;
     end $$";
 
-/// Returns the pages that a statement visits. It is run twice, because the first run of a session also reads the catalogs.
+/// Returns the pages that a statement visits: the least of several runs, because a session's first run also reads the
+/// catalogs, as does the next one after autovacuum has looked at a table.
 async fn pages(client: &Client, statement: &str) -> f64 {
-    let mut pages = f64::NAN;
-    for _ in 0..2 {
+    let mut pages = f64::INFINITY;
+    for _ in 0..4 {
         client.batch_execute("begin").await.unwrap();
         let explain = format!("explain (analyze, buffers, timing off, format json) {statement}");
         let plan: serde_json::Value = client.query_one(&explain, &[]).await.unwrap().get(0);
         client.batch_execute("rollback").await.unwrap();
         let plan = &plan[0]["Plan"];
-        pages = plan["Shared Hit Blocks"].as_f64().unwrap() + plan["Shared Read Blocks"].as_f64().unwrap();
+        let visited =
+            ["Shared Hit Blocks", "Shared Read Blocks"].map(|blocks| plan[blocks].as_f64().unwrap());
+        pages = pages.min(visited.iter().sum());
     }
     pages
 }
