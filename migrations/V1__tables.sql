@@ -20,7 +20,7 @@ comment on schema pubsub is 'Durable publish/subscribe. Private, but for inserts
 create table pubsub.channels (
     name              text collate "C" not null,
     id                integer generated always as identity,
-    version           integer not null default 1,
+    version           integer not null default 1 constraint channels_version_check check (version >= 1),
     description       text not null default '',
     max_payload_bytes integer not null default 262144,
     declared_at       timestamptz not null default clock_timestamp(),
@@ -31,7 +31,6 @@ create table pubsub.channels (
     constraint channels_pkey primary key (name),
     constraint channels_id_key unique (id),
     constraint channels_name_check check (name ~ '^[a-z0-9][a-z0-9._-]{0,62}$'),
-    constraint channels_version_check check (version >= 1),
     constraint channels_max_payload_bytes_check check (max_payload_bytes > 0),
     constraint channels_retention_check check (retention between interval '0' and interval '36500 days'),
     constraint channels_dedupe_window_check check (dedupe_window > interval '0' and dedupe_window <= interval '36500 days')
@@ -71,12 +70,11 @@ create table pubsub.partitions (
     opened_at    timestamptz,
     fence        xid8,
     sealed_at    timestamptz,
-    tried        text,
+    tried        text constraint partitions_tried_check check (tried in ('detach', 'finalize', 'drop')),
     tried_at     timestamptz,
     leaves_until timestamptz,
     constraint partitions_pkey primary key (first_id),
-    constraint partitions_end_id_key unique (end_id),
-    constraint partitions_tried_check check (tried in ('detach', 'finalize', 'drop'))
+    constraint partitions_end_id_key unique (end_id)
 );
 
 -- Durable named interests in a channel.
@@ -94,11 +92,11 @@ create table pubsub.subscriptions (
     id            integer generated always as identity,
     channel       text collate "C" not null,
     name          text collate "C" not null,
-    max_attempts  integer not null,
-    max_panics    integer not null default 3,
-    max_crashes   integer not null default 3,
-    lanes         integer not null default 0,
-    lanes_wanted  integer,
+    max_attempts  integer not null constraint subscriptions_max_attempts_check check (max_attempts >= 1),
+    max_panics    integer not null default 3 constraint subscriptions_max_panics_check check (max_panics >= 1),
+    max_crashes   integer not null default 3 constraint subscriptions_max_crashes_check check (max_crashes >= 1),
+    lanes         integer not null default 0 constraint subscriptions_lanes_check check (lanes between 0 and 64),
+    lanes_wanted  integer constraint subscriptions_lanes_wanted_check check (lanes_wanted between 0 and 64),
     subscribed_at timestamptz not null default clock_timestamp(),
     unread_limit  interval default interval '14 days',
     suspended_at  timestamptz,
@@ -108,11 +106,6 @@ create table pubsub.subscriptions (
     constraint subscriptions_channel_name_key unique (channel, name),
     constraint subscriptions_channel_fkey foreign key (channel) references pubsub.channels (name),
     constraint subscriptions_name_check check (name ~ '^[a-z0-9][a-z0-9._-]{0,62}$'),
-    constraint subscriptions_max_attempts_check check (max_attempts >= 1),
-    constraint subscriptions_max_panics_check check (max_panics >= 1),
-    constraint subscriptions_max_crashes_check check (max_crashes >= 1),
-    constraint subscriptions_lanes_check check (lanes between 0 and 64),
-    constraint subscriptions_lanes_wanted_check check (lanes_wanted between 0 and 64),
     constraint subscriptions_unread_limit_check check (unread_limit between interval '0' and interval '36500 days')
 );
 
@@ -208,10 +201,9 @@ create table pubsub.leases (
     process      bigint not null,
     event_ids    bigint[] not null,
     from_mailbox boolean not null,
-    start_limit  integer,
+    start_limit  integer constraint leases_start_limit_check check (start_limit >= 1),
     claimed_at   timestamptz not null default clock_timestamp(),
-    constraint leases_pkey primary key (token),
-    constraint leases_start_limit_check check (start_limit >= 1)
+    constraint leases_pkey primary key (token)
 );
 
 create index leases_process_idx on pubsub.leases (process);
@@ -328,13 +320,12 @@ create table pubsub.replays (
 --   system_identifier  the cluster's identifier; null if this role may not read it
 --   timeline           the timeline of its write-ahead log; null if this role may not read it
 create table pubsub.log_identity (
-    marker            smallint not null,
+    marker            smallint not null constraint log_identity_marker_check check (marker in (1, 2)),
     floor             bigint not null,
     system_identifier bigint,
     timeline          integer,
     noted_at          timestamptz not null default clock_timestamp(),
-    constraint log_identity_pkey primary key (marker),
-    constraint log_identity_marker_check check (marker in (1, 2))
+    constraint log_identity_pkey primary key (marker)
 );
 
 -- Shows whether a restore is complete: pg_restore, and the script of pg_dump, fill materialized views last.
@@ -342,46 +333,33 @@ create materialized view pubsub.restore_marker as select true as complete;
 
 -- The server's incarnation: one row, or none when it has just begun.
 --   incarnation  the tokens of this incarnation are above it
-create unlogged table pubsub.incarnations (
-    incarnation bigint not null
-);
+create unlogged table pubsub.incarnations (incarnation bigint not null);
 
 -- The deduplication keys that were published lately.
 --   channel   the channel's id
 --   event_id  the event that was published with the key; it may have left the log
 create table pubsub.dedupe_keys (
     channel      integer not null,
-    key          text collate "C" not null,
+    key          text collate "C" not null constraint dedupe_keys_key_check check (octet_length(key) <= 1024),
     event_id     bigint not null,
     published_at timestamptz not null default clock_timestamp(),
-    constraint dedupe_keys_pkey primary key (channel, key),
-    constraint dedupe_keys_key_check check (octet_length(key) <= 1024)
+    constraint dedupe_keys_pkey primary key (channel, key)
 );
 
 create index dedupe_keys_published_at_idx on pubsub.dedupe_keys (channel, published_at);
 
 -- The shape of each version of a channel's payload, as it was declared last.
---   fingerprint  the fingerprint of the shape; equal shapes have equal fingerprints
+--   schema       JSON Schema, draft 2020-12, of the payloads that readers accept; null: none was declared
+--   fingerprint  the fingerprint of the shape; equal shapes have equal fingerprints. Null: none was declared
+--   declared_at  when the fingerprint was declared
 create table pubsub.channel_versions (
     channel     text collate "C" not null,
-    version     integer not null,
-    fingerprint bigint not null,
-    declared_at timestamptz not null default clock_timestamp(),
+    version     integer not null constraint channel_versions_version_check check (version >= 1),
+    schema      jsonb constraint channel_versions_schema_check check (jsonb_typeof(schema) in ('object', 'boolean')),
+    fingerprint bigint,
+    declared_at timestamptz,
     constraint channel_versions_pkey primary key (channel, version),
     constraint channel_versions_channel_fkey foreign key (channel) references pubsub.channels (name)
-);
-
--- The schemas of payloads, one per version of a channel.
---   schema  JSON Schema, draft 2020-12, of the payloads that readers accept
-create table pubsub.schemas (
-    channel     text collate "C" not null,
-    version     integer not null,
-    schema      jsonb not null,
-    declared_at timestamptz not null default clock_timestamp(),
-    constraint schemas_pkey primary key (channel, version),
-    constraint schemas_channel_fkey foreign key (channel) references pubsub.channels (name),
-    constraint schemas_version_check check (version >= 1),
-    constraint schemas_schema_check check (jsonb_typeof(schema) in ('object', 'boolean'))
 );
 
 -- The functions and views that are for others than the owner.

@@ -25,12 +25,10 @@ begin
         raise exception using errcode = 'PB008', message = 'a pattern of the declared shape takes too many steps: it refers back';
     end if;
     -- Writes only what changes: every process declares its schemas when it starts.
-    insert into pubsub.schemas as s (channel, version, schema)
-    select declare_schema.channel, declare_schema.version, declare_schema.schema
-     where declare_schema.schema is not null
-    on conflict on constraint schemas_pkey do update
-       set schema = excluded.schema, declared_at = excluded.declared_at
-     where s.schema <> excluded.schema;
+    insert into pubsub.channel_versions as v (channel, version, schema)
+    select declare_schema.channel, declare_schema.version, declare_schema.schema where declare_schema.schema is not null
+    on conflict on constraint channel_versions_pkey do update set schema = excluded.schema
+     where v.schema is distinct from excluded.schema;
     update pubsub.channels c set strict = declare_schema.strict
      where c.name = declare_schema.channel and c.version <= declare_schema.version
        and c.strict <> declare_schema.strict;
@@ -41,10 +39,10 @@ $$;
 create or replace function pubsub.list_schemas()
 returns table (channel text, version integer, description text, schema jsonb, strict boolean)
 language sql stable set search_path = pg_catalog, pg_temp begin atomic
-    select c.name, s.version, c.description, s.schema, c.strict
+    select c.name, v.version, c.description, v.schema, c.strict
       from pubsub.channels c
-      join pubsub.schemas s on s.channel = c.name
-     order by c.name, s.version;
+      join pubsub.channel_versions v on v.channel = c.name and v.schema is not null
+     order by c.name, v.version;
 end;
 
 -- Raises PB008 if a payload does not have the shape that was declared for its version. A version without a shape is not
@@ -55,25 +53,21 @@ declare
     declared   jsonb;
     mismatched text[];
 begin
-    select s.schema into declared from pubsub.schemas s
-     where s.channel = require_shape.channel and s.version = require_shape.version;
-    if found then
+    select v.schema into declared from pubsub.channel_versions v
+     where v.channel = require_shape.channel and v.version = require_shape.version;
+    if declared is not null then
         perform set_config('pubsub.steps_left', (10000 + 2 * octet_length(payload::text))::text, true);
         mismatched := pubsub.mismatch(payload, declared, declared);
     end if;
     if mismatched is null then
         return;
     end if;
-    raise exception using
-        errcode = 'PB008',
+    raise exception using errcode = 'PB008',
         message = format(
             'a payload of channel "%s", version %s, does not have its declared shape: %s is expected%s, and there is %s',
-            channel,
-            version,
-            mismatched[2],
+            channel, version, mismatched[2],
             case when mismatched[1] = '' then '' else format(' at "%s"', ltrim(mismatched[1], '.')) end,
             pubsub.in_words(jsonb_build_object('type', mismatched[3]), declared)
-        ),
-        hint = 'The shape: select schema from pubsub.list_schemas(). Types made of it: pubsub schema export.';
+        ), hint = 'The shape: select schema from pubsub.list_schemas(). Types made of it: pubsub schema export.';
 end
 $$;

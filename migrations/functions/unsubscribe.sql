@@ -118,7 +118,6 @@ begin
     delete from pubsub.db_events e where e.channel = drop_channel.channel;
     get diagnostics events = row_count;
     delete from pubsub.dedupe_keys d using pubsub.channels c where d.channel = c.id and c.name = drop_channel.channel;
-    delete from pubsub.schemas s where s.channel = drop_channel.channel;
     delete from pubsub.channel_versions v where v.channel = drop_channel.channel;
     delete from pubsub.channels c where c.name = drop_channel.channel;
     return next;

@@ -17,8 +17,8 @@ begin
         return null;
     end if;
     perform pubsub.require_declared(channel);
-    insert into pubsub.channel_versions (channel, version, fingerprint)
-    values (declare_version.channel, declare_version.version, declare_version.fingerprint)
+    insert into pubsub.channel_versions (channel, version, fingerprint, declared_at)
+    values (declare_version.channel, declare_version.version, declare_version.fingerprint, clock_timestamp())
     on conflict on constraint channel_versions_pkey do update
        set fingerprint = excluded.fingerprint, declared_at = excluded.declared_at;
     return declared.declared_at;

@@ -156,7 +156,6 @@ table replays
 table restore_marker
 table runners
 table schema_history                 | subscriber: select | observer: select
-table schemas
 table subscriptions
 table waiters
 view current_processes
