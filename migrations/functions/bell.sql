@@ -81,7 +81,8 @@ language sql volatile set search_path = pg_catalog, pg_temp begin atomic
     insert into pubsub.waiters (subscription, process, channel, is_awake, until)
     select s.id, start_waiting.process, s.channel, false, clock_timestamp() + start_waiting.ttl
       from pubsub.subscriptions s
-     where s.id = start_waiting.subscription and pubsub.is_registered(start_waiting.process);
+      join pubsub.registrations r on r.process = start_waiting.process
+     where s.id = start_waiting.subscription;
 end;
 
 -- The second half of going to sleep. True if no publisher is at work on the subscription's channel: claim once more, and
@@ -108,8 +109,10 @@ language sql volatile set search_path = pg_catalog, pg_temp begin atomic
      where w.subscription = report_awake.subscription and w.until > statement_timestamp() and w.process = report_awake.process;
     -- In an ordered subscription no process reads for the others.
     insert into pubsub.waiters (subscription, process, channel, is_awake, until)
-    select s.id, report_awake.process, s.channel, true, clock_timestamp() + report_awake.ttl from pubsub.subscriptions s
-     where s.id = report_awake.subscription and s.lanes = 0 and pubsub.is_registered(report_awake.process);
+    select s.id, report_awake.process, s.channel, true, clock_timestamp() + report_awake.ttl
+      from pubsub.subscriptions s
+      join pubsub.registrations r on r.process = report_awake.process
+     where s.id = report_awake.subscription and s.lanes = 0;
 end;
 
 -- Removes the process's waiter row, and passes the bell on to another process, in case it has rung for this one. A null
@@ -128,9 +131,9 @@ begin
                 ));
         return;
     end if;
-    delete from pubsub.waiters w where w.subscription = stop_waiting.subscription
-       -- Older rows count no longer anyway.
-       and w.until > statement_timestamp() and w.process = stop_waiting.process;
+    -- Older rows count no longer anyway.
+    delete from pubsub.waiters w
+     where w.subscription = stop_waiting.subscription and w.until > statement_timestamp() and w.process = stop_waiting.process;
     perform pubsub.ring_bell(s.channel) from pubsub.subscriptions s where s.id = stop_waiting.subscription;
 end
 $$;

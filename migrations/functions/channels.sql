@@ -36,12 +36,17 @@ begin
 end
 $$;
 
--- Raises PB004 for a subscription that does not exist.
-create or replace function pubsub.refuse_unsubscribed(channel text, subscription text) returns void
+-- The subscription of a name. Raises PB004 if there is none.
+create or replace function pubsub.subscription_of(channel text, name text) returns pubsub.subscriptions
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+    named pubsub.subscriptions;
 begin
-    raise exception using errcode = 'PB004',
-        message = format('channel "%s" has no subscription "%s"', channel, subscription);
+    select * into named from pubsub.subscriptions s where s.channel = subscription_of.channel and s.name = subscription_of.name;
+    if not found then
+        raise exception using errcode = 'PB004', message = format('channel "%s" has no subscription "%s"', channel, name);
+    end if;
+    return named;
 end
 $$;
 
@@ -103,11 +108,9 @@ begin
         return existing.id;
     end if;
 
-    perform pubsub.require_first_in_transaction('pubsub.subscribe of a new subscription');
+    perform pubsub.require_read_committed('pubsub.subscribe of a new subscription');
     perform pubsub.require_declared(subscribe.channel);
-    if from_beginning then
-        perform pubsub.keep_partitions();
-    end if;
+    perform pubsub.keep_partitions() where from_beginning;
     -- The cursor's proof needs this order: sequence, then transaction id, then snapshot.
     sequence := pubsub.log_sequence();
     perform pubsub.require_recognized();

@@ -14,8 +14,7 @@
 -- serialize on the key: id order inside a window, commit order between windows.
 
 -- Everything that each claim asks about its subscription and its process, in one statement, because each statement costs.
---   registered  the process, if it is registered. It is looked up from the end of its part of the primary key: the rest may be
---               old versions of its row
+--   registered  the process, if it is registered
 --   place       of an unordered subscription: its position
 create or replace function pubsub.claim_context(subscription integer, process bigint)
 returns table (
@@ -25,10 +24,7 @@ returns table (
 language sql stable begin atomic
     select s.channel, s.name, s.lanes, s.lanes_wanted is not null, s.unread_limit, s.suspended_at,
            (select i.floor from pubsub.log_identity i where i.marker = 1),
-           (
-               select p.id from pubsub.processes p where (p.id, p.beat_at) <= (claim_context.process, 'infinity')
-                order by p.id desc, p.beat_at desc limit 1
-           ),
+           (select r.process from pubsub.registrations r where r.process = claim_context.process),
            (
                select c from pubsub.cursors c where c.subscription = s.id and c.lane = 0
                 order by c.subscription desc, c.lane desc, c.seq desc limit 1
@@ -55,7 +51,7 @@ begin
     ready := '{}';
     -- Here and below, a function that most claims do not need is called only if it is needed.
     if pg_current_xact_id_if_assigned() is not null or current_setting('transaction_isolation') <> 'read committed' then
-        perform pubsub.require_first_in_transaction('pubsub.claim');
+        perform pubsub.require_read_committed('pubsub.claim');
     end if;
     select * into reader from pubsub.claim_context(subscription, process);
     if not found then
@@ -66,8 +62,7 @@ begin
             message = format(
                 'subscription "%s" of channel "%s" is suspended since %s: it had been unread for longer than %s',
                 reader.name, reader.channel, reader.suspended_at, reader.unread_limit
-            ),
-            hint = format('Bring it back with pubsub.resume(%L, %L).', reader.channel, reader.name);
+            ), hint = format('Bring it back with pubsub.resume(%L, %L).', reader.channel, reader.name);
     end if;
     if reader.is_changing and not pubsub.change_lanes(subscription, sequence) then
         return;
@@ -187,17 +182,13 @@ $$;
 create or replace function pubsub.claim(
     subscription integer, process bigint, batch integer, start_limit integer default null,
     polling boolean default false, bytes bigint default 4194304
-)
-returns table (
+) returns table (
     token bigint, id bigint, key text, payload jsonb, headers jsonb, version integer, published_at timestamptz,
     replay boolean
 )
-language plpgsql volatile
 -- A custom plan for each call would cost more than the claim itself. The generic plan is right at every size: it stays on the
 -- primary key and on db_events_xid_idx.
-set plan_cache_mode = force_generic_plan
-set search_path = pg_catalog, pg_temp
-as $$
+language plpgsql volatile set plan_cache_mode = force_generic_plan set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
     -- Rows of `cursors` that are kept behind the position, and how often older ones are removed.
@@ -319,21 +310,15 @@ begin
                        case when ends then upper else lower end,
                        case when ends then position.window_sequence else position.read_sequence end,
                        case when ends then position.window_fence else position.read_fence end,
-                       case when not ends then upper end,
-                       case when not ends then position.window_sequence end,
-                       case when not ends then position.window_fence end,
-                       case when not ends then position.window_end end,
+                       case when not ends then upper end, case when not ends then position.window_sequence end,
+                       case when not ends then position.window_fence end, case when not ends then position.window_end end,
                        case when not ends and reached < position.read_sequence then position.window_stragglers end,
                        case when not ends then reached end,
-                       coalesce(
-                           (
-                               select min(l.token) from pubsub.leases l
-                                where l.subscription = claim.subscription and l.lane = this_lane and l.lane > 0
-                                  and l.token >= position.oldest_lease
-                           ),
-                           (select lease.token from lease),
-                           position.oldest_lease
-                       )
+                       coalesce((
+                           select min(l.token) from pubsub.leases l
+                            where l.subscription = claim.subscription and l.lane = this_lane and l.lane > 0
+                              and l.token >= position.oldest_lease
+                       ), (select lease.token from lease), position.oldest_lease)
                   from batch b
                  cross join lateral (
                      select b.size < most and stop = position.window_end as ends,

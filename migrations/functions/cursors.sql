@@ -75,16 +75,14 @@ language sql immutable parallel safe
 return writer::xid <> xmin
    and (xmin::text::bigint - writer::text::bigint % 4294967296 + 4294967296) % 4294967296 >= 2147483648;
 
--- Raises PB003 unless the caller's transaction is READ COMMITTED and has not written yet. Claims and new subscriptions read the
--- sequence before they draw their transaction id: with an older id, the cursor's fence would not hold.
-create or replace function pubsub.require_first_in_transaction(what text) returns void
+-- Raises PB003 unless the caller's transaction is READ COMMITTED and, if the caller comes first in it, has not written yet. Claims
+-- and new subscriptions read the sequence before they draw their transaction id: with an older id, the cursor's fence would not hold.
+create or replace function pubsub.require_read_committed(what text, comes_first boolean default true) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
-    if pg_current_xact_id_if_assigned() is not null then
-        raise exception using errcode = 'PB003',
-            message = format('%s must come before every write of its transaction', what);
-    end if;
-    if current_setting('transaction_isolation') <> 'read committed' then
+    if comes_first and pg_current_xact_id_if_assigned() is not null then
+        raise exception using errcode = 'PB003', message = format('%s must come before every write of its transaction', what);
+    elsif current_setting('transaction_isolation') <> 'read committed' then
         raise exception using errcode = 'PB003', message = format('%s needs isolation level read committed', what);
     end if;
 end

@@ -9,29 +9,22 @@ create or replace function pubsub.redrive(
 ) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
-    of_subscription integer;
-    of_lanes        integer;
-    redriven        bigint[];
+    reader   pubsub.subscriptions;
+    redriven bigint[];
 begin
-    perform pg_advisory_xact_lock_shared(hashtext('pubsub.lanes'), s.id)
-       from pubsub.subscriptions s
-      where s.channel = redrive.channel and s.name = redrive.subscription;
-    select s.id, s.lanes into of_subscription, of_lanes from pubsub.subscriptions s
-     where s.channel = redrive.channel and s.name = redrive.subscription;
-    if not found then
-        perform pubsub.refuse_unsubscribed(redrive.channel, redrive.subscription);
-    end if;
+    perform pg_advisory_xact_lock_shared(hashtext('pubsub.lanes'), (pubsub.subscription_of(channel, subscription)).id);
+    reader := pubsub.subscription_of(channel, subscription);
     -- It parks. These locks come first, because a settlement that has one of them may add a dead letter.
-    perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + l, of_subscription) from generate_series(1, of_lanes) l;
+    perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + l, reader.id) from generate_series(1, reader.lanes) l;
     with chosen as (
         select d.event_id from pubsub.dead_letters d
-         where d.subscription = of_subscription and (redrive.event_id is null or d.event_id = redrive.event_id)
+         where d.subscription = reader.id and (redrive.event_id is null or d.event_id = redrive.event_id)
            and (died_before is null or d.died_at < died_before)
          order by d.subscription, d.event_id limit redrive.batch for update skip locked
     ),
     risen as (
         delete from pubsub.dead_letters d
-         where d.subscription = of_subscription and d.event_id = any (array(select c.event_id from chosen c))
+         where d.subscription = reader.id and d.event_id = any (array(select c.event_id from chosen c))
         returning d.*
     ),
     put as (
@@ -39,7 +32,7 @@ begin
             subscription, lane, event_id, channel, key, payload, headers, version, published_at, attempt, panics,
             crashes, due_at, last_error, replay
         )
-        select r.subscription, pubsub.lane_of(r.key, r.event_id, of_lanes), r.event_id, r.channel, r.key, r.payload,
+        select r.subscription, pubsub.lane_of(r.key, r.event_id, reader.lanes), r.event_id, r.channel, r.key, r.payload,
                r.headers, r.version, r.published_at, 0, 0, 0, clock_timestamp(), r.error, r.replay
           from risen r
         -- After a seek an event may have failed again since it became a dead letter. It is delivered once for both, or not again
@@ -52,9 +45,7 @@ begin
     if redriven is null then
         return 0;
     end if;
-    if of_lanes > 0 then
-        perform pubsub.park(of_subscription, redriven, null);
-    end if;
+    perform pubsub.park(reader.id, redriven, null) where reader.lanes > 0;
     perform pg_notify('pubsub', '');
     return cardinality(redriven);
 end
@@ -63,8 +54,7 @@ $$;
 -- Dead letters of a subscription with event ids above `after`, at most `batch`, in their order.
 create or replace function pubsub.list_dead_letters(
     channel text, subscription text, after bigint default 0, batch integer default 100
-)
-returns table (
+) returns table (
     event_id bigint, key text, payload jsonb, headers jsonb, version integer, published_at timestamptz, attempt integer,
     panics integer, crashes integer, reason text, error text, died_at timestamptz
 )

@@ -11,8 +11,7 @@
 -- Must come first in a READ COMMITTED transaction (PB003), which must be committed before the events are handled.
 create or replace function pubsub.next(
     subscription integer, process bigint, batch integer default 10, knows integer default null
-)
-returns table (
+) returns table (
     token bigint, id bigint, key text, payload jsonb, headers jsonb, version integer, published_at timestamptz,
     attempt integer, panics integer, crashes integer, replay boolean, wait interval
 )
@@ -29,15 +28,15 @@ declare
     source      text;
     log_is_left boolean := false;
 begin
-    perform pubsub.require_first_in_transaction('pubsub.next');
+    perform pubsub.require_read_committed('pubsub.next');
     foreach source in array case when random() < 0.5 then '{suspect,log,mailbox}' else '{suspect,mailbox,log}' end::text[] loop
-        if source = 'suspect' then
-            return query
-            select c.*, null::interval from pubsub.claim_mailbox(next.subscription, next.process, 1, true, 1, next.knows) c;
-        elsif source = 'mailbox' then
+        if source <> 'log' then
             return query
             select c.*, null::interval
-              from pubsub.claim_mailbox(next.subscription, next.process, next.batch, false, 1, next.knows) c;
+              from pubsub.claim_mailbox(
+                       next.subscription, next.process, case source when 'suspect' then 1 else next.batch end,
+                       source = 'suspect', 1, next.knows
+                   ) c;
         elsif pg_current_xact_id_if_assigned() is not null then
             -- The claim from the mailbox has written something, although it found nothing. The next call reads the log.
             log_is_left := true;
@@ -47,9 +46,7 @@ begin
               from pubsub.claim(next.subscription, next.process, next.batch, 1) c;
         end if;
         if found then
-            if waits_until is not null then
-                perform pubsub.stop_waiting(subscription, process);
-            end if;
+            perform pubsub.stop_waiting(subscription, process) where waits_until is not null;
             return;
         end if;
     end loop;
@@ -95,12 +92,10 @@ begin
     end if;
     perform set_config('pubsub.tidied_at', clock_timestamp()::text, false);
     -- Each of these two must be the first to draw a transaction id. Usually neither needs one.
-    if pg_current_xact_id_if_assigned() is null and current_setting('transaction_isolation') = 'read committed' then
-        perform pubsub.close_partitions();
-    end if;
-    if pg_current_xact_id_if_assigned() is null and current_setting('transaction_isolation') = 'read committed' then
-        perform pubsub.advance_idle_cursors();
-    end if;
+    perform pubsub.close_partitions()
+      where pg_current_xact_id_if_assigned() is null and current_setting('transaction_isolation') = 'read committed';
+    perform pubsub.advance_idle_cursors()
+      where pg_current_xact_id_if_assigned() is null and current_setting('transaction_isolation') = 'read committed';
     perform pubsub.ensure_partitions();
     perform pubsub.skip_ids();
     perform pubsub.remove_expired_waiters();
@@ -109,11 +104,8 @@ begin
     perform pubsub.suspend_unread();
     begin
         select * into removal from pubsub.removal_steps() limit 1;
-        if removal.step = 'drop' then
-            perform pubsub.drop_partition(removal.first_id);
-        elsif found then
-            perform pubsub.detach_partition(removal.first_id);
-        end if;
+        perform pubsub.drop_partition(removal.first_id) where removal.step = 'drop';
+        perform pubsub.detach_partition(removal.first_id) where removal.step <> 'drop';
     exception when lock_not_available then
         -- A transaction uses the partition. The next call tries again.
         null;

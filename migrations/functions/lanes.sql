@@ -50,12 +50,8 @@ returns table (lane integer, owner bigint, size bigint)
 language sql stable begin atomic
     select l.lane, l.owner, l.size
       from (
-          select l.lane,
-                 r.process as owner,
-                 r.version,
-                 count(*) over (partition by r.process) as size,
-                 count(*) filter (where r.process = lanes_for.process) over () as own_size,
-                 count(*) over () as lanes
+          select l.lane, r.process as owner, r.version, count(*) over (partition by r.process) as size,
+                 count(*) filter (where r.process = lanes_for.process) over () as own_size, count(*) over () as lanes
             from pubsub.lanes l
             left join pubsub.runners r on r.subscription = l.subscription and r.process = l.process
            where l.subscription = lanes_for.subscription
@@ -64,16 +60,13 @@ language sql stable begin atomic
         or l.owner is null
            and l.own_size * (select count(*) from pubsub.runners r where r.subscription = lanes_for.subscription) < l.lanes
         or l.owner is not null
-           and l.size >= l.own_size + 2 and coalesce(
-                   (
-                       select least(l.version, c.version) <= r.version
-                         from pubsub.runners r
-                         join pubsub.subscriptions s on s.id = r.subscription
-                         join pubsub.channels c on c.name = s.channel
-                        where r.subscription = lanes_for.subscription and r.process = lanes_for.process
-                   ),
-                   true
-               )
+           and l.size >= l.own_size + 2 and coalesce((
+                   select least(l.version, c.version) <= r.version
+                     from pubsub.runners r
+                     join pubsub.subscriptions s on s.id = r.subscription
+                     join pubsub.channels c on c.name = s.channel
+                    where r.subscription = lanes_for.subscription and r.process = lanes_for.process
+               ), true)
         or lanes_for.knows > coalesce(l.version, 0)
            and coalesce(l.version, 0) < any (pubsub.needs_of_lane(lanes_for.subscription, l.lane, lanes_for.knows));
 end;
@@ -187,6 +180,7 @@ declare
     fence           constant bigint := pg_current_xact_id()::text::bigint;
     floor           constant bigint := pubsub.log_floor();
     boundary        pg_snapshot;
+    place           record;
     position        pubsub.cursors;
 begin
     -- Transaction ids tell what is unread only where the log was written.
@@ -201,21 +195,21 @@ begin
     if of_subscription.lanes_wanted is null then
         return true;
     end if;
-    if of_subscription.suspended_at is not null then
+    if of_subscription.suspended_at is not null
+        or exists (select from pubsub.leases l where l.subscription = change_lanes.subscription)
+    then
         return false;
-    end if;
-    if exists (select from pubsub.leases l where l.subscription = change_lanes.subscription) then
-        return false;
-    end if;
-    if pubsub.has_foreign_position(subscription) then
-        raise exception using errcode = 'PB005',
-            message = format('another cluster has written where subscription %s last read', subscription),
-            hint = 'Run pubsub::admin::rebase, or "select pubsub.rebase()".';
     end if;
     boundary := pubsub.own_snapshot();
-    for position in
-        select c.* from pubsub.positions(subscription) c order by c.lane
+    for place in
+        select c as at, pubsub.is_foreign(c.writer, c.xmin) as is_foreign
+          from pubsub.positions(subscription) p
+          join pubsub.cursors c on (c.subscription, c.lane, c.seq) = (p.subscription, p.lane, p.seq)
+         order by c.lane
     loop
+        position := place.at;
+        -- Refuses a position that another cluster has written.
+        perform pubsub.open_window(position, of_subscription.channel, sequence, fence, floor, place.is_foreign);
         insert into pubsub.mailbox (
             subscription, lane, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes,
             due_at, replay

@@ -26,20 +26,10 @@ end;
 
 -- Counts the events that a subscription has not claimed, by its name: see pubsub.count_unread.
 create or replace function pubsub.lag(channel text, subscription text) returns bigint
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
-declare
-    unread bigint;
-begin
-    select ahead.unread into unread
-      from pubsub.subscriptions s
-     cross join lateral pubsub.count_unread(s.id) ahead
-     where s.channel = lag.channel and s.name = lag.subscription;
-    if not found then
-        perform pubsub.refuse_unsubscribed(lag.channel, lag.subscription);
-    end if;
-    return coalesce(unread, 0);
-end
-$$;
+language sql stable set search_path = pg_catalog, pg_temp begin atomic
+    select coalesce(sum(u.unread), 0)::bigint
+      from pubsub.count_unread((pubsub.subscription_of(lag.channel, lag.subscription)).id) u;
+end;
 
 -- Subscriptions, and how far behind each of them is.
 --   lanes            0 if it is unordered
@@ -50,22 +40,10 @@ $$;
 --   too_new          waiting deliveries that a process has refused because it does not know their version
 --   suspects         deliveries of the mailbox whose process has died
 create or replace view pubsub.observed_subscriptions as
-select s.id,
-       s.channel,
-       s.name as subscription,
-       s.lanes,
-       s.subscribed_at,
-       s.suspended_at,
-       ahead.unread,
-       ahead.oldest_unread_at,
-       coalesce(held.leased, 0) as leased,
-       held.oldest_lease_at,
-       mail.waiting,
-       mail.overdue,
-       mail.next_due_at,
-       mail.suspects,
-       (select count(*) from pubsub.dead_letters d where d.subscription = s.id) as dead_letters,
-       mail.too_new
+select s.id, s.channel, s.name as subscription, s.lanes, s.subscribed_at, s.suspended_at, ahead.unread,
+       ahead.oldest_unread_at, coalesce(held.leased, 0) as leased, held.oldest_lease_at, mail.waiting, mail.overdue,
+       mail.next_due_at, mail.suspects,
+       (select count(*) from pubsub.dead_letters d where d.subscription = s.id) as dead_letters, mail.too_new
   from pubsub.subscriptions s
   join pubsub.count_unread(null, 1000) ahead on ahead.id = s.id
   left join (
@@ -100,15 +78,8 @@ select s.channel, s.name as subscription, l.lane, r.process, coalesce(behind.par
 --   absent      whether its session has ended: it is dead, or will be back in a moment
 --   grace       how long it may be absent before it is dead, by the time that its own beats take
 create or replace view pubsub.observed_processes as
-select p.id,
-       p.host,
-       p.os_pid,
-       p.version,
-       p.started_at,
-       p.beat_at,
-       clock_timestamp() - p.beat_at as silent_for,
-       p.id = any ((select a.absent from pubsub.absent_processes() a)::bigint[]) as absent,
-       p.grace,
+select p.id, p.host, p.os_pid, p.version, p.started_at, p.beat_at, clock_timestamp() - p.beat_at as silent_for,
+       p.id = any ((select a.absent from pubsub.absent_processes() a)::bigint[]) as absent, p.grace,
        coalesce(held.leased, 0) as leased
   from pubsub.current_processes p
   left join (

@@ -66,7 +66,7 @@ declare
     sequence bigint;
     sealed   integer;
 begin
-    perform pubsub.require_first_in_transaction('pubsub.close_partitions');
+    perform pubsub.require_read_committed('pubsub.close_partitions');
     if not pg_try_advisory_xact_lock(hashtext('pubsub.maintenance'), 0) then
         return 0;
     end if;
@@ -128,11 +128,12 @@ declare
     fence    bigint;
     held     record;
     reader   pubsub.subscriptions;
+    place    record;
     here     pubsub.cursors;
     boundary pg_snapshot;
     advanced integer := 0;
 begin
-    perform pubsub.require_first_in_transaction('pubsub.advance_idle_cursors');
+    perform pubsub.require_read_committed('pubsub.advance_idle_cursors');
     perform pubsub.require_recognized();
     for held in
         select c.subscription, c.lane
@@ -148,14 +149,12 @@ begin
         continue when not pg_try_advisory_xact_lock_shared(hashtext('pubsub.lanes'), held.subscription)
             or not pg_try_advisory_xact_lock(hashtext('pubsub.claiming') + held.lane, held.subscription);
         select s.* into reader from pubsub.subscriptions s where s.id = held.subscription;
-        select * into here from pubsub.cursors c where c.subscription = held.subscription and c.lane = held.lane
+        select c as at, pubsub.is_foreign(c.writer, c.xmin) as is_foreign into place from pubsub.cursors c
+         where c.subscription = held.subscription and c.lane = held.lane
          order by c.subscription desc, c.lane desc, c.seq desc limit 1;
-        continue when not found;
+        here := place.at;
         boundary := pubsub.own_snapshot();
-        continue when exists (
-            select from pubsub.cursors c
-             where (c.subscription, c.lane, c.seq) = (here.subscription, here.lane, here.seq) and pubsub.is_foreign(c.writer, c.xmin)
-        ) or exists (
+        continue when here.seq is null or place.is_foreign or exists (
             select from pubsub.unread_events(here, reader.channel, reader.lanes, pubsub.all_visible(), floor, 1)
         );
         perform pubsub.place_cursor(here.subscription, here.lane, here.seq + 1, null, sequence, fence, boundary, null);

@@ -11,19 +11,8 @@ select p.*
  ) p
  where p.id = r.process;
 
--- Whether a process is registered. It is not if it has left, or was declared dead and may not know yet.
-create or replace function pubsub.is_registered(process bigint) returns boolean
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
-begin
-    return coalesce(process = (
-        select p.id from pubsub.processes p
-         where (p.id, p.beat_at) <= (process, 'infinity') order by p.id desc, p.beat_at desc limit 1
-    ), false);
-end
-$$;
-
--- Raises PB006 unless a process is registered. A lease of an unregistered process would have no owner, and its events would
--- wait for the janitor. Raises PB005 if the log was moved.
+-- Raises PB006 unless a process is registered. It is not if it has left, or was declared dead and may not know yet: its lease would
+-- have no owner, and the events would wait for the janitor. Raises PB005 if the log was moved.
 create or replace function pubsub.require_registered(process bigint) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
@@ -31,7 +20,7 @@ begin
     if current_setting('pubsub.recognized', true) is distinct from 'pubsub.log_identity'::regclass::oid::text then
         perform pubsub.require_recognized();
     end if;
-    if not pubsub.is_registered(process) then
+    if not exists (select from pubsub.registrations r where r.process = require_registered.process) then
         raise exception using errcode = 'PB006',
             message = format('process %s is not registered', coalesce(process::text, 'null')),
             hint = 'It may have been declared dead. Register again with pubsub.register_process.';
@@ -188,10 +177,8 @@ begin
     end loop;
     delete from pubsub.registrations r where r.process = end_process.process;
     delete from pubsub.processes p where p.id = end_process.process;
-    if orphaned > 0 then
-        -- The processes that run the orphans' subscriptions may sleep.
-        perform pg_notify('pubsub', '');
-    end if;
+    -- The processes that run the orphans' subscriptions may sleep.
+    perform pg_notify('pubsub', '') where orphaned > 0;
     return orphaned;
 end
 $$;

@@ -127,9 +127,8 @@ begin
         when next_one.step = 'drop' then format('select pubsub.drop_partition(%s)', next_one.first_id)
         when not is_owner then format('select pubsub.detach_partition(%s)', next_one.first_id)
         else format(
-            'alter table pubsub.db_events detach partition pubsub.db_events_%s %s',
-            next_one.first_id,
-            case next_one.step when 'detach' then 'concurrently' when 'finalize' then 'finalize' end
+            'alter table pubsub.db_events detach partition pubsub.db_events_%s %s', next_one.first_id,
+            case next_one.step when 'detach' then 'concurrently' else 'finalize' end
         )
     end;
 end
@@ -194,21 +193,19 @@ begin
     if not found then
         return false;
     end if;
-    if to_regclass(format('pubsub.db_events_%s', first_id)) is null then
-        -- It was dropped by hand.
-        delete from pubsub.partitions p where p.first_id = drop_partition.first_id;
-        return true;
+    -- It may have been dropped by hand.
+    if to_regclass(format('pubsub.db_events_%s', first_id)) is not null then
+        execute format('lock table pubsub.db_events_%s in access exclusive mode', first_id);
+        update pubsub.subscriptions s set missed = s.missed + m.missed
+          from (
+              select c.subscription, sum(pubsub.count_missed(u, c, partition)) as missed
+                from pubsub.positions() c
+                join pubsub.subscriptions u on u.id = c.subscription and u.suspended_at is not null
+               group by c.subscription
+          ) m
+         where s.id = m.subscription and s.suspended_at is not null and m.missed > 0;
+        execute format('drop table pubsub.db_events_%s', first_id);
     end if;
-    execute format('lock table pubsub.db_events_%s in access exclusive mode', first_id);
-    update pubsub.subscriptions s set missed = s.missed + m.missed
-      from (
-          select c.subscription, sum(pubsub.count_missed(u, c, partition)) as missed
-            from pubsub.positions() c
-            join pubsub.subscriptions u on u.id = c.subscription and u.suspended_at is not null
-           group by c.subscription
-      ) m
-     where s.id = m.subscription and s.suspended_at is not null and m.missed > 0;
-    execute format('drop table pubsub.db_events_%s', first_id);
     delete from pubsub.partitions p where p.first_id = drop_partition.first_id;
     return true;
 end

@@ -48,21 +48,6 @@ begin
 end
 $$;
 
--- Whether another cluster has written a position, of any subscription or of one: its transaction ids mean nothing here.
-create or replace function pubsub.has_foreign_position(of_subscription integer default null) returns boolean
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
-begin
-    return exists (
-        select
-          from pubsub.positions(of_subscription) p
-          join pubsub.cursors c on (c.subscription, c.lane, c.seq) = (p.subscription, p.lane, p.seq)
-         where pubsub.is_foreign(c.writer, c.xmin)
-            or c.read_sequence > pubsub.log_sequence()
-           and pg_snapshot_xmax(c.read_snapshot) > pg_snapshot_xmax(pubsub.none_visible())
-    );
-end
-$$;
-
 -- The state of the log and of the server, as the database shows it.
 --   is_moved     the log was moved here from another cluster, and not rebased. Cursors that were replicated into a copy of the
 --                files are looked for when an incarnation begins. Each claim looks at its own (pubsub.open_window)
@@ -72,20 +57,24 @@ create or replace function pubsub.log_state(out is_moved boolean, out incarnatio
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     -- Modulo 2^32, as PostgreSQL compares transaction ids.
-    is_moved := coalesce(
-        (
-            select (one.xmin::text::bigint - two.xmin::text::bigint + 4294967296) % 4294967296 not between 1 and 2147483648
-              from pubsub.log_identity one, pubsub.log_identity two
-             where one.marker = 1 and two.marker = 2
-        ),
-        true
-    );
+    is_moved := coalesce((
+        select (one.xmin::text::bigint - two.xmin::text::bigint + 4294967296) % 4294967296 not between 1 and 2147483648
+          from pubsub.log_identity one, pubsub.log_identity two
+         where one.marker = 1 and two.marker = 2
+    ), true);
     if not is_moved then
         select i.incarnation into incarnation
           from pubsub.incarnations i
           join pubsub.log_identity l on l.marker = 1
           join pubsub.cluster() c on (c.system_identifier <> l.system_identifier) is not true;
-        is_moved := incarnation is null and pubsub.has_foreign_position();
+        is_moved := incarnation is null and exists (
+            select
+              from pubsub.positions() p
+              join pubsub.cursors c on (c.subscription, c.lane, c.seq) = (p.subscription, p.lane, p.seq)
+             where pubsub.is_foreign(c.writer, c.xmin)
+                or c.read_sequence > pubsub.log_sequence()
+               and pg_snapshot_xmax(c.read_snapshot) > pg_snapshot_xmax(pubsub.none_visible())
+        );
     end if;
 end
 $$;
@@ -161,9 +150,7 @@ begin
                  ) newest)
            )
       into new_floor;
-    if new_floor > pubsub.log_sequence() then
-        perform setval('pubsub.db_events_id_seq', new_floor);
-    end if;
+    perform setval('pubsub.db_events_id_seq', new_floor) where new_floor > pubsub.log_sequence();
     -- The caller asserts that the restore is complete.
     if exists (select from pg_class c where c.oid = 'pubsub.restore_marker'::regclass and not c.relispopulated) then
         refresh materialized view pubsub.restore_marker;
@@ -202,7 +189,7 @@ language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     floor    constant bigint := pubsub.log_floor();
     state    record;
-    is_exact boolean;
+    is_exact boolean := false;
     rebased  bigint;
 begin
     select * into state from pubsub.log_state();
@@ -221,22 +208,20 @@ begin
         -- A rebase is exact if it delivers no event again. It cannot distinguish two kinds of events: those that were committed and
         -- claimed while their window was being opened, and those that were published after the move.
         if rebases then
-            select not exists (
-                       select
-                         from pubsub.positions() c
-                         join pubsub.subscriptions s on s.id = c.subscription
-                        cross join lateral pubsub.unread(c, s.channel, pubsub.all_visible(), floor) ahead
-                        where ahead.below < c.window_position and c.window_position < c.read_sequence
-                           or exists (
-                                  select from pubsub.db_events d
-                                   where d.channel = s.channel and d.id > greatest(ahead.above, floor)
-                                     and pubsub.lane_of(d.key, d.id, s.lanes) = c.lane
-                                     and not pubsub.is_unread(c, d.xid, d.id, floor)
-                              )
-                   )
-              into is_exact;
+            is_exact := not exists (
+                select
+                  from pubsub.positions() c
+                  join pubsub.subscriptions s on s.id = c.subscription
+                 cross join lateral pubsub.unread(c, s.channel, pubsub.all_visible(), floor) ahead
+                 where ahead.below < c.window_position and c.window_position < c.read_sequence
+                    or exists (
+                           select from pubsub.db_events d
+                            where d.channel = s.channel and d.id > greatest(ahead.above, floor)
+                              and pubsub.lane_of(d.key, d.id, s.lanes) = c.lane and not pubsub.is_unread(c, d.xid, d.id, floor)
+                       )
+            );
         end if;
-        if is_exact is not true then
+        if not is_exact then
             raise exception using errcode = 'PB005',
                 message = 'the log was moved here from another cluster, and reading on might skip events',
                 hint = 'Run pubsub::admin::rebase, or "select pubsub.rebase()": every event that was not claimed is '

@@ -24,15 +24,11 @@ end;
 -- Sets how long events may stay unread by a subscription, without a claim that moves its cursor, before it is suspended; null
 -- is without limit.
 create or replace function pubsub.set_unread_limit(channel text, subscription text, unread_limit interval) returns void
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
-begin
+language sql volatile set search_path = pg_catalog, pg_temp begin atomic
+    select pubsub.subscription_of(set_unread_limit.channel, set_unread_limit.subscription);
     update pubsub.subscriptions s set unread_limit = set_unread_limit.unread_limit
      where s.channel = set_unread_limit.channel and s.name = set_unread_limit.subscription;
-    if not found then
-        perform pubsub.refuse_unsubscribed(set_unread_limit.channel, set_unread_limit.subscription);
-    end if;
-end
-$$;
+end;
 
 -- Subscriptions with an event that has waited for longer than `older_than` while no claim moved the cursor: no process runs
 -- them, or their handlers are stuck. A slow subscription whose cursor moves is not among them, however far behind it is.
@@ -72,9 +68,7 @@ declare
     shortest constant interval := (select min(s.unread_limit) from pubsub.subscriptions s where s.suspended_at is null);
     late     record;
 begin
-    for late in
-        select * from pubsub.unread_subscriptions(shortest) u where u.unread_for > u.unread_limit
-    loop
+    for late in select * from pubsub.unread_subscriptions(shortest) u where u.unread_for > u.unread_limit loop
         -- A session that holds one of these locks claims, and may have moved the cursor, or it changes the number of lanes.
         continue when not pg_try_advisory_xact_lock(hashtext('pubsub.lanes'), late.subscription)
             or not pg_try_advisory_xact_lock(hashtext('pubsub.claiming'), late.subscription);
@@ -126,11 +120,8 @@ declare
 begin
     -- No partition may leave the log meanwhile, because a claim might still see a partition whose removal has started.
     perform pubsub.keep_partitions();
-    select * into resumed from pubsub.subscriptions s where s.channel = resume.channel and s.name = resume.subscription
-       for update;
-    if not found then
-        perform pubsub.refuse_unsubscribed(resume.channel, resume.subscription);
-    end if;
+    perform from pubsub.subscriptions s where s.channel = resume.channel and s.name = resume.subscription for update;
+    resumed := pubsub.subscription_of(channel, subscription);
     if resumed.suspended_at is null then
         return 0;
     end if;

@@ -101,7 +101,7 @@ begin
             message = 'a seek needs one target: ''beginning'', ''now'', an event, or a time';
     end if;
     if dry_run is not true then
-        perform pubsub.require_first_in_transaction('pubsub.seek');
+        perform pubsub.require_read_committed('pubsub.seek');
         -- No partition leaves the log while a subscription goes back to it.
         perform pubsub.keep_partitions();
         -- The proof needs this order, as in pubsub.claim. The search comes after it, so that events which the search does not
@@ -111,14 +111,9 @@ begin
         fence := pg_current_xact_id()::text::bigint;
         boundary := pubsub.own_snapshot();
         log_end := pubsub.log_sequence();
-        perform pg_advisory_xact_lock_shared(hashtext('pubsub.lanes'), s.id)
-           from pubsub.subscriptions s
-          where s.channel = seek.channel and s.name = seek.subscription;
+        perform pg_advisory_xact_lock_shared(hashtext('pubsub.lanes'), (pubsub.subscription_of(channel, subscription)).id);
     end if;
-    select * into reader from pubsub.subscriptions s where s.channel = seek.channel and s.name = seek.subscription;
-    if not found then
-        perform pubsub.refuse_unsubscribed(seek.channel, seek.subscription);
-    end if;
+    reader := pubsub.subscription_of(channel, subscription);
     first := case
         when target = 'beginning' then 1
         when event is not null then greatest(event, 1)
@@ -132,9 +127,7 @@ begin
         return;
     end if;
     -- This is separate from the counting, which may take long, because no process claims from a lane while its lock is held.
-    for position in
-        select c.* from pubsub.positions(reader.id) c order by c.lane
-    loop
+    for position in select c.* from pubsub.positions(reader.id) c order by c.lane loop
         perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + position.lane, reader.id);
         select * into position from pubsub.cursors c where c.subscription = reader.id and c.lane = position.lane
          order by c.subscription desc, c.lane desc, c.seq desc limit 1;

@@ -1,19 +1,27 @@
 -- Removing subscriptions and channels. Both functions remove everything, or raise and change nothing.
 
--- Waits until nothing of a subscription is being claimed, settled or taken over, and keeps it so until the end of the
--- transaction. Raises lock_not_available (55P03) after ten seconds.
-create or replace function pubsub.lock_subscription(subscription integer) returns void
+-- Removes a subscription. Processes that run it get PB004 from then on. Returns what was removed with it: events that it had
+-- not read (counted up to 10,000 in each lane), events under a lease, other deliveries of its mailbox, and dead letters. Waits up
+-- to ten seconds until nothing of it is being claimed, settled or taken over, or raises lock_not_available (55P03).
+--   force  whether to remove the subscription although a process runs it or it has something left to deliver; otherwise this
+--          raises PB009
+create or replace function pubsub.unsubscribe(channel text, name text, force boolean default false)
+returns table (unread bigint, leased bigint, waiting bigint, dead_letters bigint)
 language plpgsql volatile set lock_timeout = '1s' set search_path = pg_catalog, pg_temp as $$
 declare
     give_up_at constant timestamptz := clock_timestamp() + interval '10 seconds';
+    removed    integer;
+    processes  bigint;
 begin
+    perform pubsub.require_read_committed('pubsub.unsubscribe', comes_first => false);
     loop
         begin
+            removed := (pubsub.subscription_of(channel, name)).id;
             -- The locks of claims.
-            perform pg_advisory_xact_lock(hashtext('pubsub.lanes'), subscription),
-                    pg_advisory_xact_lock(hashtext('pubsub.claiming'), subscription);
-            perform from pubsub.leases l where l.subscription = lock_subscription.subscription for update nowait;
-            return;
+            perform pg_advisory_xact_lock(hashtext('pubsub.lanes'), removed), pg_advisory_xact_lock(hashtext('pubsub.claiming'), removed);
+            perform from pubsub.leases l where l.subscription = removed for update nowait;
+            -- Another session may have removed it before this one had the locks.
+            exit when (pubsub.subscription_of(channel, name)).id = removed;
         exception when lock_not_available then
             -- A lease is being settled or taken over, perhaps by a session that waits for the locks above. The end of this
             -- block has released them.
@@ -23,30 +31,7 @@ begin
             perform pg_sleep(0.02);
         end;
     end loop;
-end
-$$;
-
--- Removes a subscription. Processes that run it get PB004 from then on. Returns what was removed with it: events that it had
--- not read (counted up to 10,000 in each lane), events under a lease, other deliveries of its mailbox, and dead letters.
---   force  whether to remove the subscription although a process runs it or it has something left to deliver; otherwise this
---          raises PB009
-create or replace function pubsub.unsubscribe(channel text, name text, force boolean default false)
-returns table (unread bigint, leased bigint, waiting bigint, dead_letters bigint)
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
-declare
-    removed   constant integer := (
-        select s.id from pubsub.subscriptions s where s.channel = unsubscribe.channel and s.name = unsubscribe.name
-    );
-    processes bigint;
-begin
-    if current_setting('transaction_isolation') <> 'read committed' then
-        raise exception using errcode = 'PB003', message = 'pubsub.unsubscribe needs isolation level read committed';
-    end if;
-    perform pubsub.lock_subscription(removed);
-    -- Another session may have removed it before this one had the lock.
-    if not exists (select from pubsub.subscriptions s where s.id = removed) then
-        perform pubsub.refuse_unsubscribed(channel, name);
-    end if;
+    perform set_config('lock_timeout', '10s', true);
     unread := (select u.unread from pubsub.count_unread(removed) u);
     leased := (select coalesce(sum(cardinality(l.event_ids)), 0) from pubsub.leases l where l.subscription = removed);
     waiting := (select count(*) from pubsub.mailbox m where m.subscription = removed and m.token is null);
@@ -89,19 +74,13 @@ language plpgsql volatile set lock_timeout = '10s' set search_path = pg_catalog,
 declare
     subscription text;
 begin
-    if current_setting('transaction_isolation') <> 'read committed' then
-        raise exception using errcode = 'PB003', message = 'pubsub.drop_channel needs isolation level read committed';
-    end if;
+    perform pubsub.require_read_committed('pubsub.drop_channel', comes_first => false);
     -- The second round has the lock. The first one keeps a call that is refused from making publishers wait.
     for round in 1..2 loop
-        if round = 2 then
-            perform pg_advisory_xact_lock(hashtext('pubsub.publishing'), hashtext(channel));
-        end if;
+        perform pg_advisory_xact_lock(hashtext('pubsub.publishing'), hashtext(channel)) where round = 2;
         perform pubsub.require_declared(channel);
         if force is not true and exists (select from pubsub.subscriptions s where s.channel = drop_channel.channel) then
-            raise exception using
-                errcode = 'PB009',
-                message = format('channel "%s" has subscriptions', channel),
+            raise exception using errcode = 'PB009', message = format('channel "%s" has subscriptions', channel),
                 hint = 'Remove them with pubsub.unsubscribe(channel, name), or together with the channel: force => true.';
         end if;
     end loop;

@@ -10,8 +10,7 @@ language sql immutable parallel safe set search_path = pg_catalog, pg_temp begin
                      from unnest(string_to_array(substr(reference, 3), '/')) with ordinality p (step, nth)
                     where substr(reference, 3) <> ''
                     order by p.nth
-               ),
-               'true'
+               ), 'true'
            );
 end;
 
@@ -139,45 +138,31 @@ $$;
 create or replace function pubsub.mismatch_of_limits(value jsonb, part jsonb, path text) returns text[]
 language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
 declare
-    size    numeric;
-    unit    text;
-    bits    integer;
-    signed  boolean;
-    lowest  numeric;
-    highest numeric;
+    is_array constant boolean := jsonb_typeof(value) = 'array';
+    unit     constant text := case when is_array then 'items' else 'characters' end;
+    bits     constant integer := substring(part ->> 'format' from '^u?int(8|16|32|64)$');
+    signed   constant boolean := part ->> 'format' like 'i%';
+    size     numeric;
+    lowest   numeric;
+    highest  numeric;
 begin
     if jsonb_typeof(value) = 'number' then
         size := value #>> '{}';
-        bits := substring(part ->> 'format' from '^u?int(8|16|32|64)$');
-        signed := part ->> 'format' like 'i%';
         lowest := greatest(
             (part ->> 'minimum')::numeric, case when signed then -trunc(2::numeric ^ (bits - 1)) when bits > 0 then 0 end
         );
-        highest := least(
-            (part ->> 'maximum')::numeric, trunc(2::numeric ^ (bits - case when signed then 1 else 0 end)) - 1
-        );
-        if size < lowest or size > highest then
-            return array[path, 'a number' || coalesce(' from ' || lowest, '') || coalesce(' to ' || highest, ''), 'one beyond'];
-        end if;
-        return null;
+        highest := least((part ->> 'maximum')::numeric, trunc(2::numeric ^ (bits - signed::integer)) - 1);
+        return case when size < lowest or size > highest then
+            array[path, 'a number' || coalesce(' from ' || lowest, '') || coalesce(' to ' || highest, ''), 'one beyond']
+        end;
     end if;
-    if jsonb_typeof(value) = 'array' then
-        size := jsonb_array_length(value);
-        unit := 'items';
-        lowest := part ->> 'minItems';
-        highest := part ->> 'maxItems';
-    else
-        size := length(value #>> '{}');
-        unit := 'characters';
-        lowest := part ->> 'minLength';
-        highest := part ->> 'maxLength';
-    end if;
-    if size < lowest then
-        return array[path, format('at least %s %s', lowest, unit), size::text];
-    elsif size > highest then
-        return array[path, format('at most %s %s', highest, unit), size::text];
-    end if;
-    return null;
+    size := case when is_array then jsonb_array_length(value) else length(value #>> '{}') end;
+    lowest := part ->> case when is_array then 'minItems' else 'minLength' end;
+    highest := part ->> case when is_array then 'maxItems' else 'maxLength' end;
+    return case
+        when size < lowest then array[path, format('at least %s %s', lowest, unit), size::text]
+        when size > highest then array[path, format('at most %s %s', highest, unit), size::text]
+    end;
 end
 $$;
 
@@ -219,8 +204,7 @@ begin
                coalesce(
                    part -> 'properties' -> f.key,
                    (select p.value from jsonb_each(part -> 'patternProperties') p where f.key ~ p.key limit 1),
-                   part -> 'additionalProperties',
-                   'true'
+                   part -> 'additionalProperties', 'true'
                ) as part
           from jsonb_each(case when is_object then value else '{}' end) f
         union all

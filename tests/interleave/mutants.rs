@@ -58,8 +58,8 @@ pub(crate) const ALL: [Mutant; 9] = [
     Mutant {
         name: "a redrive keeps the dead letters that it returns",
         function: "pubsub.redrive(text, text, bigint, integer, timestamptz)",
-        piece: "delete from pubsub.dead_letters d\n         where d.subscription = of_subscription and d.event_id = any (array(select c.event_id from chosen c))\n        returning d.*",
-        replacement: "select d.* from pubsub.dead_letters d join chosen c using (event_id)\n         where d.subscription = of_subscription",
+        piece: "delete from pubsub.dead_letters d\n         where d.subscription = reader.id and d.event_id = any (array(select c.event_id from chosen c))\n        returning d.*",
+        replacement: "select d.* from pubsub.dead_letters d join chosen c using (event_id)\n         where d.subscription = reader.id",
         seen_as: "left behind",
         shown_by: &DEAD_LETTERS,
     },

@@ -6,7 +6,8 @@ const FUNCTIONS: &str = "functions are short";
 const SQL: &str = "the SQL is small";
 
 /// The name of a rule, and a part of the findings that it excuses.
-const EXCEPTIONS: &[(&str, &str)] = &[(FUNCTIONS, "pubsub.claim"), (SQL, "functions"), (SQL, "lines of SQL")];
+const EXCEPTIONS: &[(&str, &str)] =
+    &[(FUNCTIONS, "pubsub.claim"), (SQL, "lines of SQL, above 4500 and at most 4600")];
 
 /// Describes the findings that no exception excuses, and the exceptions that excuse nothing.
 pub(crate) fn without(findings: Vec<(&str, Finding)>) -> Vec<String> {

@@ -45,11 +45,9 @@ function forget_dedupe_keys          owner's | subscriber: execute
 function grant_recorded
 function grant_rights
 function has_claimed_all
-function has_foreign_position
 function in_words
 function is_behind
 function is_foreign
-function is_registered
 function is_replay
 function is_unread
 function keep_partitions
@@ -61,7 +59,6 @@ function leaving_partitions
 function list_dead_letters           owner's | subscriber: execute
 function list_schemas                owner's | publisher: execute | subscriber: execute | observer: execute
 function lock_due
-function lock_subscription
 function log_floor
 function log_sequence
 function log_state
@@ -94,14 +91,13 @@ function recognize                   owner's | subscriber: execute
 function redrive                     owner's | subscriber: execute
 function referred
 function refuse_event
-function refuse_unsubscribed
 function register_process            owner's | subscriber: execute
 function removal_blockers
 function removal_steps               owner's | subscriber: execute
 function remove_expired_waiters      owner's | subscriber: execute
 function report_awake                owner's | subscriber: execute
 function require_declared
-function require_first_in_transaction
+function require_read_committed
 function require_recognized
 function require_registered
 function require_shape
@@ -120,6 +116,7 @@ function stop_running                owner's | subscriber: execute
 function stop_waiting                owner's | subscriber: execute
 function straggler_events
 function subscribe                   owner's | subscriber: execute
+function subscription_of
 function suspend_unread              owner's | subscriber: execute
 function take_lanes
 function tidy                        owner's | subscriber: execute
