@@ -95,7 +95,8 @@ async fn child_replaces_the_panic_hook() {
     publish_all(&pubsub, &numbered(2)).await.unwrap();
     loop {
         let status = &pubsub.handlers()[0];
-        if status.dead == 1 {
+        // The dead letter may be there before the last restart.
+        if status.dead == 1 && status.restarts >= 3 {
             report(&format!("{} restarts, {} handled", status.restarts, status.handled));
             return std::future::pending().await;
         }
