@@ -125,28 +125,39 @@ async fn nothing_is_lost_while_the_server_restarts() {
     assert!(handled.is_subset(&attempted), "only published events are handled");
 }
 
-/// Selects the port by which the server knows the only listener of this database.
-const LISTENER: &str = "
+/// Selects the ports by which the server knows the listeners of this database, the newest first.
+const LISTENERS: &str = "
     select client_port::bigint
       from pg_stat_activity
      where datname = current_database() and query ~* '^(listen|notify)' and pid <> pg_backend_pid()
-     order by backend_start desc
-     limit 1";
+     order by backend_start desc";
+
+/// Waits until a process listens, and returns the port of its connection. The first claim does not wait for the listener, so
+/// an event may be handled before anybody listens.
+async fn listener(db: &TestDatabase) -> u16 {
+    db.until_count(&format!("select count(*) from ({LISTENERS}) l"), 1).await;
+    newest_listener(db).await
+}
+
+async fn newest_listener(db: &TestDatabase) -> u16 {
+    u16::try_from(db.count(&format!("{LISTENERS} limit 1")).await).unwrap()
+}
 
 #[actix::test]
 async fn a_silent_listener_is_replaced_within_fifteen_seconds() {
     let db = TestDatabase::new().await;
     let proxy = Proxy::start(db.url()).await;
     let (pubsub, mut received) = start(&proxy.url(db.url())).await;
+    let silent = listener(&db).await;
+    // The answer to LISTEN passes the proxy before this event does.
     pubsub::publish(&pubsub, &Sms::new("before")).await.unwrap();
     assert_eq!(received.next().await, "before");
-    let silent = db.count(LISTENER).await;
-    proxy.silence(u16::try_from(silent).unwrap());
+    proxy.silence(silent);
     let began = Instant::now();
     // No end of the connection notices. Polls cover the time until then.
     pubsub::publish(&db.client, &Sms::new("meanwhile")).await.unwrap();
     assert_eq!(received.next().await, "meanwhile");
-    while db.count(LISTENER).await == silent {
+    while newest_listener(&db).await == silent {
         assert!(began.elapsed() < Duration::from_secs(15), "the silent listener is still there");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -180,7 +191,7 @@ async fn after_an_outage_the_listener_listens_again() {
         assert_eq!(received.take(published.len()).await.into_iter().collect::<BTreeSet<_>>(), published);
         // The longest pause between two attempts to connect, with some time to spare.
         assert!(mended.elapsed() < Duration::from_secs(25), "it took {:?} to catch up", mended.elapsed());
-        while db.count(&format!("select count(*) from ({LISTENER}) l")).await == 0 {
+        while db.count(&format!("select count(*) from ({LISTENERS}) l")).await == 0 {
             assert!(mended.elapsed() < Duration::from_secs(25), "no process listens again");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
