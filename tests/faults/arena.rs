@@ -43,12 +43,16 @@ pub(crate) struct Setup {
     pub(crate) network: Option<Network>,
     /// The clock of the server.
     pub(crate) clock: Option<Clock>,
+    /// The time that a message between a worker and the server takes.
+    pub(crate) delay: Duration,
 }
 
 pub(crate) struct Arena {
     /// `None` only while a task has it.
     server: Option<Server>,
     database: &'static str,
+    /// The workers' way to a server that is far away.
+    _far: pubsub_tests::Proxy,
     pub(crate) tablespace: Option<PathBuf>,
     pub(crate) clock: Option<Clock>,
     pub(crate) standby: Option<Server>,
@@ -70,7 +74,7 @@ pub(crate) struct Arena {
 impl Arena {
     /// Starts a server, workers and publishers.
     pub(crate) async fn start(setup: Setup) -> Self {
-        let Setup { workers, rate, settings, tablespace, network, clock } = setup;
+        let Setup { workers, rate, settings, tablespace, network, clock, delay } = setup;
         let settings = settings.into_iter().chain([("log_min_messages", "fatal"), ("max_wal_senders", "10")]);
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let bin_dir = clock.as_ref().map(Clock::binaries);
@@ -92,7 +96,9 @@ impl Arena {
         let front = Proxy::start(server.port(), Ipv4Addr::LOCALHOST.into());
         let progress = Rc::new(RefCell::new(Progress::default()));
         let networks = (1..workers).map(|_| None).chain([network]).collect();
-        let fleet = Fleet::start(networks, server.port(), database);
+        let far = pubsub_tests::Proxy::far(&url, delay).await;
+        let fleet =
+            Fleet::start(networks, if delay.is_zero() { server.port() } else { far.port() }, database);
         for worker in &fleet.workers {
             assert_eq!(worker.child.next().await, "started");
         }
@@ -102,6 +108,7 @@ impl Arena {
             publishers,
             server: Some(server),
             database,
+            _far: far,
             tablespace,
             clock,
             standby: None,

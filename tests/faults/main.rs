@@ -22,6 +22,7 @@ mod fleet;
 mod history;
 mod inject;
 mod ledger;
+mod living;
 mod network;
 mod planted;
 mod progress;
@@ -93,19 +94,23 @@ async fn random_faults_lose_double_and_reorder_nothing() {
     assert_eq!(verdict.violations, [], "seed {seed}: {verdict}");
 }
 
-/// Brings faults about, ends them, and waits until the system has recovered. Returns the time that this took.
+/// Brings faults about for a while that is drawn, and then goes on after a moment.
 async fn round(arena: &mut Arena, faults: &[Fault], rng: &mut Rng) -> Result<Duration, String> {
-    let mut hold = Duration::ZERO;
+    let hold = faults.iter().map(|fault| fault.hold(rng)).max().unwrap_or_default();
+    let recovery = recover(arena, faults, hold).await?;
+    let pause = Duration::from_millis(rng.u64(..200));
+    tokio::time::sleep(pause).await;
+    Ok(recovery)
+}
+
+/// Brings faults about, ends them, and waits until the system has recovered. Returns the time that this took.
+async fn recover(arena: &mut Arena, faults: &[Fault], hold: Duration) -> Result<Duration, String> {
     for &fault in faults {
-        hold = hold.max(fault.hold(rng));
         arena.inject(fault).await;
     }
     tokio::time::sleep(hold).await;
     arena.heal().await;
-    let recovery = arena.until_recovered(now()).await?;
-    let pause = Duration::from_millis(rng.u64(..200));
-    tokio::time::sleep(pause).await;
-    Ok(recovery)
+    arena.until_recovered(now()).await
 }
 
 /// The messages of one direction that a short sweep acts at.

@@ -47,7 +47,10 @@ impl Proxy {
                     reset(&client);
                     continue;
                 }
-                let server = TcpStream::connect(&upstream).await.expect("the server accepts");
+                let Ok(server) = TcpStream::connect(&upstream).await else {
+                    reset(&client);
+                    continue;
+                };
                 let port = server.local_addr().expect("a connected socket has an address").port();
                 let silence = Arc::new(Notify::new());
                 tokio::spawn(forward(client, server, delay, Arc::clone(&silence), is_up.clone()));
@@ -55,6 +58,11 @@ impl Proxy {
             }
         });
         Self { address, links, up, accepting }
+    }
+
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// The database URL that leads through the proxy.
