@@ -270,7 +270,7 @@ impl Arena {
 
     /// Stops publishing, lets the workers finish, and checks the history.
     pub(crate) async fn finish(mut self) -> Result<Verdict, String> {
-        self.publishers.stop();
+        self.publishers.stop().await;
         let since = now();
         let until = Instant::now() + PATIENCE;
         let left = "select (select count(*) from pubsub.leases)

@@ -9,6 +9,7 @@ use pubsub::{PublishOptions, publish_with};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio_postgres::{Client, NoTls, Transaction};
 
 const PUBLISHERS: usize = 4;
@@ -33,6 +34,7 @@ pub(crate) struct Publishers {
     /// The average pause between two transactions of one publisher.
     pause: Duration,
     over: Cell<bool>,
+    running: RefCell<Vec<JoinHandle<()>>>,
     /// The number of poisonous events to publish.
     poison: Cell<u32>,
 }
@@ -49,17 +51,21 @@ impl Publishers {
             next: Cell::new(1),
             pause,
             over: Cell::new(false),
+            running: RefCell::default(),
             poison: Cell::new(0),
         });
-        for _ in 0..PUBLISHERS {
-            actix::spawn(Rc::clone(&publishers).run());
-        }
+        let running = (0..PUBLISHERS).map(|_| actix::spawn(Rc::clone(&publishers).run()));
+        publishers.running.replace(running.collect());
         publishers
     }
 
-    /// Stops publishing.
-    pub(crate) fn stop(&self) {
+    /// Stops publishing, and waits until the last transaction has ended.
+    pub(crate) async fn stop(&self) {
         self.over.set(true);
+        let running = self.running.take();
+        for publisher in running {
+            publisher.await.expect("no publisher panics");
+        }
     }
 
     /// Publishes an event that kills the process of every handler.
