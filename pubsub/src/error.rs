@@ -1,5 +1,6 @@
 //! Errors, as callers of this crate see them.
 
+mod debug;
 mod payload;
 
 use std::fmt::Write;
@@ -12,7 +13,9 @@ pub use payload::PayloadError;
 ///
 /// `Display` names the operation that failed, and `source()` returns the cause. [`code`](Self::code) is stable, so that programs
 /// can compare it. [`is_retryable`](Self::is_retryable) tells whether the same call may succeed later.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` writes the error and its causes in one line, because `main` and `unwrap` show an error that way, and `{:#?}` its structure.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The database URL cannot be read. It is not repeated here, because it may contain a password.

@@ -78,3 +78,15 @@ fn an_event_id_is_read_back_from_its_text_and_its_json() {
         assert_eq!(refused.code(), "invalid_event_id");
     }
 }
+
+#[actix::test]
+async fn an_error_that_main_returns_is_one_readable_line() {
+    let db = TestDatabase::new().await;
+    let absent = db.url().replace("pubsub_test", "no_such_database");
+    let absent = pubsub::migrate(&absent).await.unwrap_err();
+    let shown = format!("{absent:?}");
+    assert!(shown.starts_with("cannot connect to the database: "), "{shown}");
+    assert!(shown.ends_with("does not exist (SQLSTATE 3D000)"), "{shown}");
+    assert!(!shown.contains(['{', '\n']), "{shown}");
+    assert!(format!("{absent:#?}").contains("code: \"3D000\""), "{absent:#?}");
+}
