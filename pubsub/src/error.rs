@@ -18,13 +18,30 @@ pub use payload::PayloadError;
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The database URL cannot be read. It is not repeated here, because it may contain a password.
-    #[error("the database URL cannot be read")]
-    InvalidUrl(#[source] tokio_postgres::Error),
+    /// The database URL, or the connection string, cannot be used. It is not repeated here, because it may contain a password.
+    #[error("the database URL cannot be used: {reason}")]
+    InvalidUrl {
+        /// The reason.
+        reason: String,
+    },
 
     /// No connection could be made.
     #[error("cannot connect to the database")]
     Connect(#[source] tokio_postgres::Error),
+
+    /// One side did not accept the other on an encrypted connection, or there is none where there should be.
+    #[error("{message}")]
+    Tls {
+        /// A sentence that names the server, what is wrong, and what to write or to do.
+        message: String,
+        /// The reason.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// The [password provider](crate::Target::password_provider) failed.
+    #[error("the password for the database could not be had")]
+    Password(#[source] Box<dyn std::error::Error + Send + Sync>),
 
     /// The database refused a statement, or the connection broke while it ran. After a broken connection it is unknown
     /// whether the statement took effect.
@@ -238,7 +255,7 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Timeout { .. } => true,
+            Self::Timeout { .. } | Self::Password(_) => true,
             Self::Connect(source) | Self::Database { source, .. } => match source.code() {
                 Some(state) => RETRYABLE.iter().any(|class| state.code().starts_with(class)),
                 // Without an answer of the server, the connection has failed or a value could not be sent or read.
@@ -283,7 +300,9 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> &str {
         match self {
-            Self::InvalidUrl(_) => "invalid_url",
+            Self::InvalidUrl { .. } => "invalid_url",
+            Self::Tls { .. } => "tls",
+            Self::Password(_) => "password",
             Self::Connect(source) => source.code().map_or("connect", |state| state.code()),
             Self::Database { source, .. } => source.code().map_or("database", |state| state.code()),
             Self::Timeout { .. } => "timeout",
@@ -325,6 +344,18 @@ const UNKNOWN_SUBSCRIPTION: &str = "PB004";
 const MOVED: &str = "PB005";
 const PAYLOAD_MISMATCH: &str = "PB008";
 const IN_USE: &str = "PB009";
+
+/// For functions that take a [`Target`](crate::Target), or what one is read from.
+impl From<std::convert::Infallible> for Error {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
+/// Refuses a connection target.
+pub(crate) fn invalid_url(reason: impl Into<String>) -> Error {
+    Error::InvalidUrl { reason: reason.into() }
+}
 
 /// Converts an error of the driver into ours. `doing` completes the sentence "the database failed to ..".
 pub(crate) fn from_database(doing: &'static str, source: tokio_postgres::Error) -> Error {

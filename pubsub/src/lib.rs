@@ -12,11 +12,13 @@
 //! - A handler is an actix actor with `impl Handler<Delivery<C>>`. It receives a [`Delivery`] and answers with [`Handled`]:
 //!   `Ok(())`, or a [`Failure`] that decides when the delivery is tried again, if at all.
 //! - A payload changes through a new version: `upcast_from` in [`#[derive(Channel)]`](derive@Channel), [`OlderVersion`](trait@OlderVersion), [`Shape`](trait@Shape).
+//! - [`Target`] names the database, where a URL does not suffice.
 //! - [`PubSub::drain`] stops the runtime. It finishes the deliveries that have started, and returns the others.
 //!
 //! The README has short programs for most of this, and `examples/quickstart` is a whole web application.
 //!
 //! # Features
+//! - `tls`, on by default: encrypted connections, with rustls. See [`Target`].
 //! - `schema`: JSON Schema and TypeScript types of the channels whose payloads derive `schemars::JsonSchema`, and `strict`
 //!   channels. See [`Builder::export`].
 //! - `cli`: the program `pubsub`, with `pubsub schema export`, `pubsub schema lock` and `pubsub schema check`.
@@ -49,6 +51,7 @@ pub use pubsub_derive::{Channel, OlderVersion, Shape};
 pub use runtime::{Builder, PubSub, SubscribeOptions, Subscription};
 pub use store::migrate::migrate;
 pub use store::publish::{Executor, PublishOptions, publish, publish_all, publish_with};
+pub use store::target::Target;
 
 /// Rare operations on a database, for its operator.
 pub mod admin {

@@ -44,7 +44,7 @@ impl Publishers {
     pub(crate) fn start(url: &str, rate: f64, progress: &Rc<RefCell<Progress>>) -> Rc<Self> {
         // Each transaction publishes three events on average.
         let pause = Duration::from_secs_f64(3.0 * PUBLISHERS as f64 / rate);
-        let url = format!("{url}?application_name={APPLICATION}");
+        let url = format!("{url}&application_name={APPLICATION}");
         let publishers = Rc::new(Self {
             url,
             progress: Rc::clone(progress),

@@ -40,7 +40,7 @@ async fn an_unreachable_database_is_a_connection_error() {
     assert_eq!(refused.to_string(), "cannot connect to the database");
     assert!(refused.source().is_some());
     let unreadable = PubSub::builder("postgres://u:secret@host:port/").start().await.unwrap_err();
-    assert!(matches!(unreadable, Error::InvalidUrl(_)), "{unreadable:?}");
+    assert!(matches!(unreadable, Error::InvalidUrl { .. }), "{unreadable:?}");
     assert!(!unreadable.to_string().contains("secret"));
 }
 

@@ -1,5 +1,6 @@
 //! Support for the tests of `pubsub`: a database per test, signals instead of sleeps, and a deadline on every wait.
 
+mod authority;
 mod bell_listener;
 mod broken_function;
 mod channels;
@@ -13,7 +14,9 @@ mod probe;
 mod proxy;
 mod sql_subscriber;
 mod test_database;
+mod tls_server;
 
+pub use authority::{Authority, Certified};
 pub use bell_listener::BellListener;
 pub use broken_function::break_function;
 pub use channels::{Email, Sms};
@@ -30,3 +33,4 @@ pub use probe::{Received, Sender, probe};
 pub use proxy::Proxy;
 pub use sql_subscriber::{ClaimedEvent, SqlSubscriber};
 pub use test_database::{TestDatabase, connect, sending, until};
+pub use tls_server::{TlsServer, VALID};

@@ -31,6 +31,9 @@ const MAX_LINES: usize = 400;
 const PLACES: &[(&str, &[&str])] = &[
     ("tokio_postgres", &["store/", "testing/", "error.rs"]),
     ("deadpool_postgres", &["store/"]),
+    ("deadpool", &["store/"]),
+    ("rustls", &["store/tls", "store/target.rs"]),
+    ("tokio_postgres_rustls", &["store/tls"]),
     ("actix", &["actors/", "runtime/", "model/delivery.rs"]),
     ("actix_rt", &["actors/", "runtime/"]),
     ("rustix", &["testing/"]),

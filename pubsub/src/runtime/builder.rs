@@ -12,6 +12,7 @@ use crate::model::channel::Channel;
 use crate::model::delivery::Delivery;
 use crate::model::failure::Handled;
 use crate::model::retention::Retention;
+use crate::store::Target;
 use actix::{Actor, Context, Handler, ResponseFuture};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +26,8 @@ pub struct Builder {
 }
 
 impl PubSub {
-    /// Returns a builder of a runtime on a database, given as a `postgres://` URL or a libpq connection string.
+    /// Returns a builder of a runtime on a database, given as a [`Target`](crate::Target), a `postgres://` URL or a libpq connection
+    /// string. [`Builder::start`] says whether it can be used.
     ///
     /// # Examples
     /// ```no_run
@@ -48,9 +50,9 @@ impl PubSub {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn builder(database_url: impl Into<String>) -> Builder {
+    pub fn builder(target: impl TryInto<Target, Error: Into<Error>>) -> Builder {
         let setup = Setup {
-            database_url: database_url.into(),
+            target: target.try_into().map_err(Into::into),
             config: Config::default(),
             declarations: BTreeMap::new(),
             retentions: BTreeMap::new(),

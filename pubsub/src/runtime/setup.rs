@@ -4,10 +4,12 @@ use super::options::{Order, SubscribeOptions};
 use crate::actors::dispatcher::config::StartHost;
 use crate::actors::handler_host;
 use crate::config::{Config, DEFAULT_CONCURRENCY, DEFAULT_LANES};
+use crate::error::Error;
 use crate::model::channel::Channel;
 use crate::model::delivery::Delivery;
 use crate::model::retention::Retention;
 use crate::model::settings::{SubscriptionSettings, TimeLimit};
+use crate::store::Target;
 use actix::{Actor, Context, Handler};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// A runtime before it starts.
 pub(super) struct Setup {
-    pub(super) database_url: String,
+    /// The database, unless it cannot be read where it is.
+    pub(super) target: Result<Target, Error>,
     pub(super) config: Config,
     pub(super) declarations: BTreeMap<&'static str, Declaration>,
     pub(super) retentions: BTreeMap<&'static str, Retention>,
@@ -25,7 +28,7 @@ pub(super) struct Setup {
 /// Without the database's URL, which has a password.
 impl fmt::Debug for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { database_url: _, config, declarations, retentions, subscriptions } = self;
+        let Self { target: _, config, declarations, retentions, subscriptions } = self;
         f.debug_struct("Setup")
             .field("config", config)
             .field("declarations", declarations)

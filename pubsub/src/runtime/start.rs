@@ -27,14 +27,14 @@ use tokio::sync::oneshot;
 
 pub(super) async fn start(setup: Setup) -> Result<PubSub, Error> {
     setup.check()?;
-    let Setup { database_url, config, declarations, retentions, subscriptions } = setup;
+    let Setup { target, config, declarations, retentions, subscriptions } = setup;
     System::try_current().ok_or(Error::NoActixSystem)?;
     if cfg!(panic = "abort") {
         tracing::warn!(
             "compiled with `panic = \"abort\"`: a handler that panics ends the process, and only leases protect"
         );
     }
-    let target = Target::parse(&database_url)?;
+    let target = target?;
     target.check_schema(config.deadline).await?;
     let Recognized { incarnation, news } = target.recognize().await?;
     if let Some(news) = news {

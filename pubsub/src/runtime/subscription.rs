@@ -66,8 +66,11 @@ impl<C: Channel> Subscription<C> {
     ///
     /// # Cancel safety
     /// Dropping the future has no effect on the database.
-    pub async fn connect(database_url: &str, name: impl Into<String>) -> Result<Self, Error> {
-        let target = Target::parse(database_url)?;
+    pub async fn connect(
+        target: impl TryInto<Target, Error: Into<Error>>,
+        name: impl Into<String>,
+    ) -> Result<Self, Error> {
+        let target = target.try_into().map_err(Into::into)?;
         let deadline = Config::default().deadline;
         target.check_schema(deadline).await?;
         let store = Store::new(&target, &Handle::current(), CONNECTIONS, deadline);

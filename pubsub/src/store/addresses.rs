@@ -1,12 +1,13 @@
-//! The addresses of a database: each host of its URL, and each address of a host's name, tried one after another.
+//! The addresses of a database: each of its hosts, and each address of a host's name, tried one after another.
 
-use std::net::SocketAddr;
+use crate::error::Error;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::lookup_host;
+use tokio::time::Instant;
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, LoadBalanceHosts};
 
 /// The longest time to open a connection, over all addresses. It is below the deadline of a statement, which may have to wait for
 /// it.
@@ -22,39 +23,105 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVE_RETRIES: u32 = 3;
 
+/// Where a server is, seen from this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Behind a socket of this machine's file system.
+    Socket,
+    /// Behind a loopback address.
+    Loopback,
+    Elsewhere,
+}
+
+/// A database on one of its hosts.
+#[derive(Clone)]
+pub(super) struct Host {
+    /// The name that was given, which is also the one that certificates are compared with.
+    pub(super) name: String,
+    pub(super) place: Place,
+    pub(super) config: Config,
+    port: u16,
+    /// Whether the name must be resolved.
+    by_name: bool,
+}
+
+impl Host {
+    pub(super) fn new(database: &Config, name: String, address: Option<IpAddr>, port: u16) -> Self {
+        let mut config = database.clone();
+        config.host(&name).port(port);
+        if let Some(address) = address {
+            config.hostaddr(address);
+        }
+        let is_near = match name.parse::<IpAddr>() {
+            Ok(address) => address.is_loopback(),
+            Err(_) => name.eq_ignore_ascii_case("localhost"),
+        };
+        let place = match address {
+            None if name.starts_with('/') => Place::Socket,
+            // The name of another machine stays one behind a tunnel, and a name for this one may be resolved to another.
+            _ if is_near && address.is_none_or(|address| address.is_loopback()) => Place::Loopback,
+            _ => Place::Elsewhere,
+        };
+        let by_name = address.is_none() && place != Place::Socket;
+        Self { name, place, config, port, by_name }
+    }
+
+    /// Returns the host at one address of its name.
+    fn at(&self, address: IpAddr) -> Self {
+        let mut at = self.clone();
+        at.config.hostaddr(address);
+        if !address.is_loopback() {
+            at.place = Place::Elsewhere;
+        }
+        at
+    }
+}
+
 /// The addresses of a database. Clones remember together which of them answered last.
 #[derive(Clone)]
 pub(super) struct Addresses {
-    /// The database on each host of its URL.
-    hosts: Arc<[Config]>,
+    hosts: Arc<[Host]>,
+    /// The longest time for one address, if the target sets it.
+    limit: Option<Duration>,
     /// The address that answered last, which is tried first.
     last: Arc<AtomicUsize>,
 }
 
 impl Addresses {
-    pub(super) fn new(mut config: Config) -> Self {
-        keep_alive(&mut config);
-        let hosts = on_each_host(&config);
-        let shuffles = config.get_load_balance_hosts() == LoadBalanceHosts::Random;
-        let first = if shuffles { fastrand::usize(..hosts.len()) } else { 0 };
-        Self { hosts: hosts.into(), last: Arc::new(AtomicUsize::new(first)) }
+    /// Makes the addresses of at least one host.
+    pub(super) fn new(hosts: Vec<Host>, limit: Option<Duration>, shuffled: bool) -> Self {
+        let first = if shuffled { fastrand::usize(..hosts.len()) } else { 0 };
+        Self { hosts: hosts.into(), limit, last: Arc::new(AtomicUsize::new(first)) }
     }
 
-    /// Returns the database on its first host.
-    pub(super) fn first_host(&self) -> &Config {
-        &self.hosts[0]
+    /// The names of the hosts.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.hosts.iter().map(|host| &*host.name).collect()
     }
 
-    /// Opens a connection to one address after another, each for its share of [`CONNECT_TIMEOUT`]. Returns the last error; none if
-    /// every address was silent.
-    pub(super) async fn try_each<T, E, F>(&self, open: impl Fn(Config) -> F) -> Result<T, Option<E>>
+    /// Returns addresses with another configuration.
+    #[cfg(feature = "testing")]
+    pub(super) fn map(&self, change: impl Fn(&mut Config)) -> Self {
+        let mut hosts = self.hosts.to_vec();
+        hosts.iter_mut().for_each(|host| change(&mut host.config));
+        Self { hosts: hosts.into(), limit: self.limit, last: Arc::clone(&self.last) }
+    }
+
+    /// Opens a connection to one address after another, each for its share of the time until `end`. Returns the last error; none
+    /// if every address was silent.
+    pub(super) async fn try_each<T, F>(
+        &self,
+        end: Instant,
+        open: impl Fn(Host) -> F,
+    ) -> Result<T, Option<Error>>
     where
-        F: Future<Output = Result<T, E>>,
+        F: Future<Output = Result<T, Error>>,
     {
         let mut failed = None;
         let trying = async {
             let addresses = self.resolve().await;
             let share = share(addresses.len());
+            let share = self.limit.map_or(share, |limit| limit.min(share));
             let first = self.last.load(Ordering::Relaxed);
             for index in (first..first + addresses.len()).map(|index| index % addresses.len()) {
                 match tokio::time::timeout(share, open(addresses[index].clone())).await {
@@ -68,24 +135,20 @@ impl Addresses {
             }
             None
         };
-        let opened = tokio::time::timeout(CONNECT_TIMEOUT, trying).await;
+        let opened = tokio::time::timeout_at(end, trying).await;
         opened.ok().flatten().ok_or(failed)
     }
 
     /// Returns the database on each address of each host. A name that is not resolved is left to the driver, for its error.
-    async fn resolve(&self) -> Vec<Config> {
+    async fn resolve(&self) -> Vec<Host> {
         let mut addresses = Vec::new();
         for host in &*self.hosts {
             let before = addresses.len();
-            if let ([Host::Tcp(name)], []) = (host.get_hosts(), host.get_hostaddrs()) {
-                let port = host.get_ports().first().copied().unwrap_or(5432);
-                let found = tokio::time::timeout(ADDRESS_TIMEOUT, lookup_host((&**name, port))).await;
-                let on_address = |address: SocketAddr| {
-                    let mut on_address = host.clone();
-                    on_address.hostaddr(address.ip());
-                    on_address
-                };
-                addresses.extend(found.into_iter().flatten().flatten().map(on_address));
+            if host.by_name {
+                let found = lookup_host((&*host.name, host.port));
+                let found = tokio::time::timeout(ADDRESS_TIMEOUT, found).await;
+                let at = |address: SocketAddr| host.at(address.ip());
+                addresses.extend(found.into_iter().flatten().flatten().map(at));
             }
             if addresses.len() == before {
                 addresses.push(host.clone());
@@ -103,68 +166,7 @@ fn share(addresses: usize) -> Duration {
     }
 }
 
-/// Returns the configuration for each host of a database.
-fn on_each_host(all: &Config) -> Vec<Config> {
-    let (hosts, addresses, ports) = (all.get_hosts(), all.get_hostaddrs(), all.get_ports());
-    let count = hosts.len().max(addresses.len());
-    let are_pairs = hosts.is_empty() || addresses.is_empty() || hosts.len() == addresses.len();
-    if count < 2 || !are_pairs || (ports.len() > 1 && ports.len() != count) {
-        // If it is wrong, the driver says so.
-        return vec![all.clone()];
-    }
-    let on_host = |index: usize| {
-        let mut one = without_hosts(all);
-        match hosts.get(index) {
-            Some(Host::Tcp(host)) => {
-                one.host(host);
-            }
-            #[cfg(unix)]
-            Some(Host::Unix(path)) => {
-                one.host_path(path);
-            }
-            None => {}
-        }
-        if let Some(&address) = addresses.get(index) {
-            one.hostaddr(address);
-        }
-        if let Some(&port) = ports.get(index).or(ports.first()) {
-            one.port(port);
-        }
-        one
-    };
-    (0..count).map(on_host).collect()
-}
-
-/// Returns a configuration without its hosts, which the driver cannot remove.
-fn without_hosts(all: &Config) -> Config {
-    let mut one = Config::new();
-    if let Some(user) = all.get_user() {
-        one.user(user);
-    }
-    if let Some(password) = all.get_password() {
-        one.password(password);
-    }
-    if let Some(name) = all.get_dbname() {
-        one.dbname(name);
-    }
-    if let Some(options) = all.get_options() {
-        one.options(options);
-    }
-    if let Some(name) = all.get_application_name() {
-        one.application_name(name);
-    }
-    if let Some(&timeout) = all.get_tcp_user_timeout() {
-        one.tcp_user_timeout(timeout);
-    }
-    one.ssl_mode(all.get_ssl_mode())
-        .ssl_negotiation(all.get_ssl_negotiation())
-        .target_session_attrs(all.get_target_session_attrs())
-        .channel_binding(all.get_channel_binding());
-    keep_alive(&mut one);
-    one
-}
-
-fn keep_alive(config: &mut Config) {
+pub(super) fn keep_alive(config: &mut Config) {
     config
         .connect_timeout(ADDRESS_TIMEOUT)
         .keepalives(true)
@@ -177,27 +179,26 @@ fn keep_alive(config: &mut Config) {
 mod tests {
     use super::*;
 
-    fn hosts(url: &str) -> Vec<Config> {
-        on_each_host(&url.parse().unwrap())
-    }
-
-    #[test]
-    fn each_host_has_all_settings_of_the_url() {
-        let url = "postgres://ada:pw@one:1,two:2/app?target_session_attrs=read-write&options=-cx%3Dy&application_name=me\
-                   &channel_binding=disable&tcp_user_timeout=7";
-        let expected = ["postgres://ada:pw@one:1/", "postgres://ada:pw@two:2/"].map(|start| {
-            let (_, settings) = url.split_once("/app").unwrap();
-            let mut config: Config = format!("{start}app{settings}").parse().unwrap();
-            keep_alive(&mut config);
-            config
-        });
-        assert_eq!(hosts(url), expected);
-        assert_eq!(hosts("host=a,b hostaddr=10.0.0.1,10.0.0.2 port=7 user=ada")[1].get_ports(), [7]);
-        assert_eq!(hosts("host=a,b port=1,2,3 user=ada").len(), 1, "the driver refuses it");
-    }
-
     #[test]
     fn the_addresses_share_the_time() {
         assert_eq!([1, 2, 3, 9].map(|count| share(count).as_secs()), [9, 3, 3, 1]);
+    }
+
+    #[test]
+    fn a_server_is_near_only_by_its_name_and_its_address() {
+        let place = |name: &str, address: Option<&str>| {
+            let address = address.map(|address| address.parse().unwrap());
+            Host::new(&Config::new(), name.to_owned(), address, 5432).place
+        };
+        for name in ["localhost", "LocalHost", "127.0.0.1", "127.8.8.8", "::1"] {
+            assert_eq!(place(name, None), Place::Loopback, "{name}");
+            assert_eq!(place(name, Some("10.0.0.1")), Place::Elsewhere, "{name}");
+        }
+        assert_eq!(place("/run/postgresql", None), Place::Socket);
+        assert_eq!(place("db.example", None), Place::Elsewhere);
+        assert_eq!(place("localhost", Some("127.0.0.1")), Place::Loopback);
+        assert_eq!(place("db.example", Some("127.0.0.1")), Place::Elsewhere);
+        let moved = Host::new(&Config::new(), "localhost".to_owned(), None, 5432);
+        assert_eq!(moved.at("10.0.0.1".parse().unwrap()).place, Place::Elsewhere);
     }
 }

@@ -1,17 +1,19 @@
 //! Opening connections.
 
-use super::addresses::{Addresses, CONNECT_TIMEOUT};
+use super::addresses::{CONNECT_TIMEOUT, Host};
+use super::target::Target;
+use super::tls::{Connector, SslMode, TlsSettings, is_of_handshake};
 use crate::error::{Error, error_chain};
-use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod};
+use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
+use deadpool_postgres::ClientWrapper;
 use futures_util::future::try_join;
-use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Socket};
 
 /// The longest run of a statement, and the longest wait for a lock, in an ordinary session. The server's own deadlines end a
 /// statement that nobody waits for any more, and release a lock that a dead process holds.
@@ -30,84 +32,96 @@ const SESSION_SETTINGS: &str = "
       from (values ('idle_session_timeout'), ('transaction_timeout')) settings (name)
      where current_setting(name, true) is not null";
 
-/// A database to connect to.
-#[derive(Clone)]
-pub(crate) struct Target {
-    addresses: Addresses,
-}
-
 impl Target {
-    /// Reads a URL or a libpq connection string.
-    pub(crate) fn parse(database_url: &str) -> Result<Self, Error> {
-        let mut config: Config = database_url.parse().map_err(Error::InvalidUrl)?;
-        if config.get_application_name().is_none() {
-            config.application_name("pubsub");
-        }
-        Ok(Self { addresses: Addresses::new(config) })
-    }
-
     /// Returns a pool of up to `connections`, which are opened when needed. Their sockets live on the runtime behind `home`,
     /// because a connection ends with the runtime that opened it.
     pub(super) fn pool(&self, home: &Handle, connections: usize) -> Pool {
-        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let at_home = AtHome { home: home.clone(), target: self.clone() };
-        let manager = Manager::from_connect(self.addresses.first_host().clone(), at_home, recycling);
-        let pool = Pool::builder(manager).max_size(connections).build();
+        let pool = Pool::builder(at_home).max_size(connections).build();
         pool.expect("a pool without timeouts needs no runtime to build")
     }
 
     /// Opens a separate connection. Returns its client, and the half that must be polled.
     pub(super) async fn connect(&self) -> Result<(Client, Connection), Error> {
-        self.open(STATEMENT_TIMEOUT, LOCK_TIMEOUT).await.map_err(unconnected)
+        self.open(STATEMENT_TIMEOUT, LOCK_TIMEOUT).await
     }
 
     /// Opens a separate connection whose statements may run, and wait for locks, for as long as `limit`.
-    pub(super) async fn connect_for(&self, limit: Duration) -> Result<(Client, Connection), Error> {
-        self.open(limit, limit).await.map_err(unconnected)
+    pub(crate) async fn connect_for(&self, limit: Duration) -> Result<(Client, Connection), Error> {
+        self.open(limit, limit).await
     }
 
-    async fn open(
-        &self,
-        statement: Duration,
-        lock: Duration,
-    ) -> Result<(Client, Connection), Option<tokio_postgres::Error>> {
-        self.addresses.try_each(move |config| open(config, statement, lock)).await
+    async fn open(&self, statement: Duration, lock: Duration) -> Result<(Client, Connection), Error> {
+        let end = Instant::now() + CONNECT_TIMEOUT;
+        let password = match &self.password_provider {
+            None => None,
+            Some(provider) => match tokio::time::timeout_at(end, provider()).await {
+                Ok(password) => Some(password.map_err(Error::Password)?),
+                Err(_) => return Err(too_late("get the password")),
+            },
+        };
+        let opening = |mut host: Host| {
+            if let Some(password) = &password {
+                host.config.password(password);
+            }
+            open(&self.tls, host, statement, lock)
+        };
+        let opened = self.addresses.try_each(end, opening).await;
+        opened.map_err(|failed| failed.unwrap_or_else(|| too_late("connect")))
     }
 }
 
-fn unconnected(error: Option<tokio_postgres::Error>) -> Error {
-    error.map_or(Error::Timeout { doing: "connect", after: CONNECT_TIMEOUT }, Error::Connect)
-}
-
-/// Shows nothing, because the URL may have a password.
-impl fmt::Debug for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Target").finish_non_exhaustive()
-    }
+fn too_late(doing: &'static str) -> Error {
+    Error::Timeout { doing, after: CONNECT_TIMEOUT }
 }
 
 /// Opens a connection with the settings of this library, whatever the role, the database or the server sets.
 async fn open(
-    config: Config,
+    tls: &TlsSettings,
+    mut host: Host,
     statement: Duration,
     lock: Duration,
-) -> Result<(Client, Connection), tokio_postgres::Error> {
-    let (client, mut connection) = config.connect(NoTls).await?;
+) -> Result<(Client, Connection), Error> {
+    let mode = tls.mode(host.place);
+    host.config.ssl_mode(mode.of_driver());
+    let opened = match host.config.connect(tls.connector(&host).await?).await {
+        // libpq tries again too. Nothing is lost, for whoever intercepts the connection could also ask for a plain one.
+        Err(error) if mode == SslMode::Prefer && is_of_encryption(&error) => {
+            let connector = tls.connector(&host).await?;
+            host.config.ssl_mode(SslMode::Disable.of_driver()).connect(connector).await
+        }
+        opened => opened,
+    };
+    let refused = |error| tls.refusal(error, &host);
+    let (client, mut connection) = opened.map_err(refused)?;
+    set_up(&client, &mut connection, statement, lock).await.map_err(refused)?;
+    Ok((client, connection))
+}
+
+/// Whether a connection could not be encrypted, or `pg_hba.conf` refused it, perhaps because it was.
+fn is_of_encryption(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) || is_of_handshake(error)
+}
+
+/// Sends the settings of this library on a connection that nobody polls yet.
+async fn set_up(
+    client: &Client,
+    connection: &mut Connection,
+    statement: Duration,
+    lock: Duration,
+) -> Result<(), tokio_postgres::Error> {
     let limits = [("statement_timeout", statement), ("lock_timeout", lock)];
     let limits = limits.map(|(name, limit)| format!("set {name} = {}", limit.as_millis()));
-    {
-        let set = set(&client, &limits);
-        tokio::pin!(set);
-        tokio::select! {
-            done = &mut set => done?,
-            // The connection works only while it is polled. After its end, no statement has an answer.
-            ended = &mut connection => {
-                ended?;
-                set.await?;
-            }
+    let set = set(client, &limits);
+    tokio::pin!(set);
+    tokio::select! {
+        done = &mut set => done,
+        // The connection works only while it is polled. After its end, no statement has an answer.
+        ended = connection => {
+            ended?;
+            set.await
         }
     }
-    Ok((client, connection))
 }
 
 /// Sends a session's settings, all at once. The limit of the statements comes first and alone, because a limit holds from the
@@ -126,8 +140,8 @@ async fn set(client: &Client, [statement, lock]: &[String; 2]) -> Result<(), tok
 }
 
 /// The half of a connection that reads and writes the socket.
-pub(super) type Connection =
-    tokio_postgres::Connection<tokio_postgres::Socket, tokio_postgres::tls::NoTlsStream>;
+pub(crate) type Connection =
+    tokio_postgres::Connection<Socket, <Connector as MakeTlsConnect<Socket>>::Stream>;
 
 /// Ends the task that polls a connection, and so closes it, when this value is dropped. Otherwise a connection whose server is
 /// silent would outlive the caller that has waited long enough for its answer.
@@ -154,41 +168,45 @@ async fn drive(connection: Connection) {
     }
 }
 
-/// Opens the pool's connections on one runtime.
-struct AtHome {
+/// A pool of connections that live on one runtime.
+pub(super) type Pool = deadpool::managed::Pool<AtHome>;
+
+/// Opens the pool's connections on one runtime. The pool's own manager knows no errors but the driver's.
+#[derive(Debug)]
+pub(super) struct AtHome {
     home: Handle,
     target: Target,
 }
 
-impl Connect for AtHome {
-    fn connect(
-        &self,
-        _: &Config,
-    ) -> Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), tokio_postgres::Error>> + Send + '_>>
-    {
+impl Manager for AtHome {
+    type Type = ClientWrapper;
+    type Error = Error;
+
+    async fn create(&self) -> Result<ClientWrapper, Error> {
         let target = self.target.clone();
-        Box::pin(async move {
-            let (mut answer, opened) = tokio::sync::oneshot::channel();
-            let task = self.home.spawn(async move {
-                let opened = tokio::select! {
-                    // Nobody waits for it any more, so the socket is closed.
-                    () = answer.closed() => return,
-                    opened = target.open(STATEMENT_TIMEOUT, LOCK_TIMEOUT) => opened,
-                };
-                match opened {
-                    Ok((client, connection)) => {
-                        if answer.send(Ok(client)).is_ok() {
-                            drive(connection).await;
-                        }
+        let (mut answer, opened) = tokio::sync::oneshot::channel();
+        let task = self.home.spawn(async move {
+            let opened = tokio::select! {
+                // Nobody waits for it any more, so the socket is closed.
+                () = answer.closed() => return,
+                opened = target.connect() => opened,
+            };
+            match opened {
+                Ok((client, connection)) => {
+                    if answer.send(Ok(client)).is_ok() {
+                        drive(connection).await;
                     }
-                    Err(Some(error)) => drop(answer.send(Err(error))),
-                    Err(None) => {}
                 }
-            });
-            // Every address was silent, or the runtime is shutting down. Then the caller's deadline ends the wait.
-            let Ok(opened) = opened.await else { std::future::pending().await };
-            Ok((opened?, task))
-        })
+                Err(error) => drop(answer.send(Err(error))),
+            }
+        });
+        // The runtime is shutting down. Then the caller's deadline ends the wait.
+        let Ok(opened) = opened.await else { std::future::pending().await };
+        Ok(ClientWrapper::new(opened?, task))
+    }
+
+    async fn recycle(&self, client: &mut ClientWrapper, _: &Metrics) -> RecycleResult<Error> {
+        if client.is_closed() { Err(RecycleError::message("the connection has ended")) } else { Ok(()) }
     }
 }
 

@@ -27,8 +27,11 @@ const DROP_CHANNEL: &str = "select d.subscriptions, d.events from pubsub.drop_ch
 ///
 /// # Cancel safety
 /// Dropping the future leaves unknown whether the channel was removed. It is safe to call again.
-pub async fn drop_channel(database_url: &str, channel: &str) -> Result<DroppedChannel, Error> {
-    call(database_url, channel, false).await
+pub async fn drop_channel(
+    target: impl TryInto<Target, Error: Into<Error>>,
+    channel: &str,
+) -> Result<DroppedChannel, Error> {
+    call(&target.try_into().map_err(Into::into)?, channel, false).await
 }
 
 /// Removes a channel together with its subscriptions and everything that they have left to deliver. Otherwise like
@@ -39,12 +42,14 @@ pub async fn drop_channel(database_url: &str, channel: &str) -> Result<DroppedCh
 ///
 /// # Cancel safety
 /// As [`drop_channel`].
-pub async fn force_drop_channel(database_url: &str, channel: &str) -> Result<DroppedChannel, Error> {
-    call(database_url, channel, true).await
+pub async fn force_drop_channel(
+    target: impl TryInto<Target, Error: Into<Error>>,
+    channel: &str,
+) -> Result<DroppedChannel, Error> {
+    call(&target.try_into().map_err(Into::into)?, channel, true).await
 }
 
-async fn call(database_url: &str, channel: &str, force: bool) -> Result<DroppedChannel, Error> {
-    let target = Target::parse(database_url)?;
+async fn call(target: &Target, channel: &str, force: bool) -> Result<DroppedChannel, Error> {
     target
         .alone("drop a channel", async |client| {
             let row = client.query_one(DROP_CHANNEL, &[&channel, &force]).await?;

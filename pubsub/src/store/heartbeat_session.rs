@@ -3,9 +3,10 @@
 //! It has a connection of its own, so that no busy pool can starve it. When the session ends, other processes declare this one
 //! dead within a second, so the process must learn of the end at once.
 
-use super::connect::{Driver, Target};
+use super::connect::Driver;
 use super::process::{REGISTER, os_pid};
 use super::seconds;
+use super::target::Target;
 use crate::error::{Error, from_database};
 use std::time::Duration;
 use tokio::task::JoinHandle;

@@ -4,7 +4,8 @@
 //! and a full queue makes every NOTIFY fail.
 
 use super::Store;
-use super::connect::{Connection, Target};
+use super::connect::Connection;
+use super::target::Target;
 use crate::error::Error;
 use futures_util::{Stream, StreamExt, stream};
 use std::pin::Pin;

@@ -36,8 +36,8 @@ const DEADLINE: Duration = Duration::from_secs(300);
 /// # Cancel safety
 /// Dropping the future closes the connection. The server then releases the lock and rolls the migration back, unless it
 /// has already committed.
-pub async fn migrate(database_url: &str) -> Result<(), Error> {
-    let target = Target::parse(database_url)?;
+pub async fn migrate(target: impl TryInto<Target, Error: Into<Error>>) -> Result<(), Error> {
+    let target = target.try_into().map_err(Into::into)?;
     tokio::time::timeout(DEADLINE, async {
         let (mut client, connection) = target.connect_for(DEADLINE).await?;
         support::check(&connection)?;

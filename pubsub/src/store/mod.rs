@@ -12,6 +12,7 @@ pub(crate) mod heartbeat_session;
 mod lag;
 pub(crate) mod listen;
 pub(crate) mod migrate;
+mod parameters;
 pub(crate) mod process;
 pub(crate) mod publish;
 pub(crate) mod restore;
@@ -22,11 +23,15 @@ mod seek;
 pub(crate) mod settle;
 pub(crate) mod subscribe;
 mod support;
+pub(crate) mod target;
+mod tls;
 pub(crate) mod wait;
 pub(crate) mod xmin_holders;
 
 use crate::error::{Error, from_database};
-use deadpool_postgres::{ClientWrapper, Object, Pool};
+use connect::{AtHome, Pool};
+use deadpool::managed::{Object, PoolError};
+use deadpool_postgres::ClientWrapper;
 use futures_util::future::join;
 use jiff::Timestamp;
 use std::fmt;
@@ -36,7 +41,7 @@ use tokio::runtime::Handle;
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, ToSql, Type};
 
-pub(crate) use connect::Target;
+pub(crate) use target::Target;
 
 /// The database, through a few pooled connections.
 #[derive(Clone)]
@@ -154,7 +159,7 @@ impl Store {
     async fn session(&self, doing: &'static str) -> Result<Session, Error> {
         match self.pool.get().await {
             Ok(object) => Ok(Session { object: Some(object) }),
-            Err(deadpool_postgres::PoolError::Backend(source)) => Err(Error::Connect(source)),
+            Err(PoolError::Backend(error)) => Err(error),
             // The pool has no timeouts. The remaining errors are a closed pool and a hook that refused.
             Err(_) => Err(Error::Timeout { doing, after: self.deadline }),
         }
@@ -163,7 +168,7 @@ impl Store {
 
 /// A pooled connection that goes back to the pool only through [`give_back`](Self::give_back).
 struct Session {
-    object: Option<Object>,
+    object: Option<Object<AtHome>>,
 }
 
 impl Session {

@@ -37,9 +37,9 @@ pub(crate) struct Recognized {
 ///
 /// # Cancel safety
 /// Dropping the future ends the connection, and leaves unknown whether the database was rebased. A second call is safe.
-pub async fn rebase(database_url: &str) -> Result<u64, Error> {
+pub async fn rebase(target: impl TryInto<Target, Error: Into<Error>>) -> Result<u64, Error> {
     const DOING: &str = "rebase";
-    let target = Target::parse(database_url)?;
+    let target = target.try_into().map_err(Into::into)?;
     let positions: i64 = target
         .alone(DOING, async |client| client.query_one(REBASE, &[]).await.and_then(|row| row.try_get(0)))
         .await?;

@@ -1,6 +1,7 @@
 //! Retention: the partitions of the log, from creation to removal, and subscriptions that are not read.
 
-use super::connect::{Driver, Target};
+use super::connect::Driver;
+use super::target::Target;
 use super::{Store, seconds};
 use crate::error::{Error, from_database};
 use std::time::Duration;

@@ -38,8 +38,11 @@ mod export {
     ///
     /// # Cancel safety
     /// Dropping the future has no effect on the database.
-    pub async fn export(database_url: &str, format: SchemaFormat) -> Result<String, Error> {
-        let target = Target::parse(database_url)?;
+    pub async fn export(
+        target: impl TryInto<Target, Error: Into<Error>>,
+        format: SchemaFormat,
+    ) -> Result<String, Error> {
+        let target = target.try_into().map_err(Into::into)?;
         let rows = target.alone("list the schemas", async |client| client.query(LIST, &[]).await).await?;
         let schemas: Vec<ChannelSchema> = rows.iter().map(channel_schema).collect();
         Ok(schema::write(&schemas, format))

@@ -1,9 +1,10 @@
 //! Statements that create and drop databases, on a connection of their own.
 
 use super::Error;
+use crate::store::Target;
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 /// The longest time for a statement. Creating a database may wait 5 s for the users of its template.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -16,9 +17,8 @@ pub(super) struct Admin {
 }
 
 impl Admin {
-    pub(super) async fn connect(url: &str) -> Result<Self, Error> {
-        let (client, connection) =
-            in_time("connect to the server", tokio_postgres::connect(url, NoTls)).await?;
+    pub(super) async fn connect(server: &Target) -> Result<Self, Error> {
+        let (client, connection) = server.connect_for(LIMIT).await.map_err(Error::Connect)?;
         let connection = tokio::spawn(async {
             // The caller that waits for an answer gets the error too.
             let _ = connection.await;

@@ -3,6 +3,7 @@
 use super::admin::Admin;
 use super::url::{server_url, with_database, without_password};
 use super::{Error, leftovers, template};
+use crate::store::Target;
 use std::time::Duration;
 use std::{fmt, io, thread};
 use tokio_postgres::error::SqlState;
@@ -31,8 +32,8 @@ const DROP_DEADLINE: Duration = Duration::from_secs(10);
 /// ```
 pub struct Database {
     name: String,
-    url: String,
-    server: String,
+    target: Target,
+    server: Target,
 }
 
 impl Database {
@@ -41,7 +42,7 @@ impl Database {
     /// # Errors
     /// When there is no server, or it refuses to create databases.
     pub async fn create() -> Result<Self, Error> {
-        Self::create_on(&server_url().await?).await
+        Self::create_on(server_url().await?).await
     }
 
     /// Creates an empty database, on the server of [`server_url`].
@@ -49,40 +50,46 @@ impl Database {
     /// # Errors
     /// As [`Database::create`].
     pub async fn empty() -> Result<Self, Error> {
-        Self::empty_on(&server_url().await?).await
+        Self::empty_on(server_url().await?).await
     }
 
-    /// Creates a database with the schema of this crate, on the server with this URL, such as [`Server::url`](super::Server::url).
+    /// Creates a database with the schema of this crate, on this server, such as that of [`Server::url`](super::Server::url).
     ///
     /// # Errors
     /// As [`Database::create`].
-    pub async fn create_on(server: &str) -> Result<Self, Error> {
+    pub async fn create_on(server: impl TryInto<Target, Error: Into<crate::Error>>) -> Result<Self, Error> {
+        let server = read(server)?;
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let template = template::prepare(server).await?;
-            match Self::copy(server, &template).await {
+            let template = template::prepare(&server).await?;
+            match Self::copy(&server, &template).await {
                 Err(error) if attempts < COPY_ATTEMPTS && is_transient(&error) => {
                     tracing::debug!(%error, template, "copying the template database again");
-                    template::forget(server).await;
+                    template::forget(&server).await;
                 }
                 copied => return copied,
             }
         }
     }
 
-    /// Creates an empty database, on the server with this URL.
+    /// Creates an empty database, on this server.
     ///
     /// # Errors
     /// As [`Database::create`].
-    pub async fn empty_on(server: &str) -> Result<Self, Error> {
+    pub async fn empty_on(server: impl TryInto<Target, Error: Into<crate::Error>>) -> Result<Self, Error> {
         // `template1` may have connections or contents of its own.
-        Self::copy(server, "template0").await
+        Self::copy(&read(server)?, "template0").await
     }
 
     /// The database's URL.
     pub fn url(&self) -> &str {
-        &self.url
+        self.target.text()
+    }
+
+    /// The connection target: the database's URL, with the password provider and the configuration of TLS of its server.
+    pub fn target(&self) -> &Target {
+        &self.target
     }
 
     /// The database's name.
@@ -90,16 +97,16 @@ impl Database {
         &self.name
     }
 
-    async fn copy(server: &str, template: &str) -> Result<Self, Error> {
+    async fn copy(server: &Target, template: &str) -> Result<Self, Error> {
         let name = leftovers::new_name();
         let admin = Admin::connect(server).await?;
         let copied = copy(&admin, &name, template).await;
         admin.close().await;
         copied?;
-        Ok(Self { url: with_database(server, &name), name, server: server.to_owned() })
+        Ok(Self { target: with_database(server, &name), name, server: server.clone() })
     }
 
-    async fn drop_now(server: &str, name: &str) -> Result<(), Error> {
+    async fn drop_now(server: &Target, name: &str) -> Result<(), Error> {
         let admin = Admin::connect(server).await?;
         // With force, because the test's own connections may be open, and their runtime waits for this.
         let sql = format!("drop database if exists {name} with (force)");
@@ -122,7 +129,7 @@ impl Drop for Database {
             eprintln!(
                 "the test's database is kept: {} (a server of this process ends with it; to inspect the database later, set \
                  DATABASE_URL to another server)",
-                without_password(&self.url)
+                without_password(self.url())
             );
             return;
         }
@@ -147,6 +154,10 @@ impl Drop for Database {
             );
         }
     }
+}
+
+fn read(server: impl TryInto<Target, Error: Into<crate::Error>>) -> Result<Target, Error> {
+    server.try_into().map_err(|error| Error::Connect(error.into()))
 }
 
 async fn copy(admin: &Admin, name: &str, template: &str) -> Result<(), Error> {

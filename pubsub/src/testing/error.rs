@@ -67,6 +67,10 @@ pub enum Error {
         log: String,
     },
 
+    /// There is no connection to a running server.
+    #[error("could not connect to the server")]
+    Connect(#[source] crate::Error),
+
     /// A running server refused something.
     #[error("could not {action}")]
     Database {
@@ -100,7 +104,7 @@ impl Error {
     /// The SQLSTATE, if a server answered with one.
     pub(super) fn code(&self) -> Option<&tokio_postgres::error::SqlState> {
         match self {
-            Self::Database { source, .. } => source.code(),
+            Self::Database { source, .. } | Self::Connect(crate::Error::Connect(source)) => source.code(),
             _ => None,
         }
     }

@@ -5,6 +5,7 @@
 use super::admin::Admin;
 use super::url::with_database;
 use super::{Error, leftovers};
+use crate::store::Target;
 use std::collections::BTreeSet;
 use tokio::sync::Mutex;
 use tokio_postgres::error::SqlState;
@@ -19,32 +20,32 @@ const LOCK: i64 = 0x7075_6273_7562_2e74;
 static READY: Mutex<BTreeSet<String>> = Mutex::const_new(BTreeSet::new());
 
 /// Makes sure that the server has a current template, and returns its name.
-pub(super) async fn prepare(server: &str) -> Result<String, Error> {
+pub(super) async fn prepare(server: &Target) -> Result<String, Error> {
     let name = name();
     let mut ready = READY.lock().await;
-    if !ready.contains(server) {
+    if !ready.contains(server.text()) {
         let admin = Admin::connect(server).await?;
         let prepared = prepare_locked(&admin, server, &name).await;
         admin.close().await; // and with it the lock
         prepared?;
-        ready.insert(server.to_owned());
+        ready.insert(server.text().to_owned());
     }
     Ok(name)
 }
 
 /// Makes the next [`prepare`] check again, after the template was found missing.
-pub(super) async fn forget(server: &str) {
-    READY.lock().await.remove(server);
+pub(super) async fn forget(server: &Target) {
+    READY.lock().await.remove(server.text());
 }
 
-async fn prepare_locked(admin: &Admin, server: &str, name: &str) -> Result<(), Error> {
+async fn prepare_locked(admin: &Admin, server: &Target, name: &str) -> Result<(), Error> {
     admin.run("lock the template database", &format!("select pg_advisory_lock({LOCK})")).await?;
     if create(admin, name).await? {
         drop_others(admin, name).await?;
     }
     leftovers::sweep(admin).await?;
     // Also for an existing template, whose creator may have been killed between two migrations.
-    crate::migrate(&with_database(server, name)).await.map_err(Error::Migrate)
+    crate::migrate(with_database(server, name)).await.map_err(Error::Migrate)
 }
 
 /// Creates the database. Returns whether it did not exist.

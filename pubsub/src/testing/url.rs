@@ -1,6 +1,7 @@
 //! The server of the databases, and the URLs of its databases.
 
 use super::{Error, Server};
+use crate::store::Target;
 use std::env;
 
 /// The environment variable with the server to use instead of starting one.
@@ -25,9 +26,14 @@ async fn choose(given: Option<String>) -> Result<String, Error> {
     }
 }
 
+/// Returns another database on the same server.
+pub(super) fn with_database(server: &Target, database: &str) -> Target {
+    server.with_database(database, &url_with_database(server.text(), database))
+}
+
 /// Returns `url` with another database. `url` may have either of PostgreSQL's notations: `postgres://…` or `host=…
 /// dbname=…`.
-pub(super) fn with_database(url: &str, database: &str) -> String {
+fn url_with_database(url: &str, database: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         // The last value of a name counts.
         return format!("{url} dbname={database}");
@@ -82,7 +88,7 @@ mod tests {
 
     #[test]
     fn only_the_database_of_a_url_is_replaced() {
-        let replaced = |url| with_database(url, "new");
+        let replaced = |url| url_with_database(url, "new");
         assert_eq!(replaced("postgres://ada:secret@host:5433/old"), "postgres://ada:secret@host:5433/new");
         assert_eq!(replaced("postgresql://host"), "postgresql://host/new");
         assert_eq!(replaced("postgres://host/?sslmode=disable"), "postgres://host/new?sslmode=disable");
@@ -112,7 +118,8 @@ mod tests {
 
     #[test]
     fn the_last_database_of_a_keyword_string_counts() {
-        let config: tokio_postgres::Config = with_database("host=/tmp dbname=old", "new").parse().unwrap();
+        let config: tokio_postgres::Config =
+            url_with_database("host=/tmp dbname=old", "new").parse().unwrap();
         assert_eq!(config.get_dbname(), Some("new"));
     }
 }

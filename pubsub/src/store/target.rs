@@ -1,0 +1,313 @@
+//! The database to connect to.
+
+use super::addresses::{Addresses, Host, keep_alive};
+use super::parameters::Parameters;
+use super::tls::TlsSettings;
+use crate::error::{Error, invalid_url};
+use futures_util::future::BoxFuture;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_postgres::Config;
+use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, SslNegotiation, TargetSessionAttrs};
+
+/// A database to connect to: its servers, and how to be trusted there.
+///
+/// It is read from a `postgres://` URL or a libpq connection string. Every function that takes a target takes such a text too, so a
+/// value of this type is only needed for what a text cannot say: a [password that expires](Self::password_provider), or
+/// [TLS settings of your own](Self::tls). Clones share what they learn about which host answers.
+///
+/// # Parameters
+/// They have libpq's names and meanings; others are refused by name.
+/// - `host`, `hostaddr`, `port`: one or several servers, separated by commas. They are tried in order, or in a random one with
+///   `load_balance_hosts=random`, and one that is silent costs its share of the 9 s for connecting. `connect_timeout` makes the
+///   share of each smaller. A host that begins with `/` is the directory of a socket.
+/// - `target_session_attrs`: `any`, `read-write` (also `primary`) or `read-only`.
+/// - `user`, `password`, `dbname`, `options`, `application_name`, `tcp_user_timeout`, `keepalives`, `keepalives_idle`,
+///   `keepalives_interval`, `keepalives_count`. A dead peer is noticed after 11 s unless the keepalives are set.
+/// - `sslmode`: `disable`, `prefer`, `require`, `verify-ca` or `verify-full`. Without it, sockets are plain, a server on a loopback
+///   address gets `prefer`, and every other server is verified in full.
+/// - `sslrootcert`: a file with the certificates of the authorities to trust, or `system`, the default, for those of this machine.
+/// - `sslcert` and `sslkey`: files with this client's certificate and its key, in PEM. All files are read again for each connection.
+/// - `channel_binding`: `disable`, `prefer` or `require`; `sslnegotiation`: `postgres` or `direct`.
+///
+/// # Examples
+/// ```no_run
+/// use pubsub::{PubSub, Target};
+///
+/// # async fn token() -> Result<String, std::io::Error> { Ok(String::new()) }
+/// # async fn example() -> Result<(), pubsub::Error> {
+/// let shop = Target::parse("postgres://app@db.example/shop?sslrootcert=ca.pem")?.password_provider(token);
+/// pubsub::migrate(&shop).await?;
+/// let pubsub = PubSub::builder(&shop).start().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Target {
+    #[cfg(feature = "testing")]
+    text: Arc<str>,
+    pub(super) addresses: Addresses,
+    pub(super) tls: TlsSettings,
+    pub(super) password_provider: Option<PasswordProvider>,
+}
+
+/// Returns the password for one new connection.
+pub(super) type PasswordProvider =
+    Arc<dyn Fn() -> BoxFuture<'static, Result<String, PasswordError>> + Send + Sync>;
+
+type PasswordError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Target {
+    /// Reads a `postgres://` URL or a libpq connection string.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUrl`] if it cannot be read, has an unknown parameter, or asks for what contradicts itself.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let parameters = Parameters::read(text)?;
+        let tls = TlsSettings::read(&parameters)?;
+        let hosts = hosts(&parameters)?;
+        for host in &hosts {
+            tls.check(host)?;
+        }
+        let shuffled = parameters.choice("load_balance_hosts", LOAD_BALANCE_HOSTS)?;
+        // Zero and less are libpq's words for no limit.
+        let limit = parameters.number::<i64>("connect_timeout")?.filter(|&limit| limit > 0);
+        let limit = limit.map(|limit| Duration::from_secs(limit.unsigned_abs()));
+        Ok(Self {
+            #[cfg(feature = "testing")]
+            text: text.into(),
+            addresses: Addresses::new(hosts, limit, shuffled == Some(LoadBalanceHosts::Random)),
+            tls,
+            password_provider: None,
+        })
+    }
+
+    /// Sets where the password comes from. It is asked for each new connection, so that the password may expire, as the tokens of
+    /// cloud providers do. It has the 9 s of the connection. A password in the text is not used.
+    ///
+    /// # Examples
+    /// ```
+    /// use pubsub::Target;
+    ///
+    /// # fn example() -> Result<(), pubsub::Error> {
+    /// let target = Target::parse("postgres://app@db.example/shop")?
+    ///     .password_provider(|| async { std::fs::read_to_string("/run/secrets/token") });
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn password_provider<P, F, E>(mut self, provider: P) -> Self
+    where
+        P: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<String, E>> + Send + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.password_provider = Some(Arc::new(move || {
+            let password = provider();
+            Box::pin(async move { password.await.map_err(Into::into) })
+        }));
+        self
+    }
+
+    /// Sets the configuration of TLS, in place of `sslrootcert`, `sslcert` and `sslkey`, which the text must not have then. It
+    /// decides whether a server is trusted. `sslmode` still decides whether TLS is used: always, except on sockets, unless it is
+    /// `disable` or `prefer`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUrl`] if the text names certificates.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, config: rustls::ClientConfig) -> Result<Self, Error> {
+        self.tls = self.tls.with_config(config)?;
+        Ok(self)
+    }
+
+    /// Returns the text that was parsed.
+    #[cfg(feature = "testing")]
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns another database on the same servers. `text` is the text of both.
+    #[cfg(feature = "testing")]
+    pub(crate) fn with_database(&self, name: &str, text: &str) -> Self {
+        let mut target = self.clone();
+        target.text = text.into();
+        target.addresses = target.addresses.map(|config| {
+            config.dbname(name);
+        });
+        target
+    }
+}
+
+/// Shows only the hosts, because the text may have a password.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target").field("hosts", &self.addresses.names()).finish_non_exhaustive()
+    }
+}
+
+impl From<&Self> for Target {
+    fn from(target: &Self) -> Self {
+        target.clone()
+    }
+}
+
+impl TryFrom<&str> for Target {
+    type Error = Error;
+
+    fn try_from(text: &str) -> Result<Self, Error> {
+        Self::parse(text)
+    }
+}
+
+impl TryFrom<&String> for Target {
+    type Error = Error;
+
+    fn try_from(text: &String) -> Result<Self, Error> {
+        Self::parse(text)
+    }
+}
+
+impl TryFrom<String> for Target {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        Self::parse(&text)
+    }
+}
+
+const LOAD_BALANCE_HOSTS: &[(&str, LoadBalanceHosts)] =
+    &[("disable", LoadBalanceHosts::Disable), ("random", LoadBalanceHosts::Random)];
+
+const SESSION_ATTRS: &[(&str, TargetSessionAttrs)] = &[
+    ("any", TargetSessionAttrs::Any),
+    ("read-write", TargetSessionAttrs::ReadWrite),
+    ("primary", TargetSessionAttrs::ReadWrite),
+    ("read-only", TargetSessionAttrs::ReadOnly),
+];
+
+const CHANNEL_BINDING: &[(&str, ChannelBinding)] = &[
+    ("disable", ChannelBinding::Disable),
+    ("prefer", ChannelBinding::Prefer),
+    ("require", ChannelBinding::Require),
+];
+
+const SSL_NEGOTIATION: &[(&str, SslNegotiation)] =
+    &[("postgres", SslNegotiation::Postgres), ("direct", SslNegotiation::Direct)];
+
+/// Returns the database on each of its hosts.
+fn hosts(parameters: &Parameters) -> Result<Vec<Host>, Error> {
+    let [names, addresses, ports] = ["host", "hostaddr", "port"].map(|name| parameters.list(name));
+    let (names, addresses, ports) = (names?, addresses?, ports?);
+    let count = names.len().max(addresses.len());
+    if count == 0 {
+        return Err(invalid_url("it names no host: write one, or the directory of the server's socket"));
+    }
+    for (name, values) in [("host", &names), ("hostaddr", &addresses)] {
+        if !values.is_empty() && values.len() != count {
+            return Err(invalid_url(format!("`{name}` has {} values for {count} hosts", values.len())));
+        }
+    }
+    if ports.len() > 1 && ports.len() != count {
+        return Err(invalid_url(format!("there are {} ports for {count} hosts", ports.len())));
+    }
+    let database = database(parameters)?;
+    let of = |values: &[&str], index: usize| values.get(index).map(|value| value.trim().to_owned());
+    let host = |index: usize| {
+        let port = of(&ports, index).or_else(|| of(&ports, 0)).filter(|port| !port.is_empty());
+        let port = port.map_or(Ok(5432), |port| port.parse());
+        let port = port.map_err(|_| invalid_url("a port is not a number from 1 to 65535"))?;
+        let address = of(&addresses, index).filter(|address| !address.is_empty());
+        let address = address.map(|address| address.parse::<IpAddr>()).transpose();
+        let address = address.map_err(|_| invalid_url("`hostaddr` is not an IP address"))?;
+        let name = of(&names, index).filter(|name| !name.is_empty());
+        // Certificates are for names, and an address is one.
+        let name = name.or_else(|| address.map(|address| address.to_string()));
+        let name = name.ok_or_else(|| invalid_url("one of its hosts is empty"))?;
+        Ok(Host::new(&database, name, address, port))
+    };
+    (0..count).map(host).collect()
+}
+
+/// Returns the driver's configuration without a host.
+fn database(parameters: &Parameters) -> Result<Config, Error> {
+    let mut config = Config::new();
+    keep_alive(&mut config);
+    config.application_name(parameters.text("application_name")?.unwrap_or("pubsub"));
+    if let Some(user) = parameters.text("user")? {
+        config.user(user);
+    }
+    if let Some(password) = parameters.bytes("password") {
+        config.password(password);
+    }
+    if let Some(name) = parameters.text("dbname")? {
+        config.dbname(name);
+    }
+    if let Some(options) = parameters.text("options")? {
+        config.options(options);
+    }
+    if let Some(attributes) = parameters.choice("target_session_attrs", SESSION_ATTRS)? {
+        config.target_session_attrs(attributes);
+    }
+    if let Some(binding) = parameters.choice("channel_binding", CHANNEL_BINDING)? {
+        config.channel_binding(binding);
+    }
+    if let Some(negotiation) = parameters.choice("sslnegotiation", SSL_NEGOTIATION)? {
+        config.ssl_negotiation(negotiation);
+    }
+    if let Some(timeout) = parameters.number("tcp_user_timeout")?.filter(|&timeout| timeout > 0) {
+        config.tcp_user_timeout(Duration::from_millis(timeout));
+    }
+    if let Some(alive) = parameters.choice("keepalives", &[("0", false), ("1", true)])? {
+        config.keepalives(alive);
+    }
+    if let Some(idle) = parameters.number("keepalives_idle")?.filter(|&idle| idle > 0) {
+        config.keepalives_idle(Duration::from_secs(idle));
+    }
+    if let Some(interval) = parameters.number("keepalives_interval")?.filter(|&interval| interval > 0) {
+        config.keepalives_interval(Duration::from_secs(interval));
+    }
+    if let Some(count) = parameters.number("keepalives_count")?.filter(|&count| count > 0) {
+        config.keepalives_retries(count);
+    }
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn configs(text: &str) -> Vec<Config> {
+        let parameters = Parameters::read(text).unwrap();
+        hosts(&parameters).unwrap().into_iter().map(|host| host.config).collect()
+    }
+
+    #[test]
+    fn each_host_has_all_settings_of_the_target() {
+        let url = "postgres://ada:pw@one:1,two/app?target_session_attrs=read-write&options=-cx%3Dy&application_name=me\
+                   &channel_binding=disable&tcp_user_timeout=7000&keepalives_count=9&keepalives_idle=8&keepalives_interval=6";
+        let expected = [("one", 1), ("two", 5432)].map(|(host, port)| {
+            let mut config = Config::new();
+            keep_alive(&mut config);
+            config.user("ada").password("pw").dbname("app").host(host).port(port).options("-cx=y");
+            config.application_name("me").target_session_attrs(TargetSessionAttrs::ReadWrite);
+            config.channel_binding(ChannelBinding::Disable).tcp_user_timeout(Duration::from_secs(7));
+            config.keepalives_retries(9).keepalives_idle(Duration::from_secs(8));
+            config.keepalives_interval(Duration::from_secs(6));
+            config
+        });
+        assert_eq!(configs(url), expected);
+    }
+
+    #[test]
+    fn hosts_and_addresses_go_together() {
+        let both = configs("host=a,b hostaddr=10.0.0.1,::1 port=7");
+        assert_eq!([both[0].get_ports(), both[1].get_ports()], [[7], [7]]);
+        assert_eq!(both[1].get_hostaddrs(), ["::1".parse::<IpAddr>().unwrap()]);
+        // The name of a server without a name is its address.
+        assert_eq!(configs("hostaddr=10.0.0.1"), configs("host=10.0.0.1 hostaddr=10.0.0.1"));
+        assert_eq!(configs("postgres://a,b")[1].get_application_name(), Some("pubsub"));
+    }
+}

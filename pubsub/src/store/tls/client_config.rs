@@ -1,0 +1,124 @@
+//! The configuration of rustls that a target asks for.
+
+use super::trust::{Authorities, ClientCertificate, SslMode};
+use super::verifier::LenientVerifier;
+use crate::error::Error;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+use std::path::Path;
+use std::sync::{Arc, LazyLock, OnceLock};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// Our own choice, whatever the process has installed as its default.
+static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+    LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));
+
+/// Returns the protocol's name, which proxies and servers since PostgreSQL 17 may ask for.
+pub(super) fn alpn() -> Vec<Vec<u8>> {
+    vec![b"postgresql".to_vec()]
+}
+
+/// Returns a connector for connections that are not encrypted.
+pub(super) fn unused() -> MakeRustlsConnect {
+    static UNUSED: LazyLock<MakeRustlsConnect> = LazyLock::new(|| {
+        let config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+            .with_safe_default_protocol_versions()
+            .expect("ring knows the default versions of TLS");
+        MakeRustlsConnect::new(config.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+    });
+    UNUSED.clone()
+}
+
+pub(super) fn unusable(
+    message: String,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    Error::Tls { message, source: source.into() }
+}
+
+/// Reads the files of a target. Blocks.
+pub(super) fn read(
+    mode: SslMode,
+    authorities: Option<&Authorities>,
+    client: Option<&ClientCertificate>,
+) -> Result<ClientConfig, Error> {
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable("no version of TLS can be used".to_owned(), error))?;
+    let algorithms = PROVIDER.signature_verification_algorithms;
+    let builder = match mode {
+        SslMode::Disable | SslMode::Prefer | SslMode::Require => {
+            let verifier = LenientVerifier::of_anybody(algorithms);
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        }
+        SslMode::VerifyCa => {
+            let verifier = LenientVerifier::of_any_name(trusted(authorities)?, algorithms);
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        }
+        SslMode::VerifyFull => builder.with_root_certificates(trusted(authorities)?),
+    };
+    let mut config = match client {
+        None => builder.with_no_client_auth(),
+        Some(ClientCertificate { certificate, key }) => {
+            let certificates = certificates(certificate, "sslcert")?;
+            let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| {
+                unusable(format!("`{}` (sslkey) cannot be read as a key in PEM", key.display()), error)
+            })?;
+            let mismatch = format!(
+                "`{}` (sslcert) and `{}` (sslkey) cannot be used together",
+                certificate.display(),
+                key.display()
+            );
+            builder.with_client_auth_cert(certificates, secret).map_err(|error| unusable(mismatch, error))?
+        }
+    };
+    config.alpn_protocols = alpn();
+    Ok(config)
+}
+
+fn certificates(file: &Path, parameter: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let unreadable = |error: pem::Error| {
+        unusable(format!("`{}` ({parameter}) cannot be read as certificates in PEM", file.display()), error)
+    };
+    let read = CertificateDer::pem_file_iter(file).map_err(unreadable)?;
+    let read = read.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+    if read.is_empty() { Err(unreadable(pem::Error::NoItemsFound)) } else { Ok(read) }
+}
+
+fn trusted(authorities: Option<&Authorities>) -> Result<Arc<RootCertStore>, Error> {
+    let Some(Authorities::File(file)) = authorities else { return of_this_machine() };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(file, "sslrootcert")? {
+        roots.add(certificate).map_err(|error| {
+            unusable(
+                format!("`{}` (sslrootcert) has a certificate that is not of an authority", file.display()),
+                error,
+            )
+        })?;
+    }
+    Ok(Arc::new(roots))
+}
+
+/// Returns the authorities of this machine, which are read once in a process, because there are hundreds.
+fn of_this_machine() -> Result<Arc<RootCertStore>, Error> {
+    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    if let Some(roots) = ROOTS.get() {
+        return Ok(Arc::clone(roots));
+    }
+    let mut found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    // Machines have authorities with faults, which certify nobody here.
+    let (added, _) = roots.add_parsable_certificates(found.certs);
+    if added == 0 {
+        let message = "this machine names no authorities to trust: install its package `ca-certificates`, or name a file with \
+                       `sslrootcert`";
+        let source = match found.errors.pop() {
+            Some(error) => error.into(),
+            None => "no certificate was found".into(),
+        };
+        return Err(Error::Tls { message: message.to_owned(), source });
+    }
+    Ok(Arc::clone(ROOTS.get_or_init(|| Arc::new(roots))))
+}
