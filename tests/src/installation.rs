@@ -14,16 +14,23 @@ const NOT_RUN: &str = "PUBSUB_NOT_RUN";
 /// If the note cannot be written.
 pub fn has_programs(programs: &[&str]) -> bool {
     let missing: Vec<_> = programs.iter().filter(|name| program(name).is_none()).copied().collect();
-    if missing.is_empty() {
-        return true;
+    if !missing.is_empty() {
+        note_not_run(&missing.join(" and "));
     }
+    missing.is_empty()
+}
+
+/// Notes that the calling test was not run for want of something.
+///
+/// # Panics
+/// If the note cannot be written.
+pub(crate) fn note_not_run(needs: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    let note = format!("{test} needs {}", missing.join(" and "));
+    let note = format!("{test} needs {needs}");
     eprintln!("NOT RUN: {note}");
     if let Some(path) = std::env::var_os(NOT_RUN) {
         let file = OpenOptions::new().create(true).append(true).open(path);
         let written = file.and_then(|mut file| writeln!(file, "{note}"));
         written.expect("a place for the notes");
     }
-    false
 }

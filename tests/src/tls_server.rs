@@ -2,6 +2,7 @@
 
 use crate::authority::{Authority, Certified};
 use crate::connect;
+use crate::installation::note_not_run;
 use pubsub::testing::{Mode, Options, Server};
 use std::fs;
 use tokio_postgres::Client;
@@ -24,16 +25,23 @@ impl TlsServer {
     /// The name in the server's certificate.
     pub const NAME: &str = "db.example";
 
-    /// Starts a server that everybody may connect to, encrypted or not.
-    pub async fn start() -> Self {
+    /// Starts a server that everybody may connect to, encrypted or not. `None` if this machine's PostgreSQL was built without TLS:
+    /// the calling test returns at once, and is noted as one that was not run.
+    pub async fn start() -> Option<Self> {
         let settings = vec![("log_connections".to_owned(), "on".to_owned())];
         let starting = || Server::start_with(Options { settings, ..Options::default() });
         let server = tokio::task::spawn_blocking(starting).await.expect("a thread").expect("a server");
         let authority = Authority::new(server.directory(), "authority");
         let mut server = Self { server, authority };
+        let library = "select coalesce(nullif(current_setting('ssl_library'), ''), 'none')";
+        if server.admin().await.query_one(library, &[]).await.expect("an answer").get::<_, &str>(0) == "none"
+        {
+            note_not_run("a PostgreSQL with TLS");
+            return None;
+        }
         let certified = server.authority.certify(Self::NAME, VALID);
         server.show(&certified).await;
-        server
+        Some(server)
     }
 
     /// Lets the server show another certificate.

@@ -31,7 +31,7 @@ async fn refusal(url: &str) -> String {
 
 #[actix::test]
 async fn a_server_of_another_authority_is_refused() {
-    let server = TlsServer::start().await;
+    let Some(server) = TlsServer::start().await else { return };
     let other = Authority::new(server.server().directory(), "other");
     let refused = refusal(&server.url(&format!("sslrootcert={}", other.file.display()))).await;
     let file = other.file.display();
@@ -51,7 +51,7 @@ async fn a_server_of_another_authority_is_refused() {
 
 #[actix::test]
 async fn a_server_with_another_name_is_refused() {
-    let server = TlsServer::start().await;
+    let Some(server) = TlsServer::start().await else { return };
     let refused = refusal(&server.trusting_url("host=shop.example")).await;
     assert!(
         refused.starts_with("the certificate of `shop.example` is for ")
@@ -67,7 +67,7 @@ async fn a_server_with_another_name_is_refused() {
 
 #[actix::test]
 async fn a_server_with_an_expired_certificate_is_refused() {
-    let mut server = TlsServer::start().await;
+    let Some(mut server) = TlsServer::start().await else { return };
     let expired = server.authority.certify(TlsServer::NAME, 2020);
     server.show(&expired).await;
     assert_eq!(
@@ -91,7 +91,7 @@ async fn a_server_without_tls_is_refused() {
 
 #[actix::test]
 async fn a_proxy_that_removes_tls_is_refused() {
-    let server = TlsServer::start().await;
+    let Some(server) = TlsServer::start().await else { return };
     let upstream = ("127.0.0.1", server.server().port());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -118,7 +118,7 @@ async fn a_proxy_that_removes_tls_is_refused() {
 
 #[actix::test]
 async fn a_client_shows_its_certificate() {
-    let mut server = TlsServer::start().await;
+    let Some(mut server) = TlsServer::start().await else { return };
     server.admin().await.batch_execute("create role shop login").await.unwrap();
     server.admit("hostssl all all all cert");
     let (shop, other) = (server.authority.certify("shop", VALID), server.authority.certify("other", VALID));
@@ -153,7 +153,7 @@ async fn a_client_shows_its_certificate() {
 
 #[actix::test]
 async fn files_that_cannot_be_used_are_named() {
-    let server = TlsServer::start().await;
+    let Some(server) = TlsServer::start().await else { return };
     let authority = server.authority.file.display();
     for (parameters, sentence) in [
         (
@@ -175,7 +175,7 @@ async fn files_that_cannot_be_used_are_named() {
 
 #[actix::test]
 async fn the_password_is_bound_to_the_connection() {
-    let mut server = TlsServer::start().await;
+    let Some(mut server) = TlsServer::start().await else { return };
     server.admin().await.batch_execute("create role shop login password 'secret'").await.unwrap();
     let url = server.trusting_url("user=shop password=secret channel_binding=require");
     // Nobody asks for a password.
@@ -192,7 +192,7 @@ async fn the_password_is_bound_to_the_connection() {
 
 #[actix::test]
 async fn the_users_own_configuration_decides_whom_to_trust() {
-    let server = TlsServer::start().await;
+    let Some(server) = TlsServer::start().await else { return };
     let config = |roots: rustls::RootCertStore| {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ClientConfig::builder_with_provider(provider);

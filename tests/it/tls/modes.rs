@@ -34,7 +34,7 @@ const MODES: &[(&str, bool, [Made; 4])] = &[
 
 #[actix::test]
 async fn every_sslmode_means_what_libpq_says() {
-    let mut server = TlsServer::start().await;
+    let Some(mut server) = TlsServer::start().await else { return };
     let other = Authority::new(server.server().directory(), "other");
     let certificates = [
         server.authority.certify(TlsServer::NAME, VALID),
@@ -62,7 +62,7 @@ async fn every_sslmode_means_what_libpq_says() {
 
 #[actix::test]
 async fn a_server_without_tls_answers_only_weak_modes() {
-    let server = TlsServer::start().await;
+    let Some(server) = TlsServer::start().await else { return };
     let authority = server.authority.file.display();
     let port = Server::shared().unwrap().port();
     let elsewhere = format!("host=db.example hostaddr=127.0.0.1 port={port} user=postgres dbname=postgres");
@@ -85,7 +85,7 @@ async fn a_server_without_tls_answers_only_weak_modes() {
 
 #[actix::test]
 async fn near_servers_are_not_verified_and_sockets_are_plain() {
-    let server = TlsServer::start().await;
+    let Some(server) = TlsServer::start().await else { return };
     let (directory, port) = (server.server().directory().display(), server.server().port());
     let socket = format!("host={directory} port={port} user=postgres dbname=postgres");
     for (name, url, encrypted) in [
@@ -101,7 +101,7 @@ async fn near_servers_are_not_verified_and_sockets_are_plain() {
 
 #[actix::test]
 async fn prefer_tries_a_plain_connection_too() {
-    let mut server = TlsServer::start().await;
+    let Some(mut server) = TlsServer::start().await else { return };
     server.admit("hostnossl all all all trust");
     try_connect(server.url("sslmode=prefer application_name=fallback")).await.unwrap();
     assert_eq!(server.was_encrypted("fallback"), Some(false));

