@@ -345,13 +345,6 @@ const MOVED: &str = "PB005";
 const PAYLOAD_MISMATCH: &str = "PB008";
 const IN_USE: &str = "PB009";
 
-/// For functions that take a [`Target`](crate::Target), or what one is read from.
-impl From<std::convert::Infallible> for Error {
-    fn from(never: std::convert::Infallible) -> Self {
-        match never {}
-    }
-}
-
 /// Refuses a connection target.
 pub(crate) fn invalid_url(reason: impl Into<String>) -> Error {
     Error::InvalidUrl { reason: reason.into() }

@@ -5,6 +5,7 @@ use super::parameters::Parameters;
 use super::tls::TlsSettings;
 use crate::error::{Error, invalid_url};
 use futures_util::future::BoxFuture;
+use std::convert::Infallible;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -145,6 +146,13 @@ impl Target {
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target").field("hosts", &self.addresses.names()).finish_non_exhaustive()
+    }
+}
+
+/// A target is a target already.
+impl From<Infallible> for Error {
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 
