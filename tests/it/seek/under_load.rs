@@ -54,6 +54,14 @@ fn claim_until(stop: &Arc<AtomicBool>, url: &str, claimed: Sender<Vec<ClaimedEve
     })
 }
 
+/// Tells tasks to stop, and waits until they have.
+async fn stop<const N: usize>(flag: &AtomicBool, tasks: [JoinHandle<()>; N]) {
+    flag.store(true, Ordering::Relaxed);
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
 /// Moves the subscription to one of the known events.
 async fn seek(client: &mut Client, known: &BTreeSet<i64>) -> Seek {
     let position = known.iter().copied().nth(fastrand::usize(..known.len())).unwrap();
@@ -72,12 +80,13 @@ async fn seek(client: &mut Client, known: &BTreeSet<i64>) -> Seek {
 async fn a_seek_under_load_loses_nothing_and_skips_only_as_asked() {
     let db = TestDatabase::new().await;
     SqlSubscriber::register(&db.client, "one").await.unwrap();
-    let stop = Arc::new(AtomicBool::new(false));
+    let (stop_publishing, stop_claiming) = (Arc::default(), Arc::default());
     let (committed_sender, mut committed) = probe();
     let (claimed_sender, mut claimed) = probe();
     // Two of the publishers have long transactions, whose ids are old when they commit.
-    let publishers = [1, 7, 7].map(|most| publish_until(&stop, db.url(), most, committed_sender.clone()));
-    let claimers = [(), ()].map(|()| claim_until(&stop, db.url(), claimed_sender.clone()));
+    let publishers =
+        [1, 7, 7].map(|most| publish_until(&stop_publishing, db.url(), most, committed_sender.clone()));
+    let claimers = [(), ()].map(|()| claim_until(&stop_claiming, db.url(), claimed_sender.clone()));
 
     let mut client = connect(db.url()).await;
     let mut known = BTreeSet::new();
@@ -89,10 +98,9 @@ async fn a_seek_under_load_loses_nothing_and_skips_only_as_asked() {
         known.extend(committed.rest().into_iter().flatten());
         seeks.push(seek(&mut client, &known).await);
     }
-    stop.store(true, Ordering::Relaxed);
-    for task in publishers.into_iter().chain(claimers) {
-        task.await.unwrap();
-    }
+    // Claims go on until everything is committed.
+    stop(&stop_publishing, publishers).await;
+    stop(&stop_claiming, claimers).await;
     known.extend(committed.rest().into_iter().flatten());
     let claimed: Vec<ClaimedEvent> = claimed.rest().into_iter().flatten().collect();
     let between = |from: i64, to: i64| -> BTreeSet<i64> {
