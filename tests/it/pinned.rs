@@ -5,8 +5,9 @@ use tokio_postgres::Client;
 
 /// The days' work under the old snapshot.
 const ROUNDS: u32 = 2_000;
-/// By how much the pages of a statement may grow: the indexes that it descends grow a level.
-const MOST_GROWTH: f64 = 1.5;
+/// By how much the pages of a statement may grow: the indexes that it descends grow a level. A statement that reads what an old
+/// snapshot keeps reads hundreds of pages after this many rounds.
+const MOST_GROWTH: f64 = 2.0;
 
 /// The statements of a process's day: of an unordered subscription, of an ordered one, and of a publisher.
 const STATEMENTS: [&str; 15] = [
