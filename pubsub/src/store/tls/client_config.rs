@@ -64,7 +64,10 @@ pub(super) fn read(
         Some(ClientCertificate { certificate, key }) => {
             let certificates = certificates(certificate, "sslcert")?;
             let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| {
-                unusable(format!("`{}` (sslkey) cannot be read as a key in PEM", key.display()), error)
+                unusable(
+                    format!("`{}` (sslkey) cannot be read as a key in PEM", key.display()),
+                    unquoted(error),
+                )
             })?;
             let mismatch = format!(
                 "`{}` (sslcert) and `{}` (sslkey) cannot be used together",
@@ -78,9 +81,19 @@ pub(super) fn read(
     Ok(config)
 }
 
+/// Returns why a file is no PEM. The parser's own errors quote the file, which may be a key.
+fn unquoted(error: pem::Error) -> Box<dyn std::error::Error + Send + Sync> {
+    match error {
+        pem::Error::Io(error) => error.into(),
+        pem::Error::NoItemsFound => "it has none".into(),
+        _ => "the lines with `BEGIN` and `END`, or those in between, are not as they should be".into(),
+    }
+}
+
 fn certificates(file: &Path, parameter: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
     let unreadable = |error: pem::Error| {
-        unusable(format!("`{}` ({parameter}) cannot be read as certificates in PEM", file.display()), error)
+        let message = format!("`{}` ({parameter}) cannot be read as certificates in PEM", file.display());
+        unusable(message, unquoted(error))
     };
     let read = CertificateDer::pem_file_iter(file).map_err(unreadable)?;
     let read = read.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
@@ -121,4 +134,26 @@ fn of_this_machine() -> Result<Arc<RootCertStore>, Error> {
         return Err(Error::Tls { message: message.to_owned(), source });
     }
     Ok(Arc::clone(ROOTS.get_or_init(|| Arc::new(roots))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_error_quotes_a_key() {
+        // All in one line, on two, and without its end.
+        for text in [
+            "-----BEGIN PRIVATE KEY-----hunter2-----END PRIVATE KEY-----",
+            "-----BEGIN PRIVATE KEY-----hunter2\n-----END PRIVATE KEY-----",
+            "-----BEGIN PRIVATE KEY-----\nhunter2",
+        ] {
+            let error = PrivateKeyDer::from_pem_slice(text.as_bytes()).unwrap_err();
+            let shown = unquoted(error);
+            // The parser writes the numbers of the letters.
+            for secret in ["hunter2", "104, 117, 110"] {
+                assert!(!format!("{shown} {shown:?}").contains(secret), "{shown:?}");
+            }
+        }
+    }
 }
