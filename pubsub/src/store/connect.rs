@@ -1,12 +1,14 @@
 //! Opening connections.
 
 use super::addresses::{CONNECT_TIMEOUT, Host};
-use super::target::Target;
+use super::target::{PasswordProvider, Target};
 use super::tls::{Connector, SslMode, TlsSettings, is_of_handshake};
 use crate::error::{Error, error_chain};
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
+use futures_util::FutureExt;
 use futures_util::future::try_join;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinHandle};
@@ -55,10 +57,7 @@ impl Target {
         let end = Instant::now() + CONNECT_TIMEOUT;
         let password = match &self.password_provider {
             None => None,
-            Some(provider) => match tokio::time::timeout_at(end, provider()).await {
-                Ok(password) => Some(password.map_err(Error::Password)?),
-                Err(_) => return Err(too_late("get the password")),
-            },
+            Some(provider) => Some(ask(provider, end).await?),
         };
         let opening = |mut host: Host| {
             if let Some(password) = &password {
@@ -68,6 +67,16 @@ impl Target {
         };
         let opened = self.addresses.try_each(end, opening).await;
         opened.map_err(|failed| failed.unwrap_or_else(|| too_late("connect")))
+    }
+}
+
+async fn ask(provider: &PasswordProvider, end: Instant) -> Result<String, Error> {
+    // A panic would end whoever needs the connection, and its text may have the password.
+    let asking = AssertUnwindSafe(async { provider().await }).catch_unwind();
+    match tokio::time::timeout_at(end, asking).await {
+        Ok(Ok(password)) => password.map_err(Error::Password),
+        Ok(Err(_)) => Err(Error::Password("the password provider panicked".into())),
+        Err(_) => Err(too_late("get the password")),
     }
 }
 
@@ -247,6 +256,24 @@ mod tests {
         }
         let closed = is_open.wait_for(|open| *open == 0);
         tokio::time::timeout(Duration::from_secs(20), closed).await.expect("every socket is closed").unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_password_provider_that_panics_is_an_error() {
+        async fn late() -> Result<String, std::io::Error> {
+            panic!("hunter2")
+        }
+        let target = Target::parse("postgres://ada@127.0.0.1:1/app").unwrap();
+        let early =
+            target.clone().password_provider(|| -> std::future::Ready<Result<String, Error>> { panic!() });
+        for target in [target.password_provider(late), early] {
+            let store = Store::new(&target, &Handle::current(), 1, Duration::from_secs(60));
+            for failed in [target.connect().await.err(), store.stop_waiting(1, 1).await.err()] {
+                let failed = failed.unwrap();
+                assert_eq!(failed.code(), "password");
+                assert!(format!("{failed:?}").ends_with("the password provider panicked"), "{failed:?}");
+            }
+        }
     }
 
     #[test]

@@ -86,7 +86,8 @@ impl Target {
     }
 
     /// Sets where the password comes from. It is asked for each new connection, so that the password may expire, as the tokens of
-    /// cloud providers do. It has the 9 s of the connection. A password in the text is not used.
+    /// cloud providers do. It has the 9 s of the connection, and must not block the thread, which the heartbeat may need. A
+    /// password in the text is not used. If it panics, there is no connection.
     ///
     /// # Examples
     /// ```
@@ -94,7 +95,9 @@ impl Target {
     ///
     /// # fn example() -> Result<(), pubsub::Error> {
     /// let target = Target::parse("postgres://app@db.example/shop")?
-    ///     .password_provider(|| async { std::fs::read_to_string("/run/secrets/token") });
+    ///     .password_provider(|| async {
+    ///         std::fs::read_to_string("/run/secrets/token").map(|token| token.trim_end().to_owned())
+    ///     });
     /// # Ok(())
     /// # }
     /// ```
