@@ -48,6 +48,7 @@ fn what_contradicts_itself_is_refused() {
             "`target_session_attrs` must be one of any, read-write, primary, read-only",
         ),
         ("port=70000", "a port is not a number"),
+        ("port=0", "a port is not a number"),
         ("port=1,2", "there are 2 ports for 1 hosts"),
         ("hostaddr=10.0.0.1,10.0.0.2", "`host` has 1 values for 2 hosts"),
         ("hostaddr=db.example", "`hostaddr` is not an IP address"),
@@ -57,6 +58,8 @@ fn what_contradicts_itself_is_refused() {
         assert!(reason.starts_with(begins), "{parameters}: {reason}");
     }
     assert!(refusal("user=ada").starts_with("it names no host"));
+    let unescaped = refusal("postgres://ada:hun@ter2@db.example/shop");
+    assert!(unescaped.starts_with("a host has an `@`") && !unescaped.contains("ter2"), "{unescaped}");
     assert!(
         refusal("mysql://ada@db.example/shop").starts_with("expected a URL that begins with `postgres://`")
     );

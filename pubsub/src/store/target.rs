@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use std::convert::Infallible;
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_postgres::Config;
@@ -228,7 +229,7 @@ fn hosts(parameters: &Parameters) -> Result<Vec<Host>, Error> {
     let of = |values: &[&str], index: usize| values.get(index).map(|value| value.trim().to_owned());
     let host = |index: usize| {
         let port = of(&ports, index).or_else(|| of(&ports, 0)).filter(|port| !port.is_empty());
-        let port = port.map_or(Ok(5432), |port| port.parse());
+        let port = port.map_or(Ok(5432), |port| port.parse().map(NonZeroU16::get));
         let port = port.map_err(|_| invalid_url("a port is not a number from 1 to 65535"))?;
         let address = of(&addresses, index).filter(|address| !address.is_empty());
         let address = address.map(|address| address.parse::<IpAddr>()).transpose();
@@ -237,6 +238,12 @@ fn hosts(parameters: &Parameters) -> Result<Vec<Host>, Error> {
         // Certificates are for names, and an address is one.
         let name = name.or_else(|| address.map(|address| address.to_string()));
         let name = name.ok_or_else(|| invalid_url("one of its hosts is empty"))?;
+        // Hosts are shown. What is before the `@` would be the end of a password.
+        if name.contains('@') {
+            return Err(invalid_url(
+                "a host has an `@`: write those in the user and in the password as `%40`",
+            ));
+        }
         Ok(Host::new(&database, name, address, port))
     };
     (0..count).map(host).collect()
