@@ -75,6 +75,12 @@ impl Host {
         }
         at
     }
+
+    /// Returns the host for a driver that resolves its name, perhaps to another machine.
+    fn unresolved(&self) -> Self {
+        let place = if self.by_name { Place::Elsewhere } else { self.place };
+        Self { place, ..self.clone() }
+    }
 }
 
 /// The addresses of a database. Clones remember together which of them answered last.
@@ -151,7 +157,7 @@ impl Addresses {
                 addresses.extend(found.into_iter().flatten().flatten().map(at));
             }
             if addresses.len() == before {
-                addresses.push(host.clone());
+                addresses.push(host.unresolved());
             }
         }
         addresses
@@ -200,5 +206,8 @@ mod tests {
         assert_eq!(place("db.example", Some("127.0.0.1")), Place::Elsewhere);
         let moved = Host::new(&Config::new(), "localhost".to_owned(), None, 5432);
         assert_eq!(moved.at("10.0.0.1".parse().unwrap()).place, Place::Elsewhere);
+        assert_eq!(moved.unresolved().place, Place::Elsewhere);
+        let socket = Host::new(&Config::new(), "/run/postgresql".to_owned(), None, 5432);
+        assert_eq!(socket.unresolved().place, Place::Socket);
     }
 }
