@@ -19,6 +19,9 @@ pub(super) enum Trusted<'a> {
 const NO_TLS: &str = "server does not support TLS";
 const NOT_BOUND: &str = "server did not use channel binding";
 
+/// The most names of a certificate that are shown. One may have hundreds.
+const MOST_NAMES: usize = 5;
+
 /// Returns the sentence about an error of connecting to `host`; none if it is not about TLS.
 pub(super) fn sentence(error: &tokio_postgres::Error, host: &str, trusted: &Trusted<'_>) -> Option<String> {
     match error.source()?.to_string().as_str() {
@@ -102,12 +105,22 @@ fn of_certificate(error: &CertificateError, host: &str, trusted: &Trusted<'_>) -
 fn other_names(host: &str, presented: &[String]) -> String {
     let names = match presented {
         [] => "has no name among its alternative names".to_owned(),
-        names => format!("is for {}", names.join(", ")),
+        names => {
+            let shown: Vec<_> = names.iter().take(MOST_NAMES).map(|name| bare(name)).collect();
+            let others = if names.len() > MOST_NAMES { ", .." } else { "" };
+            format!("is for {}{others}", shown.join(", "))
+        }
     };
     format!(
         "the certificate of `{host}` {names}: write that name as `host`, with the address as `hostaddr` if it does not resolve, or \
          write `sslmode=verify-ca` with `sslrootcert` if every server of that authority may answer"
     )
+}
+
+/// Returns a name without its kind, which rustls writes around it: `DnsName("..")`.
+fn bare(name: &str) -> &str {
+    let inner = name.split_once('(').and_then(|(_, inner)| inner.strip_suffix(')'));
+    inner.map_or(name, |inner| inner.trim_matches('"'))
 }
 
 fn expired(host: &str, since: Option<UnixTime>) -> String {
@@ -125,4 +138,21 @@ fn on(time: Option<UnixTime>) -> String {
     let seconds = time.and_then(|time| i64::try_from(time.as_secs()).ok());
     let time = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
     time.map_or_else(String::new, |time| format!(" ({time})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_names_of_a_certificate_are_shown() {
+        let said = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+            other_names("shop", &names)
+        };
+        let two = said(&["DnsName(\"db.example\")", "IpAddress(10.0.0.1)"]);
+        assert!(two.starts_with("the certificate of `shop` is for db.example, 10.0.0.1: write"), "{two}");
+        let many = said(&["DnsName(\"a\")"; 9]);
+        assert!(many.starts_with("the certificate of `shop` is for a, a, a, a, a, ..: write"), "{many}");
+    }
 }
