@@ -118,10 +118,10 @@ impl Target {
 
     /// Sets the configuration of TLS, in place of `sslrootcert`, `sslcert` and `sslkey`, which the text must not have then. It
     /// decides whether a server is trusted. `sslmode` still decides whether TLS is used: always, except on sockets, unless it is
-    /// `disable` or `prefer`.
+    /// `disable`.
     ///
     /// # Errors
-    /// [`Error::InvalidUrl`] if the text names certificates.
+    /// [`Error::InvalidUrl`] if the text names certificates, or has `sslmode=prefer`.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, config: rustls::ClientConfig) -> Result<Self, Error> {
         self.tls = self.tls.with_config(config)?;

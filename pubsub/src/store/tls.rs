@@ -159,6 +159,12 @@ impl TlsSettings {
                 "`sslrootcert`, `sslcert` and `sslkey` have no use beside a `ClientConfig`, which has all of them",
             ));
         }
+        if self.mode == Some(SslMode::Prefer) {
+            return Err(invalid_url(
+                "`sslmode=prefer` falls back to a plain connection if a `ClientConfig` does not trust the server: write `require`, \
+                 or leave it out",
+            ));
+        }
         if config.alpn_protocols.is_empty() {
             config.alpn_protocols = client_config::alpn();
         }

@@ -211,6 +211,9 @@ async fn the_users_own_configuration_decides_whom_to_trust() {
     let near = Target::parse(&server.url("host=localhost")).unwrap();
     try_connect(&near).await.unwrap();
     try_connect(near.tls(of_nobody.clone()).unwrap()).await.unwrap_err();
-    let twice = Target::parse(&server.trusting_url("")).unwrap().tls(of_nobody).unwrap_err();
-    assert_eq!(twice.code(), "invalid_url");
+    // A plain connection would follow when the server is not trusted.
+    for url in [server.trusting_url(""), server.url("sslmode=prefer")] {
+        let refused = Target::parse(&url).unwrap().tls(of_nobody.clone()).unwrap_err();
+        assert_eq!(refused.code(), "invalid_url");
+    }
 }
