@@ -105,7 +105,7 @@ pub enum Error {
     },
 
     /// The payload cannot be stored.
-    #[error("the payload cannot be published on channel `{channel}`")]
+    #[error("the payload cannot be published on channel `{}`", channel.escape_debug())]
     InvalidPayload {
         /// The channel.
         channel: &'static str,
@@ -178,7 +178,8 @@ pub enum Error {
 
     /// The name cannot be that of a subscription.
     #[error(
-        "`{name}` cannot be the name of a subscription: use 1 to 63 characters of a-z 0-9 . _ -, starting with a letter or a digit"
+        "`{}` cannot be the name of a subscription: use 1 to 63 characters of a-z 0-9 . _ -, starting with a letter or a digit",
+        name.escape_debug()
     )]
     InvalidSubscriptionName {
         /// The name.
@@ -208,7 +209,7 @@ pub enum Error {
     },
 
     /// The text is not an [`EventId`](crate::EventId).
-    #[error("`{text}` is not an event id: expected a whole number")]
+    #[error("`{}` is not an event id: expected a whole number without a sign", text.escape_debug())]
     InvalidEventId {
         /// The text.
         text: String,

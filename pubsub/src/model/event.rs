@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 /// The position of an event in the log. Unique in its database; rises roughly in publish order.
 ///
-/// Written and read as a number, by serde, `Display` and `FromStr` alike.
+/// Written and read as a number, by serde, `Display` and `FromStr` alike. Text with a sign is no event id.
 ///
 /// # Examples
 /// ```
@@ -20,7 +20,7 @@ use std::str::FromStr;
 /// assert_eq!(id.to_string(), "17");
 ///
 /// let error = "seventeen".parse::<EventId>().unwrap_err();
-/// assert_eq!(error.to_string(), "`seventeen` is not an event id: expected a whole number");
+/// assert_eq!(error.to_string(), "`seventeen` is not an event id: expected a whole number without a sign");
 /// # Ok::<(), pubsub::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -31,7 +31,9 @@ impl FromStr for EventId {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        text.parse().map(Self).map_err(|source| Error::InvalidEventId { text: text.to_owned(), source })
+        // The standard library reads a sign. No id has one, and a sign alone is no number.
+        let digits = if text.starts_with(['+', '-']) { &text[..1] } else { text };
+        digits.parse().map(Self).map_err(|source| Error::InvalidEventId { text: text.to_owned(), source })
     }
 }
 
@@ -125,5 +127,51 @@ impl ClaimedEvent {
                 other => (name, other.to_string()),
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn with_headers(headers: Vec<u8>) -> ClaimedEvent {
+        ClaimedEvent {
+            id: EventId(1),
+            process: 1,
+            token: LeaseToken(1),
+            attempt: 1,
+            panics: 0,
+            crashes: 0,
+            key: None,
+            payload: Vec::new(),
+            headers: Some(headers),
+            version: 1,
+            published_at: Timestamp::UNIX_EPOCH,
+            replay: false,
+            unreadable: None,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_headers_are_read(headers in any::<BTreeMap<String, String>>(), bytes in any::<Vec<u8>>()) {
+            let json = serde_json::to_vec(&headers).unwrap();
+            prop_assert_eq!(with_headers(json).headers(), headers);
+            // None of them comes from the database, and none is a panic.
+            prop_assert!(with_headers(bytes).headers().len() < 1_000);
+        }
+
+        #[test]
+        fn an_event_id_is_its_digits(text in prop_oneof!["[+-]?[0-9]{0,20}", ".*"]) {
+            let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+            let expected = text.parse::<i64>().ok().filter(|_| is_number).map(EventId);
+            prop_assert_eq!(text.parse::<EventId>().ok(), expected);
+        }
+
+        #[test]
+        fn an_event_id_reads_back(id in 0..=i64::MAX) {
+            prop_assert_eq!(EventId(id).to_string().parse::<EventId>().unwrap(), EventId(id));
+        }
     }
 }
