@@ -59,7 +59,7 @@ begin
      limit 1;
     if found then
         raise exception using errcode = 'invalid_parameter_value',
-            message = format('"%s" is not an action of a disposition', unknown),
+            message = format('"%s" is not an action of a disposition', pubsub.printable(unknown)),
             hint = 'The actions are retry, panic, snooze, return, reject, undecodable, too_new and crash.';
     end if;
     select * into reader from pubsub.subscriptions s where s.id = lease.subscription;
@@ -153,7 +153,15 @@ begin
     if lease.lane > 0 and (lease.from_mailbox or dispositions is not null) then
         perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + lease.lane, lease.subscription);
     end if;
-    disposed := array(select (d ->> 'id')::bigint from jsonb_array_elements(dispositions) d);
+    if dispositions is not null then
+        begin
+            disposed := array(select (d ->> 'id')::bigint from jsonb_array_elements(dispositions) d);
+            perform count((d ->> 'delay')::interval) from jsonb_array_elements(dispositions) d;
+        exception when data_exception then
+            raise exception using errcode = 'invalid_parameter_value',
+                message = 'the dispositions cannot be read: ' || pubsub.printable(sqlerrm);
+        end;
+    end if;
     -- A settlement that is sent again may name events that were settled before, but only if it names those that are done.
     perform from (select unnest(disposed) union all select distinct unnest(acknowledged)) d (id)
       group by d.id

@@ -331,7 +331,7 @@ def handle(db, payload):
     if n in (7, 58) and not db.execute("select 1 from public.failed where n = %s", [n]).fetchone():
         with connect() as other:
             other.execute("insert into public.failed values (%s)", [n])
-        raise ValueError("the first time")
+        raise ValueError("the first time, in \udc80 a file's name that is not UTF-8\0")
     time.sleep(0.01)
 
 run("sms", "one", handle, int(sys.argv[1]))
