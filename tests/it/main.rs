@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion, also in what the tests share")]
 
+mod agreement;
+mod arbitrary;
 mod bad_input;
 mod bell;
 mod compatible;

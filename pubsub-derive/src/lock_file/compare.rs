@@ -98,8 +98,13 @@ fn check_member(
         );
         compared.message(&format!("variant `{name}` is new"), &repair)
     } else {
-        let repair = format!("add `#[serde(default)]` to `{name}`, or make it an `Option`");
-        compared.message(&format!("field `{name}` is new, and events without it cannot be read"), &repair)
+        let repair = format!(
+            "add `#[serde(default)]` to `{name}`, or make it an `Option`; that is not enough beside `deny_unknown_fields`, where \
+             `{name}` is flattened, or where a flattened field reads its name already"
+        );
+        let change =
+            format!("field `{name}` is new, and not every event can be read by the old type and the new one");
+        compared.message(&change, &repair)
     };
     let span = Span::call_site().located_at(member.at.span());
     quote_spanned! {span=>

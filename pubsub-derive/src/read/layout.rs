@@ -5,7 +5,7 @@ use super::serde_attrs::{self, RenameRule, SerdeAttrs};
 use proc_macro2::{Group, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::ext::IdentExt as _;
-use syn::{Data, DataEnum, DeriveInput, Fields, Ident, Type};
+use syn::{Data, DataEnum, DeriveInput, Fields, Ident, LitStr, Type};
 
 /// The layout of a type, or of a variant's content.
 pub(crate) struct TypeLayout {
@@ -41,6 +41,7 @@ impl TypeLayout {
             Data::Enum(data) => reader.variants(data, &serde),
             Data::Union(_) => return None,
         };
+        reader.add_stand_ins(&mut layout, &serde);
         layout.serde.clone_from(&serde.attributes);
         let is_tagged = serde.attributes.iter().any(|attribute| attribute.starts_with("tag="));
         if is_tagged && matches!(input.data, Data::Struct(_)) {
@@ -79,9 +80,13 @@ impl<'a> Reader<'a> {
             } else {
                 &own.rename_all
             };
+            let mut content = self.fields(&variant.fields, rule);
+            if content.kind == "struct" && serde.has("deny_unknown_fields") {
+                content.serde.push("deny_unknown_fields".to_owned());
+            }
             members.push(MemberLayout {
                 name: own.name(&name, &serde.rename_all, serde_attrs::variant),
-                content: Content::Variant(self.fields(&variant.fields, rule)),
+                content: Content::Variant(content),
                 serde: own.attributes,
                 at: variant.ident.to_token_stream(),
             });
@@ -120,6 +125,23 @@ impl<'a> Reader<'a> {
             members.sort_by(|a, b| a.name.cmp(&b.name));
         }
         TypeLayout { kind, serde: Vec::new(), members }
+    }
+
+    /// Adds the types that serde reads or writes in place of the type. If it does both, the type's own members do not count.
+    fn add_stand_ins(&self, layout: &mut TypeLayout, serde: &SerdeAttrs) {
+        let stand_in = |key: &str| {
+            let value = serde.attributes.iter().find_map(|attribute| attribute.strip_prefix(key))?;
+            let text: LitStr = syn::parse_str(value.strip_prefix('=')?).ok()?;
+            let content = self.content(&text.parse::<Type>().ok()?);
+            let name = format!("serde({key})");
+            Some(MemberLayout { name, serde: Vec::new(), content, at: self.of.to_token_stream() })
+        };
+        let (read, written) = (stand_in("from").or_else(|| stand_in("try_from")), stand_in("into"));
+        if read.is_some() && written.is_some() {
+            layout.kind = "converted";
+            layout.members.clear();
+        }
+        layout.members.extend(read.into_iter().chain(written));
     }
 
     fn content(&self, ty: &Type) -> Content {

@@ -3,6 +3,7 @@
 
 mod compatible;
 mod fingerprint;
+mod names;
 mod std_types;
 pub(super) mod text;
 mod type_shape;

@@ -23,8 +23,16 @@ leaves! {
     "unit": ();
     "duration": std::time::Duration;
     "system time": std::time::SystemTime;
-    "ip address": std::net::IpAddr, std::net::Ipv4Addr, std::net::Ipv6Addr;
-    "socket address": std::net::SocketAddr, std::net::SocketAddrV4, std::net::SocketAddrV6;
+    "ip address": std::net::IpAddr;
+    "ip v4 address": std::net::Ipv4Addr;
+    "ip v6 address": std::net::Ipv6Addr;
+    "socket address": std::net::SocketAddr;
+    "socket v4 address": std::net::SocketAddrV4;
+    "socket v6 address": std::net::SocketAddrV6;
+    // Without 0, which the plain numbers write.
+    "i16 but 0": std::num::NonZeroI16; "i32 but 0": std::num::NonZeroI32; "i64 but 0": std::num::NonZeroI64;
+    "u8 but 0": std::num::NonZeroU8; "u16 but 0": std::num::NonZeroU16; "u32 but 0": std::num::NonZeroU32;
+    "u64 but 0": std::num::NonZeroU64;
     "json": serde_json::Value;
 }
 
@@ -85,13 +93,6 @@ transparent! {
     [T: Shape] std::sync::Mutex<T> => T;
     [T: Shape] std::cmp::Reverse<T> => T;
     [T: Shape] std::num::Wrapping<T> => T;
-    [] std::num::NonZeroI16 => i16;
-    [] std::num::NonZeroI32 => i32;
-    [] std::num::NonZeroI64 => i64;
-    [] std::num::NonZeroU8 => u8;
-    [] std::num::NonZeroU16 => u16;
-    [] std::num::NonZeroU32 => u32;
-    [] std::num::NonZeroU64 => u64;
     [T: ?Sized] PhantomData<T> => ();
 }
 

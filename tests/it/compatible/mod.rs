@@ -1,13 +1,15 @@
 //! serde reads all that a lock file allows: in both directions, for every pair of an old and a new type below.
 
-use pubsub::__private::shape::{is_compatible_member, is_same_kind};
+mod specimens;
+mod zoo;
+
+use pubsub::__private::shape::{TypeShape, is_compatible_member, is_same_kind};
 use pubsub::Shape;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Whether the lock file of `Old` allows `New`, as the derive asks.
-fn is_allowed<Old: Shape, New: Shape>() -> bool {
-    let (old, new) = (Old::SHAPE.get(), New::SHAPE.get());
+/// Whether the lock file of `old` allows `new`, as the derive asks.
+fn is_allowed(old: &TypeShape, new: &TypeShape) -> bool {
     let remains = |name: &str| new.members.iter().any(|member| member.name == name);
     is_same_kind(old, new)
         && old.members.iter().all(|member| remains(member.name))
@@ -27,7 +29,7 @@ where
     Old: Shape + Serialize + DeserializeOwned,
     New: Shape + Serialize + DeserializeOwned,
 {
-    assert_eq!(is_allowed::<Old, New>(), allowed, "{pair}");
+    assert_eq!(is_allowed(Old::SHAPE.get(), New::SHAPE.get()), allowed, "{pair}");
     let is_read = reads::<New>(olds) && reads::<Old>(news);
     assert_eq!(is_read, allowed, "{pair}: serde");
 }
