@@ -52,26 +52,88 @@ pub(super) fn without_password(url: &str) -> String {
         // The rest may be a part of the password.
         return if before == url { url.to_owned() } else { format!("{before}password={SHOWN} ..") };
     };
-    let (server, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let server = match server.rsplit_once('@') {
-        Some((account, server)) => {
-            let user = account.split_once(':').map(|(user, _)| format!("{user}:{SHOWN}"));
-            format!("{}@{server}", user.as_deref().unwrap_or(account))
+    // As the driver reads it: up to the first `@`, even behind a `?`. One that stands in a password, and should not, hides more.
+    let (account, server) =
+        rest.split_once('@').map_or((None, rest), |(account, rest)| (Some(account), rest));
+    let (server, query) = server.split_once('?').unwrap_or((server, ""));
+    let server = match account {
+        Some(account) => {
+            let (user, password) = account.split_once(':').map_or((account, ""), |(user, _)| (user, ":***"));
+            let server = server.rsplit_once('@').map_or(server, |(_, server)| server);
+            format!("{}{password}@{server}", if user.chars().all(is_plain) { user } else { SHOWN })
         }
         None => server.to_owned(),
     };
-    let parameters = query.split('&').filter(|parameter| !parameter.is_empty());
-    let shown = parameters.map(|parameter| match parameter.split_once('=') {
-        Some(("password", _)) => format!("password={SHOWN}"),
-        _ => parameter.to_owned(),
+    let parameters = query.split('&').filter_map(|parameter| match parameter.split_once('=') {
+        Some(("password", _)) => Some(format!("password={SHOWN}")),
+        // Others may be a part of a password, or its name in another spelling.
+        Some((name, _)) => PARAMETERS.contains(&name).then(|| parameter.to_owned()),
+        None => None,
     });
-    let query = shown.collect::<Vec<_>>().join("&");
+    let query = parameters.collect::<Vec<_>>().join("&");
     format!("{scheme}://{server}{}{query}", if query.is_empty() { "" } else { "?" })
+}
+
+/// The parameters of a URL that are shown.
+const PARAMETERS: [&str; 7] = ["host", "hostaddr", "port", "user", "dbname", "sslmode", "sslrootcert"];
+
+/// Whether a character is part of an ordinary user's name.
+fn is_plain(letter: char) -> bool {
+    letter.is_alphanumeric() || "_-.%".contains(letter)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    const PASSWORD: &str = "hunter2";
+
+    /// URLs and connection strings whose only secret is the password.
+    fn with_passwords() -> impl Strategy<Value = String> {
+        let odd = || prop_oneof![2 => "[ -~]{0,3}", 1 => Just(String::new())];
+        let server = select(vec!["host", "host:5433", "a,b", "[::1]:1", "", "%2Frun"]);
+        let path = select(vec!["/app", "", "/"]);
+        let query = select(vec![
+            "",
+            "?sslmode=disable",
+            "?password=hunter2",
+            "?pass%77ord=hunter2",
+            "?port=1&password=x&dbname=hunter2",
+            "?user=ada&password=hunter2&host=/run",
+            "?password=hunter2&sslmode=disable",
+        ]);
+        let url = ("[a-z]{0,3}", odd(), odd(), server, path, query).prop_map(
+            |(user, before, after, server, path, query)| {
+                format!("postgres://{user}:{before}{PASSWORD}{after}@{server}{path}{query}")
+            },
+        );
+        let bare = (select(vec!["host", ""]), query_of_password())
+            .prop_map(|(server, query)| format!("postgresql://{server}/app?{query}"));
+        let words = (odd(), odd()).prop_map(|(before, after)| {
+            let value = format!("{before}{PASSWORD}{after}").replace(['\\', '\''], "");
+            format!("host=/tmp user=ada password='{value}' dbname=app")
+        });
+        prop_oneof![url, bare, words]
+    }
+
+    fn query_of_password() -> impl Strategy<Value = String> {
+        (select(vec!["password", "pass%77ord", "%70assword"]), "[!-~]{0,3}", "[!-~]{0,3}")
+            .prop_map(|(name, before, after)| format!("user=ada&{name}={before}{PASSWORD}{after}"))
+    }
+
+    proptest! {
+        #[test]
+        fn what_parses_is_shown_without_its_password(url in with_passwords()) {
+            let shown = without_password(&url);
+            // Only what the driver reads as the password is one.
+            let is_secret = url.parse::<tokio_postgres::Config>().is_ok_and(|config| {
+                config.get_password().is_some_and(|password| password.windows(7).any(|piece| piece == PASSWORD.as_bytes()))
+            });
+            prop_assert!(!is_secret || !shown.contains(PASSWORD), "{}", shown);
+        }
+    }
 
     #[tokio::test]
     async fn database_url_is_used_when_set() {
@@ -103,7 +165,10 @@ mod tests {
     fn a_shown_url_has_no_password() {
         for (url, shown) in [
             ("postgres://ada:hunter2@host:5433/app", "postgres://ada:***@host:5433/app"),
-            ("postgres://ada:hun@ter2@host/app?a=b", "postgres://ada:***@host/app?a=b"),
+            ("postgres://ada:hun@ter2@host/app?port=7&a=b", "postgres://ada:***@host/app?port=7"),
+            ("postgres://ada:hun?ter2@host/app", "postgres://ada:***@host/app"),
+            ("postgres://ada:hun/ter2@host/app", "postgres://ada:***@host/app"),
+            ("postgres://host/app?pass%77ord=hunter2", "postgres://host/app"),
             (
                 "postgres:///app?user=ada&password=hunter2&host=/run",
                 "postgres:///app?user=ada&password=***&host=/run",
