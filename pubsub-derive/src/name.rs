@@ -108,7 +108,41 @@ pub(crate) fn for_handler(of: &Ident) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use proptest::string::string_regex;
     use quote::format_ident;
+
+    /// The pattern by which the database checks names.
+    fn pattern() -> &'static str {
+        let sql = include_str!("../../migrations/functions/channels.sql");
+        let (_, rest) = sql.split_once("declare_channel.name !~ '^").expect("the check of a name");
+        rest.split_once("$'").expect("the end of the pattern").0
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_that_the_database_accepts_is_accepted(name in string_regex(pattern()).unwrap()) {
+            prop_assert!(is_valid(&name));
+        }
+
+        #[test]
+        fn any_other_name_is_refused_in_printable_words(name in prop_oneof!["[a-z0-9._-]{0,66}", ".{0,9}", any::<String>()]) {
+            // As `pattern` has it.
+            let is_letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+            let is_name = name.starts_with(is_letter)
+                && name.len() <= 63
+                && name.chars().all(|c| is_letter(c) || ['.', '_', '-'].contains(&c));
+            match check(&name, &format_ident!("OrderPaid")) {
+                Ok(()) => prop_assert!(is_name),
+                Err(message) => prop_assert!(!is_name && !message.replace('\n', "").contains(char::is_control)),
+            }
+        }
+    }
+
+    #[test]
+    fn the_database_has_the_same_rule() {
+        assert_eq!(pattern(), "[a-z0-9][a-z0-9._-]{0,62}");
+    }
 
     fn message(name: &str) -> String {
         check(name, &format_ident!("OrderPaid")).unwrap_err()

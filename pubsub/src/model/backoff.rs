@@ -103,6 +103,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// The first and the longest delay, as far as they may go.
+    fn allowed_millis() -> impl Strategy<Value = [u64; 2]> {
+        let longest = 24 * 60 * 60 * 1_000_u64;
+        let max = prop_oneof![Just(0), Just(longest), 0..=longest];
+        max.prop_flat_map(|max| {
+            (prop_oneof![Just(0), Just(max), 0..=max], Just(max)).prop_map(|(a, b)| [a, b])
+        })
+    }
+
     #[test]
     fn the_default_doubles_from_one_second_to_fifteen_minutes() {
         let delays: Vec<u64> = (1..=12).map(|n| Backoff::DEFAULT.delay(n, 0.5).as_secs()).collect();
@@ -128,6 +137,23 @@ mod tests {
             let max = Duration::from_secs(7_200);
             let backoff = Backoff::exponential(Duration::from_secs(initial)).factor(factor).max(max).jitter(jitter);
             prop_assert!(backoff.delay(attempt, random) <= max.mul_f64(1.0 + jitter) + Duration::from_nanos(1));
+        }
+
+        #[test]
+        fn every_allowed_backoff_keeps_its_bounds(
+            attempt in prop_oneof![1u32..100, any::<u32>()], random in 0.0f64..1.0, millis in allowed_millis(),
+            factor in prop_oneof![Just(1.0), Just(1e6), 1.0f64..=1e6], jitter in prop_oneof![Just(0.0), Just(1.0), 0.0f64..=1.0],
+        ) {
+            let [initial, max] = millis.map(Duration::from_millis);
+            let backoff = Backoff::exponential(initial).factor(factor).max(max).jitter(jitter);
+            prop_assert!(backoff.check().is_ok());
+            let delay = backoff.delay(attempt, random);
+            let slack = Duration::from_micros(1);
+            prop_assert!(delay <= (max.mul_f64(1.0 + jitter) + slack).min(Backoff::LONGEST));
+            prop_assert!(delay + slack >= initial.mul_f64(1.0 - jitter));
+            let steady = backoff.jitter(0.0);
+            prop_assert!(steady.delay(attempt, random) <= steady.delay(attempt.saturating_add(1), random) + slack);
+            prop_assert!(steady.delay(1, random).abs_diff(initial) <= slack);
         }
 
         #[test]

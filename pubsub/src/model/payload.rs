@@ -166,7 +166,91 @@ mod tests {
         assert_eq!(said_by_type("the sum is wrong, expected 7, found hunter2"), None);
     }
 
+    /// In every text of a payload. No error may show it.
+    const SECRET: &str = "hunter2";
+    /// The same of numbers.
+    const SECRET_NUMBER: i64 = 482_957_103;
+
+    /// Any JSON, whose fields are often those of [`Confidential`].
+    fn confidential_json() -> impl Strategy<Value = Value> {
+        let text = prop_oneof![
+            Just(SECRET.to_owned()),
+            "[ -~]{0,9}".prop_map(|text| format!("{SECRET}, expected {text}{SECRET}"))
+        ];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            Just(json!(SECRET_NUMBER)),
+            Just(json!(-SECRET_NUMBER)),
+            Just(json!(482_957_103.5)),
+            text.clone().prop_map(Value::from),
+        ];
+        let name = prop_oneof![3 => "[a-h]", 1 => Just("t".to_owned()), 1 => text];
+        leaf.prop_recursive(3, 24, 6, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map(name.clone(), inner, 0..6)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[expect(dead_code, reason = "it is only read")]
+    struct Confidential {
+        a: Option<std::net::IpAddr>,
+        b: Option<jiff::Timestamp>,
+        #[serde(default)]
+        c: std::collections::BTreeMap<u8, char>,
+        d: Option<(u8, std::num::NonZeroU8)>,
+        e: Option<Tagged>,
+        f: Option<Untagged>,
+        #[serde(default, with = "converted")]
+        g: u8,
+        #[serde(flatten)]
+        rest: std::collections::HashMap<String, u16>,
+    }
+
+    mod converted {
+        pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u8, D::Error> {
+            let text: String = serde::Deserialize::deserialize(from)?;
+            text.parse().map_err(|_| serde::de::Error::custom(format!("`{text}` is no number")))
+        }
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(tag = "t", deny_unknown_fields)]
+    #[expect(dead_code, reason = "it is only read")]
+    enum Tagged {
+        A { a: bool },
+        B(std::time::Duration),
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(untagged)]
+    #[expect(dead_code, reason = "it is only read")]
+    enum Untagged {
+        A { a: f32 },
+        B([u8; 2]),
+    }
+
     proptest! {
+        #[test]
+        fn no_decode_error_quotes_the_payload(json in confidential_json(), cut in any::<proptest::sample::Index>()) {
+            let text = json.to_string();
+            for json in [&text[..], text.get(..cut.index(text.len() + 1)).unwrap_or_default()] {
+                let errors = [
+                    serde_json::from_str::<Confidential>(json).err(),
+                    serde_json::from_str::<Tagged>(json).err(),
+                    Untagged::from_json(json.as_bytes()).err(),
+                ];
+                for error in errors.into_iter().flatten() {
+                    let said = undecodable(&DecodeError::Json(error));
+                    prop_assert!(!said.contains(SECRET) && !said.contains("482957103"), "{}", said);
+                }
+            }
+        }
+
         #[test]
         fn any_text_is_published_unless_it_has_a_nul(text in any::<String>()) {
             prop_assert_eq!(encode(&text).is_ok(), !text.contains('\0'));

@@ -143,6 +143,17 @@ mod tests {
         }
 
         #[test]
+        fn a_disposition_says_the_delay_that_is_meant(seconds in any::<u64>(), nanos in 0..1_000_000_000_u32) {
+            let asked = Duration::new(seconds, nanos);
+            let disposition = decide(EventId(7), 1, Outcome::Snoozed(asked), &Backoff::DEFAULT, 0.5).unwrap();
+            let json = serde_json::to_value(&disposition).unwrap();
+            let said: f64 = json["delay"].as_str().unwrap().strip_suffix(" seconds").unwrap().parse().unwrap();
+            let meant = asked.min(LONGEST_ASKED).as_secs_f64();
+            // PostgreSQL keeps whole microseconds.
+            prop_assert!((meant - said).abs() < 2e-6, "{}", json);
+        }
+
+        #[test]
         fn any_error_text_can_be_stored(text in "\\PC*\0?\\PC*", repeat in 1usize..200) {
             let stored = storable(text.repeat(repeat));
             prop_assert!(stored.len() <= MAX_ERROR_BYTES && !stored.contains('\0'));
