@@ -43,7 +43,10 @@ fn said_by_type(said: &str) -> Option<String> {
     if let Some(field) = said.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
         return Some(format!("`{field}` is missing"));
     }
-    let is_serdes = QUOTING.iter().any(|form| said.starts_with(form));
+    // Serde expects nothing of a type without fields or variants, so an ", expected " is the payload's.
+    let expects_nothing =
+        said.ends_with(", there are no fields") || said.ends_with(", there are no variants");
+    let is_serdes = !expects_nothing && QUOTING.iter().any(|form| said.starts_with(form));
     let (_, expected) = said.rsplit_once(", expected ").filter(|_| is_serdes)?;
     Some(format!("expected {expected}"))
 }
@@ -164,6 +167,7 @@ mod tests {
             assert!(said.contains(expected) && !said.contains("hunter2"), "{said}");
         }
         assert_eq!(said_by_type("the sum is wrong, expected 7, found hunter2"), None);
+        assert_eq!(said_by_type("unknown field `x, expected hunter2`, there are no fields"), None);
     }
 
     /// In every text of a payload. No error may show it.
@@ -234,6 +238,10 @@ mod tests {
         B([u8; 2]),
     }
 
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+
     proptest! {
         #[test]
         fn no_decode_error_quotes_the_payload(json in confidential_json(), cut in any::<proptest::sample::Index>()) {
@@ -242,7 +250,8 @@ mod tests {
                 let errors = [
                     serde_json::from_str::<Confidential>(json).err(),
                     serde_json::from_str::<Tagged>(json).err(),
-                    Untagged::from_json(json.as_bytes()).err(),
+                    serde_json::from_str::<Untagged>(json).err(),
+                    serde_json::from_str::<Nothing>(json).err(),
                 ];
                 for error in errors.into_iter().flatten() {
                     let said = undecodable(&DecodeError::Json(error));
