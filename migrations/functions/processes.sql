@@ -261,7 +261,9 @@ begin
          order by p.id for update of p, r skip locked
     loop
         return query select dead.id, dead.host, dead.os_pid, called_at - dead.beat_at, pubsub.end_process(
-            dead.id, 'crash', format('process %s on %s (pid %s) died', dead.id, regexp_replace(dead.host, '[\u0001-\u001f\u007f-\u009f]', '?', 'g'), dead.os_pid)
+            dead.id, 'crash', regexp_replace(
+                format('process %s on %s (pid %s) died', dead.id, dead.host, dead.os_pid), '[\u0001-\u001f\u007f-\u009f]', '?', 'g'
+            )
         );
     end loop;
 end

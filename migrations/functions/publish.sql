@@ -32,15 +32,15 @@ begin
     begin
         perform pg_advisory_xact_lock_shared(hashtext('pubsub.publishing'), hashtext(channel));
     exception when lock_not_available then
-        raise exception using errcode = 'lock_not_available', message = format('channel "%s" is locked by %s', regexp_replace(channel, '[\u0001-\u001f\u007f-\u009f]', '?', 'g'), (
-            select string_agg(format('session %s of role "%s"', l.pid, regexp_replace(a.usename, '[\u0001-\u001f\u007f-\u009f]', '?', 'g')), ', ')
+        raise exception using errcode = 'lock_not_available', message = regexp_replace(format('channel "%s" is locked by %s', channel, (
+            select string_agg(format('session %s of role "%s"', l.pid, a.usename), ', ')
               from pg_locks l
               left join pg_stat_activity a on a.pid = l.pid
              where l.locktype = 'advisory' and l.granted and l.mode = 'ExclusiveLock' and l.objsubid = 2
                and l.database = (select d.oid from pg_database d where d.datname = current_database())
                and (l.classid::bigint, l.objid::bigint)
                    = (hashtext('pubsub.publishing') & 4294967295, hashtext(channel) & 4294967295)
-        ));
+        )), '[\u0001-\u001f\u007f-\u009f]', '?', 'g');
     end;
 end
 $$;

@@ -103,10 +103,13 @@ declare
 begin
     -- `public` is refused, because `grant .. to "public"` would be a grant to all roles.
     if not exists (select from pg_roles r where r.rolname = grant_rights.role) then
-        raise exception using errcode = 'undefined_object', message = format('role "%s" does not exist', regexp_replace(role, '[\u0001-\u001f\u007f-\u009f]', '?', 'g'));
+        raise exception using errcode = 'undefined_object',
+            message = regexp_replace(format('role "%s" does not exist', role), '[\u0001-\u001f\u007f-\u009f]', '?', 'g');
     elsif audience is null or audience not in ('publisher', 'subscriber', 'observer') then
         raise exception using errcode = 'invalid_parameter_value',
-            message = format('"%s" is not an audience', regexp_replace(coalesce(audience, 'null'), '[\u0001-\u001f\u007f-\u009f]', '?', 'g')),
+            message = regexp_replace(
+                format('"%s" is not an audience', coalesce(audience, 'null')), '[\u0001-\u001f\u007f-\u009f]', '?', 'g'
+            ),
             hint = 'The audiences are publisher, subscriber and observer.';
     end if;
     -- If the functions are open to all, everything that was granted is lost.

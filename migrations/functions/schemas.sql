@@ -66,7 +66,9 @@ begin
         message = format(
             'a payload of channel "%s", version %s, does not have its declared shape: %s is expected%s, and there is %s',
             channel, version, mismatched[2],
-            case when mismatched[1] = '' then '' else regexp_replace(format(' at "%s"', ltrim(mismatched[1], '.')), '[\u0001-\u001f\u007f-\u009f]', '?', 'g') end,
+            case when mismatched[1] <> '' then regexp_replace(
+                format(' at "%s"', ltrim(mismatched[1], '.')), '[\u0001-\u001f\u007f-\u009f]', '?', 'g'
+            ) end,
             pubsub.in_words(jsonb_build_object('type', mismatched[3]), declared)
         ), hint = 'The shape: select schema from pubsub.list_schemas(). Types made of it: pubsub schema export.';
 end

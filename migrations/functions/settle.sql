@@ -59,7 +59,7 @@ begin
      limit 1;
     if found then
         raise exception using errcode = 'invalid_parameter_value',
-            message = format('"%s" is not an action of a disposition', pubsub.printable(unknown)),
+            message = format('"%s" is not an action of a disposition', regexp_replace(unknown, '[\u0001-\u001f\u007f-\u009f]', '?', 'g')),
             hint = 'The actions are retry, panic, snooze, return, reject, undecodable, too_new and crash.';
     end if;
     select * into reader from pubsub.subscriptions s where s.id = lease.subscription;
@@ -159,7 +159,7 @@ begin
             perform count((d ->> 'delay')::interval) from jsonb_array_elements(dispositions) d;
         exception when data_exception then
             raise exception using errcode = 'invalid_parameter_value',
-                message = 'the dispositions cannot be read: ' || pubsub.printable(sqlerrm);
+                message = 'the dispositions cannot be read: ' || regexp_replace(sqlerrm, '[\u0001-\u001f\u007f-\u009f]', '?', 'g');
         end;
     end if;
     -- A settlement that is sent again may name events that were settled before, but only if it names those that are done.

@@ -2,12 +2,14 @@
 
 mod debug;
 mod payload;
+mod printable;
 
 use std::fmt::Write;
 use std::time::Duration;
 use tokio_postgres::error::DbError;
 
 pub use payload::PayloadError;
+use printable::printable;
 
 /// An error of this crate.
 ///
@@ -105,7 +107,7 @@ pub enum Error {
     },
 
     /// The payload cannot be stored.
-    #[error("the payload cannot be published on channel `{}`", channel.escape_debug())]
+    #[error("the payload cannot be published on channel `{}`", printable(channel))]
     InvalidPayload {
         /// The channel.
         channel: &'static str,
@@ -179,7 +181,7 @@ pub enum Error {
     /// The name cannot be that of a subscription.
     #[error(
         "`{}` cannot be the name of a subscription: use 1 to 63 characters of a-z 0-9 . _ -, starting with a letter or a digit",
-        name.escape_debug()
+        printable(name)
     )]
     InvalidSubscriptionName {
         /// The name.
@@ -209,7 +211,7 @@ pub enum Error {
     },
 
     /// The text is not an [`EventId`](crate::EventId).
-    #[error("`{}` is not an event id: expected a whole number without a sign", text.escape_debug())]
+    #[error("`{}` is not an event id: expected a whole number without a sign", printable(text))]
     InvalidEventId {
         /// The text.
         text: String,
