@@ -46,9 +46,7 @@ begin
     select * into named from pubsub.subscriptions s where s.channel = subscription_of.channel and s.name = subscription_of.name;
     if not found then
         raise exception using errcode = 'PB004',
-            message = regexp_replace(
-                format('channel "%s" has no subscription "%s"', channel, name), '[\u0001-\u001f\u007f-\u009f]', '?', 'g'
-            );
+            message = regexp_replace(format('channel "%s" has no subscription "%s"', channel, name), '[\u0001-\u001f\u007f-\u009f]', '?', 'g');
     end if;
     return named;
 end
@@ -64,9 +62,7 @@ declare
 begin
     if declare_channel.name !~ '^[a-z0-9][a-z0-9._-]{0,62}$' then
         raise exception using errcode = 'invalid_parameter_value',
-            message = regexp_replace(
-                format('"%s" cannot be the name of a channel', declare_channel.name), '[\u0001-\u001f\u007f-\u009f]', '?', 'g'
-            ),
+            message = regexp_replace(format('"%s" cannot be the name of a channel', name), '[\u0001-\u001f\u007f-\u009f]', '?', 'g'),
             hint = 'A name has 1 to 63 characters of a-z 0-9 . _ - and starts with a letter or a digit.';
     end if;
     -- The row is read first, because every process declares its channels when it starts, and usually nothing has changed.

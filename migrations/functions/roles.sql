@@ -107,9 +107,7 @@ begin
             message = regexp_replace(format('role "%s" does not exist', role), '[\u0001-\u001f\u007f-\u009f]', '?', 'g');
     elsif audience is null or audience not in ('publisher', 'subscriber', 'observer') then
         raise exception using errcode = 'invalid_parameter_value',
-            message = regexp_replace(
-                format('"%s" is not an audience', coalesce(audience, 'null')), '[\u0001-\u001f\u007f-\u009f]', '?', 'g'
-            ),
+            message = regexp_replace(format('"%s" is not an audience', coalesce(audience, 'null')), '[\u0001-\u001f\u007f-\u009f]', '?', 'g'),
             hint = 'The audiences are publisher, subscriber and observer.';
     end if;
     -- If the functions are open to all, everything that was granted is lost.
