@@ -86,13 +86,14 @@ const HOSTS: [&str; 13] = [
     "[::1",
 ];
 
-const PARAMETERS: [&str; 19] = [
+const PARAMETERS: [&str; 20] = [
     "",
     "?",
     "?sslmode=require",
     "?connect_timeout=99999999999999999",
     "?host=/nowhere",
     "?password=hunter2",
+    "?password=a&hunter2=b",
     "?pass%77ord=hunter2",
     "?password=hunter2&host=127.0.0.1&port=1",
     "?hostaddr=127.0.0.1",
@@ -135,7 +136,7 @@ const WORDS: [&str; 19] = [
 fn urls() -> impl Strategy<Value = String> {
     let host = select(&HOSTS[..]);
     let parameter = select(&PARAMETERS[..]);
-    let scheme = select(vec!["postgres://", "postgresql://"]);
+    let scheme = select(vec!["postgres://", "postgresql://", "mysql://", "POSTGRES://", ""]);
     let odd = || "[a-z0-9:/%&#+ ]{0,3}";
     let url = (scheme, odd(), odd(), odd(), host, select(vec!["/app", "", "/", "/%00", "/%"]), parameter)
         .prop_map(|(scheme, user, before, after, host, name, parameter)| {

@@ -41,8 +41,12 @@ impl Parameters {
         let mut parameters = BTreeMap::new();
         for (name, value) in notation::read(text)? {
             let Some(known) = KNOWN.iter().find(|known| **known == name) else {
+                // Without its scheme, or with another one, the whole URL is taken for a name.
+                let is_word = name.chars().all(|letter| letter.is_ascii_alphabetic() || letter == '_');
+                let named =
+                    if is_word { format!("the parameter `{name}`") } else { "a parameter".to_owned() };
                 return Err(invalid_url(format!(
-                    "the parameter `{name}` is unknown; the known ones are {}",
+                    "{named} is unknown; the known ones are {}",
                     KNOWN.join(", ")
                 )));
             };
