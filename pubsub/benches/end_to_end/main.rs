@@ -8,6 +8,7 @@ mod databases;
 mod drain;
 mod figures;
 mod idle;
+mod idle_subscriptions;
 mod latency;
 mod order;
 mod publishing;
@@ -29,6 +30,9 @@ fn main() {
         }
         if is_wanted("idle") {
             idle::run(&server).await;
+        }
+        if is_wanted("idle_subscriptions") {
+            idle_subscriptions::run(&server).await;
         }
     });
 }
