@@ -85,6 +85,62 @@ language sql volatile set search_path = pg_catalog, pg_temp begin atomic
      where s.id = start_waiting.subscription;
 end;
 
+-- Polls the log for a process: which of its subscriptions may have something to read, in case their bell was lost. One call asks
+-- for all of them. It takes no lock, and writes nothing without renewals. A subscription whose claim would be refused is among
+-- them, so that the process learns of it.
+--   renewals   the subscriptions whose waiter rows are renewed where they show the process as asleep. A row that somebody else
+--              has locked, perhaps to remove it, stays as it is
+--   ttl        how long these rows count from now
+--   is_unread  the log may have something. Otherwise the row was renewed, and nothing else is said
+create or replace function pubsub.poll(
+    subscriptions integer[], process bigint, renewals integer[] default '{}', ttl interval default '10 seconds'
+)
+returns table (subscription integer, is_unread boolean)
+language plpgsql volatile set jit = off set plan_cache_mode = force_generic_plan set search_path = pg_catalog, pg_temp as $$
+declare
+    begun_at constant timestamptz := clock_timestamp();
+    sequence constant bigint := pubsub.log_sequence();
+begin
+    is_unread := false;
+    foreach subscription in array renewals loop
+        perform from pubsub.waiters w
+          where w.subscription = poll.subscription and w.process = poll.process and not w.is_awake and w.until > begun_at
+          order by w.subscription, w.until limit 1 for update skip locked;
+        continue when not found;
+        -- Changed in place: whoever removes the row at this moment removes the renewed one.
+        update pubsub.waiters w
+           set until = greatest(w.until, begun_at + ttl)
+         where w.subscription = poll.subscription and w.process = poll.process and not w.is_awake and w.until > begun_at;
+        return next;
+    end loop;
+    return query
+    select asked.id, true
+      from unnest(subscriptions) asked (id)
+      left join pubsub.subscriptions s on s.id = asked.id
+     where case
+               when s.id is null or s.suspended_at is not null or s.lanes_wanted is not null then true
+               when s.lanes = 0 then pubsub.ready_lanes(
+                   array(
+                       select c from pubsub.cursors c
+                        where c.subscription = s.id and c.lane = 0
+                        order by c.subscription desc, c.lane desc, c.seq desc limit 1
+                   ), s.channel, 0, sequence
+               ) <> '{}'
+               else (
+                   -- A lane that the process should take is taken by a claim.
+                   select bool_or(l.owner is distinct from poll.process)
+                       or pubsub.ready_lanes(coalesce(array_agg(place), '{}'), s.channel, s.lanes, sequence) <> '{}'
+                     from pubsub.lanes_for(s.id, poll.process, null) l
+                    cross join lateral (
+                        select c from pubsub.cursors c
+                         where c.subscription = s.id and c.lane = l.lane
+                         order by c.subscription desc, c.lane desc, c.seq desc limit 1
+                    ) of_lane (place)
+               ) is true
+           end;
+end
+$$;
+
 -- The second half of going to sleep. True if no publisher is at work on the subscription's channel: claim once more, and
 -- sleep if nothing comes. False: claim, and ask again soon.
 --

@@ -24,6 +24,7 @@ mod ordered;
 mod other_languages;
 mod pinned;
 mod plans;
+mod polling;
 mod publishing;
 mod quickstart;
 mod read_back;

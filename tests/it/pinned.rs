@@ -10,13 +10,15 @@ const ROUNDS: u32 = 2_000;
 const MOST_GROWTH: f64 = 2.0;
 
 /// The statements of a process's day: of an unordered subscription, of an ordered one, and of a publisher.
-const STATEMENTS: [&str; 15] = [
+const STATEMENTS: [&str; 17] = [
     "select pubsub.beat(1)",
     "select pubsub.absent_processes()",
     "select pubsub.reclaim('1 hour')",
     "select pubsub.start_waiting(1, 1, '10 s')",
     "select pubsub.start_waiting(2, 1, '10 s')",
     "select pubsub.no_publisher_at_work(1)",
+    "select pubsub.poll('{1, 2}', 1)",
+    "select pubsub.poll('{}', 1, '{1, 2}')",
     "select pubsub.report_awake(1, 1, '1 s')",
     "select pubsub.stop_waiting(1, 1)",
     "select pubsub.stop_waiting(2, 1)",

@@ -233,6 +233,7 @@ async fn run_all(session: &ExplainedSession, when: &str) {
         }
         run(&format!("select count(pubsub.start_waiting({subscription}, 1, '10 s'))")).await;
         run(&format!("select pubsub.no_publisher_at_work({subscription})::int")).await;
+        run(&format!("select count(*) from pubsub.poll('{{1, 2, 3}}', 1, '{{{subscription}}}')")).await;
         run(&format!("select count(pubsub.report_awake({subscription}, 1, '10 s'))")).await;
         run(&format!("select count(pubsub.stop_waiting({subscription}, 1))")).await;
         run(&format!("select token from pubsub.claim({subscription}, 1, {BATCH})")).await;

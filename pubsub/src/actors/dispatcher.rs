@@ -2,8 +2,8 @@
 //!
 //! [`Dispatch`] makes every decision. This actor reports events to it, and performs the steps that it chooses.
 //!
-//! Owns: its leases, its waiter row, the handler's thread · Receives: `Wake`, `MailboxDue`, `Answers`, the handler's deaths,
-//! `Drain` · Sends: deliveries to the handler's host, `MailboxChanged` to the scheduler · If it dies: restarted without
+//! Owns: its leases, its waiter row, the handler's thread · Receives: `Wake`, `LogPolled`, `MailboxDue`, `Answers`, the handler's deaths,
+//! `Drain` · Sends: deliveries to the handler's host, `MailboxChanged` and `RenewWaiter` to the scheduler · If it dies: restarted without
 //! memory; it returns every lease that the database still has under its process's id.
 
 pub(crate) mod config;
@@ -12,8 +12,8 @@ mod handler_thread;
 
 use crate::actors::arbiter_thread::ArbiterThread;
 use crate::actors::message::{
-    Answers, Drain, ExitReason, HandlerDied, HandlerGone, HandlerRecovered, IncarnationEnded, MailboxDue,
-    ProcessReregistered, Wake,
+    Answers, Drain, ExitReason, HandlerDied, HandlerGone, HandlerRecovered, IncarnationEnded, LogPolled,
+    MailboxDue, ProcessReregistered, Wake,
 };
 use crate::model::outcome::{Answer, Outcome};
 use crate::model::settings::SubscriptionSettings;
@@ -138,6 +138,15 @@ impl Handler<Wake> for Dispatcher {
 
     fn handle(&mut self, _: Wake, context: &mut Self::Context) {
         self.dispatch.woken();
+        self.run(context);
+    }
+}
+
+impl Handler<LogPolled> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, LogPolled { unread, renewed }: LogPolled, context: &mut Self::Context) {
+        self.dispatch.polled(unread, renewed);
         self.run(context);
     }
 }

@@ -5,13 +5,30 @@ use crate::model::outcome::Answer;
 use crate::panics::Panic;
 use actix::Message;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// The bell: the log may have events. It has no content, and many of them mean the same as one.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Wake;
+
+/// The waiter row of this subscription has to be renewed with the next poll.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub(crate) struct RenewWaiter {
+    pub(crate) subscription: i32,
+}
+
+/// The process has polled the log for its subscriptions.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub(crate) struct LogPolled {
+    /// The subscription may have something to read, although no bell rang.
+    pub(crate) unread: bool,
+    /// The time at which the statement began that has renewed the waiter row, if it did.
+    pub(crate) renewed: Option<Instant>,
+}
 
 /// Deliveries are due in the subscription's mailbox.
 #[derive(Debug, Clone, Copy, Message)]

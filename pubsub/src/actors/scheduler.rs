@@ -1,26 +1,30 @@
-//! Notifies dispatchers when deliveries are due in the mailbox, and takes over from dead processes.
+//! Polls for all subscriptions of the process, and takes over from dead processes.
 //!
-//! Owns: the due timer · Receives: `MailboxChanged`, `BeatEnded`, its timers · Sends: `MailboxDue` to the dispatcher whose deliveries are
-//! due, which claims them, because only it knows how many its handler can take · If it dies: restarted; its state is in the
-//! tables.
+//! Owns: the due timer, the polls · Receives: `MailboxChanged`, `RenewWaiter`, `BeatEnded`, its timers · Sends: `MailboxDue` to the dispatcher whose
+//! deliveries are due, and `LogPolled` to one that may have something to read. They claim it, because only they know how many their
+//! handler can take · If it dies: restarted; its state is in the tables.
 
 use crate::actors::fault_log::report_fault;
-use crate::actors::message::{BeatEnded, MailboxChanged, MailboxDue};
+use crate::actors::message::{BeatEnded, LogPolled, MailboxChanged, MailboxDue, RenewWaiter};
 use crate::error::{Error, error_chain};
 use crate::model::process::ProcessId;
 use crate::policy::absence::{Absences, next_check};
+use crate::policy::log_poll::LogPoll;
 use crate::store::Store;
 use crate::store::claim::Due;
 use crate::store::process::DeadProcess;
+use crate::store::wait::Polled;
 use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised, WrapFuture,
 };
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-/// The mailbox of a subscription that this process runs.
-pub(crate) struct Mailbox {
-    pub(crate) dispatcher: Recipient<MailboxDue>,
+/// A subscription that this process runs.
+pub(crate) struct Served {
+    /// Its dispatcher.
+    pub(crate) mailbox: Recipient<MailboxDue>,
+    pub(crate) log: Recipient<LogPolled>,
     /// The newest version of the payload that this process knows.
     pub(crate) version: i32,
 }
@@ -28,7 +32,8 @@ pub(crate) struct Mailbox {
 pub(crate) struct Scheduler {
     store: Store,
     process: ProcessId,
-    dispatchers: HashMap<i32, Mailbox>,
+    served: HashMap<i32, Served>,
+    log_poll: LogPoll,
     /// The time between two polls of the mailbox, if no message causes one earlier.
     poll_interval: Duration,
     /// The time between two checks for silent processes, and the silence after which a process is dead.
@@ -45,7 +50,7 @@ impl Scheduler {
     pub(crate) fn new(
         store: Store,
         process: ProcessId,
-        dispatchers: HashMap<i32, Mailbox>,
+        served: HashMap<i32, Served>,
         poll_interval: Duration,
         silence_every: Duration,
         silence_limit: Duration,
@@ -53,7 +58,8 @@ impl Scheduler {
         Self {
             store,
             process,
-            dispatchers,
+            served,
+            log_poll: LogPoll::new(poll_interval, Instant::now()),
             poll_interval,
             silence_every,
             silence_limit,
@@ -90,7 +96,7 @@ impl Scheduler {
         self.polling = true;
         let store = self.store.clone();
         let (subscriptions, versions): (Vec<i32>, Vec<i32>) =
-            self.dispatchers.iter().map(|(subscription, mailbox)| (*subscription, mailbox.version)).unzip();
+            self.served.iter().map(|(subscription, served)| (*subscription, served.version)).unzip();
         let process = self.process.get();
         let polling = async move { store.next_due(&subscriptions, &versions, process).await };
         context.spawn(polling.into_actor(self).map(Self::polled));
@@ -105,9 +111,9 @@ impl Scheduler {
                     let is_now = |due: Option<Duration>| due.is_some_and(|wait| wait.is_zero());
                     let message = MailboxDue { ordinary: is_now(ordinary), suspect: is_now(suspect) };
                     if (message.ordinary || message.suspect)
-                        && let Some(mailbox) = actor.dispatchers.get(&subscription)
+                        && let Some(served) = actor.served.get(&subscription)
                     {
-                        mailbox.dispatcher.do_send(message);
+                        served.mailbox.do_send(message);
                     }
                     let waits = [ordinary, suspect].into_iter().flatten().filter(|wait| !wait.is_zero());
                     next = waits.fold(next, Duration::min);
@@ -116,6 +122,57 @@ impl Scheduler {
             Err(error) => report_fault!("the mailbox cannot be polled", "", &error),
         }
         actor.plan(next, context);
+    }
+
+    fn poll_log_later(&self, wait: Duration, context: &mut Context<Self>) {
+        context.run_later(wait, Self::poll_log);
+    }
+
+    /// Polls the log for all subscriptions if that is due, in case bells were lost, and then plans the next poll. There is never more
+    /// than one at a time.
+    fn poll_log(&mut self, context: &mut Context<Self>) {
+        let began = Instant::now();
+        let Some(renewals) = self.log_poll.begin(began) else {
+            return self.poll_log_later(self.log_poll.pause(began), context);
+        };
+        let (store, process) = (self.store.clone(), self.process.get());
+        let subscriptions: Vec<i32> = self.served.keys().copied().collect();
+        let polling = async move {
+            let mut polled = store.poll_log(&subscriptions, process, &renewals).await?;
+            // A row that was not renewed may be gone. Its dispatcher looks into the log, and writes the row anew.
+            let renewed = BTreeSet::from_iter(polled.renewed.iter());
+            let gone = renewals.into_iter().filter(|subscription| !renewed.contains(subscription));
+            polled.unread.extend(gone);
+            Ok(polled)
+        };
+        context.spawn(polling.into_actor(self).map(move |polled: Result<Polled, Error>, actor, context| {
+            let wait = match polled {
+                Ok(polled) => {
+                    actor.log_polled(&polled, began);
+                    actor.log_poll.succeeded();
+                    actor.log_poll.pause(Instant::now())
+                }
+                Err(error) => {
+                    report_fault!("the log cannot be polled", "", &error);
+                    actor.log_poll.failed(fastrand::f64(), Instant::now())
+                }
+            };
+            actor.poll_log_later(wait, context);
+        }));
+    }
+
+    fn log_polled(&self, Polled { unread, renewed }: &Polled, began: Instant) {
+        let tell = |subscription, message| {
+            if let Some(Served { log, .. }) = self.served.get(subscription) {
+                log.do_send(message);
+            }
+        };
+        for subscription in renewed {
+            tell(subscription, LogPolled { unread: false, renewed: Some(began) });
+        }
+        for subscription in unread {
+            tell(subscription, LogPolled { unread: true, renewed: None });
+        }
     }
 
     /// Checks for processes without a session, takes over from those that are dead, and then plans the next check. There is
@@ -208,6 +265,7 @@ impl Actor for Scheduler {
 
     fn started(&mut self, context: &mut Self::Context) {
         self.plan(Duration::ZERO, context);
+        self.poll_log_later(self.log_poll.pause(Instant::now()), context);
         self.reclaim(context);
     }
 }
@@ -225,6 +283,14 @@ impl Handler<MailboxChanged> for Scheduler {
 
     fn handle(&mut self, changed: MailboxChanged, context: &mut Self::Context) {
         self.plan(changed.after, context);
+    }
+}
+
+impl Handler<RenewWaiter> for Scheduler {
+    type Result = ();
+
+    fn handle(&mut self, RenewWaiter { subscription }: RenewWaiter, _: &mut Self::Context) {
+        self.log_poll.renew(subscription);
     }
 }
 

@@ -138,6 +138,12 @@ impl Dispatch {
         self.intake.mailbox_ready(ordinary, suspect);
     }
 
+    /// Reports what the process's poll of the log has found: whether there may be something to read, and when the statement began
+    /// that has renewed the waiter row, if it did.
+    pub(crate) fn polled(&mut self, unread: bool, renewed: Option<Instant>) {
+        self.intake.polled(unread, renewed);
+    }
+
     /// Reports that the poll interval has passed once more.
     pub(crate) fn poll_interval_passed(&mut self, now: Instant) {
         let at_work = self.deliveries.leases().outstanding() > 0;
@@ -145,7 +151,6 @@ impl Dispatch {
         self.leaves_lanes |=
             self.settings.is_ordered() && matches!(warning, Some(Step::HandlerUnresponsive { .. }));
         self.steps.extend(warning);
-        self.intake.poll_due();
         self.deliveries.settle(now, &mut self.steps);
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod dispatch;
 pub(crate) mod disposition;
 pub(crate) mod faults;
 pub(crate) mod leases;
+pub(crate) mod log_poll;
 pub(crate) mod order;
 pub(crate) mod prefetch;
 pub(crate) mod ready_queue;

@@ -9,7 +9,7 @@ use crate::actors::heartbeat::{Heartbeat, Pace, Recipients, Registered};
 use crate::actors::janitor::Janitor;
 use crate::actors::listener::Listener;
 use crate::actors::message::Wake;
-use crate::actors::scheduler::{Mailbox, Scheduler};
+use crate::actors::scheduler::{Scheduler, Served};
 use crate::actors::supervisor::ActorSlot;
 use crate::config::Config;
 use crate::error::Error;
@@ -105,7 +105,7 @@ impl Wiring {
         let scheduler = ActorSlot::<Scheduler>::new();
         let mut served = Vec::new();
         let mut sleepers: HashMap<String, Vec<Recipient<Wake>>> = HashMap::new();
-        let mut mailboxes = HashMap::new();
+        let mut scheduled = HashMap::new();
         let subscriptions = hosted.len();
         for HostedSubscription { id, settings, start_host, thread } in hosted {
             let SubscriptionSettings { channel, version, .. } = *settings;
@@ -120,16 +120,18 @@ impl Wiring {
                 poll_interval: self.config.poll_interval,
                 start_host,
                 scheduler: scheduler.address().recipient(),
+                renewals: scheduler.address().recipient(),
                 gauges: Arc::clone(&gauges),
             };
             let slot = ActorSlot::<Dispatcher>::new();
             let dispatcher = Dispatcher::new(config, thread, &slot.address());
             let dispatcher = slot.start("dispatcher", dispatcher);
             sleepers.entry(channel.to_owned()).or_default().push(dispatcher.clone().recipient());
-            mailboxes.insert(id, Mailbox { dispatcher: dispatcher.clone().recipient(), version });
+            let (mailbox, log) = (dispatcher.clone().recipient(), dispatcher.clone().recipient());
+            scheduled.insert(id, Served { mailbox, log, version });
             served.push(RunningSubscription { channel, subscription, dispatcher, gauges });
         }
-        self.start_process_actors(scheduler, &served, sleepers, mailboxes);
+        self.start_process_actors(scheduler, &served, sleepers, scheduled);
         served
     }
 
@@ -139,7 +141,7 @@ impl Wiring {
         scheduler: ActorSlot<Scheduler>,
         served: &[RunningSubscription],
         sleepers: HashMap<String, Vec<Recipient<Wake>>>,
-        mailboxes: HashMap<i32, Mailbox>,
+        scheduled: HashMap<i32, Served>,
     ) {
         let Self { target, config, store, registered } = self;
         let process = registered.process.clone();
@@ -148,7 +150,7 @@ impl Wiring {
             Scheduler::new(
                 store.clone(),
                 process.clone(),
-                mailboxes,
+                scheduled,
                 config.poll_interval,
                 config.heartbeat_interval,
                 config.silence_limit,

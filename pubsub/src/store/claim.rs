@@ -77,8 +77,8 @@ impl Store {
         events(&self.query("claim events", CLAIM, parameters).await?, process)
     }
 
-    /// Claims, unless another process is awake or claiming. For a sleeper, in case its bell was lost.
-    pub(crate) async fn poll(
+    /// Claims, unless another process is awake or claiming. For a sleeper whose bell was lost.
+    pub(crate) async fn claim_asleep(
         &self,
         subscription: i32,
         process: i64,

@@ -79,6 +79,7 @@ function park
 function park_ahead
 function passed
 function place_cursor
+function poll                        owner's | subscriber: execute
 function positions
 function publish                     owner's | publisher: execute
 function publish_all_once            owner's | publisher: execute

@@ -125,6 +125,7 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("publish", "pubsub.publish('smz', '{}')", Some("PB001")),
     ("start_waiting", "pubsub.start_waiting(1, 1, '1 minute')", None),
     ("no_publisher_at_work", "pubsub.no_publisher_at_work(1)", None),
+    ("poll", "pubsub.poll('{1}', 1, '{1}')", None),
     ("publish", "pubsub.publish('sms', '{}')", None),
     ("declare_schema", "pubsub.declare_schema('sms', 1, 'true', true)", None),
     ("declare_schema", "pubsub.declare_schema('smz', 1, 'true')", Some("PB001")),

@@ -1,7 +1,7 @@
 //! The configuration of a dispatcher.
 
 use crate::actors::handler_link::HandlerLink;
-use crate::actors::message::MailboxChanged;
+use crate::actors::message::{MailboxChanged, RenewWaiter};
 use crate::model::process::ProcessId;
 use crate::model::settings::SubscriptionSettings;
 use crate::observe::Gauges;
@@ -25,5 +25,6 @@ pub(crate) struct DispatcherConfig {
     pub(crate) poll_interval: Duration,
     pub(crate) start_host: StartHost,
     pub(crate) scheduler: Recipient<MailboxChanged>,
+    pub(crate) renewals: Recipient<RenewWaiter>,
     pub(crate) gauges: Arc<Gauges>,
 }

@@ -5,7 +5,7 @@ use super::handler_thread::HandlerThread;
 use crate::actors::arbiter_thread::ArbiterThread;
 use crate::actors::fault_log::report_fault;
 use crate::actors::handler_link::StartedEvents;
-use crate::actors::message::{ExitReason, HandlerDied, HandlerGone, MailboxChanged};
+use crate::actors::message::{ExitReason, HandlerDied, HandlerGone, MailboxChanged, RenewWaiter};
 use crate::error::{Error, error_chain};
 use crate::observe::HandlerState;
 use crate::policy::dispatch::step::{ClaimSize, Query, Reply, Step};
@@ -50,6 +50,9 @@ impl Dispatcher {
             Step::Query(query) => self.ask(query, context),
             Step::Settle(settlement) => self.write(settlement, context),
             Step::RemoveWaiter => self.remove_waiter(context),
+            Step::RenewWaiter => {
+                self.config.renewals.do_send(RenewWaiter { subscription: self.config.subscription });
+            }
             Step::LeaveLanes => self.leave_lanes(context),
             Step::Deliver(events) => {
                 if let Err(refused) = self.handler_thread.deliver(events) {
@@ -278,7 +281,7 @@ async fn ask(
             if renews {
                 store.start_waiting(subscription, process).await?;
             }
-            store.poll(subscription, process, sized(size)).await.map(Reply::Claimed)
+            store.claim_asleep(subscription, process, sized(size)).await.map(Reply::Claimed)
         }
     }
 }

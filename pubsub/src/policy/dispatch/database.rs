@@ -88,8 +88,8 @@ impl Database {
     }
 
     /// Starts a publish: takes the channel's lock, inserts the events, and looks for sleepers.
-    pub(super) fn begin_publish(&mut self, events: usize, now: Instant) -> usize {
-        let rings = matches!(self.row, Some(Row::Asleep { until }) if now < until);
+    pub(super) fn begin_publish(&mut self, events: usize, silent: bool, now: Instant) -> usize {
+        let rings = !silent && self.has_sleeper(now);
         let publish = self.publishes.len();
         self.publishes.push(Publish { rings, under_way: true });
         let logged = || Logged { publish, committed: None, claimed: false };
@@ -126,8 +126,28 @@ impl Database {
         self.row = Some(Row::Asleep { until: now + WAITER_TTL });
     }
 
+    /// Polls the log, and renews the waiter row if it still counts. Returns whether the log has something, and whether the row was
+    /// renewed.
+    pub(super) fn poll(&mut self, renews: bool, now: Instant) -> (bool, bool) {
+        let unread =
+            self.suspended || self.log.iter().any(|logged| logged.committed.is_some() && !logged.claimed);
+        let renewed = match &mut self.row {
+            Some(Row::Asleep { until }) if renews && now < *until => {
+                *until = now + WAITER_TTL;
+                true
+            }
+            _ => false,
+        };
+        (unread, renewed)
+    }
+
     pub(super) fn stop_waiting(&mut self) {
         self.row = None;
+    }
+
+    /// Whether publishers see a sleeper.
+    pub(super) fn has_sleeper(&self, now: Instant) -> bool {
+        matches!(self.row, Some(Row::Asleep { until }) if now < until)
     }
 
     pub(super) fn has_row(&self) -> bool {

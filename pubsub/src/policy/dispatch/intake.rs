@@ -41,7 +41,7 @@ pub(super) struct Intake {
     waiter: Waiter,
     /// The pauses of repeated polls, while a publisher is at work that may not have seen the waiter row, and so may not ring.
     repolling: Option<Repolling>,
-    /// Whether the poll interval has passed.
+    /// Whether the process's poll has found that the log may have something to read.
     poll_due: bool,
     /// Whether a claim's answer was lost. Then the database may have leases under this process's id that it does not know.
     unknown_claim: bool,
@@ -125,8 +125,13 @@ impl Intake {
         }
     }
 
-    pub(super) fn poll_due(&mut self) {
-        self.poll_due = true;
+    /// Notes what the process's poll has found: whether the log may have something to read, and when the statement began that
+    /// has renewed the waiter row, if it did.
+    pub(super) fn polled(&mut self, unread: bool, renewed: Option<Instant>) {
+        self.poll_due |= unread;
+        if let Some(began) = renewed {
+            self.waiter.renewed(began);
+        }
     }
 
     /// Whether a query is under way.
@@ -193,6 +198,9 @@ impl Intake {
     /// Goes to sleep because the log is read to its end, or polls while asleep.
     fn rest(&mut self, size: ClaimSize, now: Instant, steps: &mut VecDeque<Step>) {
         self.waiter.can_poll();
+        if self.waiter.asks_for_renewal(now) {
+            steps.push_back(Step::RenewWaiter);
+        }
         match self.waiter.row() {
             Row::None if self.waiter.is_removing() => {}
             // The row is written before the claim, so that a publish that the claim does not see finds the row, and rings.
@@ -324,7 +332,7 @@ impl Intake {
     /// Returns the times at which [`choose`](Self::choose) may choose another query, if nothing else happens.
     pub(super) fn wake_at(&self) -> impl Iterator<Item = Instant> {
         let repoll_at = self.repolling.map(|repolling| repolling.next_at);
-        let waiter = [self.waiter.wake_at(), self.waiter.renew_at()];
+        let waiter = [self.waiter.wake_at(), self.waiter.ask_at(), self.waiter.renew_at()];
         let own = [self.resume_at, self.suspects.wake_at(), repoll_at].into_iter().chain(waiter);
         own.flatten().chain(self.troubles.wake_at())
     }
@@ -335,7 +343,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_waiter_row_is_renewed_however_long_the_poll_interval() {
+    fn a_waiter_row_is_renewed_although_its_process_never_polls() {
         let start = Instant::now();
         let (mut intake, mut steps) = (Intake::new(1), VecDeque::new());
         let facts = Facts { room: 1, held_bytes: 0, start_limit: 1, holds_nothing: true };

@@ -3,40 +3,22 @@
 //! It performs the steps as the dispatcher does, with random delays and failures, and records what happens. The properties
 //! judge the records.
 
+mod polls;
+mod scenario;
+
 use super::Dispatch;
 use super::database::{Database, Found};
 use super::step::{Query, Reply, Step};
-use crate::model::backoff::Backoff;
 use crate::model::event::{ClaimedEvent, EventId};
 use crate::model::outcome::{Answer, Outcome};
-use crate::model::settings::{SubscriptionSettings, TimeLimit};
 use crate::policy::leases::Settlement;
+use crate::policy::log_poll::LogPoll;
+use polls::PollHappens;
+pub(super) use scenario::Scenario;
+use scenario::settings;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// The parameters of a run.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Scenario {
-    pub(super) seed: u64,
-    pub(super) concurrency: usize,
-    pub(super) ordered: bool,
-    /// The longest time that the handler takes, in microseconds.
-    pub(super) handler_micros: u64,
-    /// The number of statements in a thousand that fail, before or after they take effect.
-    pub(super) failures: u64,
-    /// The publishes: the start and the duration of each, in milliseconds, and its events.
-    pub(super) publishes: Vec<(u64, u64, usize)>,
-    /// The suspects in the mailbox, by their dead process: the time from which they are due, in milliseconds, their crashes, and
-    /// their number.
-    pub(super) suspects: Vec<(u64, u32, usize)>,
-    /// The time of the drain, in milliseconds.
-    pub(super) drain_at: Option<u64>,
-    /// The start and the duration of the handler's quarantine, in milliseconds.
-    pub(super) quarantine: Option<(u64, u64)>,
-    /// Whether the subscription is suspended: the database refuses its claims from the log.
-    pub(super) suspended: bool,
-}
 
 /// A record of what happened, with its time.
 #[derive(Debug, Clone)]
@@ -55,6 +37,10 @@ pub(super) enum Seen {
     QueryFailed,
     /// The dispatcher was woken.
     Bell,
+    /// The process has polled the log. `unread`: it found something.
+    Polled {
+        unread: bool,
+    },
     /// The removal of the waiter row started.
     RemoveWaiter,
     /// Events went to the handler.
@@ -74,6 +60,7 @@ pub(super) enum Seen {
 enum Happening {
     Timer,
     PollInterval,
+    Poll(PollHappens),
     PublishBegins { takes: Duration, events: usize },
     PublishEnds { publish: usize },
     SuspectsAppear { crashes: u32, count: usize },
@@ -96,6 +83,7 @@ pub(super) struct World {
     now: Instant,
     scenario: Scenario,
     dispatch: Dispatch,
+    log_poll: LogPoll,
     pub(super) database: Database,
     happenings: BTreeMap<(Instant, u64), Happening>,
     timer: Option<Instant>,
@@ -113,28 +101,13 @@ pub(super) const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The time that passes in the model between two steps.
 const TICK: Duration = Duration::from_micros(1);
 
-fn settings(scenario: &Scenario) -> SubscriptionSettings {
-    SubscriptionSettings {
-        channel: "test",
-        name: "test".into(),
-        version: 1,
-        max_attempts: 1_000,
-        max_panics: 3,
-        timeout: None,
-        backoff: Backoff::exponential(Duration::from_millis(10)).max(Duration::from_millis(200)).jitter(0.5),
-        concurrency: scenario.concurrency,
-        lanes: scenario.ordered.then_some(8),
-        from_beginning: false,
-        unread_limit: TimeLimit::Unset,
-    }
-}
-
 impl World {
     pub(super) fn new(scenario: Scenario, start: Instant) -> Self {
         let mut world = Self {
             start,
             now: start,
             dispatch: Dispatch::new(Arc::new(settings(&scenario)), 1),
+            log_poll: LogPoll::new(POLL_INTERVAL, start),
             database: Database::new(start, scenario.suspended),
             happenings: BTreeMap::new(),
             timer: None,
@@ -160,6 +133,7 @@ impl World {
             world.happens(at(from), Happening::Quarantine { takes: at(takes) });
         }
         world.happens(POLL_INTERVAL, Happening::PollInterval);
+        world.plan_poll();
         world.happens(Duration::ZERO, Happening::Scheduler);
         world
     }
@@ -219,6 +193,7 @@ impl World {
                     let (latency, fails) = (self.latency(), self.fails());
                     self.happens(latency, Happening::WaiterRemoved { fails });
                 }
+                Step::RenewWaiter => self.renew_waiter(),
                 Step::Settle(settlement) => {
                     self.see(Seen::Settle(settlement.size()));
                     let latency = self.latency();
@@ -299,8 +274,9 @@ impl World {
                 self.happens(POLL_INTERVAL, Happening::PollInterval);
                 self.happens(Duration::ZERO, Happening::Scheduler);
             }
+            Happening::Poll(happens) => self.poll_happens(happens),
             Happening::PublishBegins { takes, events } => {
-                let publish = self.database.begin_publish(events, self.now);
+                let publish = self.database.begin_publish(events, self.scenario.silent, self.now);
                 self.happens(takes, Happening::PublishEnds { publish });
             }
             Happening::PublishEnds { publish } => {

@@ -12,6 +12,8 @@ pub(crate) enum Step {
     Query(Query),
     /// Remove the waiter row, which passes the bell on. `waiter_removed` reports the end.
     RemoveWaiter,
+    /// Ask the process to renew the waiter row with its next poll. `polled` reports that it has.
+    RenewWaiter,
     /// Write these outcomes. `settled` or `settlement_failed` reports the end.
     Settle(Settlement),
     /// Hand these events to the handler. `not_delivered` reports that it cannot take them.
@@ -51,7 +53,8 @@ pub(crate) enum Query {
     ClaimLog { size: ClaimSize, says_awake: bool },
     /// Ask whether no publisher is at work, then claim from the log. `registers`: write the waiter row first.
     ClaimIfQuiet { size: ClaimSize, registers: bool },
-    /// Claim from the log unless another process does, in case a bell was lost. `renews`: renew the waiter row first.
+    /// Claim from the log unless another process does, because the process's poll has found something: a bell was lost. `renews`:
+    /// renew the waiter row first.
     Poll { size: ClaimSize, renews: bool },
 }
 

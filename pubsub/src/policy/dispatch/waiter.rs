@@ -31,6 +31,8 @@ pub(super) struct Waiter {
     row: Row,
     /// Whether the row is being removed. No row may be written until it is removed.
     removing: bool,
+    /// Whether the process was asked to renew the row since it was written or renewed.
+    renewal_asked: bool,
     /// The time at which the bell is passed on, if the log still cannot be polled then. Set while publishers rely on this
     /// dispatcher and it cannot poll.
     pass_bell_at: Option<Instant>,
@@ -53,6 +55,31 @@ impl Waiter {
     /// Notes that the row shows this dispatcher as asleep since `now`.
     pub(super) fn asleep(&mut self, now: Instant) {
         self.row = Row::Asleep(now);
+        self.renewal_asked = false;
+    }
+
+    /// Notes that the process has renewed the row, if it shows this dispatcher as asleep, with a statement that began at `began`.
+    pub(super) fn renewed(&mut self, began: Instant) {
+        if let Row::Asleep(since) = self.row
+            && began > since
+        {
+            self.asleep(began);
+        }
+    }
+
+    /// Returns whether the process must be asked now to renew the row, which counts as done.
+    pub(super) fn asks_for_renewal(&mut self, now: Instant) -> bool {
+        let asks = self.ask_at().is_some_and(|at| now >= at);
+        self.renewal_asked |= asks;
+        asks
+    }
+
+    /// Returns the time at which the process must be asked to renew the row.
+    pub(super) fn ask_at(&self) -> Option<Instant> {
+        match self.row {
+            Row::Asleep(since) if !self.renewal_asked => Some(since + WAITER_TTL / 2),
+            Row::Asleep(_) | Row::None | Row::Awake(_) => None,
+        }
     }
 
     /// Notes that the log is claimed from. Returns whether the claim has to report, or to report again, that this dispatcher is
@@ -106,7 +133,8 @@ impl Waiter {
         self.pass_bell_at
     }
 
-    /// Returns the time at which the row is renewed although no poll is due. Publishers do not ring for a row that has expired.
+    /// Returns the time at which this dispatcher renews the row by itself, because its process has not renewed it. Publishers do not
+    /// ring for a row that has expired.
     pub(super) fn renew_at(&self) -> Option<Instant> {
         match self.row {
             Row::Asleep(since) => Some(since + WAITER_TTL * 3 / 4),

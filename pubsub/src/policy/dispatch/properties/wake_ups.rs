@@ -98,6 +98,46 @@ mod tests {
         }
 
         #[test]
+        fn an_idle_dispatcher_asks_nothing(seed in any::<u64>(), ordered in any::<bool>()) {
+            let scenario = Scenario { seed, ordered, concurrency: 1, ..Scenario::default() };
+            let start = Instant::now();
+            for seconds in [20, 100] {
+                let world = World::new(scenario.clone(), start).run(Duration::from_secs(seconds));
+                prop_assert!(world.database.has_sleeper(start + Duration::from_secs(seconds)));
+                for (at, seen) in world.seen {
+                    let asks = matches!(seen, Seen::Query { .. }) && at > Duration::from_secs(1);
+                    prop_assert!(!asks, "{:?} at {:?}", seen, at);
+                }
+            }
+        }
+
+        #[test]
+        fn the_poll_finds_an_event_whose_bell_was_lost(scenario in scenarios(0)) {
+            let quick = Scenario { silent: true, handler_micros: 0, suspects: Vec::new(), ..scenario };
+            let most = POLL_INTERVAL + SLACK * 20;
+            for (at, seen) in run(quick, 40).seen {
+                if let Seen::Reply { found, .. } = seen {
+                    prop_assert!(found.waited < most, "{:?} at {:?}", found, at);
+                }
+            }
+        }
+
+        #[test]
+        fn a_sleeper_polls_only_for_what_its_process_found(scenario in scenarios(0)) {
+            let mut found = 0;
+            for (at, seen) in run(scenario, 100).seen {
+                match seen {
+                    Seen::Polled { unread } => found += u32::from(unread),
+                    Seen::Query { query: Query::Poll { .. }, .. } => {
+                        prop_assert!(found > 0, "at {:?}", at);
+                        found -= 1;
+                    }
+                    _ => {}
+                }
+            }
+        }
+
+        #[test]
         fn a_sleeper_polls_once_per_interval(scenario in scenarios(0)) {
             let mut polls = 0;
             for (at, seen) in run(scenario, 40).seen {
