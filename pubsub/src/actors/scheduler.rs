@@ -65,7 +65,7 @@ impl Scheduler {
             silence_limit,
             silence_due: Instant::now(),
             absences: Absences::default(),
-            next_check: next_check(1, None, 0.0),
+            next_check: next_check(2, None, 0.0),
             planned: None,
             polling: false,
         }

@@ -30,6 +30,9 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 /// The number of checks per second of all processes together. All processes check all others, and one that notices is enough.
 const CHECKS_PER_SECOND: f64 = 20.0;
 
+/// The pause of a process that is alone. Another one that has just come and dies at once is noticed a little later.
+const PAUSE_ALONE: Duration = Duration::from_millis(500);
+
 /// The longest pause between two checks of one process.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -41,7 +44,10 @@ pub(crate) fn next_check(processes: i64, grace_left: Option<Duration>, jitter: f
         // A process whose grace is over is being declared dead at this moment, here or elsewhere.
         return if left.is_zero() { SHORTEST_PAUSE } else { left.min(SHORTEST_PAUSE) };
     }
-    let share = processes.max(1) as f64 / CHECKS_PER_SECOND;
+    if processes < 2 {
+        return PAUSE_ALONE;
+    }
+    let share = processes as f64 / CHECKS_PER_SECOND;
     Duration::from_secs_f64(share * (0.75 + jitter / 2.0)).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }
 
@@ -160,7 +166,9 @@ mod tests {
 
     #[test]
     fn many_processes_share_the_checks_and_an_absence_makes_more() {
-        assert_eq!(next_check(3, None, 0.5), SHORTEST_PAUSE);
+        assert_eq!(next_check(1, None, 0.5), PAUSE_ALONE);
+        assert_eq!(next_check(2, None, 0.5), SHORTEST_PAUSE);
+        assert_eq!(next_check(1, Some(GRACE), 0.5), SHORTEST_PAUSE);
         assert_eq!(next_check(40, None, 0.5), Duration::from_secs(2));
         assert_eq!(next_check(1_000_000, None, 1.0), LONGEST_PAUSE);
         assert_eq!(next_check(40, Some(GRACE), 0.5), SHORTEST_PAUSE);
