@@ -85,17 +85,12 @@ language sql volatile set search_path = pg_catalog, pg_temp begin atomic
      where s.id = start_waiting.subscription;
 end;
 
--- Polls the log for a process: which of its subscriptions may have something to read, in case their bell was lost. One call asks
--- for all of them. It takes no lock, and writes nothing without renewals. A subscription whose claim would be refused is among
--- them, so that the process learns of it.
---   renewals   the subscriptions whose waiter rows are renewed where they show the process as asleep. A row that somebody else
---              has locked, perhaps to remove it, stays as it is
---   ttl        how long these rows count from now
---   is_unread  the log may have something. Otherwise the row was renewed, and nothing else is said
+-- Polls the log for the subscriptions of a process: returns those that may have something to read, in case their bell was lost, and
+-- those whose claim would be refused. Returns as not unread those of `renewals` whose waiter row shows the process as asleep: the
+-- row counts for `ttl` from now. A row that somebody has locked, perhaps to remove it, is left. Without renewals it writes nothing.
 create or replace function pubsub.poll(
     subscriptions integer[], process bigint, renewals integer[] default '{}', ttl interval default '10 seconds'
-)
-returns table (subscription integer, is_unread boolean)
+) returns table (subscription integer, is_unread boolean)
 language plpgsql volatile set jit = off set plan_cache_mode = force_generic_plan set search_path = pg_catalog, pg_temp as $$
 declare
     begun_at constant timestamptz := clock_timestamp();
@@ -108,32 +103,24 @@ begin
           order by w.subscription, w.until limit 1 for update skip locked;
         continue when not found;
         -- Changed in place: whoever removes the row at this moment removes the renewed one.
-        update pubsub.waiters w
-           set until = greatest(w.until, begun_at + ttl)
+        update pubsub.waiters w set until = greatest(w.until, begun_at + ttl)
          where w.subscription = poll.subscription and w.process = poll.process and not w.is_awake and w.until > begun_at;
         return next;
     end loop;
     return query
     select asked.id, true
       from unnest(subscriptions) asked (id)
-      left join pubsub.subscriptions s on s.id = asked.id
+      left join lateral pubsub.claim_context(asked.id, poll.process) reader on true
      where case
-               when s.id is null or s.suspended_at is not null or s.lanes_wanted is not null then true
-               when s.lanes = 0 then pubsub.ready_lanes(
-                   array(
-                       select c from pubsub.cursors c
-                        where c.subscription = s.id and c.lane = 0
-                        order by c.subscription desc, c.lane desc, c.seq desc limit 1
-                   ), s.channel, 0, sequence
-               ) <> '{}'
+               when reader.channel is null or reader.suspended_at is not null or reader.is_changing then true
+               when reader.lanes = 0 then pubsub.ready_lanes(array[reader.place], reader.channel, 0, sequence) <> '{}'
                else (
                    -- A lane that the process should take is taken by a claim.
                    select bool_or(l.owner is distinct from poll.process)
-                       or pubsub.ready_lanes(coalesce(array_agg(place), '{}'), s.channel, s.lanes, sequence) <> '{}'
-                     from pubsub.lanes_for(s.id, poll.process, null) l
+                       or pubsub.ready_lanes(coalesce(array_agg(place), '{}'), reader.channel, reader.lanes, sequence) <> '{}'
+                     from pubsub.lanes_for(asked.id, poll.process, null) l
                     cross join lateral (
-                        select c from pubsub.cursors c
-                         where c.subscription = s.id and c.lane = l.lane
+                        select c from pubsub.cursors c where c.subscription = asked.id and c.lane = l.lane
                          order by c.subscription desc, c.lane desc, c.seq desc limit 1
                     ) of_lane (place)
                ) is true
@@ -193,17 +180,3 @@ begin
     perform pubsub.ring_bell(s.channel) from pubsub.subscriptions s where s.id = stop_waiting.subscription;
 end
 $$;
-
--- Removes waiter rows that have expired within the last minute, because nobody has renewed or removed them. Returns how many. Any
--- older ones go with their process. A search for them would read what an old snapshot keeps of removed rows.
-create or replace function pubsub.remove_expired_waiters() returns bigint
-language sql volatile set search_path = pg_catalog, pg_temp begin atomic
-    with removed as (
-        delete from pubsub.waiters w
-         using pubsub.subscriptions s
-         where w.subscription = s.id
-           and w.until between statement_timestamp() - interval '1 minute' and statement_timestamp()
-        returning 1
-    )
-    select count(*) from removed;
-end;

@@ -98,7 +98,6 @@ begin
       where pg_current_xact_id_if_assigned() is null and current_setting('transaction_isolation') = 'read committed';
     perform pubsub.ensure_partitions();
     perform pubsub.skip_ids();
-    perform pubsub.remove_expired_waiters();
     perform pubsub.reclaim_strays();
     perform pubsub.forget_dedupe_keys();
     perform pubsub.suspend_unread();

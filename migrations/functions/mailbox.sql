@@ -172,10 +172,7 @@ language sql volatile set search_path = pg_catalog, pg_temp begin atomic
           order by m.subscription, m.lane, coalesce(m.needs, 0), (m.crashes > 0), m.due_at, m.event_id limit 1
      ) first
      -- Usually nothing waits, and then nothing else is asked.
-     where (
-               select m.lane from pubsub.mailbox m
-                where m.subscription = s.id and m.lane = of_lane.lane and m.token is null
-                order by m.subscription, m.lane, coalesce(m.needs, 0) limit 1
-           ) is not null
+     where (select m.lane from pubsub.mailbox m where m.subscription = s.id and m.lane = of_lane.lane and m.token is null
+             order by m.subscription, m.lane, coalesce(m.needs, 0) limit 1) is not null
      group by s.id;
 end;

@@ -270,9 +270,15 @@ end
 $$;
 
 -- Makes orphans of leases whose process does not exist, because it was declared dead just before it claimed. Returns how many
--- events. This is rare, and scans all leases, so only the janitor calls it.
+-- events. This is rare, and scans all leases, so only the janitor calls it. It also removes waiter rows that have expired within the
+-- last minute. Older ones go with their process: a search for them would read what an old snapshot keeps of removed rows.
 create or replace function pubsub.reclaim_strays() returns bigint
 language sql volatile set search_path = pg_catalog, pg_temp begin atomic
+    -- Carried out after the query. The locks come in the order of pubsub.end_process.
+    with expired as (
+        delete from pubsub.waiters w using pubsub.subscriptions s
+         where w.subscription = s.id and w.until between statement_timestamp() - interval '1 minute' and statement_timestamp()
+    )
     select coalesce(sum(pubsub.orphan_leases(
                stray.process, 'crash', format('process %s was declared dead before it claimed', stray.process)
            )), 0)::bigint

@@ -190,8 +190,9 @@ async fn the_waiter_row_of_a_dead_process_expires() {
         .unwrap();
     client.batch_execute("select pubsub.publish('sms', '{\"msg\": \"hello\"}')").await.unwrap();
     assert_eq!(listener.rung().await, [] as [String; 0], "a dead process is not rung");
-    assert_eq!(db.count("select pubsub.remove_expired_waiters()").await, 1, "the janitor removes the row");
-    assert_eq!(db.count("select count(*) from pubsub.waiters").await, 0);
+    assert_eq!(db.count("select count(*) from pubsub.waiters").await, 1);
+    assert_eq!(db.count("select pubsub.reclaim_strays()").await, 0);
+    assert_eq!(db.count("select count(*) from pubsub.waiters").await, 0, "the janitor removes the row");
 }
 
 #[actix::test]

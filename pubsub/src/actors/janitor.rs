@@ -214,7 +214,6 @@ async fn tidy(store: &Store) {
     report("close partitions", store.close_partitions().await);
     report("skip ids", store.skip_ids().await);
     report("move idle cursors on", store.advance_idle_cursors().await);
-    report("remove expired waiters", store.remove_expired_waiters().await);
     report("take over stray leases", store.reclaim_strays().await);
     report("forget deduplication keys", store.forget_dedupe_keys().await);
 }

@@ -68,14 +68,9 @@ impl Store {
         self.query_value("leave", LEAVE, &[&process]).await
     }
 
-    /// Makes orphans of leases whose process does not exist. Returns the number of events.
+    /// Makes orphans of leases whose process does not exist, and removes expired waiter rows. Returns the number of events.
     pub(crate) async fn reclaim_strays(&self) -> Result<i64, Error> {
         self.query_value("take over stray leases", "select pubsub.reclaim_strays()", &[]).await
-    }
-
-    /// Removes the waiter rows of processes that died asleep. Returns their number.
-    pub(crate) async fn remove_expired_waiters(&self) -> Result<i64, Error> {
-        self.query_value("remove expired waiters", "select pubsub.remove_expired_waiters()", &[]).await
     }
 }
 

@@ -65,7 +65,7 @@ async fn publishers_stay_fast_under_an_old_snapshot() {
     pin.batch_execute("begin isolation level repeatable read; select 1").await.unwrap();
     // Each waiter row replaces the one before, and expires at once.
     db.count("select count(pubsub.start_waiting(1, 1, '0')) from generate_series(1, 3000)").await;
-    db.count("select pubsub.remove_expired_waiters()").await;
+    db.count("select pubsub.reclaim_strays()").await;
     assert_eq!(db.count("select count(*) from pubsub.waiters").await, 0);
 
     let blocks = "select sum(pg_stat_get_xact_blocks_fetched(c.oid))::bigint from pg_class c \

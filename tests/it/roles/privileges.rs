@@ -95,7 +95,6 @@ function refuse_event
 function register_process            owner's | subscriber: execute
 function removal_blockers
 function removal_steps               owner's | subscriber: execute
-function remove_expired_waiters      owner's | subscriber: execute
 function report_awake                owner's | subscriber: execute
 function require_declared
 function require_read_committed

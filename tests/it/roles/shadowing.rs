@@ -169,7 +169,6 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("xmin_holders", "pubsub.xmin_holders('0', 0)", None),
     ("start_waiting", "pubsub.start_waiting(1, 2, '1 minute')", None),
     ("report_awake", "pubsub.report_awake(1, 2, '1 minute')", None),
-    ("remove_expired_waiters", "pubsub.remove_expired_waiters()", None),
     ("stop_waiting", "pubsub.stop_waiting(1, 3)", None),
     ("recognize", "pubsub.recognize()", None),
     ("seek", "pubsub.seek('sms', 'one', event => 2)", None),
