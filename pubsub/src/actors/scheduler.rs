@@ -17,7 +17,7 @@ use crate::store::wait::Polled;
 use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised, WrapFuture,
 };
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// A subscription that this process runs.
@@ -137,19 +137,12 @@ impl Scheduler {
         };
         let (store, process) = (self.store.clone(), self.process.get());
         let subscriptions: Vec<i32> = self.served.keys().copied().collect();
-        let polling = async move {
-            let mut polled = store.poll_log(&subscriptions, process, &renewals).await?;
-            // A row that was not renewed may be gone. Its dispatcher looks into the log, and writes the row anew.
-            let renewed = BTreeSet::from_iter(polled.renewed.iter());
-            let gone = renewals.into_iter().filter(|subscription| !renewed.contains(subscription));
-            polled.unread.extend(gone);
-            Ok(polled)
-        };
-        context.spawn(polling.into_actor(self).map(move |polled: Result<Polled, Error>, actor, context| {
+        let polling = async move { (store.poll_log(&subscriptions, process, &renewals).await, renewals) };
+        context.spawn(polling.into_actor(self).map(move |(polled, renewals), actor, context| {
             let wait = match polled {
-                Ok(polled) => {
-                    actor.log_polled(&polled, began);
-                    actor.log_poll.succeeded();
+                Ok(Polled { unread, renewed }) => {
+                    let unread = actor.log_poll.succeeded(unread, renewals, &renewed);
+                    actor.log_polled(&unread, &renewed, began);
                     actor.log_poll.pause(Instant::now())
                 }
                 Err(error) => {
@@ -161,7 +154,7 @@ impl Scheduler {
         }));
     }
 
-    fn log_polled(&self, Polled { unread, renewed }: &Polled, began: Instant) {
+    fn log_polled(&self, unread: &[i32], renewed: &[i32], began: Instant) {
         let tell = |subscription, message| {
             if let Some(Served { log, .. }) = self.served.get(subscription) {
                 log.do_send(message);

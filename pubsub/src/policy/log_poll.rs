@@ -50,9 +50,18 @@ impl LogPoll {
         })
     }
 
-    /// Notes that the poll has succeeded.
-    pub(crate) fn succeeded(&mut self) {
+    /// Notes that the poll has succeeded. Returns the subscriptions whose dispatchers must look into the log: those that are `unread`,
+    /// and those of `renewals` whose waiter row was not `renewed`. It may be gone, and its dispatcher writes it anew.
+    pub(crate) fn succeeded(
+        &mut self,
+        mut unread: Vec<i32>,
+        renewals: Vec<i32>,
+        renewed: &[i32],
+    ) -> Vec<i32> {
         self.failures = 0;
+        let renewed = BTreeSet::from_iter(renewed);
+        unread.extend(renewals.into_iter().filter(|subscription| !renewed.contains(subscription)));
+        unread
     }
 
     /// Notes that the poll has failed. Returns the pause before the next one. The dispatchers renew their rows by themselves.

@@ -40,10 +40,9 @@ impl Store {
         &self,
         subscriptions: &[i32],
         process: i64,
-        renewals: &[i32],
+        mut renewals: &[i32],
     ) -> Result<Polled, Error> {
         let mut polled = Polled::default();
-        let mut renewals = renewals;
         for together in subscriptions.chunks(POLLED_TOGETHER) {
             let renewed = std::mem::take(&mut renewals);
             let parameters: Parameters<'_> = &[&together, &process, &renewed, &seconds(WAITER_TTL)];

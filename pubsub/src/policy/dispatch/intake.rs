@@ -42,7 +42,7 @@ pub(super) struct Intake {
     /// The pauses of repeated polls, while a publisher is at work that may not have seen the waiter row, and so may not ring.
     repolling: Option<Repolling>,
     /// Whether the process's poll has found that the log may have something to read.
-    poll_due: bool,
+    poll_found: bool,
     /// Whether a claim's answer was lost. Then the database may have leases under this process's id that it does not know.
     unknown_claim: bool,
     troubles: Troubles,
@@ -83,7 +83,7 @@ impl Intake {
             suspects: Suspects::default(),
             waiter: Waiter::default(),
             repolling: None,
-            poll_due: false,
+            poll_found: false,
             unknown_claim: false,
             troubles: Troubles::default(),
             suspects_again: false,
@@ -128,7 +128,7 @@ impl Intake {
     /// Notes what the process's poll has found: whether the log may have something to read, and when the statement began that
     /// has renewed the waiter row, if it did.
     pub(super) fn polled(&mut self, unread: bool, renewed: Option<Instant>) {
-        self.poll_due |= unread;
+        self.poll_found |= unread;
         if let Some(began) = renewed {
             self.waiter.renewed(began);
         }
@@ -209,7 +209,7 @@ impl Intake {
                 Some(repolling) if now < repolling.next_at => {}
                 Some(_) => self.begin(Query::ClaimIfQuiet { size, registers: false }, steps),
                 None => {
-                    if std::mem::take(&mut self.poll_due)
+                    if std::mem::take(&mut self.poll_found)
                         || self.waiter.renew_at().is_some_and(|at| now >= at)
                     {
                         let renews = now.saturating_duration_since(since) > WAITER_TTL / 2;

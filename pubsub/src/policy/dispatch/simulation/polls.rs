@@ -48,11 +48,11 @@ impl World {
                 self.happens(latency, Happening::Poll(PollHappens::Ends { answer, renews, began }));
             }
             PollHappens::Ends { answer: Some((unread, renewed)), renews, began } => {
-                let renewed = renewed.then_some(began);
-                let unread = unread || renews && renewed.is_none();
+                let [unread, renews, found] =
+                    [unread, renews, renewed].map(|is_it| Vec::from_iter(is_it.then_some(SUBSCRIPTION)));
+                let unread = !self.log_poll.succeeded(unread, renews, &found).is_empty();
                 self.see(Seen::Polled { unread });
-                self.log_poll.succeeded();
-                self.dispatch.polled(unread, renewed);
+                self.dispatch.polled(unread, renewed.then_some(began));
                 self.plan_poll();
             }
             PollHappens::Ends { answer: None, .. } => {
