@@ -70,9 +70,12 @@ impl Parameters {
         Ok(self.text(name)?.map_or_else(Vec::new, |values| values.split(',').collect()))
     }
 
-    pub(super) fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Error> {
-        let number = self.text(name)?.map(|value| value.trim().parse()).transpose();
-        number.map_err(|_| invalid_url(format!("the value of `{name}` is not a number that it can have")))
+    /// Reads a number. Zero and less are libpq's words for no number.
+    pub(super) fn positive<T: FromStr + Default + PartialOrd>(&self, name: &str) -> Result<Option<T>, Error> {
+        let number = self.text(name)?.map(|value| value.trim().parse::<T>()).transpose();
+        let number = number
+            .map_err(|_| invalid_url(format!("the value of `{name}` is not a number that it can have")))?;
+        Ok(number.filter(|number| *number > T::default()))
     }
 
     /// Reads a parameter that has one of a few values.

@@ -74,8 +74,7 @@ impl Target {
             tls.check(host)?;
         }
         let shuffled = parameters.choice("load_balance_hosts", LOAD_BALANCE_HOSTS)?;
-        // Zero and less are libpq's words for no limit.
-        let limit = parameters.number::<i64>("connect_timeout")?.filter(|&limit| limit > 0);
+        let limit = parameters.positive::<i64>("connect_timeout")?;
         let limit = limit.map(|limit| Duration::from_secs(limit.unsigned_abs()));
         Ok(Self {
             #[cfg(feature = "testing")]
@@ -275,19 +274,19 @@ fn database(parameters: &Parameters) -> Result<Config, Error> {
     if let Some(negotiation) = parameters.choice("sslnegotiation", SSL_NEGOTIATION)? {
         config.ssl_negotiation(negotiation);
     }
-    if let Some(timeout) = parameters.number("tcp_user_timeout")?.filter(|&timeout| timeout > 0) {
+    if let Some(timeout) = parameters.positive("tcp_user_timeout")? {
         config.tcp_user_timeout(Duration::from_millis(timeout));
     }
     if let Some(alive) = parameters.choice("keepalives", &[("0", false), ("1", true)])? {
         config.keepalives(alive);
     }
-    if let Some(idle) = parameters.number("keepalives_idle")?.filter(|&idle| idle > 0) {
+    if let Some(idle) = parameters.positive("keepalives_idle")? {
         config.keepalives_idle(Duration::from_secs(idle));
     }
-    if let Some(interval) = parameters.number("keepalives_interval")?.filter(|&interval| interval > 0) {
+    if let Some(interval) = parameters.positive("keepalives_interval")? {
         config.keepalives_interval(Duration::from_secs(interval));
     }
-    if let Some(count) = parameters.number("keepalives_count")?.filter(|&count| count > 0) {
+    if let Some(count) = parameters.positive("keepalives_count")? {
         config.keepalives_retries(count);
     }
     Ok(config)
