@@ -2,7 +2,7 @@
 
 use super::addresses::{CONNECT_TIMEOUT, Host};
 use super::target::{PasswordProvider, Target};
-use super::tls::{Connector, SslMode, TlsSettings, is_of_handshake};
+use super::tls::{Connector, SslMode, TlsSettings, is_of_handshake, plain_connector};
 use crate::error::{Error, error_chain};
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
@@ -96,8 +96,7 @@ async fn open(
     let opened = match host.config.connect(tls.connector(&host).await?).await {
         // libpq tries again too. Nothing is lost, for whoever intercepts the connection could also ask for a plain one.
         Err(error) if mode == SslMode::Prefer && is_of_encryption(&error) => {
-            let connector = tls.connector(&host).await?;
-            host.config.ssl_mode(SslMode::Disable.of_driver()).connect(connector).await
+            host.config.ssl_mode(SslMode::Disable.of_driver()).connect(plain_connector()).await
         }
         opened => opened,
     };

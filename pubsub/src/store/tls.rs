@@ -14,6 +14,8 @@ use crate::error::{Error, invalid_url};
 use tokio_postgres::config::{ChannelBinding, SslNegotiation};
 use trust::{Authorities, ClientCertificate, SSL_MODES};
 
+#[cfg(feature = "tls")]
+pub(super) use client_config::plain_connector;
 pub(super) use trust::SslMode;
 
 /// The maker of encrypted connections.
@@ -21,6 +23,12 @@ pub(super) use trust::SslMode;
 pub(super) type Connector = tokio_postgres_rustls::MakeRustlsConnect;
 #[cfg(not(feature = "tls"))]
 pub(super) type Connector = tokio_postgres::NoTls;
+
+/// Returns the maker of connections that are not encrypted.
+#[cfg(not(feature = "tls"))]
+pub(super) fn plain_connector() -> Connector {
+    tokio_postgres::NoTls
+}
 
 /// Whether a connection failed while it was being encrypted.
 pub(super) fn is_of_handshake(error: &tokio_postgres::Error) -> bool {
@@ -176,7 +184,7 @@ impl TlsSettings {
     pub(super) async fn connector(&self, host: &Host) -> Result<Connector, Error> {
         let mode = self.mode(host.place);
         if mode == SslMode::Disable {
-            return Ok(client_config::unused());
+            return Ok(plain_connector());
         }
         if let Some(config) = &self.config {
             return Ok(Connector::new(config.clone()));

@@ -20,8 +20,8 @@ pub(super) fn alpn() -> Vec<Vec<u8>> {
     vec![b"postgresql".to_vec()]
 }
 
-/// Returns a connector for connections that are not encrypted.
-pub(super) fn unused() -> MakeRustlsConnect {
+/// Returns the maker of connections that are not encrypted. It reads no files.
+pub(in crate::store) fn plain_connector() -> MakeRustlsConnect {
     static UNUSED: LazyLock<MakeRustlsConnect> = LazyLock::new(|| {
         let config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
             .with_safe_default_protocol_versions()
