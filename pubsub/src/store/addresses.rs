@@ -105,6 +105,11 @@ impl Addresses {
         self.hosts.iter().map(|host| &*host.name).collect()
     }
 
+    #[cfg(all(test, feature = "testing"))]
+    pub(super) fn first_config(&self) -> &Config {
+        &self.hosts[0].config
+    }
+
     /// Returns addresses with another configuration.
     #[cfg(feature = "testing")]
     pub(super) fn map(&self, change: impl Fn(&mut Config)) -> Self {

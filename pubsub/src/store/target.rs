@@ -133,6 +133,12 @@ impl Target {
         &self.text
     }
 
+    /// Returns the driver's configuration for the first host.
+    #[cfg(all(test, feature = "testing"))]
+    pub(crate) fn config(&self) -> &Config {
+        self.addresses.first_config()
+    }
+
     /// Returns another database on the same servers. `text` is the text of both.
     #[cfg(feature = "testing")]
     pub(crate) fn with_database(&self, name: &str, text: &str) -> Self {
