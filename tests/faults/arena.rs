@@ -52,7 +52,7 @@ pub(crate) struct Arena {
     server: Option<Server>,
     database: &'static str,
     /// The workers' way to a server that is far away.
-    _far: pubsub_tests::Proxy,
+    _far: Option<pubsub_tests::Proxy>,
     pub(crate) tablespace: Option<PathBuf>,
     pub(crate) clock: Option<Clock>,
     pub(crate) standby: Option<Server>,
@@ -96,9 +96,12 @@ impl Arena {
         let front = Proxy::start(server.port(), Ipv4Addr::LOCALHOST.into());
         let progress = Rc::new(RefCell::new(Progress::default()));
         let networks = (1..workers).map(|_| None).chain([network]).collect();
-        let far = pubsub_tests::Proxy::far(&url, delay).await;
-        let fleet =
-            Fleet::start(networks, if delay.is_zero() { server.port() } else { far.port() }, database);
+        let far = match delay {
+            Duration::ZERO => None,
+            delay => Some(pubsub_tests::Proxy::far(&url, delay).await),
+        };
+        let way = far.as_ref().map_or(server.port(), pubsub_tests::Proxy::port);
+        let fleet = Fleet::start(networks, way, database);
         for worker in &fleet.workers {
             assert_eq!(worker.child.next().await, "started");
         }

@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::fault::{AtMessage, Backend, Fault};
 use crate::report::Report;
 use crate::wire::Direction;
-use crate::{RATE, installed, recover, setting};
+use crate::{RATE, conclude, installed, recover, setting};
 use fastrand::Rng;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -105,9 +105,7 @@ async fn spare(setup: Setup) {
         let now = processes(&arena).await;
         assert_eq!(now, living, "seed {seed}, fault {count}: {fault:?} for {hold:?}");
     }
-    let verdict = arena.finish().await.unwrap_or_else(|hang| panic!("seed {seed}, at the end: {hang}"));
-    println!("seed {seed}: {verdict}\n{report}");
-    assert_eq!(verdict.violations, [], "seed {seed}: {verdict}");
+    conclude(arena, &report).await;
 }
 
 /// The operating system's process of each registered process.
