@@ -1,15 +1,18 @@
 //! Errors, as callers of this crate see them.
 
+mod chain;
 mod debug;
 mod payload;
 mod printable;
+mod refusal;
 
-use std::fmt::Write;
 use std::time::Duration;
-use tokio_postgres::error::DbError;
+use tokio_postgres::error::SqlState;
 
+pub(crate) use chain::error_chain;
 pub use payload::PayloadError;
 use printable::printable;
+pub(crate) use refusal::Refusal;
 
 /// An error of this crate.
 ///
@@ -51,9 +54,13 @@ pub enum Error {
     Database {
         /// The operation. It completes the sentence "failed to ..".
         doing: &'static str,
-        /// The driver's error.
+        /// PostgreSQL's code, or `None` if the server did not say one: the connection broke, or a value could not be sent or
+        /// read.
+        sqlstate: Option<String>,
+        /// The error of the driver whose connection it was: a `tokio_postgres::Error`, unless an [executor](crate::Executor) of
+        /// another driver was given.
         #[source]
-        source: tokio_postgres::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 
     /// The database did not answer in time. It is unknown whether the statement took effect.
@@ -259,11 +266,8 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Timeout { .. } | Self::Password(_) => true,
-            Self::Connect(source) | Self::Database { source, .. } => match source.code() {
-                Some(state) => RETRYABLE.iter().any(|class| state.code().starts_with(class)),
-                // Without an answer of the server, the connection has failed or a value could not be sent or read.
-                None => is_of_connection(source),
-            },
+            Self::Connect(source) => passes(source.code().map(SqlState::code), source),
+            Self::Database { sqlstate, source, .. } => passes(sqlstate.as_deref(), &**source),
             _ => false,
         }
     }
@@ -271,16 +275,16 @@ impl Error {
     /// Whether the database refuses the values of the statement, so that it would refuse the same ones again: they are invalid
     /// (22), break a constraint (23), or are too large (54).
     pub(crate) fn refuses_values(&self) -> bool {
-        let Self::Database { source, .. } = self else { return false };
-        source.code().is_some_and(|state| ["22", "23", "54"].contains(&&state.code()[..2]))
+        let Self::Database { sqlstate: Some(state), .. } = self else { return false };
+        ["22", "23", "54"].iter().any(|class| state.starts_with(class))
     }
 
     /// Whether the database has answered and refused the statement, so that it took no effect.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
-            Self::Database { source, .. } => source.code().is_some_and(|state| {
+            Self::Database { sqlstate, .. } => sqlstate.as_deref().is_some_and(|state| {
                 // The server may have ended the session after the statement's end.
-                !["08", "57P", "XX"].iter().any(|class| state.code().starts_with(class))
+                !["08", "57P", "XX"].iter().any(|class| state.starts_with(class))
             }),
             Self::UndeclaredChannel { .. }
             | Self::UnknownSubscription { .. }
@@ -307,13 +311,13 @@ impl Error {
             Self::Tls { .. } => "tls",
             Self::Password(_) => "password",
             Self::Connect(source) => source.code().map_or("connect", |state| state.code()),
-            Self::Database { source, .. } => source.code().map_or("database", |state| state.code()),
+            Self::Database { sqlstate, .. } => sqlstate.as_deref().unwrap_or("database"),
             Self::Timeout { .. } => "timeout",
-            Self::UndeclaredChannel { .. } => UNDECLARED_CHANNEL,
-            Self::UnknownSubscription { .. } => UNKNOWN_SUBSCRIPTION,
-            Self::InUse { .. } => IN_USE,
-            Self::PayloadTooLarge { .. } => PAYLOAD_TOO_LARGE,
-            Self::PayloadMismatch { .. } => PAYLOAD_MISMATCH,
+            Self::UndeclaredChannel { .. } => refusal::UNDECLARED_CHANNEL,
+            Self::UnknownSubscription { .. } => refusal::UNKNOWN_SUBSCRIPTION,
+            Self::InUse { .. } => refusal::IN_USE,
+            Self::PayloadTooLarge { .. } => refusal::PAYLOAD_TOO_LARGE,
+            Self::PayloadMismatch { .. } => refusal::PAYLOAD_MISMATCH,
             Self::InvalidPayload { source: PayloadError::Refused { sqlstate }, .. } => sqlstate,
             Self::InvalidPayload { .. } => "invalid_payload",
             Self::ServerTooOld { .. } => "server_too_old",
@@ -321,7 +325,7 @@ impl Error {
             Self::SchemaMissing => "schema_missing",
             Self::SchemaTooOld { .. } => "schema_too_old",
             Self::SchemaTooNew { .. } => "schema_too_new",
-            Self::Moved { .. } => MOVED,
+            Self::Moved { .. } => refusal::MOVED,
             Self::Migration(_) => "migration",
             Self::InvalidSubscriptionName { .. } => "invalid_subscription_name",
             Self::DuplicateSubscription { .. } => "duplicate_subscription",
@@ -334,64 +338,48 @@ impl Error {
     }
 }
 
-/// Whether an error that does not come from the server comes from the connection.
-fn is_of_connection(error: &tokio_postgres::Error) -> bool {
-    use std::error::Error as _;
-    let source = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
-    error.is_closed() || source.is_some()
+/// Whether a call with this error may succeed later.
+fn passes(sqlstate: Option<&str>, source: &(dyn std::error::Error + 'static)) -> bool {
+    match sqlstate {
+        Some(state) => RETRYABLE.iter().any(|class| state.starts_with(class)),
+        // Without an answer of the server, the connection has failed or a value could not be sent or read.
+        None => is_of_connection(source),
+    }
 }
-
-const UNDECLARED_CHANNEL: &str = "PB001";
-const PAYLOAD_TOO_LARGE: &str = "PB002";
-const UNKNOWN_SUBSCRIPTION: &str = "PB004";
-const MOVED: &str = "PB005";
-const PAYLOAD_MISMATCH: &str = "PB008";
-const IN_USE: &str = "PB009";
 
 /// Refuses a connection target.
 pub(crate) fn invalid_url(reason: impl Into<String>) -> Error {
     Error::InvalidUrl { reason: reason.into() }
 }
 
-/// Converts an error of the driver into ours. `doing` completes the sentence "the database failed to ..".
+/// Converts an error of `tokio_postgres` into ours. `doing` completes the sentence "the database failed to ..".
 pub(crate) fn from_database(doing: &'static str, source: tokio_postgres::Error) -> Error {
-    let Some(db) = source.as_db_error() else {
-        return Error::Database { doing, source };
+    from_driver(doing, source.as_db_error().map(Refusal::from), source)
+}
+
+/// Converts an error of any driver into ours. Without a refusal, the server has not answered.
+pub(crate) fn from_driver(
+    doing: &'static str,
+    refusal: Option<Refusal>,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    let Some(Refusal { sqlstate, message, detail, hint }) = refusal else {
+        return Error::Database { doing, sqlstate: None, source: source.into() };
     };
-    let message = db.message().to_owned();
-    let hint = || db.hint().unwrap_or_default().to_owned();
-    match db.code().code() {
-        UNDECLARED_CHANNEL => Error::UndeclaredChannel { message, hint: hint() },
-        UNKNOWN_SUBSCRIPTION => Error::UnknownSubscription { message },
-        PAYLOAD_TOO_LARGE => Error::PayloadTooLarge { message },
-        PAYLOAD_MISMATCH => Error::PayloadMismatch { message },
-        IN_USE => Error::InUse { message, detail: db.detail().or(db.hint()).unwrap_or_default().to_owned() },
-        MOVED => Error::Moved { message, hint: hint() },
-        _ => Error::Database { doing, source },
+    match sqlstate.as_str() {
+        refusal::UNDECLARED_CHANNEL => Error::UndeclaredChannel { message, hint: hint.unwrap_or_default() },
+        refusal::UNKNOWN_SUBSCRIPTION => Error::UnknownSubscription { message },
+        refusal::PAYLOAD_TOO_LARGE => Error::PayloadTooLarge { message },
+        refusal::PAYLOAD_MISMATCH => Error::PayloadMismatch { message },
+        refusal::IN_USE => Error::InUse { message, detail: detail.or(hint).unwrap_or_default() },
+        refusal::MOVED => Error::Moved { message, hint: hint.unwrap_or_default() },
+        _ => Error::Database { doing, sqlstate: Some(sqlstate), source: source.into() },
     }
 }
 
-/// The most errors of a chain that are shown. A chain may be endless.
-const MOST_CAUSES: usize = 32;
-
-/// Returns an error and its causes on one line, for logs and for the stored error text of a delivery.
-///
-/// An error of PostgreSQL contributes only its message and SQLSTATE, because its DETAIL quotes values of rows. The text of an
-/// error that cannot write itself is a placeholder.
-pub(crate) fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let text = |error: &(dyn std::error::Error + 'static)| match error.downcast_ref::<DbError>() {
-        Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
-        None => {
-            let mut text = String::new();
-            // Not `to_string`, which panics if the error refuses to be written.
-            if write!(text, "{error}").is_ok() {
-                text
-            } else {
-                "(an error whose text cannot be written)".to_owned()
-            }
-        }
-    };
-    let links: Vec<String> =
-        std::iter::successors(Some(error), |error| error.source()).take(MOST_CAUSES).map(text).collect();
-    links.join(": ")
+/// Whether an error that does not come from the server comes from the connection.
+fn is_of_connection(error: &(dyn std::error::Error + 'static)) -> bool {
+    let is_closed =
+        error.downcast_ref::<tokio_postgres::Error>().is_some_and(tokio_postgres::Error::is_closed);
+    is_closed || error.source().is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
 }

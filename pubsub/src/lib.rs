@@ -49,8 +49,9 @@ pub use model::published::Published;
 pub use model::retention::Retention;
 pub use pubsub_derive::{Channel, OlderVersion, Shape};
 pub use runtime::{Builder, PubSub, SubscribeOptions, Subscription};
+pub use store::executor::Executor;
 pub use store::migrate::migrate;
-pub use store::publish::{Executor, PublishOptions, publish, publish_all, publish_with};
+pub use store::publish::{PublishOptions, publish, publish_all, publish_with};
 pub use store::target::Target;
 
 /// Rare operations on a database, for its operator.

@@ -34,7 +34,8 @@ async fn an_error_has_a_stable_code_and_says_whether_it_may_pass() {
 
     db.client.batch_execute("set statement_timeout = '1ms'").await.unwrap();
     let cancelled = db.client.batch_execute("select pg_sleep(1)").await.unwrap_err();
-    let cancelled = Error::Database { doing: "sleep", source: cancelled };
+    let sqlstate = cancelled.code().map(|state| state.code().to_owned());
+    let cancelled = Error::Database { doing: "sleep", sqlstate, source: cancelled.into() };
     assert_eq!((cancelled.code(), cancelled.is_retryable()), ("57014", true));
 }
 

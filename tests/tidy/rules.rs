@@ -29,7 +29,7 @@ const MAX_LINES: usize = 400;
 
 /// Where a foreign crate may be named in the library.
 const PLACES: &[(&str, &[&str])] = &[
-    ("tokio_postgres", &["store/", "testing/", "error.rs"]),
+    ("tokio_postgres", &["store/", "testing/", "error"]),
     ("deadpool_postgres", &["store/"]),
     ("deadpool", &["store/"]),
     ("rustls", &["store/tls", "store/target.rs"]),

@@ -10,7 +10,7 @@ use crate::model::channel::Channel;
 use crate::model::process::ProcessId;
 use crate::observe::{Gauges, HandlerStatus};
 use crate::store::Store;
-use crate::store::publish::{Executor, Statement, sealed};
+use crate::store::executor::{Executor, Row, Statement, sealed};
 use actix::Addr;
 use futures_util::future::join_all;
 use std::fmt;
@@ -115,8 +115,8 @@ impl PubSub {
 impl Executor for &PubSub {}
 
 impl sealed::Executor for &PubSub {
-    async fn run(&mut self, statement: Statement<'_>) -> Result<sealed::Rows, Error> {
-        self.inner.access.store()?.publish(statement).await
+    async fn run(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, Error> {
+        self.inner.access.store()?.run(statement).await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::wait::REPORT_AWAKE;
 use super::{JsonText, Parameters, Store, seconds};
-use crate::error::{Error, error_chain};
+use crate::error::{Error, error_chain, from_database};
 use crate::model::event::{ClaimedEvent, EventId, LeaseToken};
 use crate::policy::dispatch::waiter::AWAKE_TTL;
 use jiff::Timestamp;
@@ -181,7 +181,7 @@ fn events(rows: &[Row], process: i64) -> Result<Vec<ClaimedEvent>, Error> {
     rows.iter()
         .map(|row| event(row, process))
         .collect::<Result<_, _>>()
-        .map_err(|source| Error::Database { doing: "claim events", source })
+        .map_err(|source| from_database("claim events", source))
 }
 
 /// Returns the event of a row. One that cannot be read is returned as such, so that the others go on.

@@ -1,7 +1,7 @@
 //! Dead letters: listing them, and putting them back into the mailbox.
 
 use super::{Store, Time};
-use crate::error::Error;
+use crate::error::{Error, from_database};
 use crate::model::channel::Channel;
 use crate::model::dead_letter::{DeadLetter, Reason};
 use crate::model::event::EventId;
@@ -30,7 +30,7 @@ impl Store {
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
         let rows = self.query(DOING, DEAD_LETTERS, &[&C::NAME, &subscription, &after, &limit]).await?;
         let letters: Result<_, _> = rows.iter().map(dead_letter::<C>).collect();
-        letters.map_err(|source| Error::Database { doing: DOING, source })
+        letters.map_err(|source| from_database(DOING, source))
     }
 
     /// Puts dead letters back into the mailbox: all that the subscription has now, or one. Returns how many.

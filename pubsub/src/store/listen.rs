@@ -6,7 +6,7 @@
 use super::Store;
 use super::connect::Connection;
 use super::target::Target;
-use crate::error::Error;
+use crate::error::{Error, from_database};
 use futures_util::{Stream, StreamExt, stream};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -84,7 +84,7 @@ impl ListenClient {
         let answered = tokio::time::timeout(deadline, self.client.batch_execute(&notify)).await;
         answered
             .map_err(|_| Error::Timeout { doing: DOING, after: deadline })?
-            .map_err(|source| Error::Database { doing: DOING, source })
+            .map_err(|source| from_database(DOING, source))
     }
 }
 
@@ -111,7 +111,7 @@ impl Notification {
 const LISTENING: &str = "listen";
 
 fn broken(source: tokio_postgres::Error) -> Error {
-    Error::Database { doing: LISTENING, source }
+    from_database(LISTENING, source)
 }
 
 fn messages(

@@ -6,7 +6,7 @@ mod tables;
 
 use super::connect::Driver;
 use super::{Target, support};
-use crate::error::Error;
+use crate::error::{Error, from_database};
 use functions::checksum;
 use std::time::Duration;
 use tables::{MIGRATIONS, Migration, newest};
@@ -53,7 +53,7 @@ async fn migrate_locked(client: &mut Client) -> Result<(), Error> {
     client
         .execute("select pg_advisory_lock($1)", &[&LOCK])
         .await
-        .map_err(|source| Error::Database { doing: "migrate", source })?;
+        .map_err(|source| from_database("migrate", source))?;
     let installed = history(client).await?;
     match installed.last() {
         Some(version) if version.number > newest().version => version.check(),
@@ -91,7 +91,7 @@ impl Version {
 
 /// Returns the history of the schema, oldest version first. It is empty if the schema is not installed.
 async fn history(client: &Client) -> Result<Vec<Version>, Error> {
-    let database = |source| Error::Database { doing: "read the schema's version", source };
+    let database = |source| from_database("read the schema's version", source);
     let exists = "select to_regclass('pubsub.schema_history') is not null";
     if !client.query_one(exists, &[]).await.map_err(database)?.get::<_, bool>(0) {
         return Ok(Vec::new());

@@ -8,6 +8,7 @@ pub(crate) mod claim;
 mod connect;
 mod dead_letter;
 pub(crate) mod drop_channel;
+pub(crate) mod executor;
 pub(crate) mod heartbeat_session;
 mod lag;
 pub(crate) mod listen;
@@ -143,7 +144,7 @@ impl Store {
     {
         let rows = self.query(doing, sql, parameters).await?;
         let row = rows.first().expect("a function that returns a value returns one row");
-        row.try_get(0).map_err(|source| Error::Database { doing, source })
+        row.try_get(0).map_err(|source| from_database(doing, source))
     }
 
     async fn within_deadline<T>(

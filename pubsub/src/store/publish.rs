@@ -1,21 +1,18 @@
 //! Publishing in the caller's transaction, through the caller's connection.
 
-use super::Store;
+use super::executor::{self, Executor, Parameter, Row, Statement};
 use super::secrecy::Secrecy;
-use crate::error::{Error, PayloadError, from_database};
+use crate::error::{Error, PayloadError, from_driver};
 use crate::model::channel::Channel;
 use crate::model::event::{EventId, Headers};
 use crate::model::payload;
 use crate::model::published::Published;
 use std::borrow::Cow;
-use std::time::Duration;
-use tokio_postgres::Row;
-use tokio_postgres::types::{ToSql, Type};
 
 const PUBLISH: &str = "
     insert into pubsub.db_events (channel, payload, version, key, headers, fingerprint)
     values ($1, $2::text::jsonb, $3, $4, $5::text::jsonb, $6)
-    returning id";
+    returning id, false";
 
 const PUBLISH_ONCE: &str = "
     select p.id, p.is_duplicate from pubsub.publish_once($1, $2::text::jsonb, $7, $4, $5::text::jsonb, $3, $6) p";
@@ -28,13 +25,9 @@ const PUBLISH_ALL_KEYED: &str = "
     insert into pubsub.db_events (channel, payload, version, fingerprint, key)
     select $1, p.payload::jsonb, $3, $4, p.key from unnest($2::text[], $5::text[]) p (payload, key)";
 
-const PUBLISH_ALL_ONCE: &str =
-    "select pubsub.publish_all_once($1, $2::text[]::jsonb[], $6, $5, version => $3, fingerprint => $4)";
+const PUBLISH_ALL_ONCE: &str = "select pubsub.publish_all_once($1, $2::text[]::jsonb[], $6::text[], $5::text[], version => $3, fingerprint => $4)";
 
 const DOING: &str = "publish";
-
-/// The longest wait for one statement of a publish. After it the caller can only roll the transaction back.
-const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Events in one statement of [`publish_all`]. Larger statements cost no less per event.
 const EVENTS_PER_STATEMENT: usize = 1_000;
@@ -95,81 +88,6 @@ impl PublishOptions {
     }
 }
 
-/// Runs statements for a publisher: a reference to a client or a transaction of `tokio-postgres` or `deadpool-postgres`, or
-/// to a running [`PubSub`](crate::PubSub).
-///
-/// An executor is passed by value. In a transaction, the event is published when the transaction commits. Through a client
-/// or a `PubSub`, each statement is a transaction of its own.
-///
-/// This trait is sealed: only this crate implements it.
-///
-/// # Examples
-/// ```
-/// use pubsub::{Channel, Executor, Published, publish};
-/// # use serde::{Deserialize, Serialize};
-///
-/// # #[derive(Serialize, Deserialize, Channel)]
-/// # #[channel("sms")]
-/// # struct Sms { msg: String }
-/// async fn greet(executor: impl Executor, name: &str) -> Result<Published, pubsub::Error> {
-///     publish(executor, &Sms { msg: format!("Welcome, {name}!") }).await
-/// }
-/// ```
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot publish",
-    label = "neither a reference to a client or a transaction, nor to a `PubSub`",
-    note = "pass `&client`, `&transaction` or `&pubsub`; a pool gives a client: `&pool.get().await?`"
-)]
-pub trait Executor: sealed::Executor + Send {}
-
-pub(crate) mod sealed {
-    use super::Statement;
-    use crate::error::Error;
-    use tokio_postgres::Row;
-
-    pub(crate) type Rows = Vec<Row>;
-
-    pub trait Executor {
-        /// Runs one statement in a single round trip.
-        fn run(&mut self, statement: Statement<'_>) -> impl Future<Output = Result<Rows, Error>> + Send;
-    }
-}
-
-/// A statement that publishes.
-#[derive(Debug, Clone, Copy)]
-pub struct Statement<'a> {
-    sql: &'static str,
-    parameters: &'a [(&'a (dyn ToSql + Sync), Type)],
-}
-
-macro_rules! executors {
-    ($($executor:ty),* $(,)?) => {$(
-        impl Executor for &$executor {}
-
-        impl sealed::Executor for &$executor {
-            async fn run(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, Error> {
-                let rows = self.query_typed(statement.sql, statement.parameters).await;
-                rows.map_err(|source| from_database(DOING, source))
-            }
-        }
-    )*};
-}
-
-executors!(
-    tokio_postgres::Client,
-    tokio_postgres::Transaction<'_>,
-    deadpool_postgres::Client,
-    deadpool_postgres::ClientWrapper,
-    deadpool_postgres::Transaction<'_>,
-);
-
-impl Store {
-    /// Publishes as a transaction of its own.
-    pub(crate) async fn publish(&self, statement: Statement<'_>) -> Result<Vec<Row>, Error> {
-        self.query_unlogged(DOING, statement.sql, statement.parameters).await
-    }
-}
-
 /// Publishes an event in the caller's transaction. The event is delivered if and only if the transaction commits.
 ///
 /// Through a client, or through a running [`PubSub`](crate::PubSub), the event is published in a transaction of its own.
@@ -218,12 +136,9 @@ async fn insert(mut executor: impl Executor, row: Result<Written<'_>, Error>) ->
     let (sql, parameters) = row.statement();
     let rows = run(&mut executor, row.secrecy, sql, &parameters).await?;
     let answer = rows.first().expect("whatever publishes an event returns its id");
-    let published = || {
-        let id = EventId(answer.try_get(0)?);
-        let is_duplicate = row.dedupe_key.is_some() && answer.try_get(1)?;
-        Ok(if is_duplicate { Published::Duplicate(id) } else { Published::New(id) })
-    };
-    published().map_err(|source| Error::Database { doing: DOING, source })
+    let id = EventId(answer.get(0).map_err(unexpected)?);
+    let is_duplicate = answer.get(1).map_err(unexpected)?;
+    Ok(if is_duplicate { Published::Duplicate(id) } else { Published::New(id) })
 }
 
 /// Publishes many events of one channel, a thousand or 4 MiB per statement, several times faster than one by one. Returns how many were
@@ -252,18 +167,19 @@ pub async fn publish_all<'a, C: Channel>(
         {
             rows.push(event)?;
         }
-        let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
-            (&channel, Type::TEXT),
-            (&rows.payloads, Type::TEXT_ARRAY),
-            (&version, Type::INT4),
-            (&fingerprint, Type::INT8),
-            (&rows.keys, Type::TEXT_ARRAY),
-            (&rows.dedupe_keys, Type::TEXT_ARRAY),
+        let parameters = [
+            Parameter::Text(Some(channel)),
+            Parameter::Texts(&rows.payloads),
+            Parameter::Int4(version),
+            Parameter::Int8(fingerprint),
+            Parameter::Texts(&rows.keys),
+            Parameter::Texts(&rows.dedupe_keys),
         ];
         let is_some = Option::<Cow<'_, str>>::is_some;
         published += if rows.dedupe_keys.iter().any(is_some) {
             let rows = run(&mut executor, secrecy, PUBLISH_ALL_ONCE, &parameters).await?;
-            let count: i64 = rows.first().expect("a function returns its value").get(0);
+            let count: i64 =
+                rows.first().expect("a function returns its value").get(0).map_err(unexpected)?;
             count.unsigned_abs()
         } else {
             let (sql, parameters) = match rows.keys.iter().any(is_some) {
@@ -312,19 +228,19 @@ impl<'a> Written<'a> {
     }
 
     /// Returns the statement that publishes the event. Without a deduplication key it is a plain insert.
-    fn statement(&self) -> (&'static str, Vec<(&(dyn ToSql + Sync), Type)>) {
-        let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = vec![
-            (&self.channel, Type::TEXT),
-            (&self.payload, Type::TEXT),
-            (&self.version, Type::INT4),
-            (&self.key, Type::TEXT),
-            (&self.headers, Type::TEXT),
-            (&self.fingerprint, Type::INT8),
+    fn statement(&self) -> (&'static str, Vec<Parameter<'_>>) {
+        let mut parameters = vec![
+            Parameter::Text(Some(self.channel)),
+            Parameter::Text(Some(&self.payload)),
+            Parameter::Int4(self.version),
+            Parameter::Text(self.key.as_deref()),
+            Parameter::Text(self.headers.as_deref()),
+            Parameter::Int8(self.fingerprint),
         ];
         if self.dedupe_key.is_none() {
             return (PUBLISH, parameters);
         }
-        parameters.push((&self.dedupe_key, Type::TEXT));
+        parameters.push(Parameter::Text(self.dedupe_key.as_deref()));
         (PUBLISH_ONCE, parameters)
     }
 }
@@ -332,7 +248,7 @@ impl<'a> Written<'a> {
 /// Many events as the columns of their rows.
 #[derive(Default)]
 struct Columns<'a> {
-    payloads: Vec<String>,
+    payloads: Vec<Option<Cow<'a, str>>>,
     keys: Vec<Option<Cow<'a, str>>>,
     dedupe_keys: Vec<Option<Cow<'a, str>>>,
     bytes: usize,
@@ -348,7 +264,7 @@ impl<'a> Columns<'a> {
         let invalid = |source| Error::InvalidPayload { channel: C::NAME, source };
         let payload = payload::encode_event(event).map_err(invalid)?;
         self.bytes += payload.len();
-        self.payloads.push(payload);
+        self.payloads.push(Some(Cow::Owned(payload)));
         self.keys.push(key(None, || event.key()).map_err(invalid)?);
         self.dedupe_keys.push(key(None, || event.dedupe_key()).map_err(invalid)?);
         Ok(())
@@ -374,16 +290,18 @@ pub(super) fn stored(fingerprint: u64) -> Option<i64> {
     (fingerprint != 0).then_some(fingerprint.cast_signed())
 }
 
-/// Runs a statement with a deadline. An error of a channel with redacted fields does not quote the payload.
+/// Runs a statement. An error of a channel with redacted fields does not quote the payload.
 async fn run(
     executor: &mut impl Executor,
     secrecy: Secrecy,
     sql: &'static str,
-    parameters: &[(&(dyn ToSql + Sync), Type)],
+    parameters: &[Parameter<'_>],
 ) -> Result<Vec<Row>, Error> {
-    let statement = Statement { sql, parameters };
-    tokio::time::timeout(DEADLINE, executor.run(statement))
-        .await
-        .unwrap_or(Err(Error::Timeout { doing: DOING, after: DEADLINE }))
-        .map_err(|error| secrecy.keep(error))
+    let statement = Statement { doing: DOING, sql, parameters };
+    executor::run(executor, statement).await.map_err(|error| secrecy.keep(error))
+}
+
+/// An answer that this version does not understand.
+fn unexpected(source: Box<dyn std::error::Error + Send + Sync>) -> Error {
+    from_driver(DOING, None, source)
 }

@@ -2,7 +2,6 @@
 
 use crate::error::{Error, PayloadError};
 use crate::model::channel::Channel;
-use tokio_postgres::error::SqlState;
 
 /// Whether a channel has redacted fields. Its payloads must then appear in no log and in no error.
 #[derive(Debug, Clone, Copy)]
@@ -18,15 +17,14 @@ impl Secrecy {
 
     /// Removes the database's message from an error that may quote a redacted value.
     pub(crate) fn keep(self, error: Error) -> Error {
-        let Error::Database { source, .. } = &error else { return error };
-        // Class 22 is about values, and 23 about rows that break a constraint.
-        let refused = source.code().map(SqlState::code).filter(|code| ["22", "23"].contains(&&code[..2]));
-        match refused {
-            Some(code) if self.is_wanted => {
-                let source = PayloadError::Refused { sqlstate: code.to_owned() };
-                Error::InvalidPayload { channel: self.channel, source }
+        match error {
+            // Class 22 is about values, and 23 about rows that break a constraint.
+            Error::Database { sqlstate: Some(sqlstate), .. }
+                if self.is_wanted && ["22", "23"].iter().any(|class| sqlstate.starts_with(class)) =>
+            {
+                Error::InvalidPayload { channel: self.channel, source: PayloadError::Refused { sqlstate } }
             }
-            _ => error,
+            error => error,
         }
     }
 }

@@ -37,7 +37,7 @@ impl Store {
             session.batch_execute(STATEMENT_TIMEOUT).await.map_err(failed)?;
             let parameters: Parameters<'_> = &[&channel, &subscription, &target, &event, &since, &dry_run];
             let rows = run(&session, SEEK, parameters).await.map_err(failed)?;
-            seek_report(&rows[0]).map_err(|source| Error::Database { doing: DOING, source })
+            seek_report(&rows[0]).map_err(failed)
         };
         tokio::time::timeout(DEADLINE, seeking)
             .await

@@ -2,7 +2,7 @@
 
 use super::publish::stored;
 use super::{Parameters, Store};
-use crate::error::Error;
+use crate::error::{Error, from_database};
 use crate::model::unsubscribed::Unsubscribed;
 use jiff::Timestamp;
 use tokio_postgres::Row;
@@ -70,7 +70,7 @@ impl Store {
     ) -> Result<Unsubscribed, Error> {
         const DOING: &str = "unsubscribe";
         let rows = self.query(DOING, UNSUBSCRIBE, &[&channel, &name, &force]).await?;
-        unsubscribed(&rows[0]).map_err(|source| Error::Database { doing: DOING, source })
+        unsubscribed(&rows[0]).map_err(|source| from_database(DOING, source))
     }
 
     /// Leaves the lanes of an ordered subscription to other processes.

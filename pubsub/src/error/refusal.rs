@@ -1,0 +1,29 @@
+//! A refusal of the server, whichever driver reads it.
+
+use tokio_postgres::error::DbError;
+
+pub(super) const UNDECLARED_CHANNEL: &str = "PB001";
+pub(super) const PAYLOAD_TOO_LARGE: &str = "PB002";
+pub(super) const UNKNOWN_SUBSCRIPTION: &str = "PB004";
+pub(super) const MOVED: &str = "PB005";
+pub(super) const PAYLOAD_MISMATCH: &str = "PB008";
+pub(super) const IN_USE: &str = "PB009";
+
+/// The words of a refusal.
+pub(crate) struct Refusal {
+    pub(crate) sqlstate: String,
+    pub(crate) message: String,
+    pub(crate) detail: Option<String>,
+    pub(crate) hint: Option<String>,
+}
+
+impl From<&DbError> for Refusal {
+    fn from(error: &DbError) -> Self {
+        Self {
+            sqlstate: error.code().code().to_owned(),
+            message: error.message().to_owned(),
+            detail: error.detail().map(str::to_owned),
+            hint: error.hint().map(str::to_owned),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The caller's connection or transaction, whichever driver it belongs to.
+//!
+//! A driver runs a [`Statement`] with typed parameters and returns its rows. It knows nothing of events, and the statements
+//! know nothing of drivers. Each driver has a file of its own here.
+
+mod parameter;
+mod row;
+mod tokio_postgres_0_7;
+
+use crate::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+pub(crate) use parameter::Parameter;
+pub(crate) use row::Row;
+use row::Value;
+
+/// The longest wait for a statement. After it the caller can only roll the transaction back.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Runs statements for a publisher: a reference to a client or a transaction of `tokio-postgres` or `deadpool-postgres`, or
+/// to a running [`PubSub`](crate::PubSub).
+///
+/// An executor is passed by value. In a transaction, the event is published when the transaction commits. Through a client
+/// or a `PubSub`, each statement is a transaction of its own.
+///
+/// This trait is sealed: only this crate implements it.
+///
+/// # Examples
+/// ```
+/// use pubsub::{Channel, Executor, Published, publish};
+/// # use serde::{Deserialize, Serialize};
+///
+/// # #[derive(Serialize, Deserialize, Channel)]
+/// # #[channel("sms")]
+/// # struct Sms { msg: String }
+/// async fn greet(executor: impl Executor, name: &str) -> Result<Published, pubsub::Error> {
+///     publish(executor, &Sms { msg: format!("Welcome, {name}!") }).await
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot publish",
+    label = "neither a reference to a client or a transaction, nor to a `PubSub`",
+    note = "pass `&client`, `&transaction` or `&pubsub`; a pool gives a client: `&pool.get().await?`"
+)]
+pub trait Executor: sealed::Executor {}
+
+pub(crate) mod sealed {
+    use super::{Row, Statement};
+    use crate::error::Error;
+
+    pub trait Executor: Send {
+        /// Runs one statement on its connection, and returns its rows.
+        fn run(&mut self, statement: Statement<'_>) -> impl Future<Output = Result<Vec<Row>, Error>> + Send;
+    }
+}
+
+/// A statement of this crate, with its parameters.
+#[derive(Clone, Copy)]
+pub struct Statement<'a> {
+    /// Completes the sentence "the database failed to ..".
+    pub(super) doing: &'static str,
+    /// Its columns are of the types that a [`Row`] has.
+    pub(super) sql: &'static str,
+    /// The values of `$1`, `$2` and so on.
+    pub(super) parameters: &'a [Parameter<'a>],
+}
+
+/// Without the parameters, which have the payload.
+impl fmt::Debug for Statement<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Statement").field("sql", &self.sql).finish_non_exhaustive()
+    }
+}
+
+/// Runs a statement through an executor, with a deadline.
+pub(super) async fn run(executor: &mut impl Executor, statement: Statement<'_>) -> Result<Vec<Row>, Error> {
+    tokio::time::timeout(DEADLINE, executor.run(statement))
+        .await
+        .unwrap_or(Err(Error::Timeout { doing: statement.doing, after: DEADLINE }))
+}
