@@ -11,6 +11,7 @@ mod dedupe;
 mod draining;
 mod errors;
 mod examples;
+mod executors;
 mod fan_out;
 mod hosts;
 mod idle;
