@@ -43,13 +43,13 @@ create or replace function pubsub.begin_claim(
 )
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
-    start  constant double precision := random();
     reader record;
     places pubsub.cursors[];
 begin
     lanes := 0;
     ready := '{}';
-    -- Here and below, a function that most claims do not need is called only if it is needed.
+    -- Here and below, what most claims do not need stays out of their way: a function is called only if it is needed, and an
+    -- assignment whose value has a subquery is a statement, which costs more than all others.
     if pg_current_xact_id_if_assigned() is not null or current_setting('transaction_isolation') <> 'read committed' then
         perform pubsub.require_read_committed('pubsub.claim');
     end if;
@@ -80,12 +80,15 @@ begin
             ) from unnest(pubsub.take_lanes(subscription, lanes, process, null)) l (lane)
         );
     end if;
-    -- All of them, because a lane that is ready need not have an event. They start with a random lane, so that none starves.
-    ready := array(
-        select l
-          from unnest(pubsub.ready_lanes(coalesce(places, array[reader.place]), reader.channel, lanes, sequence)) l
-         order by l <= start * lanes, l
-    );
+    if lanes > 0 then
+        -- All of them, because a lane that is ready need not have an event. They start with a random lane, so that none starves.
+        select coalesce(array_agg(l order by l <= r.start * lanes, l), '{}') into ready
+          from (select random()) r (start), unnest(pubsub.ready_lanes(places, reader.channel, lanes, sequence)) l;
+    elsif (reader.place).window_snapshot is not null then
+        ready := '{0}';
+    else
+        ready := pubsub.ready_lanes(array[reader.place], reader.channel, 0, sequence);
+    end if;
     if polling and ready <> '{}' then
         perform from pubsub.waiters w
           where w.subscription = begin_claim.subscription and w.process <> begin_claim.process
@@ -122,6 +125,26 @@ return case when pg_column_size(payload) > 2000 or pg_column_compression(payload
             else pg_column_size(payload) end::bigint
      + case when pg_column_size(headers) > 2000 or pg_column_compression(headers) is not null then octet_length(headers::text)
             else coalesce(pg_column_size(headers), 0) end;
+
+-- The last of these events before which there are fewer than `room` bytes. Null is none of them.
+create or replace function pubsub.last_within(channel text, ids bigint[], room bigint) returns bigint
+language plpgsql stable set plan_cache_mode = force_generic_plan set search_path = pg_catalog, pg_temp as $$
+declare
+    id       bigint;
+    last     bigint;
+    in_order constant bigint[] := array(select i from unnest(ids) i order by i);
+begin
+    foreach id in array in_order loop
+        exit when room <= 0;
+        last := id;
+        room := room - (
+            select pubsub.bytes_of(d.payload, d.headers) from pubsub.db_events d
+             where d.channel = last_within.channel and d.id = last limit 1
+        );
+    end loop;
+    return last;
+end
+$$;
 
 -- Parks those of a lane's next events whose key has anything in the mailbox, and returns them. An event that is there itself,
 -- because a seek has brought it back, is not parked. The caller holds the lane's claiming lock, and reads the same events: those
@@ -212,6 +235,7 @@ declare
     position    pubsub.cursors;
     last_seq    bigint;
     parked      bigint[] := '{}';
+    oldest_lease bigint;
     -- Variables, because each event is compared with them, and a field costs more.
     lanes       integer;
     floor       bigint;
@@ -260,6 +284,10 @@ begin
                      where d.channel = reader.channel and d.id > greatest(position.window_position, position.read_sequence)
                      order by d.channel, d.id limit 1
                 ), stop));
+                oldest_lease := (
+                    select min(l.token) from pubsub.leases l
+                     where l.subscription = claim.subscription and l.lane = this_lane and l.token >= position.oldest_lease
+                );
                 parked := pubsub.park_ahead(reader.channel, lanes, position, stop, most, place.passed, place.until, floor, room);
             end if;
             return query
@@ -271,37 +299,26 @@ begin
                        ) e
                  order by e.id
             ),
-            -- Their sizes are added up one by one only if together they are too much. Then the batch counts as full.
-            whole as materialized (
-                select count(*)::integer as size, max(e.id) as last_id,
-                       coalesce(sum(pubsub.bytes_of(e.payload, e.headers)), 0) as bytes
-                  from events e
-            ),
+            -- A batch that ends with the bytes counts as full.
             batch as materialized (
-                select w.*, set_config('pubsub.claimed_bytes', w.bytes::text, true),
-                       (
-                           select array_agg(e.id) from events e
-                            where e.id <= w.last_id and (lanes = 0 or e.id <> all (parked))
-                       ) as event_ids
+                select case when w.bytes > room then most else w.size end as size, w.event_ids,
+                       case when w.bytes > room then pubsub.last_within(reader.channel, w.event_ids || parked, room)
+                            else w.last_id end as last_id,
+                       case when lanes > 0 then set_config('pubsub.claimed_bytes', w.bytes::text, true) end
                   from (
-                      select * from whole where whole.bytes <= room
-                      union all
-                      select most, max(u.id), max(u.upto)
-                        from whole
-                       cross join lateral (
-                           select e.id, s.bytes, sum(s.bytes) over (order by e.id) as upto
-                             from events e, pubsub.bytes_of(e.payload, e.headers) s (bytes)
-                            where whole.bytes > room
-                       ) u
-                       where u.upto - u.bytes < room
-                      having count(*) > 0
+                      select count(*)::integer as size, max(e.id) as last_id,
+                             sum(pubsub.bytes_of(e.payload, e.headers)) as bytes,
+                             array_agg(e.id) filter (where lanes = 0 or e.id <> all (parked)) as event_ids
+                        from events e
                   ) w
             ),
             lease as (
                 insert into pubsub.leases (subscription, lane, process, event_ids, from_mailbox, start_limit)
-                select claim.subscription, this_lane, claim.process, b.event_ids, false, claim.start_limit from batch b
-                 where b.event_ids is not null
-                returning leases.token
+                select claim.subscription, this_lane, claim.process, b.event_ids[:width_bucket(b.last_id, b.event_ids)],
+                       false, claim.start_limit
+                  from batch b
+                 where b.event_ids[1] <= b.last_id
+                returning leases.token, leases.event_ids[cardinality(leases.event_ids)] as last_id
             ),
             advance as (
                 insert into pubsub.cursors
@@ -314,11 +331,7 @@ begin
                        case when not ends then position.window_fence end, case when not ends then position.window_end end,
                        case when not ends and reached < position.read_sequence then position.window_stragglers end,
                        case when not ends then reached end,
-                       coalesce((
-                           select min(l.token) from pubsub.leases l
-                            where l.subscription = claim.subscription and l.lane = this_lane and l.lane > 0
-                              and l.token >= position.oldest_lease
-                       ), (select lease.token from lease), position.oldest_lease)
+                       coalesce(oldest_lease, (select lease.token from lease), position.oldest_lease)
                   from batch b
                  cross join lateral (
                      select b.size < most and stop = position.window_end as ends,
@@ -330,8 +343,8 @@ begin
             )
             select lease.token, e.id, e.key, e.payload, e.headers, e.version, e.published_at,
                    pubsub.is_behind(e.xid, e.id, place.passed, place.until, floor)
-              from lease, batch b, events e
-             where e.id <= b.last_id and (lanes = 0 or e.id <> all (parked))
+              from lease, events e
+             where e.id <= lease.last_id and (lanes = 0 or e.id <> all (parked))
              order by e.id;
             get diagnostics claimed = row_count;
             if position.seq % trim_every = 0 then
@@ -346,7 +359,9 @@ begin
             end if;
         end loop;
         missing := missing - claimed;
-        room := room - case when claimed > 0 then current_setting('pubsub.claimed_bytes')::bigint else 0 end;
+        if lanes > 0 and claimed > 0 then
+            room := room - current_setting('pubsub.claimed_bytes')::bigint;
+        end if;
     end loop;
 end
 $$;

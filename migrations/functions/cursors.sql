@@ -95,10 +95,10 @@ create or replace function pubsub.ready_lanes(places pubsub.cursors[], channel t
 returns integer[]
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
-    -- It looks at so many events, and at so many ids. If there are more, all lanes may be ready. Even if they find nothing, their
-    -- claims then move the cursors (`worth_a_row` in pubsub.claim), so the next call has less to look at.
-    most   constant integer := case when lanes = 0 then 1 else 1000 end;
+    -- It looks at so many ids, and in an ordered subscription at so many events. If there are more, all lanes may be ready. Even if
+    -- they find nothing, their claims then move the cursors (`worth_a_row` in pubsub.claim), so the next call has less to look at.
     reach  constant bigint := 1000000;
+    most   constant integer := 1000;
     ready  integer[] := '{}';
     behind pubsub.cursors[] := '{}';
     place  pubsub.cursors;
@@ -120,12 +120,18 @@ begin
     end loop;
     if lowest is null then
         return ready;
+    elsif lanes = 0 then
+        -- One event is enough. This is the way of most claims, and a shorter one.
+        perform from pubsub.db_events d
+          where d.channel = ready_lanes.channel and d.id > lowest.read_sequence and d.id <= lowest.read_sequence + reach
+            and not pg_visible_in_snapshot(d.xid, lowest.read_snapshot)
+          order by d.channel, d.id limit 1;
+        return case when found or lowest.read_sequence + reach < sequence then '{0}' else '{}' end;
     end if;
     return ready || array(
         with ahead as materialized (
             select d.id, d.xid, pubsub.lane_of(d.key, d.id, lanes) as lane from pubsub.db_events d
              where d.channel = ready_lanes.channel and d.id > lowest.read_sequence and d.id <= lowest.read_sequence + reach
-               and (lanes > 0 or not pg_visible_in_snapshot(d.xid, lowest.read_snapshot))
              order by d.channel, d.id limit most
         )
         select distinct b.lane

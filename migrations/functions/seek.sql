@@ -20,28 +20,6 @@ begin
 end
 $$;
 
--- The first event of a channel that was published at `since` or later, or null. Reads the log backwards from
--- its end, so that its cost depends only on the events after `since`.
-create or replace function pubsub.first_event_since(channel text, since timestamptz) returns bigint
-language plpgsql stable set plan_cache_mode = force_generic_plan set search_path = pg_catalog, pg_temp as $$
-#variable_conflict use_column
-declare
-    -- Times do not always rise with the ids: publishers draw the id before they read the clock, and clocks are set back.
-    slack constant interval := '1 minute';
-    older bigint;
-begin
-    select d.id into older from pubsub.db_events d
-     where d.channel = first_event_since.channel and d.published_at < first_event_since.since - slack
-     order by d.channel desc, d.id desc limit 1;
-    return (
-        select d.id from pubsub.db_events d
-         where d.channel = first_event_since.channel and d.id > coalesce(older, 0)
-           and d.published_at >= first_event_since.since
-         order by d.channel, d.id limit 1
-    );
-end
-$$;
-
 -- The number of events of a lane that would be read again, and of those that would not be read, if it were moved to event
 -- `first`. Null is the end of the log.
 create or replace function pubsub.count_seek(reader pubsub.subscriptions, c pubsub.cursors, first bigint)
@@ -85,9 +63,11 @@ create or replace function pubsub.seek(
     channel text, subscription text, target text default null, event bigint default null,
     since timestamptz default null, dry_run boolean default false
 ) returns table (replayed bigint, skipped bigint)
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+language plpgsql volatile set plan_cache_mode = force_generic_plan set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
+    -- Times do not always rise with the ids: publishers draw the id before they read the clock, and clocks are set back.
+    slack    constant interval := '1 minute';
     reader   pubsub.subscriptions;
     first    bigint;
     sequence bigint;
@@ -117,7 +97,16 @@ begin
     first := case
         when target = 'beginning' then 1
         when event is not null then greatest(event, 1)
-        when since is not null then pubsub.first_event_since(channel, since)
+        -- Reads the log backwards from its end, so that its cost depends only on the events after `since`.
+        when since is not null then (
+            select d.id from pubsub.db_events d
+             where d.channel = seek.channel and d.published_at >= seek.since and d.id > coalesce((
+                       select o.id from pubsub.db_events o
+                        where o.channel = seek.channel and o.published_at < seek.since - slack
+                        order by o.channel desc, o.id desc limit 1
+                   ), 0)
+             order by d.channel, d.id limit 1
+        )
     end;
     select coalesce(sum(n.replayed), 0), coalesce(sum(n.skipped), 0) into replayed, skipped
       from pubsub.positions(reader.id) c

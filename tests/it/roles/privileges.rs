@@ -39,7 +39,6 @@ function end_process
 function ensure_partitions           owner's | subscriber: execute
 function enter_lane
 function finished_stragglers
-function first_event_since
 function first_of_key
 function forget_dedupe_keys          owner's | subscriber: execute
 function grant_recorded
@@ -54,6 +53,7 @@ function keep_partitions
 function lag                         owner's | subscriber: execute | observer: execute
 function lane_of
 function lanes_for
+function last_within
 function leave                       owner's | subscriber: execute
 function leaving_partitions
 function list_dead_letters           owner's | subscriber: execute
