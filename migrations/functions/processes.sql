@@ -192,18 +192,19 @@ return pubsub.end_process(process, 'retry', 'its process stopped before it was d
 -- Returns the processes whose heartbeat came from a session that has ended, although the server has not ended it, how many
 -- processes are registered, and how long each absent one may be absent before it is dead. An absent process has died, or has
 -- lost its connection and will be back in a moment. A session whose start is hidden from the schema's owner counts as the right one.
+--   last_beats  one that was seen absent before, and has beaten since then, is absent anew
 --
 -- A process that has not beaten since the server last ended all sessions is not absent: its session was ended by the server.
 -- The crash of one backend ends all sessions too, and then only the background processes have started again.
 create or replace function pubsub.absent_processes()
-returns table (absent bigint[], registered bigint, graces interval[])
+returns table (absent bigint[], registered bigint, graces interval[], last_beats timestamptz[])
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     -- The sessions are read once, and not for each process: all processes call this several times a second.
     return query
     with sessions as materialized (select a.pid, a.backend_start, a.backend_type from pg_stat_get_activity(null) a),
     gone as materialized (
-        select p.id, p.grace from pubsub.current_processes p
+        select p.id, p.grace, p.beat_at from pubsub.current_processes p
          where p.server_started_at = greatest(
                    pg_postmaster_start_time(), (select max(s.backend_start) from sessions s where s.backend_type = 'checkpointer')
                )
@@ -213,7 +214,7 @@ begin
                )
     )
     select array(select g.id from gone g order by g.id), (select count(*) from pubsub.current_processes),
-           array(select g.grace from gone g order by g.id);
+           array(select g.grace from gone g order by g.id), array(select g.beat_at from gone g order by g.id);
 end
 $$;
 

@@ -8,7 +8,7 @@ use crate::actors::fault_log::report_fault;
 use crate::actors::message::{BeatEnded, LogPolled, MailboxChanged, MailboxDue, RenewWaiter};
 use crate::error::{Error, error_chain};
 use crate::model::process::ProcessId;
-use crate::policy::absence::{Absences, next_check};
+use crate::policy::absence::{Absence, Absences, next_check};
 use crate::policy::log_poll::LogPoll;
 use crate::store::Store;
 use crate::store::claim::Due;
@@ -178,7 +178,7 @@ impl Scheduler {
             Ok((mut absent, processes)) => {
                 let now = Instant::now();
                 // This one lives: its heartbeat is about to open another session.
-                absent.retain(|&(process, _)| process != actor.process.get());
+                absent.retain(|absence| absence.process != actor.process.get());
                 let dead = actor.absences.dead(&absent, now - began, now);
                 let grace_left = actor.absences.grace_left(now);
                 actor.pass_bells_on(&absent, context);
@@ -199,12 +199,12 @@ impl Scheduler {
 
     /// Lets other processes be woken instead of those that are absent, which may be dead. This does not wait for the end of the
     /// grace, because it costs the living nothing.
-    fn pass_bells_on(&self, absent: &[(i64, Duration)], context: &mut Context<Self>) {
+    fn pass_bells_on(&self, absent: &[Absence], context: &mut Context<Self>) {
         if absent.is_empty() {
             return;
         }
         let (store, absent) =
-            (self.store.clone(), absent.iter().map(|(process, _)| *process).collect::<Vec<_>>());
+            (self.store.clone(), absent.iter().map(|absence| absence.process).collect::<Vec<_>>());
         let passing = async move { store.pass_bells_on(&absent).await };
         context.spawn(passing.into_actor(self).map(|passed, _, _| {
             if let Err(error) = passed {

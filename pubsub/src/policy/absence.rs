@@ -3,6 +3,7 @@
 //! A fault that keeps all processes from the database makes none of them dead. So an absence counts only while the observer
 //! itself reaches the database: while its checks come in time, and its own beats are recorded.
 
+use jiff::Timestamp;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -78,6 +79,16 @@ impl Rhythm {
     }
 }
 
+/// A process that is seen without a session.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Absence {
+    pub(crate) process: i64,
+    /// How long it may be without a session before it is dead.
+    pub(crate) grace: Duration,
+    /// The time of its last heartbeat, by the database's clock.
+    pub(crate) last_beat: Timestamp,
+}
+
 /// The processes without a session, and since when each was seen without one.
 #[derive(Debug, Default)]
 pub(crate) struct Absences {
@@ -87,24 +98,25 @@ pub(crate) struct Absences {
     in_trouble: bool,
 }
 
-/// The absence of a process.
+/// The absence of a process, and since when it lasts.
 #[derive(Debug)]
 struct Seen {
+    absence: Absence,
     since: Instant,
-    grace: Duration,
 }
 
 impl Seen {
     /// Returns the rest of its grace; zero if it is over.
     fn grace_left(&self, now: Instant) -> Duration {
-        self.grace.saturating_sub(now.saturating_duration_since(self.since))
+        self.absence.grace.saturating_sub(now.saturating_duration_since(self.since))
     }
 }
 
 impl Absences {
-    /// Notes the processes that are without a session at `now`, each with its grace, and returns those that have been without one
-    /// for longer than that. Processes that have come back meanwhile are forgotten. `took` is the duration of the check.
-    pub(crate) fn dead(&mut self, absent: &[(i64, Duration)], took: Duration, now: Instant) -> Vec<i64> {
+    /// Notes the processes that are without a session at `now`, and returns those that have been without one for longer than
+    /// their grace. Those that have come back meanwhile are forgotten, also those that have gone again since then. `took` is the
+    /// duration of the check.
+    pub(crate) fn dead(&mut self, absent: &[Absence], took: Duration, now: Instant) -> Vec<i64> {
         if took > SLOW {
             self.observer_in_trouble();
         }
@@ -114,13 +126,16 @@ impl Absences {
         }
         // A check that comes late shows nothing about the time before it.
         let late = now.saturating_duration_since(last).saturating_sub(2 * SHORTEST_PAUSE);
-        self.seen.retain(|process, _| absent.iter().any(|(absent, _)| absent == process));
-        for seen in self.seen.values_mut() {
-            seen.since += late;
-        }
-        for &(process, grace) in absent {
-            self.seen.entry(process).or_insert(Seen { since: now, grace }).grace = grace;
-        }
+        let before = std::mem::take(&mut self.seen);
+        let since = |absence: &Absence| {
+            let seen =
+                before.get(&absence.process).filter(|seen| seen.absence.last_beat == absence.last_beat);
+            seen.map_or(now, |seen| seen.since + late)
+        };
+        self.seen = absent
+            .iter()
+            .map(|&absence| (absence.process, Seen { absence, since: since(&absence) }))
+            .collect();
         let dead = |(_, seen): &(&i64, &Seen)| seen.grace_left(now).is_zero();
         self.seen.iter().filter(dead).map(|(&process, _)| process).collect()
     }
@@ -148,7 +163,7 @@ mod tests {
     use proptest::prelude::*;
 
     const AT_ONCE: Duration = Duration::from_millis(1);
-    const ABSENT: [(i64, Duration); 1] = [(7, GRACE)];
+    const ABSENT: [Absence; 1] = [Absence { process: 7, grace: GRACE, last_beat: Timestamp::UNIX_EPOCH }];
 
     /// Checks every [`SHORTEST_PAUSE`] from `now` on, and returns the time after which process 7 is dead.
     fn dead_after(absences: &mut Absences, began: Instant) -> Duration {
@@ -206,6 +221,16 @@ mod tests {
         absences.dead(&[], AT_ONCE, now + SHORTEST_PAUSE * 2);
         let again = now + SHORTEST_PAUSE * 3;
         assert_eq!(dead_after(&mut absences, again), SHORTEST_PAUSE * 3);
+    }
+
+    #[test]
+    fn a_process_that_has_beaten_between_two_checks_starts_again() {
+        let (began, mut absences) = (Instant::now(), Absences::default());
+        for check in 0..50 {
+            let last_beat = Timestamp::from_second(i64::from(check / 2)).expect("a time");
+            let absent = Absence { last_beat, ..ABSENT[0] };
+            assert_eq!(absences.dead(&[absent], AT_ONCE, began + SHORTEST_PAUSE * check), [0; 0]);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::{Parameters, Store, seconds};
 use crate::error::Error;
+use crate::policy::absence::Absence;
 use std::time::Duration;
 use tokio_postgres::Row;
 
@@ -25,9 +26,9 @@ pub(crate) struct DeadProcess {
 }
 
 const ABSENT_PROCESSES: &str = "
-    select a.registered, absent.process, extract(epoch from absent.grace)::float8
+    select a.registered, absent.process, extract(epoch from absent.grace)::float8, absent.last_beat
       from pubsub.absent_processes() a
-      left join lateral unnest(a.absent, a.graces) absent (process, grace) on true";
+      left join lateral unnest(a.absent, a.graces, a.last_beats) absent (process, grace, last_beat) on true";
 
 impl Store {
     /// Registers this process. Returns its id.
@@ -36,13 +37,14 @@ impl Store {
         self.query_value("register the process", REGISTER, registration).await
     }
 
-    /// Returns the processes whose session has ended, each with its grace, and the number of all registered processes. An
-    /// absent process is dead, or will be back in a moment.
-    pub(crate) async fn absent_processes(&self) -> Result<(Vec<(i64, Duration)>, i64), Error> {
+    /// Returns the processes whose session has ended, and the number of all registered processes. An absent process is dead, or
+    /// will be back in a moment.
+    pub(crate) async fn absent_processes(&self) -> Result<(Vec<Absence>, i64), Error> {
         let rows = self.query("look for absent processes", ABSENT_PROCESSES, &[]).await?;
         let absent = |row: &Row| {
             let process = row.get::<_, Option<i64>>(1)?;
-            Some((process, Duration::try_from_secs_f64(row.get(2)).unwrap_or(Duration::MAX)))
+            let grace = Duration::try_from_secs_f64(row.get(2)).unwrap_or(Duration::MAX);
+            Some(Absence { process, grace, last_beat: row.get(3) })
         };
         let registered = rows.first().map_or(0, |row| row.get(0));
         Ok((rows.iter().filter_map(absent).collect(), registered))

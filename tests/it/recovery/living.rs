@@ -155,6 +155,9 @@ async fn a_clock_that_is_set_back_delays_no_retry() {
     }
 }
 
+/// How often a far process is cut off. Each time it needs more than a second to return.
+const CUTS: usize = 5;
+
 #[actix::test]
 async fn a_far_process_has_the_time_to_return() {
     let db = TestDatabase::new().await;
@@ -172,19 +175,16 @@ async fn a_far_process_has_the_time_to_return() {
         both[0]
     );
     let mut last = 0;
-    for _ in 0..3 {
+    // It is cut off again as soon as it is back, for longer than its grace in all, and the other process may never see it there.
+    for _ in 0..CUTS {
         db.until_count(&shown, 1).await;
         let cut =
             "select session_pid, pg_terminate_backend(session_pid)::int from pubsub.processes where id = $1";
         let pid: i32 = db.client.query_one(cut, &[&both[0]]).await.unwrap().get(0);
         assert_ne!(pid, last);
         last = pid;
-        // It also stays for a while, so that the other process sees that it is back.
-        let back = format!(
-            "select count(*) from pubsub.processes \
-              where id = {} and session_pid <> {last} and beat_at > session_started_at + interval '2 seconds'",
-            both[0]
-        );
+        let back =
+            format!("select count(*) from pubsub.processes where id = {} and session_pid <> {last}", both[0]);
         db.until_count(&back, 1).await;
     }
     assert_eq!(processes(&db).await, both);
