@@ -70,9 +70,26 @@ impl TestDatabase {
             if found == expected {
                 return;
             }
-            assert!(Instant::now() < until, "still {found}, not {expected}, after {DEADLINE:?}: {sql}");
+            if Instant::now() >= until {
+                let state = self.state().await;
+                panic!("still {found}, not {expected}, after {DEADLINE:?}: {sql}\n{state}");
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// What the tables of deliveries hold, for the message of a test that waits in vain.
+    async fn state(&self) -> String {
+        let sql = "select 'mailbox ' || (to_jsonb(m) - '{payload, headers, channel, published_at}'::text[])::text
+                     from (select * from pubsub.mailbox order by subscription, event_id limit 30) m
+                    union all
+                   select 'lease ' || to_jsonb(l)::text from (select * from pubsub.leases order by token limit 30) l
+                    union all
+                   select 'position ' || to_jsonb(c)::text from (select * from pubsub.positions() limit 10) c
+                    union all
+                   select 'process ' || to_jsonb(p)::text from (select * from pubsub.processes limit 5) p";
+        let lines = self.client.query(sql, &[]).await.map(|rows| rows.iter().map(|row| row.get(0)).collect());
+        lines.map_or_else(|error| error.to_string(), |lines: Vec<String>| lines.join("\n"))
     }
 
     /// Registers a process that has always beaten until now: a silence counts only beside one.
