@@ -199,8 +199,11 @@ async fn a_renewal_keeps_no_row_that_is_being_removed() {
     assert_eq!(db.count(renew).await, 1);
     let url = db.url().to_owned();
     let removing = tokio::spawn(async move { connect(&url).await.batch_execute(stop).await });
-    until(&other, "select exists (select from pg_locks where not granted and locktype = 'transactionid')")
-        .await;
+    let waits = "select exists (
+                     select from pg_locks l join pg_stat_activity a on a.pid = l.pid
+                      where a.datname = current_database() and not l.granted and l.locktype = 'transactionid'
+                 )";
+    until(&other, waits).await;
     run(&db.client, "commit").await;
     removing.await.unwrap().unwrap();
     assert_eq!(db.count(rows).await, 0, "the renewed row is removed");

@@ -53,7 +53,7 @@ const SHORT_RUN: Duration = Duration::from_secs(3);
 /// The duration of a run with a transaction that stays open.
 const LONG_TRANSACTION: Duration = Duration::from_secs(10);
 /// By how much the pages of a claim and a settlement may grow to the end of the run. Over ten minutes most of the indexes
-/// that they descend grow a level, and on a busy machine more publishers are in flight, which a claim looks for one by one.
+/// that they descend grow a level.
 const MOST_GROWTH: f64 = 2.5;
 /// The duration of a run with a reader of an old partition, which is there for half of it.
 const READING: Duration = Duration::from_secs(6);

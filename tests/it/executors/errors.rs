@@ -73,7 +73,7 @@ async fn a_lost_connection_may_pass<D: Driver>() {
     let mut driver = D::connect(db.url()).await;
     let mut transaction = driver.begin().await;
     publish(transaction.executor(), &Sms::new("lost")).await.unwrap();
-    let others = "from pg_stat_activity where state = 'idle in transaction'";
+    let others = "from pg_stat_activity where datname = current_database() and state = 'idle in transaction'";
     db.count(&format!("select count(pg_terminate_backend(pid)) {others}")).await;
     db.until_count(&format!("select count(*) {others}"), 0).await;
     let lost = publish(transaction.executor(), &Sms::new("lost too")).await.unwrap_err();

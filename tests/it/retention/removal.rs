@@ -31,8 +31,8 @@ async fn nobody_waits_while_a_reader_holds_a_partition() {
     let statement = next_removal(&remover).await.unwrap();
     assert!(statement.ends_with("concurrently"), "{statement}");
     let removing = tokio::spawn(async move { (remover.batch_execute(&statement).await, remover) });
-    let waiting =
-        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like 'alter%'";
+    let waiting = "select count(*) from pg_stat_activity
+                    where datname = current_database() and wait_event_type = 'Lock' and query like 'alter%'";
     log.db.until_count(waiting, 1).await;
     // Publishing, claiming and settling go on. They would fail if they waited for a lock at all.
     log.db.client.batch_execute("set lock_timeout = '1ms'").await.unwrap();
