@@ -5,6 +5,8 @@
 
 mod parameter;
 mod row;
+#[cfg(feature = "sqlx-0_9")]
+mod sqlx_0_9;
 mod tokio_postgres_0_7;
 
 use crate::error::Error;

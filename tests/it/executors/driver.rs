@@ -1,6 +1,7 @@
 //! The drivers, as their users hold them.
 
 mod deadpool_postgres;
+mod sqlx;
 mod tokio_postgres;
 
 use std::error::Error;

@@ -23,6 +23,11 @@ macro_rules! on_every_driver {
             async fn on_deadpool_postgres() {
                 super::$test::<deadpool_postgres::Client>().await;
             }
+
+            #[actix::test]
+            async fn on_sqlx() {
+                super::$test::<sqlx::PgConnection>().await;
+            }
         }
     )*};
 }
