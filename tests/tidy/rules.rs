@@ -36,6 +36,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("tokio_postgres_rustls", &["store/tls"]),
     ("actix", &["actors/", "runtime/", "model/delivery.rs"]),
     ("actix_rt", &["actors/", "runtime/"]),
+    ("sea_orm_2", &["store/executor"]),
     ("sqlx_0_9", &["store/executor"]),
     ("rustix", &["testing/"]),
 ];

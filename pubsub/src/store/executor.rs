@@ -5,6 +5,8 @@
 
 mod parameter;
 mod row;
+#[cfg(feature = "sea-orm-2")]
+mod sea_orm_2;
 #[cfg(feature = "sqlx-0_9")]
 mod sqlx_0_9;
 mod tokio_postgres_0_7;

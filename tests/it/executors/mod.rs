@@ -25,6 +25,11 @@ macro_rules! on_every_driver {
             }
 
             #[actix::test]
+            async fn on_sea_orm() {
+                super::$test::<sea_orm::DatabaseConnection>().await;
+            }
+
+            #[actix::test]
             async fn on_sqlx() {
                 super::$test::<sqlx::PgConnection>().await;
             }

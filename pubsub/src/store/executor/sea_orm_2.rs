@@ -1,0 +1,92 @@
+//! The connections and transactions of SeaORM 2, which are those of sqlx 0.9 inside.
+
+use super::sqlx_0_9::{read, refusal};
+use super::{Executor, Parameter, Row, Statement, sealed};
+use crate::error::{Error, Refusal, from_driver};
+use sea_orm_2::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr, Value,
+};
+use std::borrow::Cow;
+
+impl Executor for &DatabaseConnection {}
+
+impl sealed::Executor for &DatabaseConnection {
+    async fn run(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, Error> {
+        run(*self, statement).await
+    }
+}
+
+impl Executor for &DatabaseTransaction {}
+
+impl sealed::Executor for &DatabaseTransaction {
+    async fn run(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, Error> {
+        run(*self, statement).await
+    }
+}
+
+async fn run(connection: &impl ConnectionTrait, statement: Statement<'_>) -> Result<Vec<Row>, Error> {
+    let Statement { doing, sql, parameters } = statement;
+    let values = parameters.iter().map(value);
+    let statement = sea_orm_2::Statement::from_sql_and_values(DbBackend::Postgres, sql, values);
+    let rows = connection.query_all_raw(statement).await;
+    let rows = rows.map_err(|source| from_driver(doing, said(&source), source))?;
+    let read = |row: &sea_orm_2::QueryResult| read(row.try_as_pg_row().ok_or("not a row of PostgreSQL")?);
+    rows.iter().map(read).collect::<Result<_, _>>().map_err(|source| from_driver(doing, None, source))
+}
+
+fn value(parameter: &Parameter<'_>) -> Value {
+    match *parameter {
+        Parameter::Text(value) => value.map(str::to_owned).into(),
+        Parameter::Int4(value) => value.into(),
+        Parameter::Int8(value) => value.into(),
+        // An array of SeaORM's cannot have a null, so the statement casts a text to it.
+        Parameter::Texts(values) => array(values).into(),
+    }
+}
+
+/// Writes a `text[]` as PostgreSQL reads it.
+fn array(values: &[Option<Cow<'_, str>>]) -> String {
+    let mut text = String::from("{");
+    for (at, value) in values.iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        let Some(value) = value else {
+            text.push_str("null");
+            continue;
+        };
+        text.push('"');
+        for character in value.chars() {
+            if ['"', '\\'].contains(&character) {
+                text.push('\\');
+            }
+            text.push(character);
+        }
+        text.push('"');
+    }
+    text.push('}');
+    text
+}
+
+/// The words of the server, if it spoke.
+fn said(error: &DbErr) -> Option<Refusal> {
+    match error {
+        DbErr::Exec(RuntimeErr::SqlxError(error))
+        | DbErr::Query(RuntimeErr::SqlxError(error))
+        | DbErr::Conn(RuntimeErr::SqlxError(error)) => refusal(error),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::array;
+
+    #[test]
+    fn an_array_is_written_as_the_server_reads_it() {
+        assert_eq!(array(&[]), "{}");
+        let values =
+            [Some("a".into()), None, Some("null".into()), Some(r#"{"b": "\"}"#.into()), Some("".into())];
+        assert_eq!(array(&values), r#"{"a",null,"null","{\"b\": \"\\\"}",""}"#);
+    }
+}
