@@ -30,7 +30,7 @@ begin
      ) alike
      where alike.letters > 0
      order by alike.letters desc limit 1;
-    raise exception using errcode = 'PB001',
+    raise exception using errcode = 'PB001', constraint = 'PB001',
         message = regexp_replace(format('channel "%s" is not declared', channel), '[\u0001-\u001f\u007f-\u009f]', '?', 'g'),
         hint = coalesce('Did you mean "' || nearest || '"? ', '')
             || 'A channel is declared by a process that subscribes to it, or by pubsub.declare_channel(name).';
@@ -45,7 +45,7 @@ declare
 begin
     select * into named from pubsub.subscriptions s where s.channel = subscription_of.channel and s.name = subscription_of.name;
     if not found then
-        raise exception using errcode = 'PB004',
+        raise exception using errcode = 'PB004', constraint = 'PB004',
             message = regexp_replace(format('channel "%s" has no subscription "%s"', channel, name), '[\u0001-\u001f\u007f-\u009f]', '?', 'g');
     end if;
     return named;

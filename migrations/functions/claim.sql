@@ -55,10 +55,10 @@ begin
     end if;
     select * into reader from pubsub.claim_context(subscription, process);
     if not found then
-        raise exception using errcode = 'PB004', message = format('subscription %s does not exist', subscription);
+        raise exception using errcode = 'PB004', constraint = 'PB004', message = format('subscription %s does not exist', subscription);
     end if;
     if reader.suspended_at is not null then
-        raise exception using errcode = 'PB007',
+        raise exception using errcode = 'PB007', constraint = 'PB007',
             message = format(
                 'subscription "%s" of channel "%s" is suspended since %s: it had been unread for longer than %s',
                 reader.name, reader.channel, reader.suspended_at, reader.unread_limit

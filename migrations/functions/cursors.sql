@@ -81,9 +81,9 @@ create or replace function pubsub.require_read_committed(what text, comes_first 
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     if comes_first and pg_current_xact_id_if_assigned() is not null then
-        raise exception using errcode = 'PB003', message = format('%s must come before every write of its transaction', what);
+        raise exception using errcode = 'PB003', constraint = 'PB003', message = format('%s must come before every write of its transaction', what);
     elsif current_setting('transaction_isolation') <> 'read committed' then
-        raise exception using errcode = 'PB003', message = format('%s needs isolation level read committed', what);
+        raise exception using errcode = 'PB003', constraint = 'PB003', message = format('%s needs isolation level read committed', what);
     end if;
 end
 $$;

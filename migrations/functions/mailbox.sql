@@ -95,7 +95,7 @@ begin
     perform pg_advisory_xact_lock_shared(hashtext('pubsub.lanes'), subscription);
     select s.lanes, s.lanes_wanted, s.max_crashes, s.max_attempts into reader from pubsub.subscriptions s where s.id = claim_mailbox.subscription;
     if not found then
-        raise exception using errcode = 'PB004', message = format('subscription %s does not exist', subscription);
+        raise exception using errcode = 'PB004', constraint = 'PB004', message = format('subscription %s does not exist', subscription);
     elsif reader.lanes_wanted is not null then
         return;
     end if;

@@ -21,7 +21,7 @@ begin
         perform pubsub.require_recognized();
     end if;
     if not exists (select from pubsub.registrations r where r.process = require_registered.process) then
-        raise exception using errcode = 'PB006',
+        raise exception using errcode = 'PB006', constraint = 'PB006',
             message = format('process %s is not registered', coalesce(process::text, 'null')),
             hint = 'It may have been declared dead. Register again with pubsub.register_process.';
     end if;

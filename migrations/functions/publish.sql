@@ -12,7 +12,7 @@ begin
             constraint = violated,
             message = format('new row for relation "db_events" violates check constraint "%s"', violated);
     end if;
-    raise exception using errcode = 'PB002',
+    raise exception using errcode = 'PB002', constraint = 'PB002',
         message = format('a payload of %s bytes%s is over the limit of %s bytes of channel "%s"', bytes[1] - bytes[2],
             case when bytes[2] > 0 then format(' with headers of %s bytes', bytes[2]) else '' end, most, channel
         ), hint = 'Publish a reference to the data instead, or raise pubsub.channels.max_payload_bytes.';

@@ -200,7 +200,7 @@ begin
     incarnation := state.incarnation;
     if state.is_moved then
         if exists (select from pg_class c where c.oid = 'pubsub.restore_marker'::regclass and not c.relispopulated) then
-            raise exception using errcode = 'PB005',
+            raise exception using errcode = 'PB005', constraint = 'PB005',
                 message = 'the log is being restored here, and is not complete yet',
                 hint = 'Wait for the end of the restore. If it has ended, its tool has left out materialized views: '
                     || 'run pubsub::admin::rebase, or "select pubsub.rebase()".';
@@ -222,7 +222,7 @@ begin
             );
         end if;
         if not is_exact then
-            raise exception using errcode = 'PB005',
+            raise exception using errcode = 'PB005', constraint = 'PB005',
                 message = 'the log was moved here from another cluster, and reading on might skip events',
                 hint = 'Run pubsub::admin::rebase, or "select pubsub.rebase()": every event that was not claimed is '
                     || 'delivered, and a few that were may be delivered again.';

@@ -22,7 +22,7 @@ begin
         select from jsonb_path_query(schema, '$.**.patternProperties.keyvalue().key', silent => true) p (pattern)
          where '' ~ (p.pattern #>> '{}') is null or p.pattern #>> '{}' ~ '\\[1-9]'
     ) then
-        raise exception using errcode = 'PB008', message = 'a pattern of the declared shape takes too many steps: it refers back';
+        raise exception using errcode = 'PB008', constraint = 'PB008', message = 'a pattern of the declared shape takes too many steps: it refers back';
     end if;
     -- Writes only what changes: every process declares its schemas when it starts.
     insert into pubsub.channel_versions as v (channel, version, schema)
@@ -62,7 +62,7 @@ begin
     if mismatched is null then
         return;
     end if;
-    raise exception using errcode = 'PB008',
+    raise exception using errcode = 'PB008', constraint = 'PB008',
         message = format(
             'a payload of channel "%s", version %s, does not have its declared shape: %s is expected%s, and there is %s',
             channel, version, mismatched[2],

@@ -45,7 +45,7 @@ begin
           select w.process from pubsub.waiters w where w.subscription = removed and w.until > clock_timestamp()
       ) p;
     if force is not true and processes + unread + leased + waiting + dead_letters > 0 then
-        raise exception using errcode = 'PB009',
+        raise exception using errcode = 'PB009', constraint = 'PB009',
             message = format('subscription "%s" of channel "%s" is in use', name, channel),
             detail = format(
                 'Processes that run it: %s. Events: %s unread, %s leased, %s in the mailbox, %s dead letters.',
@@ -80,7 +80,7 @@ begin
         perform pg_advisory_xact_lock(hashtext('pubsub.publishing'), hashtext(channel)) where round = 2;
         perform pubsub.require_declared(channel);
         if force is not true and exists (select from pubsub.subscriptions s where s.channel = drop_channel.channel) then
-            raise exception using errcode = 'PB009', message = format('channel "%s" has subscriptions', channel),
+            raise exception using errcode = 'PB009', constraint = 'PB009', message = format('channel "%s" has subscriptions', channel),
                 hint = 'Remove them with pubsub.unsubscribe(channel, name), or together with the channel: force => true.';
         end if;
     end loop;

@@ -80,7 +80,7 @@ begin
     elsif depth > max_depth then
         return array[path, format('at most %s levels', max_depth), 'more'];
     elsif steps_left < 0 then
-        raise exception using errcode = 'PB008', message = 'the declared shape takes too many steps to check a payload';
+        raise exception using errcode = 'PB008', constraint = 'PB008', message = 'the declared shape takes too many steps to check a payload';
     end if;
     if part ? 'type' and not (part -> 'type' ? kind or part -> 'type' ? jsonb_typeof(value))
       or part ? 'const' and part -> 'const' <> value

@@ -80,7 +80,7 @@ begin
     if is_foreign or pg_snapshot_xmax(c.window_snapshot) < pg_snapshot_xmax(c.read_snapshot)
         or c.window_end < c.read_sequence and pg_snapshot_xmax(c.read_snapshot) > pg_snapshot_xmax(pubsub.none_visible())
     then
-        raise exception using errcode = 'PB005',
+        raise exception using errcode = 'PB005', constraint = 'PB005',
             message = format('another cluster has written where subscription %s last read', c.subscription),
             detail = 'The database was restored or replicated into this one; reading on would skip events.',
             hint = 'Run pubsub::admin::rebase, or "select pubsub.rebase()".';

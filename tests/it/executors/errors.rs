@@ -132,3 +132,17 @@ async fn an_error_does_not_quote_redacted_fields<D: Driver>() {
         assert!(!format!("{refused:?} {refused:#?}").contains("hunter2"), "{refused:?}");
     }
 }
+
+/// Diesel keeps the SQLSTATE to itself, and shows the name of a constraint.
+#[test]
+fn our_codes_are_also_the_names_of_constraints() {
+    let functions = concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations/functions");
+    let files = std::fs::read_dir(functions).unwrap().map(|file| file.unwrap().path());
+    let sql: String = files.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let raised: Vec<&str> = sql.split("errcode = 'PB").skip(1).collect();
+    assert!(raised.len() > 10, "{}", raised.len());
+    for raise in raised {
+        let code = &raise[..3];
+        assert!(raise[3..].starts_with(&format!("', constraint = 'PB{code}'")), "PB{code}: {}", &raise[..60]);
+    }
+}
