@@ -36,6 +36,8 @@ const PLACES: &[(&str, &[&str])] = &[
     ("tokio_postgres_rustls", &["store/tls"]),
     ("actix", &["actors/", "runtime/", "model/delivery.rs"]),
     ("actix_rt", &["actors/", "runtime/"]),
+    ("diesel_2", &["store/executor"]),
+    ("diesel_async_0_9", &["store/executor"]),
     ("sea_orm_2", &["store/executor"]),
     ("sqlx_0_9", &["store/executor"]),
     ("rustix", &["testing/"]),

@@ -56,7 +56,7 @@ pub enum PayloadError {
         "the database refused it (SQLSTATE {sqlstate}); its words are withheld, because they may quote a redacted field"
     )]
     Refused {
-        /// The database's code for the error.
+        /// The database's code for the error, or `unknown` if the driver does not tell it.
         sqlstate: String,
     },
 }

@@ -3,6 +3,8 @@
 //! A driver runs a [`Statement`] with typed parameters and returns its rows. It knows nothing of events, and the statements
 //! know nothing of drivers. Each driver has a file of its own here.
 
+#[cfg(feature = "diesel-async-0_9")]
+mod diesel_async_0_9;
 mod parameter;
 mod row;
 #[cfg(feature = "sea-orm-2")]

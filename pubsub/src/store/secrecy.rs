@@ -24,6 +24,11 @@ impl Secrecy {
             {
                 Error::InvalidPayload { channel: self.channel, source: PayloadError::Refused { sqlstate } }
             }
+            // A driver that keeps the code to itself may have been told anything but that the connection broke.
+            Error::Database { sqlstate: None, .. } if self.is_wanted && !error.is_retryable() => {
+                let source = PayloadError::Refused { sqlstate: "unknown".to_owned() };
+                Error::InvalidPayload { channel: self.channel, source }
+            }
             error => error,
         }
     }

@@ -1,6 +1,7 @@
 //! The drivers, as their users hold them.
 
 mod deadpool_postgres;
+mod diesel_async;
 mod sea_orm;
 mod sqlx;
 mod tokio_postgres;

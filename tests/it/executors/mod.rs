@@ -25,6 +25,11 @@ macro_rules! on_every_driver {
             }
 
             #[actix::test]
+            async fn on_diesel_async() {
+                super::$test::<diesel_async::AsyncPgConnection>().await;
+            }
+
+            #[actix::test]
             async fn on_sea_orm() {
                 super::$test::<sea_orm::DatabaseConnection>().await;
             }
