@@ -4,7 +4,7 @@ use pubsub::testing::Database;
 use std::path::Path;
 use std::process::Command;
 
-const EXAMPLES: [&str; 5] = ["hello", "transaction", "retry", "ordered", "worker"];
+const EXAMPLES: [&str; 6] = ["hello", "transaction", "retry", "ordered", "worker", "shop_sqlx"];
 
 /// Runs an example on the tests' server, and returns its output.
 async fn run(example: &str) -> String {
@@ -13,6 +13,9 @@ async fn run(example: &str) -> String {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let mut command = Command::new(env!("CARGO"));
     command.args(["run", "--quiet", "-p", "pubsub-examples", "--example", example]).current_dir(workspace);
+    if example.ends_with("_sqlx") {
+        command.args(["--features", "sqlx"]);
+    }
     command.arg("--target-dir").arg(target).env("DATABASE_URL", database.url());
     if !cfg!(debug_assertions) {
         command.arg("--release");
@@ -42,6 +45,15 @@ async fn hello_publishes_and_handles_an_event() {
 async fn transaction_delivers_only_what_was_committed() {
     let output = run("transaction").await;
     assert_eq!(output, "Eve: rolled back\nGrace: committed\nWelcome, Grace!\n");
+}
+
+#[actix::test]
+async fn shop_sqlx_sends_only_the_orders_that_were_taken() {
+    let output = run("shop_sqlx").await;
+    assert_in_order(&output, &["Ada: order 1", "Grace: order 3"]);
+    assert!(output.contains("\nEve: error returned from database: "), "{output}");
+    assert_in_order(&output, &["Sent order 1 to Ada.", "Sent order 3 to Grace."]);
+    assert_eq!(output.matches("Sent").count(), 2, "{output}");
 }
 
 #[actix::test]
