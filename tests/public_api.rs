@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 use std::{env, fs};
 
 /// Most names at the root of the crate. A derive and the trait of its name count once.
-const MAX_ROOT_NAMES: usize = 30;
+const MAX_ROOT_NAMES: usize = 31;
 
 /// The format that the `public-api` of `tests/Cargo.toml` reads: that of Rust 1.95.
 const FORMAT: u64 = 57;
@@ -78,7 +78,7 @@ fn the_public_interface_is_as_recorded() {
 }
 
 #[test]
-fn the_root_has_at_most_thirty_names() {
+fn the_root_has_few_names() {
     let json = json();
     let item = |id: &serde_json::Value| json["index"][id.to_string()].clone();
     let root = item(&json["root"]);

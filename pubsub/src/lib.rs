@@ -22,6 +22,7 @@
 //! - `schema`: JSON Schema and TypeScript types of the channels whose payloads derive `schemars::JsonSchema`, and `strict`
 //!   channels. See [`Builder::export`].
 //! - `cli`: the program `pubsub`, with `pubsub schema export`, `pubsub schema lock` and `pubsub schema check`.
+//! - `sqlx-0_9`, `sea-orm-2`, `diesel-async-0_9`: publishing in the transactions of these drivers. See [`Executor`].
 //! - `testing`: `pubsub::testing`, a throwaway PostgreSQL server and a database per test. For tests and examples.
 
 mod actors;
@@ -51,6 +52,7 @@ pub use pubsub_derive::{Channel, OlderVersion, Shape};
 pub use runtime::{Builder, PubSub, SubscribeOptions, Subscription};
 pub use store::executor::Executor;
 pub use store::migrate::migrate;
+pub use store::prepared::prepared;
 pub use store::publish::{PublishOptions, publish, publish_all, publish_with};
 pub use store::target::Target;
 
@@ -66,6 +68,11 @@ pub mod routing {
     pub use crate::contract::routed::{RoutedIn, Unrouted};
     pub use crate::runtime::routes::handlers::Handlers;
     pub use crate::runtime::routes::publisher::Publisher;
+}
+
+/// Publishing through a driver that is not an [`Executor`].
+pub mod prepared {
+    pub use crate::store::prepared::{Prepared, Value, prepared_with};
 }
 
 /// Payloads, and the schemas that describe them.

@@ -14,6 +14,7 @@ mod lag;
 pub(crate) mod listen;
 pub(crate) mod migrate;
 mod parameters;
+pub(crate) mod prepared;
 pub(crate) mod process;
 pub(crate) mod publish;
 pub(crate) mod restore;

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 const PUBLISH: &str = "
     insert into pubsub.db_events (channel, payload, version, key, headers, fingerprint)
     values ($1, $2::text::jsonb, $3, $4, $5::text::jsonb, $6)
-    returning id, false";
+    returning id, false as is_duplicate";
 
 const PUBLISH_ONCE: &str = "
     select p.id, p.is_duplicate from pubsub.publish_once($1, $2::text::jsonb, $7, $4, $5::text::jsonb, $3, $6) p";
@@ -194,7 +194,7 @@ pub async fn publish_all<'a, C: Channel>(
 }
 
 /// An event as the columns of its row.
-struct Written<'a> {
+pub(super) struct Written<'a> {
     secrecy: Secrecy,
     channel: &'static str,
     payload: String,
@@ -206,7 +206,7 @@ struct Written<'a> {
 }
 
 impl<'a> Written<'a> {
-    fn new<C: Channel>(event: &'a C, options: &'a PublishOptions) -> Result<Self, Error> {
+    pub(super) fn new<C: Channel>(event: &'a C, options: &'a PublishOptions) -> Result<Self, Error> {
         let invalid = |source| Error::InvalidPayload { channel: C::NAME, source };
         let headers = (!options.headers.is_empty()).then(|| payload::encode(&options.headers)).transpose();
         Ok(Self {
@@ -228,7 +228,7 @@ impl<'a> Written<'a> {
     }
 
     /// Returns the statement that publishes the event. Without a deduplication key it is a plain insert.
-    fn statement(&self) -> (&'static str, Vec<Parameter<'_>>) {
+    pub(super) fn statement(&self) -> (&'static str, Vec<Parameter<'_>>) {
         let mut parameters = vec![
             Parameter::Text(Some(self.channel)),
             Parameter::Text(Some(&self.payload)),
