@@ -24,11 +24,15 @@ use row::Value;
 /// The longest wait for a statement. After it the caller can only roll the transaction back.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Runs statements for a publisher: a reference to a client or a transaction of `tokio-postgres` or `deadpool-postgres`, or
-/// to a running [`PubSub`](crate::PubSub).
+/// Runs statements for a publisher: the connection or the transaction of a driver, or a running [`PubSub`](crate::PubSub).
 ///
-/// An executor is passed by value. In a transaction, the event is published when the transaction commits. Through a client
-/// or a `PubSub`, each statement is a transaction of its own.
+/// An executor is passed by value, as its driver passes it: `&transaction` or `&client` of `tokio-postgres` and
+/// `deadpool-postgres`, `&mut *transaction` of sqlx (feature `sqlx-0_9`), `&transaction` of SeaORM (`sea-orm-2`), and the
+/// connection that diesel-async gives to the closure of a transaction (`diesel-async-0_9`). For any other driver there is
+/// [`prepared`](crate::prepared()).
+///
+/// In a transaction, the event is published when the transaction commits. Through a connection without one, or a `PubSub`, each
+/// statement is a transaction of its own.
 ///
 /// This trait is sealed: only this crate implements it.
 ///
@@ -46,8 +50,9 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot publish",
-    label = "neither a reference to a client or a transaction, nor to a `PubSub`",
-    note = "pass `&client`, `&transaction` or `&pubsub`; a pool gives a client: `&pool.get().await?`"
+    label = "neither a connection or a transaction, as its driver passes it, nor a reference to a `PubSub`",
+    note = "pass `&client`, `&transaction` or `&pubsub`; a pool gives a client: `&pool.get().await?`",
+    note = "with the feature of the driver: `&mut *transaction` of sqlx, `&transaction` of SeaORM, `connection` of diesel-async"
 )]
 pub trait Executor: sealed::Executor {}
 

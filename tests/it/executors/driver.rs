@@ -1,6 +1,6 @@
 //! The drivers, as their users hold them.
 
-mod deadpool_postgres;
+pub(crate) mod deadpool_postgres;
 mod diesel_async;
 mod sea_orm;
 mod sqlx;

@@ -1,5 +1,6 @@
 //! Publishing is the same through every driver.
 
+mod documented;
 mod driver;
 mod errors;
 
@@ -216,4 +217,19 @@ async fn a_publisher_of_routes_takes_any_driver<D: Driver>() {
     assert_eq!(publisher.publish_all(transaction.executor(), &[Sms::new("three")]).await.unwrap(), 1);
     transaction.commit().await;
     assert_eq!(db.count("select count(*) from pubsub.db_events").await, 3);
+}
+
+#[actix::test]
+async fn a_connection_publishes_without_a_transaction() {
+    let db = TestDatabase::new().await;
+    let (_pubsub, mut received) = db.receive("one").await;
+    let mut sqlx = sqlx::PgConnection::connect(db.url()).await;
+    publish(&mut sqlx, &Sms::new("sqlx")).await.unwrap();
+    assert_eq!(received.next().await, "sqlx");
+    let sea_orm = sea_orm::DatabaseConnection::connect(db.url()).await;
+    publish(&sea_orm, &Sms::new("sea-orm")).await.unwrap();
+    assert_eq!(received.next().await, "sea-orm");
+    let mut diesel = diesel_async::AsyncPgConnection::connect(db.url()).await;
+    publish(&mut diesel, &Sms::new("diesel-async")).await.unwrap();
+    assert_eq!(received.next().await, "diesel-async");
 }

@@ -3,12 +3,16 @@
 use super::{Driver, Error, Transaction};
 use deadpool_postgres as driver;
 
+pub(crate) fn pool(url: &str) -> driver::Pool {
+    let manager = driver::Manager::new(url.parse().unwrap(), tokio_postgres::NoTls);
+    driver::Pool::builder(manager).build().unwrap()
+}
+
 impl Driver for driver::Client {
     type Transaction<'a> = driver::Transaction<'a>;
 
     async fn connect(url: &str) -> Self {
-        let manager = driver::Manager::new(url.parse().unwrap(), tokio_postgres::NoTls);
-        driver::Pool::builder(manager).build().unwrap().get().await.unwrap()
+        pool(url).get().await.unwrap()
     }
 
     async fn begin(&mut self) -> Self::Transaction<'_> {

@@ -21,11 +21,11 @@ impl Driver for PgConnection {
 
 impl Transaction for PgTransaction<'_> {
     type Executor<'a>
-        = &'a mut PgConnection
+        = &'a mut Self
     where
         Self: 'a;
 
-    fn executor(&mut self) -> &mut PgConnection {
+    fn executor(&mut self) -> &mut Self {
         self
     }
 
