@@ -128,10 +128,12 @@ begin
         return (select s.id from pubsub.subscriptions s where s.channel = subscribe.channel and s.name = subscribe.name);
     end if;
     boundary := pubsub.own_snapshot();
-    perform pubsub.open_lanes(
-        new_id, coalesce(subscribe.lanes, 0), case when from_beginning then 1 end, sequence, fence, boundary,
-        pubsub.log_sequence()
-    );
+    lanes := coalesce(lanes, 0);
+    perform pubsub.place_cursor(
+                new_id, lane, 1, case when from_beginning then 1 end, sequence, fence, boundary, pubsub.log_sequence()
+            )
+       from generate_series(least(lanes, 1), lanes) lane;
+    insert into pubsub.lanes (subscription, lane) select new_id, lane from generate_series(1, lanes) lane;
     return new_id;
 end
 $$;

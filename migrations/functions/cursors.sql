@@ -167,14 +167,3 @@ return coalesce(partition.fence <= pg_snapshot_xmin(c.read_snapshot), false)
     or coalesce(
            partition.fence <= pg_snapshot_xmin(c.window_snapshot) and c.window_position >= partition.end_id - 1, false
        );
-
--- The events that a cursor has passed, described as in pubsub.replays. While the cursor reads stragglers, the description
--- leaves out the stragglers that it has read. No row: it has passed no event that can be described.
-create or replace function pubsub.passed(c pubsub.cursors) returns table (snapshot pg_snapshot, until bigint)
-language sql stable set search_path = pg_catalog, pg_temp begin atomic
-    select c.read_snapshot, null::bigint
-     where (c.window_snapshot is null or c.window_position < c.read_sequence)
-       and pg_snapshot_xmax(c.read_snapshot) > pg_snapshot_xmax(pubsub.none_visible())
-    union all
-    select c.window_snapshot, c.window_position where c.window_position >= c.read_sequence;
-end;

@@ -113,20 +113,6 @@ begin
 end
 $$;
 
--- Opens the lanes of a subscription at a position of the log; the arguments are those of pubsub.place_cursor.
-create or replace function pubsub.open_lanes(
-    subscription integer, lanes integer, first bigint, sequence bigint, fence bigint, boundary pg_snapshot,
-    log_end bigint
-) returns void
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
-begin
-    perform pubsub.place_cursor(subscription, lane, 1, first, sequence, fence, boundary, log_end)
-       from generate_series(least(lanes, 1), lanes) lane;
-    insert into pubsub.lanes (subscription, lane)
-    select open_lanes.subscription, lane from generate_series(1, lanes) lane;
-end
-$$;
-
 -- Takes the claiming lock of a lane of an ordered subscription, and returns whether a process may claim from it: nobody else holds
 -- a lease of it, and until the end of the transaction nobody will.
 --   waits  whether to wait for the lock. A caller that has the lock of a higher lane does not wait, so that two callers never wait
@@ -216,7 +202,10 @@ begin
         )
         select position.subscription, position.lane, u.id, u.channel, u.key, u.payload, u.headers, u.version,
                u.published_at, 0, 0, 0, clock_timestamp(),
-               pubsub.is_replay(position.subscription, position.lane, u.xid, u.id)
+               exists (
+                   select from pubsub.replays r where (r.subscription, r.lane) = (position.subscription, position.lane)
+                      and pubsub.is_behind(u.xid, u.id, r.snapshot, r.until, floor)
+               )
           from pubsub.unread_events(position, of_subscription.channel, of_subscription.lanes, boundary, floor) u
         on conflict on constraint mailbox_pkey do nothing;
     end loop;
@@ -224,9 +213,10 @@ begin
     delete from pubsub.lanes l where l.subscription = change_lanes.subscription;
     delete from pubsub.replays r where r.subscription = change_lanes.subscription;
     update pubsub.subscriptions s set lanes = s.lanes_wanted, lanes_wanted = null where s.id = change_lanes.subscription;
-    perform pubsub.open_lanes(
-        subscription, of_subscription.lanes_wanted, null, sequence, fence, boundary, pubsub.log_sequence()
-    );
+    perform pubsub.place_cursor(subscription, lane, 1, null, sequence, fence, boundary, pubsub.log_sequence())
+       from generate_series(least(of_subscription.lanes_wanted, 1), of_subscription.lanes_wanted) lane;
+    insert into pubsub.lanes (subscription, lane)
+    select change_lanes.subscription, lane from generate_series(1, of_subscription.lanes_wanted) lane;
     update pubsub.mailbox m
        set lane = pubsub.lane_of(m.key, m.event_id, of_subscription.lanes_wanted),
            due_at = case when m.due_at = 'infinity' then clock_timestamp() else m.due_at end

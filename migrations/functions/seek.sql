@@ -8,18 +8,6 @@
 -- Leases are settled as before, and the mailbox and the dead letters stay as they are. An event that is in one of them and
 -- also ahead of the new position is delivered for both.
 
--- Whether a subscription had read past an event when it was last moved back.
-create or replace function pubsub.is_replay(subscription integer, lane integer, xid xid8, id bigint) returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
-begin
-    return exists (
-        select from pubsub.replays r
-         where r.subscription = is_replay.subscription and r.lane = is_replay.lane
-           and pubsub.is_behind(is_replay.xid, is_replay.id, r.snapshot, r.until, pubsub.log_floor())
-    );
-end
-$$;
-
 -- The number of events of a lane that would be read again, and of those that would not be read, if it were moved to event
 -- `first`. Null is the end of the log.
 create or replace function pubsub.count_seek(reader pubsub.subscriptions, c pubsub.cursors, first bigint)
@@ -27,16 +15,20 @@ returns table (replayed bigint, skipped bigint)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
-    floor constant bigint := pubsub.log_floor();
-    mark  record;
-    ahead record;
+    floor  constant bigint := pubsub.log_floor();
+    until  constant bigint := case when c.window_position >= c.read_sequence then c.window_position end;
+    passed constant pg_snapshot := case
+        when until is not null then c.window_snapshot
+        when coalesce(c.window_position < c.read_sequence, c.window_snapshot is null)
+            and pg_snapshot_xmax(c.read_snapshot) > pg_snapshot_xmax(pubsub.none_visible()) then c.read_snapshot
+    end;
+    ahead  record;
 begin
-    select * into mark from pubsub.passed(c);
     select * into ahead from pubsub.unread(c, reader.channel, pubsub.all_visible(), floor);
     select count(*) into replayed from pubsub.db_events d
      where d.channel = reader.channel and d.id >= count_seek.first
        and pubsub.lane_of(d.key, d.id, reader.lanes) = c.lane
-       and pubsub.is_behind(d.xid, d.id, mark.snapshot, mark.until, floor);
+       and pubsub.is_behind(d.xid, d.id, passed, until, floor);
     -- pubsub.unread_events would take four times as long for a long backlog.
     select count(*) into skipped from pubsub.db_events d
      where d.channel = reader.channel and d.id > ahead.above and (count_seek.first is null or d.id < count_seek.first)
@@ -120,9 +112,15 @@ begin
         perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + position.lane, reader.id);
         select * into position from pubsub.cursors c where c.subscription = reader.id and c.lane = position.lane
          order by c.subscription desc, c.lane desc, c.seq desc limit 1;
-        -- A lane that still reads the window of an earlier seek keeps the later of both marks.
+        -- The events that it has passed. While it reads stragglers, the description leaves out those that it has read. A lane that still
+        -- reads the window of an earlier seek keeps the later of both marks.
         insert into pubsub.replays as r (subscription, lane, snapshot, until)
-        select reader.id, position.lane, p.snapshot, p.until from pubsub.passed(position) p
+        select reader.id, position.lane, position.read_snapshot, null
+         where coalesce(position.window_position < position.read_sequence, position.window_snapshot is null)
+           and pg_snapshot_xmax(position.read_snapshot) > pg_snapshot_xmax(pubsub.none_visible())
+        union all
+        select reader.id, position.lane, position.window_snapshot, position.window_position
+         where position.window_position >= position.read_sequence
         on conflict on constraint replays_pkey do update
            set snapshot = excluded.snapshot, until = excluded.until
          where pg_snapshot_xmax(position.read_snapshot) > pg_snapshot_xmax(pubsub.none_visible())

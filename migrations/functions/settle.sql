@@ -27,7 +27,10 @@ language sql stable begin atomic
          where d.id = any ((lease).event_ids)
     )
     select e.id, e.key, e.payload, e.headers, e.version, e.published_at, 1, 0, 0, d.action, d.delay, d.error,
-           pubsub.is_replay((lease).subscription, (lease).lane, e.xid, e.id), null::integer
+           exists (
+               select from pubsub.replays r where (r.subscription, r.lane) = ((lease).subscription, (lease).lane)
+                  and pubsub.is_behind(e.xid, e.id, r.snapshot, r.until, pubsub.log_floor())
+           ), null::integer
       from described d
      cross join lateral (
          select * from pubsub.db_events e where e.channel = described_deliveries.channel and e.id = d.id limit 1

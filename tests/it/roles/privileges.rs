@@ -47,7 +47,6 @@ function has_claimed_all
 function in_words
 function is_behind
 function is_foreign
-function is_replay
 function is_unread
 function keep_partitions
 function lag                         owner's | subscriber: execute | observer: execute
@@ -71,13 +70,11 @@ function next_due                    owner's | subscriber: execute
 function next_removal                owner's | subscriber: execute
 function no_publisher_at_work        owner's | subscriber: execute
 function none_visible
-function open_lanes
 function open_window
 function orphan_leases
 function own_snapshot
 function park
 function park_ahead
-function passed
 function place_cursor
 function poll                        owner's | subscriber: execute
 function positions
