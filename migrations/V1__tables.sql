@@ -210,6 +210,9 @@ create index leases_process_idx on pubsub.leases (process);
 
 create index leases_lane_idx on pubsub.leases (subscription, lane, token) where lane > 0;
 
+-- Deliveries that handlers have settled in transactions of their own (pubsub.settle_in), until their leases end.
+create table pubsub.settled (token bigint not null, event_id bigint not null, constraint settled_pkey primary key (token, event_id));
+
 -- Deliveries with a state of their own: retried, snoozed, returned, parked or orphaned. Each has a copy of its event, so that
 -- the log's retention need not wait for it.
 --   attempt     starts so far

@@ -50,15 +50,16 @@ begin
         select format('the ids of events continue at %s, below the cursors', pubsub.log_sequence()), 'select pubsub.rebase()'
          where pubsub.log_sequence() < (select max(coalesce(c.window_end, c.read_sequence)) from pubsub.positions() c)
         union all
-        select format('the trigger %I of pubsub.db_events is disabled', t.tgname), 'alter table pubsub.db_events enable trigger all'
+        select format('the trigger %I of %s is disabled', t.tgname, t.tgrelid::regclass),
+               format('alter table %s enable trigger all', t.tgrelid::regclass)
           from pg_trigger t
-         where t.tgrelid = 'pubsub.db_events'::regclass and t.tgenabled in ('D', 'R') and not t.tgisinternal
+         where t.tgrelid in ('pubsub.db_events'::regclass, 'pubsub.settled'::regclass) and t.tgenabled in ('D', 'R') and not t.tgisinternal
         union all
         select format('a crash of the server would %s %s', case c.relpersistence when 'u' then 'empty' else 'keep' end, c.oid::regclass),
                format('alter table %s set %s', c.oid::regclass, case c.relpersistence when 'u' then 'logged' else 'unlogged' end)
           from pg_class c
          where c.relnamespace = 'pubsub'::regnamespace
-           and c.relname ~ '^(db_events_[0-9]+|subscriptions|cursors|leases|mailbox|dead_letters|log_identity|incarnations)$'
+           and c.relname ~ '^(db_events_[0-9]+|subscriptions|cursors|leases|settled|mailbox|dead_letters|log_identity|incarnations)$'
            and (c.relname = 'incarnations') <> (c.relpersistence = 'u')
     loop
         raise exception using errcode = 'object_not_in_prerequisite_state', message = unfit.fault,
@@ -68,6 +69,8 @@ begin
     values (register_process.host, register_process.os_pid, register_process.version)
     returning id into new_id;
     insert into pubsub.registrations values (new_id);
+    -- Left behind if somebody has acknowledged a whole lease without naming them.
+    delete from pubsub.settled s where not exists (select from pubsub.leases l where l.token = s.token);
     update pubsub.mailbox m set crashes = m.crashes - 1, attempt = greatest(m.attempt - 1, 0), orphaned_by = null
      where m.orphaned_by = was and m.crashes > 0;
     perform pubsub.redrive(d.channel, s.name, d.event_id)
@@ -153,8 +156,9 @@ begin
                    end)
               from unnest(lease.event_ids) with ordinality e (id, ordinal)
         ));
-        delete from pubsub.leases l where l.token = lease.token;
-        orphaned := orphaned + cardinality(lease.event_ids);
+        with ended as (delete from pubsub.leases l where l.token = lease.token),
+             settled as (delete from pubsub.settled s where s.token = lease.token returning s.event_id)
+        select orphaned + cardinality(lease.event_ids) - count(*) into orphaned from settled;
     end loop;
     return orphaned;
 end

@@ -13,8 +13,8 @@
 --   crash        its process died: again after `delay`, or dead (crashed) when it was one death too many or the last
 --                attempt
 
--- The deliveries of a lease that have a disposition. Ids outside the lease are ignored: the lease is the fence. Each is looked up
--- by its key, whatever the planner believes of the tables: hence the limits.
+-- The deliveries of a lease that have a disposition. Ids outside the lease are ignored: the lease is the fence. So are those that
+-- pubsub.settle_in has settled. Each is looked up by its key, whatever the planner believes of the tables: hence the limits.
 create or replace function pubsub.described_deliveries(lease pubsub.leases, channel text, dispositions jsonb)
 returns table (
     id bigint, key text, payload jsonb, headers jsonb, version integer, published_at timestamptz, attempt integer,
@@ -25,6 +25,7 @@ language sql stable begin atomic
         select d.id, d.action, least(greatest(coalesce(d.delay, interval '0'), interval '0'), interval '36500 days') as delay, d.error
           from jsonb_to_recordset(dispositions) as d (id bigint, action text, delay interval, error text)
          where d.id = any ((lease).event_ids)
+           and not exists (select from pubsub.settled s where (s.token, s.event_id) = ((lease).token, d.id))
     )
     select e.id, e.key, e.payload, e.headers, e.version, e.published_at, 1, 0, 0, d.action, d.delay, d.error,
            exists (
@@ -100,7 +101,11 @@ begin
     buried as (
         delete from pubsub.mailbox m
          where m.subscription = lease.subscription
-           and m.event_id = any (array(select j.id from judged j where j.reason is not null))
+           and m.event_id = any (array(
+                   select j.id from judged j where j.reason is not null union all
+                   select s.event_id from pubsub.settled s where s.token = lease.token and lease.from_mailbox
+               ))
+           and (m.token = lease.token or not lease.from_mailbox)
         returning m.key
     ),
     revived as (
@@ -196,8 +201,10 @@ begin
         end if;
     end if;
     if remaining = '{}' then
+        with ended as (delete from pubsub.settled s where s.token = lease.token)
         delete from pubsub.leases l where l.token = lease.token;
     else
+        with ended as (delete from pubsub.settled s where s.token = lease.token and s.event_id <> all (remaining))
         update pubsub.leases l set event_ids = remaining where l.token = lease.token;
     end if;
     return true;
@@ -220,11 +227,12 @@ begin
          order by l.lane, l.token for update
     loop
         perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + lease.lane, lease.subscription);
-        delete from pubsub.leases l where l.token = lease.token;
         perform pubsub.dispose(lease, (
             select jsonb_agg(jsonb_build_object('id', e.id, 'action', 'return')) from unnest(lease.event_ids) e (id)
         ));
-        returned := returned + cardinality(lease.event_ids);
+        with ended as (delete from pubsub.leases l where l.token = lease.token),
+             settled as (delete from pubsub.settled s where s.token = lease.token returning s.event_id)
+        select returned + cardinality(lease.event_ids) - count(*) into returned from settled;
     end loop;
     return returned;
 end

@@ -55,6 +55,7 @@ begin
     delete from pubsub.waiters w where w.subscription = removed;
     delete from pubsub.runners r where r.subscription = removed;
     delete from pubsub.lanes l where l.subscription = removed;
+    delete from pubsub.settled s using pubsub.leases l where l.token = s.token and l.subscription = removed;
     delete from pubsub.leases l where l.subscription = removed;
     delete from pubsub.mailbox m where m.subscription = removed;
     delete from pubsub.dead_letters d where d.subscription = removed;

@@ -24,6 +24,8 @@ pub(crate) enum Answer {
     Done,
     /// The same, event by event.
     EachDone,
+    /// As a handler does, in its own transaction.
+    InTransaction,
     Failed,
     Rejected,
 }
@@ -72,6 +74,8 @@ pub(crate) struct History {
     starts: BTreeMap<i64, i32>,
     newest_token: BTreeMap<i64, i64>,
     done: BTreeMap<i64, u32>,
+    /// The deliveries, by token and event, that were settled in transactions of their handlers.
+    settled_in: BTreeSet<(i64, i64)>,
     dead_letters: BTreeSet<i64>,
     /// Events that later ones of their key need not wait for: done events and dead letters, redriven or not.
     ended: BTreeSet<i64>,
@@ -118,7 +122,9 @@ impl History {
             }
             Effect::Claimed { process, lease, from_log } => self.claimed(process, lease, from_log),
             Effect::Settled { process, lease, answer, accepted, stale } => {
-                if let Some(held) = self.held.get_mut(&process) {
+                if answer != Answer::InTransaction
+                    && let Some(held) = self.held.get_mut(&process)
+                {
                     held.retain(|other| other.token != lease.token);
                 }
                 match (accepted, stale) {
@@ -188,12 +194,17 @@ impl History {
     fn settled(&mut self, lease: &Lease, answer: Answer) -> Result<(), Violation> {
         for (event, _) in &lease.events {
             match answer {
+                // It was settled in a transaction, so it is done, whatever the process says of it.
+                _ if self.settled_in.contains(&(lease.token, *event)) => {}
                 Answer::Failed => {}
                 Answer::Rejected => {
                     self.dead_letters.insert(*event);
                     self.ended.insert(*event);
                 }
-                Answer::Done | Answer::EachDone => {
+                Answer::Done | Answer::EachDone | Answer::InTransaction => {
+                    if answer == Answer::InTransaction {
+                        self.settled_in.insert((lease.token, *event));
+                    }
                     let done = self.done.entry(*event).or_default();
                     *done += 1;
                     self.ended.insert(*event);

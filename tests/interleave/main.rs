@@ -1,5 +1,5 @@
 //! Every order in which sessions can call the SQL functions, on a real server, with the invariants of a delivery checked after
-//! each: 34,650 schedules of three sessions with four steps, in eight scenarios.
+//! each: 34,650 schedules of three sessions with four steps, in each of ten scenarios.
 //!
 //! A step that waits for a lock stays waiting while the schedule goes on with the other sessions. The next steps of its session
 //! follow when they can. After the last step all processes are declared dead, and everything that is left is claimed and

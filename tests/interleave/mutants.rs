@@ -1,6 +1,8 @@
 //! Broken functions, which the interleaver must detect.
 
-use crate::scenario::{CURSOR, DEAD_LETTERS, MAILBOX, ORDER, SEEK, SETTLEMENT, Scenario, TAKEOVER};
+use crate::scenario::{
+    CURSOR, DEAD_LETTERS, MAILBOX, ORDER, OWN_TRANSACTION, SEEK, SETTLEMENT, Scenario, TAKEOVER,
+};
 
 /// A function with a piece of its text replaced.
 pub(crate) struct Mutant {
@@ -14,7 +16,7 @@ pub(crate) struct Mutant {
     pub(crate) shown_by: &'static Scenario,
 }
 
-pub(crate) const ALL: [Mutant; 9] = [
+pub(crate) const ALL: [Mutant; 10] = [
     Mutant {
         name: "a settlement does not lock its lease",
         function: "pubsub.settle(bigint, bigint, bigint[], jsonb)",
@@ -38,6 +40,14 @@ pub(crate) const ALL: [Mutant; 9] = [
         replacement: "",
         seen_as: "settled twice",
         shown_by: &TAKEOVER,
+    },
+    Mutant {
+        name: "the commit of a settlement in a transaction does not lock the lease",
+        function: "pubsub.confirm_lease()",
+        piece: " for key share;",
+        replacement: ";",
+        seen_as: "settled twice",
+        shown_by: &OWN_TRANSACTION,
     },
     Mutant {
         name: "a claim forgets the transactions in flight",

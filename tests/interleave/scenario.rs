@@ -2,7 +2,7 @@
 
 use Step::{
     Beat, Claim, ClaimMailbox, ClaimSuspect, Commit, Leave, Open, Publish, Reclaim, Redrive, Reject, Retry,
-    Rollback, Seek, Settle, SettleNamed, Silence, Strays,
+    Rollback, Seek, Settle, SettleIn, SettleNamed, Silence, Strays,
 };
 
 /// One of the two processes of a schedule. Several sessions may act in its name.
@@ -30,6 +30,8 @@ pub(crate) enum Step {
     Settle(Process),
     /// The same, with each event named.
     SettleNamed(Process),
+    /// Settles each of its events as a handler does, in its own transaction. The process still holds the lease.
+    SettleIn(Process),
     /// Settles it as failed.
     Retry(Process),
     /// Settles it as rejected.
@@ -78,7 +80,7 @@ impl Touch {
             Publish | Seek => Self::LOG,
             Claim(process) => Self::LOG | Self::leases(process),
             ClaimMailbox(process) | ClaimSuspect(process) => Self::MAILBOX | Self::leases(process),
-            Settle(process) | SettleNamed(process) | Retry(process) | Reject(process) => {
+            Settle(process) | SettleNamed(process) | SettleIn(process) | Retry(process) | Reject(process) => {
                 Self::leases(process) | Self::MAILBOX | Self::DEAD_LETTERS
             }
             Beat(process) | Silence(process) => Self::row(process),
@@ -169,6 +171,32 @@ pub(crate) const SETTLEMENT: Scenario = Scenario {
     ],
 };
 
+/// A handler settles its delivery in its own transaction while its process is taken over.
+pub(crate) const OWN_TRANSACTION: Scenario = Scenario {
+    name: "own transaction",
+    every: 3,
+    is_ordered: false,
+    prologue: &[Publish, Claim(ONE)],
+    sessions: [
+        &[Open(&SettleIn(ONE)), Commit, Claim(ONE), Retry(ONE)],
+        &[Silence(ONE), Open(&Reclaim), Commit, Strays],
+        &[Publish, Open(&ClaimSuspect(TWO)), Commit, SettleIn(TWO)],
+    ],
+};
+
+/// A handler settles its delivery in its own transaction while its process gives up on it.
+pub(crate) const TIMEOUT: Scenario = Scenario {
+    name: "timeout",
+    every: 39,
+    is_ordered: true,
+    prologue: &[Publish, Claim(ONE), Retry(ONE), ClaimMailbox(ONE), Publish],
+    sessions: [
+        &[Open(&SettleIn(ONE)), Commit, ClaimMailbox(ONE), SettleIn(ONE)],
+        &[Open(&Retry(ONE)), Commit, Claim(ONE), Settle(ONE)],
+        &[ClaimMailbox(ONE), Silence(ONE), Open(&Reclaim), Commit],
+    ],
+};
+
 /// Claims over transactions in flight. Some claims are rolled back.
 pub(crate) const CURSOR: Scenario = Scenario {
     name: "cursor",
@@ -247,5 +275,15 @@ pub(crate) const SUCCESSION: Scenario = Scenario {
     ],
 };
 
-pub(crate) const ALL: [&Scenario; 8] =
-    [&TAKEOVER, &SETTLEMENT, &CURSOR, &DEAD_LETTERS, &MAILBOX, &SEEK, &ORDER, &SUCCESSION];
+pub(crate) const ALL: [&Scenario; 10] = [
+    &TAKEOVER,
+    &SETTLEMENT,
+    &OWN_TRANSACTION,
+    &TIMEOUT,
+    &CURSOR,
+    &DEAD_LETTERS,
+    &MAILBOX,
+    &SEEK,
+    &ORDER,
+    &SUCCESSION,
+];

@@ -15,8 +15,8 @@ use crate::scenario::{Process, Step};
 /// first one.
 pub(crate) const SILENCE: &str = "1 hour";
 
-/// The SQLSTATEs for a process that was declared dead, and for the rest of its transaction.
-const REFUSALS: [&str; 2] = ["PB006", "25P02"];
+/// The SQLSTATEs for a process that was declared dead, for a lease that was lost, and for the rest of a transaction.
+const REFUSALS: [&str; 3] = ["PB006", "PB010", "25P02"];
 
 /// A channel with one subscription.
 #[derive(Clone, Copy, Debug)]
@@ -136,8 +136,12 @@ impl Session {
                 self.pending = Some(vec![effect]);
                 Vec::new()
             }
-            // The commit of a transaction with a refused step is a rollback.
-            (Step::Commit, Some(pending)) if !pending.contains(&Effect::Refused) => pending,
+            // The commit of a transaction with a refused step is a rollback. It may be refused itself.
+            (Step::Commit, Some(pending))
+                if effect != Effect::Refused && !pending.contains(&Effect::Refused) =>
+            {
+                pending
+            }
             (Step::Commit | Step::Rollback, _) => Vec::new(),
             (_, Some(mut pending)) => {
                 pending.push(effect);
@@ -192,6 +196,7 @@ impl Call {
             Step::ClaimSuspect(process) => claim(OF_SUSPECTS, process),
             Step::Settle(process) => settle(process, Answer::Done),
             Step::SettleNamed(process) => settle(process, Answer::EachDone),
+            Step::SettleIn(process) => settle(process, Answer::InTransaction),
             Step::Retry(process) => settle(process, Answer::Failed),
             Step::Reject(process) => settle(process, Answer::Rejected),
             Step::Beat(process) => {
@@ -214,6 +219,7 @@ struct Connection {
     publish: Statement,
     claims: [Statement; 3],
     settle: Statement,
+    settle_in: Statement,
     beat: Statement,
     silence: Statement,
     reclaim: Statement,
@@ -256,6 +262,7 @@ impl Connection {
             claims,
             publish: prepare(PUBLISH).await,
             settle: prepare(SETTLE).await,
+            settle_in: prepare("select pubsub.settle_in($1, $2, id) from unnest($3::bigint[]) id").await,
             beat: prepare("select pubsub.beat($1, false)").await,
             silence: prepare(silence).await,
             reclaim: prepare(&format!("select process from pubsub.reclaim('{SILENCE}')")).await,
@@ -306,6 +313,10 @@ impl Connection {
             Call::Settle { process, lease, answer, stale } => {
                 let events: Vec<i64> = lease.events.iter().map(|(event, _)| *event).collect();
                 let action = match answer {
+                    Answer::InTransaction => {
+                        client.query(&self.settle_in, &[&process, &lease.token, &events]).await?;
+                        return Ok(Effect::Settled { process, lease, answer, stale, accepted: true });
+                    }
                     Answer::Done => "done",
                     Answer::EachDone => "each done",
                     Answer::Failed => "retry",

@@ -13,6 +13,7 @@ function advance_idle_cursors        owner's | subscriber: execute
 function after_publish               owner's
 function all_visible
 function apply_audiences
+function are_settled                 owner's | subscriber: execute
 function beat                        owner's | subscriber: execute
 function begin_claim
 function begin_incarnation
@@ -24,6 +25,7 @@ function claim_mailbox               owner's | subscriber: execute
 function close_objects
 function close_partitions            owner's | subscriber: execute
 function cluster
+function confirm_lease               owner's
 function count_missed
 function count_seek
 function count_unread                owner's | observer: execute
@@ -107,6 +109,7 @@ function set_dedupe_window           owner's | subscriber: execute
 function set_retention               owner's | subscriber: execute
 function set_unread_limit            owner's | subscriber: execute
 function settle                      owner's | subscriber: execute
+function settle_in                   owner's | subscriber: execute
 function skip_ids                    owner's | subscriber: execute
 function start_waiting               owner's | subscriber: execute
 function stop_running                owner's | subscriber: execute
@@ -150,6 +153,7 @@ table replays
 table restore_marker
 table runners
 table schema_history                 | subscriber: select | observer: select
+table settled
 table subscriptions
 table waiters
 view current_processes

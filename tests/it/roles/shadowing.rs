@@ -119,7 +119,7 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("beat", "pubsub.beat(1)", None),
     (
         "publish",
-        "pubsub.publish('sms', '{}'), pubsub.publish('sms', '{}'), pubsub.publish('sms', '{}')",
+        "pubsub.publish('sms', '{}'), pubsub.publish('sms', '{}'), pubsub.publish('sms', '{}'), pubsub.publish('sms', '{}')",
         None,
     ),
     ("publish", "pubsub.publish('smz', '{}')", Some("PB001")),
@@ -131,7 +131,10 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("declare_schema", "pubsub.declare_schema('smz', 1, 'true')", Some("PB001")),
     ("list_schemas", "pubsub.list_schemas()", None),
     ("claim", "pubsub.claim(1, 2, 2)", Some("PB006")),
-    ("claim", "pubsub.claim(1, 1, 2)", None),
+    ("claim", "pubsub.claim(1, 1, 3)", None),
+    ("settle_in", "pubsub.settle_in(1, 1, 3)", None),
+    ("settle_in", "pubsub.settle_in(1, 1, 3)", Some("PB010")),
+    ("are_settled", "pubsub.are_settled('{1}', '{3}')", None),
     (
         "settle",
         r#"pubsub.settle(1, 1, null, '[{"id": 1, "action": "retry", "error": "no"}, {"id": 2, "action": "reject"}]')"#,

@@ -25,6 +25,7 @@ pub(super) const SOURCE: &[&str] = source![
     "removal",
     "seek",
     "settle",
+    "settle_in",
     "dead_letters",
     "restore",
     "parking",
