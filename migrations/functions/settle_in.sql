@@ -14,7 +14,7 @@ begin
      where l.token = settle_in.token and l.process = settle_in.process and settle_in.event_id = any (l.event_ids)
     on conflict on constraint settled_pkey do nothing;
     if not found then
-        raise exception using errcode = 'PB010',
+        raise exception using errcode = 'PB010', constraint = 'PB010',
             message = format('event %s is not to be settled under lease %s of process %s', event_id, token, process),
             hint = 'The lease was taken over, or the event was settled before.';
     end if;
@@ -27,7 +27,7 @@ language plpgsql set plan_cache_mode = force_generic_plan set search_path = pg_c
 begin
     perform from pubsub.leases l where l.token = new.token and new.event_id = any (l.event_ids) for key share;
     if not found and exists (select from pubsub.settled s where (s.token, s.event_id) = (new.token, new.event_id)) then
-        raise exception using errcode = 'PB010',
+        raise exception using errcode = 'PB010', constraint = 'PB010',
             message = format('lease %s lost event %s before the transaction that settles it could commit', new.token, new.event_id),
             hint = 'The lease was taken over, or the event was settled otherwise.';
     end if;

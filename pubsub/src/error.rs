@@ -99,6 +99,16 @@ pub enum Error {
         detail: String,
     },
 
+    /// The delivery cannot be settled by the handler any more: its lease was taken over, or it was settled before. See
+    /// [`Delivery::settle_in`](crate::Delivery::settle_in).
+    #[error("{message}. {hint}")]
+    LeaseLost {
+        /// The database's message, which names the event, the lease and the process.
+        message: String,
+        /// How this happens.
+        hint: String,
+    },
+
     /// The payload is larger than the channel allows.
     #[error("{message}")]
     PayloadTooLarge {
@@ -289,6 +299,7 @@ impl Error {
             Self::UndeclaredChannel { .. }
             | Self::UnknownSubscription { .. }
             | Self::InUse { .. }
+            | Self::LeaseLost { .. }
             | Self::Moved { .. } => true,
             _ => false,
         }
@@ -316,6 +327,7 @@ impl Error {
             Self::UndeclaredChannel { .. } => refusal::UNDECLARED_CHANNEL,
             Self::UnknownSubscription { .. } => refusal::UNKNOWN_SUBSCRIPTION,
             Self::InUse { .. } => refusal::IN_USE,
+            Self::LeaseLost { .. } => refusal::LEASE_LOST,
             Self::PayloadTooLarge { .. } => refusal::PAYLOAD_TOO_LARGE,
             Self::PayloadMismatch { .. } => refusal::PAYLOAD_MISMATCH,
             Self::InvalidPayload { source: PayloadError::Refused { sqlstate }, .. } => sqlstate,
@@ -372,6 +384,7 @@ pub(crate) fn from_driver(
         refusal::PAYLOAD_TOO_LARGE => Error::PayloadTooLarge { message },
         refusal::PAYLOAD_MISMATCH => Error::PayloadMismatch { message },
         refusal::IN_USE => Error::InUse { message, detail: detail.or(hint).unwrap_or_default() },
+        refusal::LEASE_LOST => Error::LeaseLost { message, hint: hint.unwrap_or_default() },
         refusal::MOVED => Error::Moved { message, hint: hint.unwrap_or_default() },
         _ => Error::Database { doing, sqlstate: Some(sqlstate), source: source.into() },
     }

@@ -2,14 +2,14 @@
 //!
 //! tokio catches a panic in a handler's future and drops its message, and actix closes the answer's channel without a reason.
 //! So a hook, chained before the application's own, notes each panic on a watched thread ([`watch_this_thread`]), and a
-//! [`PanicProbe`] that travels inside the delivery reports which delivery it was.
+//! probe that travels inside the delivery (`model/probe.rs`) reports which delivery it was.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::PanicHookInfo;
-use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 
 /// Panics that a thread remembers until they are taken: more than can happen in between.
 const REMEMBERED: usize = 64;
@@ -142,40 +142,6 @@ pub(crate) fn last() -> Option<Panic> {
 /// Takes the oldest panic of this thread that was not taken yet: the reason why an answer is missing.
 pub(crate) fn take_oldest() -> Option<Panic> {
     NOTED.with_borrow_mut(VecDeque::pop_front)
-}
-
-/// Travels inside a delivery. If it is dropped while its thread panics, it reports the panic as that delivery's.
-#[derive(Debug)]
-pub(crate) struct PanicProbe(Arc<OnceLock<Panic>>);
-
-/// The report of a [`PanicProbe`].
-#[derive(Debug)]
-pub(crate) struct PanicReport(Arc<OnceLock<Panic>>);
-
-impl PanicProbe {
-    /// Returns a probe, and the place of its report.
-    pub(crate) fn new() -> (Self, PanicReport) {
-        let report = Arc::new(OnceLock::new());
-        (Self(Arc::clone(&report)), PanicReport(report))
-    }
-}
-
-impl PanicReport {
-    /// The panic that dropped the delivery, if there was one.
-    pub(crate) fn panic(&self) -> Option<&Panic> {
-        self.0.get()
-    }
-}
-
-impl Drop for PanicProbe {
-    fn drop(&mut self) {
-        if std::thread::panicking()
-            && let Some(panic) = take_newest()
-        {
-            // Only this probe sets it, and it is dropped once.
-            self.0.get_or_init(|| panic);
-        }
-    }
 }
 
 #[cfg(feature = "testing")]

@@ -40,6 +40,7 @@ mod schemas;
 mod seek;
 mod servers;
 mod sessions;
+mod settle_in;
 mod sql_contract;
 mod starting;
 mod subscription;

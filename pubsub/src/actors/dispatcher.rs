@@ -53,9 +53,14 @@ impl Dispatcher {
         }
     }
 
+    fn conclude(&mut self, answers: Vec<Answer>) {
+        answers.iter().for_each(|answer| self.count(answer));
+        self.dispatch.answered(answers, fastrand::f64, Instant::now());
+    }
+
     fn count(&self, answer: &Answer) {
         match &answer.outcome {
-            Outcome::Done => self.config.gauges.delivery_handled(),
+            Outcome::Done | Outcome::Settled => self.config.gauges.delivery_handled(),
             Outcome::Failed { .. } | Outcome::Panicked(_) => self.config.gauges.delivery_failed(),
             Outcome::Snoozed(_)
             | Outcome::Rejected { .. }
@@ -163,9 +168,14 @@ impl Handler<MailboxDue> for Dispatcher {
 impl Handler<Answers> for Dispatcher {
     type Result = ();
 
-    fn handle(&mut self, Answers { answers, busy, peak }: Answers, context: &mut Self::Context) {
-        answers.iter().for_each(|answer| self.count(answer));
-        self.dispatch.answered(answers, busy, peak, fastrand::f64, Instant::now());
+    fn handle(&mut self, answered: Answers, context: &mut Self::Context) {
+        let Answers { answers, unconfirmed, busy, peak } = answered;
+        let finished = answers.len() + unconfirmed.len();
+        self.dispatch.responded(finished, busy, peak);
+        self.conclude(answers);
+        if !unconfirmed.is_empty() {
+            self.confirm(unconfirmed, context);
+        }
         self.run(context);
     }
 }

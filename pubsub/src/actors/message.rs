@@ -1,6 +1,6 @@
 //! The messages of the actors.
 
-use crate::model::event::ClaimedEvent;
+use crate::model::event::{ClaimedEvent, EventId, LeaseToken};
 use crate::model::outcome::Answer;
 use crate::panics::Panic;
 use actix::Message;
@@ -70,6 +70,8 @@ pub(crate) struct IncarnationEnded;
 #[rtype(result = "()")]
 pub(crate) struct Answers {
     pub(crate) answers: Vec<Answer>,
+    /// The deliveries that are done if the transactions in which their handlers settle them were committed.
+    pub(crate) unconfirmed: Vec<(LeaseToken, EventId)>,
     /// The time that the handler took for them.
     pub(crate) busy: Duration,
     /// The most deliveries that ever ran at once.

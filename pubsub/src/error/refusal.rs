@@ -8,6 +8,7 @@ pub(super) const UNKNOWN_SUBSCRIPTION: &str = "PB004";
 pub(super) const MOVED: &str = "PB005";
 pub(super) const PAYLOAD_MISMATCH: &str = "PB008";
 pub(super) const IN_USE: &str = "PB009";
+pub(super) const LEASE_LOST: &str = "PB010";
 
 /// The words of a refusal.
 pub(crate) struct Refusal {

@@ -4,8 +4,8 @@ use crate::contract::older_version::DecodeError;
 use crate::model::channel::Channel;
 use crate::model::event::{ClaimedEvent, EventId, LeaseToken};
 use crate::model::failure::Handled;
+use crate::model::probe::{Probe, Report};
 use crate::model::process::ProcessId;
-use crate::panics::{PanicProbe, PanicReport};
 use actix::Message;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ pub struct Delivery<C> {
     subscription: Arc<str>,
     process: ProcessId,
     span: Span,
-    _probe: PanicProbe,
+    probe: Probe,
 }
 
 impl<C: Channel> Delivery<C> {
@@ -52,9 +52,9 @@ impl<C: Channel> Delivery<C> {
         event: ClaimedEvent,
         subscription: Arc<str>,
         process: ProcessId,
-    ) -> Result<(Self, PanicReport), DecodeError> {
+    ) -> Result<(Self, Report), DecodeError> {
         let payload = C::decode(event.version.unsigned_abs(), &event.payload)?;
-        let (probe, report) = PanicProbe::new();
+        let (probe, report) = Probe::new();
         let span = tracing::info_span!(
             "delivery",
             channel = C::NAME,
@@ -62,7 +62,7 @@ impl<C: Channel> Delivery<C> {
             event = event.id.0,
             attempt = event.attempt
         );
-        Ok((Self { payload, event, subscription, process, span, _probe: probe }, report))
+        Ok((Self { payload, event, subscription, process, span, probe }, report))
     }
 
     /// The event's position in the log, which is the same for every subscription and every attempt.
@@ -133,6 +133,13 @@ impl<C: Channel> Delivery<C> {
     #[must_use]
     pub fn span(&self) -> &Span {
         &self.span
+    }
+
+    /// Notes that the handler settles this delivery in a transaction of its own. Returns what the settlement names: the process,
+    /// the lease and the event.
+    pub(crate) fn settling(&self) -> (i64, LeaseToken, EventId) {
+        self.probe.settles_in_transaction();
+        (self.event.process, self.event.token, self.event.id)
     }
 
     /// Returns the payload.

@@ -10,6 +10,7 @@ pub(crate) mod failure;
 pub(crate) mod limits;
 pub(crate) mod outcome;
 pub(crate) mod payload;
+pub(crate) mod probe;
 pub(crate) mod process;
 pub(crate) mod published;
 pub(crate) mod retention;

@@ -13,6 +13,8 @@ use std::time::Duration;
 pub(crate) enum Outcome {
     /// The handler is done.
     Done,
+    /// The handler is done, and has settled the delivery in a transaction of its own.
+    Settled,
     /// The handler failed, or did not get the event; `after` overrides the backoff.
     Failed {
         /// The reason, with its causes.
@@ -59,6 +61,24 @@ fn text_of(error: Box<dyn Error + Send + Sync>) -> String {
         let panic = panics::take_newest().unwrap_or_else(|| Panic::from_payload(payload.as_ref()));
         format!("(an error whose text cannot be written: it {panic})")
     })
+}
+
+impl Outcome {
+    /// Returns the outcome of a delivery whose handler answers `Ok` and settles it in a transaction of its own. `was_committed` is
+    /// `None` if that could not be asked.
+    pub(crate) fn of_transaction(was_committed: Option<bool>) -> Self {
+        let failed = |error: &str, after| Self::Failed { error: error.to_owned(), after };
+        match was_committed {
+            Some(true) => Self::Settled,
+            Some(false) => {
+                failed("its handler answered Ok, but did not commit the transaction that settles it", None)
+            }
+            None => failed(
+                "whether the transaction that settles it was committed could not be asked",
+                Some(Duration::ZERO),
+            ),
+        }
+    }
 }
 
 impl From<Handled> for Outcome {

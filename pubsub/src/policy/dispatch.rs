@@ -184,21 +184,18 @@ impl Dispatch {
         self.intake.waiter_removed();
     }
 
-    /// Reports the answers of the handler's host, the time that the handler took for them, and the most deliveries that ever
-    /// ran at once. `random` is uniform in `0.0..1.0`, and drawn for each answer.
-    pub(crate) fn answered(
-        &mut self,
-        answers: Vec<Answer>,
-        busy: Duration,
-        peak: usize,
-        mut random: impl FnMut() -> f64,
-        now: Instant,
-    ) {
+    /// Reports that the handler's host has responded: how many deliveries the handler has finished, the time that it took for them,
+    /// and the most that ever ran at once.
+    pub(crate) fn responded(&mut self, finished: usize, busy: Duration, peak: usize) {
         if self.watchdog.responded() {
             self.steps.push_back(Step::HandlerResponsive);
             self.expect_work();
         }
-        self.prefetch.observe(answers.len(), busy, peak);
+        self.prefetch.observe(finished, busy, peak);
+    }
+
+    /// Reports the answers to deliveries. `random` is uniform in `0.0..1.0`, and drawn for each answer.
+    pub(crate) fn answered(&mut self, answers: Vec<Answer>, mut random: impl FnMut() -> f64, now: Instant) {
         for Answer { token, event, outcome } in answers {
             self.deliveries.conclude(token, event, outcome, random(), now);
         }

@@ -55,7 +55,7 @@ pub(crate) fn decide(
     random: f64,
 ) -> Option<Disposition> {
     let (action, delay, error) = match outcome {
-        Outcome::Done => return None,
+        Outcome::Done | Outcome::Settled => return None,
         Outcome::Failed { error, after } => {
             (Action::Retry, after.unwrap_or_else(|| backoff.delay(attempt, random)), Some(error))
         }
@@ -125,6 +125,7 @@ mod tests {
         let delay = any::<u64>().prop_map(Duration::from_millis);
         prop_oneof![
             Just(Outcome::Done),
+            Just(Outcome::Settled),
             Just(Outcome::Returned),
             (2i32.., 1i32..).prop_map(|(version, known)| Outcome::TooNew { version, known }),
             delay.clone().prop_map(Outcome::Snoozed),
@@ -138,7 +139,7 @@ mod tests {
     proptest! {
         #[test]
         fn only_a_done_delivery_has_no_disposition(outcome in outcomes(), attempt in 1u32..) {
-            let done = outcome == Outcome::Done;
+            let done = matches!(outcome, Outcome::Done | Outcome::Settled);
             prop_assert_eq!(decide(EventId(7), attempt, outcome, &Backoff::DEFAULT, 0.5).is_none(), done);
         }
 

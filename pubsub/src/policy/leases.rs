@@ -30,6 +30,9 @@ struct Held {
     /// The time of the oldest answer for which no settlement is under way.
     since: Option<Instant>,
     settling: bool,
+    /// Whether the next settlement names what is done, though it may be all of the lease: `pubsub.settle` has a short cut that leaves
+    /// rows of `pubsub.settled` behind.
+    names_acknowledged: bool,
     /// Whether a settlement was sent whose result is unknown. A refusal of the next one may only mean that the first took
     /// effect.
     uncertain: bool,
@@ -44,13 +47,14 @@ pub(crate) struct Settlement {
     /// The dispositions of events that are not done.
     pub(crate) dispositions: Vec<Disposition>,
     whole: bool,
+    names_acknowledged: bool,
 }
 
 impl Settlement {
     /// Returns the events to acknowledge; `None` for all that are left of the lease. Beside dispositions they are always named:
     /// `pubsub.settle` would refuse a disposition that an uncertain settlement has written already.
     pub(crate) fn acknowledged(&self) -> Option<&[i64]> {
-        (!self.whole || !self.dispositions.is_empty()).then_some(&self.done)
+        (!self.whole || self.names_acknowledged || !self.dispositions.is_empty()).then_some(&self.done)
     }
 
     /// Returns the settlement with poorer texts, after the database has refused its texts.
@@ -111,6 +115,13 @@ impl Leases {
         true
     }
 
+    /// Notes that a handler has settled a delivery of the lease in a transaction of its own.
+    pub(crate) fn name_acknowledged(&mut self, token: LeaseToken) {
+        if let Some(held) = self.held.get_mut(&token) {
+            held.names_acknowledged = true;
+        }
+    }
+
     /// Returns the settlements that are due at `now`: of every lease that is answered in full, and of every answer that has
     /// waited for [`LINGER`]. There is one settlement per lease at a time; its end is reported with
     /// [`settled`](Self::settled) or [`failed`](Self::failed).
@@ -126,7 +137,8 @@ impl Leases {
             held.since = None;
             let done = std::mem::take(&mut held.done);
             let dispositions = std::mem::take(&mut held.dispositions);
-            settlements.push(Settlement { token, done, dispositions, whole: complete });
+            let names_acknowledged = std::mem::take(&mut held.names_acknowledged);
+            settlements.push(Settlement { token, done, dispositions, whole: complete, names_acknowledged });
         }
         settlements
     }
@@ -163,6 +175,7 @@ impl Leases {
         held.settling = false;
         held.uncertain = true;
         held.since = Some(now.checked_sub(LINGER).unwrap_or(now));
+        held.names_acknowledged |= settlement.names_acknowledged;
         held.done.extend(settlement.done);
         held.dispositions.extend(settlement.dispositions);
     }
@@ -228,6 +241,21 @@ mod tests {
 
     fn retry(id: i64) -> Disposition {
         Disposition { id, action: Action::Retry, delay: Duration::from_secs(1), error: None }
+    }
+
+    #[test]
+    fn deliveries_that_a_handler_has_settled_are_named() {
+        let now = Instant::now();
+        let mut leases = Leases::default();
+        leases.hold(LeaseToken(1), EventId(10), START, 7);
+        leases.name_acknowledged(LeaseToken(1));
+        leases.answer(LeaseToken(1), EventId(10), None, now);
+        for _ in 0..2 {
+            let settlement = leases.settlements(now).pop().unwrap();
+            assert!(settlement.is_whole());
+            assert_eq!(settlement.acknowledged(), Some(&[10][..]));
+            leases.failed(settlement, now);
+        }
     }
 
     #[test]

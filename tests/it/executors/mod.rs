@@ -51,6 +51,7 @@ on_every_driver!(
     many_events_are_published_in_their_order,
     many_events_are_published_without_their_duplicates,
     a_publisher_of_routes_takes_any_driver,
+    a_delivery_is_settled_in_the_transaction_of_its_handler,
 );
 
 /// A note that may be about something, and may be published only once.
@@ -232,4 +233,30 @@ async fn a_connection_publishes_without_a_transaction() {
     let mut diesel = diesel_async::AsyncPgConnection::connect(db.url()).await;
     publish(&mut diesel, &Sms::new("diesel-async")).await.unwrap();
     assert_eq!(received.next().await, "diesel-async");
+}
+
+async fn a_delivery_is_settled_in_the_transaction_of_its_handler<D: Driver + 'static>() {
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let url = db.url().to_owned();
+    let handle = move |sms: Delivery<Sms>| {
+        let (url, sender) = (url.clone(), sender.clone());
+        async move {
+            let mut driver = D::connect(&url).await;
+            let mut transaction = driver.begin().await;
+            sms.settle_in(transaction.executor()).await?;
+            if sms.attempt() == 1 {
+                transaction.rollback().await;
+            } else {
+                transaction.commit().await;
+            }
+            sender.send(sms.attempt());
+            Ok(())
+        }
+    };
+    let _pubsub = db.pubsub().subscribe_fn("one", handle).start().await.unwrap();
+    publish(&db.client, &Sms::new("hello")).await.unwrap();
+    assert_eq!(received.take(2).await, [1, 2]);
+    db.until_settled().await;
+    assert!(received.rest().is_empty());
 }

@@ -7,6 +7,8 @@ use crate::actors::fault_log::report_fault;
 use crate::actors::handler_link::StartedEvents;
 use crate::actors::message::{ExitReason, HandlerDied, HandlerGone, MailboxChanged, RenewWaiter};
 use crate::error::{Error, error_chain};
+use crate::model::event::{EventId, LeaseToken};
+use crate::model::outcome::{Answer, Outcome};
 use crate::observe::HandlerState;
 use crate::policy::dispatch::step::{ClaimSize, Query, Reply, Step};
 use crate::policy::leases::Settlement;
@@ -158,6 +160,39 @@ impl Dispatcher {
                 );
             }
         }
+    }
+
+    /// Asks whether the transactions in which handlers settle these deliveries were committed. An `Ok` counts only if so.
+    pub(super) fn confirm(&self, unconfirmed: Vec<(LeaseToken, EventId)>, context: &mut Context<Self>) {
+        let (store, ..) = self.claimant();
+        let asking = async move {
+            let settled = store.are_settled(&unconfirmed).await;
+            (unconfirmed, settled)
+        };
+        context.spawn(asking.into_actor(self).map(|(unconfirmed, settled), actor, context| {
+            actor.confirmed(&unconfirmed, settled);
+            actor.run(context);
+        }));
+    }
+
+    /// Without an answer of the database the deliveries count as failed. That costs nothing: `pubsub.settle` leaves those alone that
+    /// are settled.
+    fn confirmed(&mut self, unconfirmed: &[(LeaseToken, EventId)], settled: Result<Vec<bool>, Error>) {
+        let settled = settled.map_err(|error| {
+            let (channel, subscription) = (self.config.settings.channel, &*self.config.settings.name);
+            report_fault!(
+                "settlements of handlers cannot be confirmed",
+                subscription,
+                &error,
+                channel,
+                subscription
+            );
+        });
+        let answer = |(at, &(token, event)): (usize, &(LeaseToken, EventId))| {
+            let is_settled = settled.as_ref().map(|settled| settled.get(at) == Some(&true));
+            Answer { token, event, outcome: Outcome::of_transaction(is_settled.ok()) }
+        };
+        self.conclude(unconfirmed.iter().enumerate().map(answer).collect());
     }
 
     fn remove_waiter(&self, context: &mut Context<Self>) {

@@ -32,6 +32,8 @@ pub(super) struct InFlight {
     pub(super) queue: VecDeque<ClaimedEvent>,
     running: FuturesUnordered<RunningDelivery>,
     answers: Vec<Answer>,
+    /// The deliveries that are done if the transaction in which their handler settles them was committed.
+    unconfirmed: Vec<(LeaseToken, EventId)>,
     /// The start of the running time that is not yet added to `busy`; `None` while no delivery runs.
     busy_since: Option<Instant>,
     busy: Duration,
@@ -69,6 +71,7 @@ impl InFlight {
             queue: VecDeque::new(),
             running: FuturesUnordered::new(),
             answers: Vec::new(),
+            unconfirmed: Vec::new(),
             busy_since: None,
             busy: Duration::ZERO,
             peak: 0,
@@ -107,12 +110,13 @@ impl InFlight {
     /// Collects the deliveries that have finished.
     pub(super) fn poll_running(&mut self, context: &mut Context<'_>) {
         while let Poll::Ready(Some(finished)) = self.running.poll_next_unpin(context) {
-            let (token, event) = (finished.token, finished.event);
+            let (token, event, settles_in_transaction) =
+                (finished.token, finished.event, finished.settles_in_transaction);
             let outcome = match finished.timed_out {
                 Some(timed_out) => self.cancel(finished.generation, &timed_out),
                 None => self.outcome(finished.generation, finished.panic, finished.handled),
             };
-            self.answer(token, event, outcome);
+            self.conclude(token, event, outcome, settles_in_transaction);
         }
         if self.running.is_empty()
             && let Some(since) = self.busy_since.take()
@@ -172,8 +176,28 @@ impl InFlight {
         self.peak = self.peak.max(self.running.len() + 1);
         // There is no need to wait for a delivery that was answered at once.
         match delivery.answer.try_recv() {
-            Ok(handled) => self.answer(delivery.token, delivery.event, handled.into()),
+            Ok(handled) => {
+                let settles_in_transaction = delivery.report.settles_in_transaction();
+                self.conclude(delivery.token, delivery.event, handled.into(), settles_in_transaction);
+            }
             Err(_) => self.running.push(delivery),
+        }
+    }
+
+    /// Reports how a delivery has ended. If its handler is done, and settles it in a transaction of its own, it is still to be
+    /// asked whether that was committed.
+    fn conclude(
+        &mut self,
+        token: LeaseToken,
+        event: EventId,
+        outcome: Outcome,
+        settles_in_transaction: bool,
+    ) {
+        if settles_in_transaction && outcome == Outcome::Done {
+            self.config.started.finished(event);
+            self.unconfirmed.push((token, event));
+        } else {
+            self.answer(token, event, outcome);
         }
     }
 
@@ -211,13 +235,15 @@ impl InFlight {
     /// Sends the answers to the dispatcher. The message is sent without answers too, if the dispatcher waits for a response or
     /// the peak has risen.
     pub(super) fn flush(&mut self) {
-        if self.answers.is_empty() && self.peak <= self.reported_peak && !std::mem::take(&mut self.pinged) {
+        let none = self.answers.is_empty() && self.unconfirmed.is_empty();
+        if none && self.peak <= self.reported_peak && !std::mem::take(&mut self.pinged) {
             return;
         }
         let answers = std::mem::take(&mut self.answers);
-        let busy = if answers.is_empty() { Duration::ZERO } else { self.take_busy() };
+        let unconfirmed = std::mem::take(&mut self.unconfirmed);
+        let busy = if none { Duration::ZERO } else { self.take_busy() };
         self.reported_peak = self.peak;
-        self.dispatcher.do_send(Answers { answers, busy, peak: self.peak });
+        self.dispatcher.do_send(Answers { answers, unconfirmed, busy, peak: self.peak });
     }
 
     /// Returns the time for which deliveries ran since the last call.

@@ -2,7 +2,8 @@
 
 use crate::model::event::{EventId, LeaseToken};
 use crate::model::failure::Handled;
-use crate::panics::{Panic, PanicReport};
+use crate::model::probe::Report;
+use crate::panics::Panic;
 use actix::{Actor, AsyncContext, SpawnHandle};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -16,7 +17,7 @@ pub(super) struct RunningDelivery {
     pub(super) token: LeaseToken,
     pub(super) event: EventId,
     pub(super) generation: u64,
-    pub(super) report: PanicReport,
+    pub(super) report: Report,
     pub(super) answer: oneshot::Receiver<Handled>,
     pub(super) limit: Option<Limit>,
 }
@@ -27,6 +28,8 @@ pub(super) struct FinishedDelivery {
     pub(super) event: EventId,
     pub(super) generation: u64,
     pub(super) panic: Option<Panic>,
+    /// Whether the handler has tried to settle the delivery in a transaction of its own.
+    pub(super) settles_in_transaction: bool,
     /// The handler's answer; `None` if it was dropped.
     pub(super) handled: Option<Handled>,
     /// The remains of the delivery, if it has timed out.
@@ -102,6 +105,7 @@ impl Future for RunningDelivery {
             event: this.event,
             generation: this.generation,
             panic: this.report.panic().cloned(),
+            settles_in_transaction: this.report.settles_in_transaction(),
             handled,
             timed_out,
         })

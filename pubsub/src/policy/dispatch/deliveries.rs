@@ -134,6 +134,9 @@ impl Deliveries {
             self.conclusions.push(Conclusion { token, event, end: End::LeaseLost });
             return;
         };
+        if outcome == Outcome::Settled {
+            self.leases.name_acknowledged(token);
+        }
         let decided = decide(event, start.attempt, outcome, &self.settings.backoff, random);
         let end = self.end(start, decided.as_ref());
         self.conclusions.push(Conclusion { token, event, end });

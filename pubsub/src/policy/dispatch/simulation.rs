@@ -324,7 +324,8 @@ impl World {
                 self.see(Seen::Answers(answers.len()));
                 self.running -= answers.iter().filter(|answer| has_run(answer)).count();
                 let random = self.random();
-                self.dispatch.answered(answers, busy, self.peak, || random, self.now);
+                self.dispatch.responded(answers.len(), busy, self.peak);
+                self.dispatch.answered(answers, || random, self.now);
                 self.start_deliveries();
             }
         }
