@@ -48,6 +48,13 @@ pub enum Error {
     #[error("the password for the database could not be had")]
     Password(#[source] Box<dyn std::error::Error + Send + Sync>),
 
+    /// A pooler does not give what this library needs: sessions that are kept, or transactions.
+    #[error("{message}")]
+    Pooler {
+        /// A sentence that names the pooler, what is wrong, and what to write.
+        message: String,
+    },
+
     /// The database refused a statement, or the connection broke while it ran. After a broken connection it is unknown
     /// whether the statement took effect.
     #[error("the database failed to {doing}")]
@@ -321,6 +328,7 @@ impl Error {
             Self::InvalidUrl { .. } => "invalid_url",
             Self::Tls { .. } => "tls",
             Self::Password(_) => "password",
+            Self::Pooler { .. } => "pooler",
             Self::Connect(source) => source.code().map_or("connect", |state| state.code()),
             Self::Database { sqlstate, .. } => sqlstate.as_deref().unwrap_or("database"),
             Self::Timeout { .. } => "timeout",

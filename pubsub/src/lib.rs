@@ -12,7 +12,7 @@
 //! - A handler is an actix actor with `impl Handler<Delivery<C>>`. It receives a [`Delivery`] and answers with [`Handled`]:
 //!   `Ok(())`, or a [`Failure`] that decides when the delivery is tried again, if at all.
 //! - A payload changes through a new version: `upcast_from` in [`#[derive(Channel)]`](derive@Channel), [`OlderVersion`](trait@OlderVersion), [`Shape`](trait@Shape).
-//! - [`Target`] names the database, where a URL does not suffice.
+//! - [`Target`] names the database, where a URL does not suffice, and connects to tables of your own.
 //! - [`PubSub::drain`] stops the runtime. It finishes the deliveries that have started, and returns the others.
 //!
 //! The README has short programs for most of this, and `examples/quickstart` is a whole web application.

@@ -26,6 +26,7 @@ mod other_languages;
 mod pinned;
 mod plans;
 mod polling;
+mod poolers;
 mod publishing;
 mod quickstart;
 mod read_back;

@@ -10,6 +10,7 @@ mod dump;
 mod installation;
 mod migration_pause;
 mod owned_database;
+mod pgbouncer;
 mod probe;
 mod proxy;
 mod sql_subscriber;
@@ -29,6 +30,7 @@ pub use dump::{
 pub use installation::has_programs;
 pub use migration_pause::MigrationPause;
 pub use owned_database::OwnedDatabase;
+pub use pgbouncer::PgBouncer;
 pub use probe::{Received, Sender, probe};
 pub use proxy::Proxy;
 pub use sql_subscriber::{ClaimedEvent, SqlSubscriber};

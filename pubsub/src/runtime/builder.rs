@@ -63,6 +63,24 @@ impl PubSub {
 }
 
 impl Builder {
+    /// Names the server itself, if the database of [`PubSub::builder`] is a pooler in transaction mode, as
+    /// [`Target::direct`](crate::Target::direct) does. [`Builder::start`] says whether it can be used.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use pubsub::PubSub;
+    /// # async fn example() -> Result<(), pubsub::Error> {
+    /// let server = "postgres://app@db.example/shop";
+    /// pubsub::migrate(server).await?;
+    /// let pubsub = PubSub::builder("postgres://app@pooler.example:6432/shop").direct(server).start().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn direct(mut self, server: impl TryInto<Target, Error: Into<Error>>) -> Self {
+        self.setup.target = self.setup.target.and_then(|pooler| pooler.direct(server));
+        self
+    }
+
     /// Declares a channel that this process publishes on but does not subscribe to. Subscribing declares it too.
     pub fn declare<C: Channel>(mut self) -> Self {
         let declaration = Declaration {

@@ -2,6 +2,7 @@
 
 use super::addresses::{CONNECT_TIMEOUT, Host};
 use super::target::{PasswordProvider, Target};
+use super::through::Through;
 use super::tls::{Connector, SslMode, TlsSettings, is_of_handshake, plain_connector};
 use crate::error::{Error, error_chain};
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
@@ -19,8 +20,8 @@ use tokio_postgres::{Client, Socket};
 
 /// The longest run of a statement, and the longest wait for a lock, in an ordinary session. The server's own deadlines end a
 /// statement that nobody waits for any more, and release a lock that a dead process holds.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(15);
-const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The number of times that a session's settings are sent. Until they are in force, the role's own apply, and a short
 /// `statement_timeout` of the role can end the statement that sends them.
@@ -37,23 +38,37 @@ const SESSION_SETTINGS: &str = "
 impl Target {
     /// Returns a pool of up to `connections`, which are opened when needed. Their sockets live on the runtime behind `home`,
     /// because a connection ends with the runtime that opened it.
-    pub(super) fn pool(&self, home: &Handle, connections: usize) -> Pool {
-        let at_home = AtHome { home: home.clone(), target: self.clone() };
+    pub(super) fn own_pool(&self, home: &Handle, connections: usize, through: Through) -> Pool {
+        let at_home = AtHome { home: home.clone(), target: self.clone(), through };
         let pool = Pool::builder(at_home).max_size(connections).build();
         pool.expect("a pool without timeouts needs no runtime to build")
     }
 
-    /// Opens a separate connection. Returns its client, and the half that must be polled.
-    pub(super) async fn connect(&self) -> Result<(Client, Connection), Error> {
-        self.open(STATEMENT_TIMEOUT, LOCK_TIMEOUT).await
+    /// Opens a session, past the pooler if there is one. Returns its client, and the half that must be polled.
+    pub(super) async fn connect_session(&self) -> Result<(Client, Connection), Error> {
+        self.prove_session().await?;
+        self.of_sessions().open(Some([STATEMENT_TIMEOUT, LOCK_TIMEOUT])).await
     }
 
-    /// Opens a separate connection whose statements may run, and wait for locks, for as long as `limit`.
-    pub(crate) async fn connect_for(&self, limit: Duration) -> Result<(Client, Connection), Error> {
-        self.open(limit, limit).await
+    /// Opens a session, past the pooler if there is one, whose statements may run, and wait for locks, for as long as `limit`.
+    pub(super) async fn connect_for(&self, limit: Duration) -> Result<(Client, Connection), Error> {
+        self.prove_session().await?;
+        self.of_sessions().open(Some([limit; 2])).await
     }
 
-    async fn open(&self, statement: Duration, lock: Duration) -> Result<(Client, Connection), Error> {
+    /// Opens a session of a server that is known to be none behind a pooler.
+    #[cfg(feature = "testing")]
+    pub(crate) async fn connect_to_server(&self, limit: Duration) -> Result<(Client, Connection), Error> {
+        self.open(Some([limit; 2])).await
+    }
+
+    /// Opens a connection without any settings.
+    pub(super) async fn connect_plain(&self) -> Result<(Client, Connection), Error> {
+        self.open(None).await
+    }
+
+    /// Opens a connection, with limits for statements and locks if it is a session of ours.
+    async fn open(&self, limits: Option<[Duration; 2]>) -> Result<(Client, Connection), Error> {
         let end = Instant::now() + CONNECT_TIMEOUT;
         let password = match &self.password_provider {
             None => None,
@@ -63,7 +78,7 @@ impl Target {
             if let Some(password) = &password {
                 host.config.password(password);
             }
-            open(&self.tls, host, statement, lock)
+            open(&self.tls, host, limits)
         };
         let opened = self.addresses.try_each(end, opening).await;
         opened.map_err(|failed| failed.unwrap_or_else(|| too_late("connect")))
@@ -84,12 +99,11 @@ fn too_late(doing: &'static str) -> Error {
     Error::Timeout { doing, after: CONNECT_TIMEOUT }
 }
 
-/// Opens a connection with the settings of this library, whatever the role, the database or the server sets.
+/// Opens a connection. With limits it has the settings of this library, whatever the role, the database or the server sets.
 async fn open(
     tls: &TlsSettings,
     mut host: Host,
-    statement: Duration,
-    lock: Duration,
+    limits: Option<[Duration; 2]>,
 ) -> Result<(Client, Connection), Error> {
     let mode = tls.mode(host.place);
     host.config.ssl_mode(mode.of_driver());
@@ -102,7 +116,9 @@ async fn open(
     };
     let refused = |error| tls.refusal(error, &host);
     let (client, mut connection) = opened.map_err(refused)?;
-    set_up(&client, &mut connection, statement, lock).await.map_err(refused)?;
+    if let Some([statement, lock]) = limits {
+        set_up(&client, &mut connection, statement, lock).await.map_err(refused)?;
+    }
     Ok((client, connection))
 }
 
@@ -159,7 +175,12 @@ pub(super) struct Driver(AbortHandle);
 impl Driver {
     /// Polls a connection on the current runtime. Returns the task too, which ends with the connection.
     pub(super) fn start(connection: Connection) -> (Self, JoinHandle<()>) {
-        let task = tokio::spawn(drive(connection));
+        Self::spawn(drive(connection))
+    }
+
+    /// Runs what polls a connection. Returns the task too.
+    pub(super) fn spawn(polling: impl Future<Output = ()> + Send + 'static) -> (Self, JoinHandle<()>) {
+        let task = tokio::spawn(polling);
         (Self(task.abort_handle()), task)
     }
 }
@@ -170,7 +191,7 @@ impl Drop for Driver {
     }
 }
 
-async fn drive(connection: Connection) {
+pub(super) async fn drive(connection: Connection) {
     if let Err(error) = connection.await {
         tracing::debug!(error = error_chain(&error), "a connection ended");
     }
@@ -184,6 +205,7 @@ pub(super) type Pool = deadpool::managed::Pool<AtHome>;
 pub(super) struct AtHome {
     home: Handle,
     target: Target,
+    through: Through,
 }
 
 impl Manager for AtHome {
@@ -191,13 +213,19 @@ impl Manager for AtHome {
     type Error = Error;
 
     async fn create(&self) -> Result<ClientWrapper, Error> {
-        let target = self.target.clone();
+        let (target, through) = (self.target.clone(), self.through);
         let (mut answer, opened) = tokio::sync::oneshot::channel();
         let task = self.home.spawn(async move {
+            let opening = async {
+                match through {
+                    Through::Session => target.connect_session().await,
+                    Through::Pooler => target.connect_plain().await,
+                }
+            };
             let opened = tokio::select! {
                 // Nobody waits for it any more, so the socket is closed.
                 () = answer.closed() => return,
-                opened = target.connect() => opened,
+                opened = opening => opened,
             };
             match opened {
                 Ok((client, connection)) => {
@@ -267,7 +295,7 @@ mod tests {
             target.clone().password_provider(|| -> std::future::Ready<Result<String, Error>> { panic!() });
         for target in [target.password_provider(late), early] {
             let store = Store::new(&target, &Handle::current(), 1, Duration::from_secs(60));
-            for failed in [target.connect().await.err(), store.stop_waiting(1, 1).await.err()] {
+            for failed in [target.connect_session().await.err(), store.stop_waiting(1, 1).await.err()] {
                 let failed = failed.unwrap();
                 assert_eq!(failed.code(), "password");
                 assert!(format!("{failed:?}").ends_with("the password provider panicked"), "{failed:?}");

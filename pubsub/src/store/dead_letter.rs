@@ -1,13 +1,12 @@
 //! Dead letters: listing them, and putting them back into the mailbox.
 
-use super::{Store, Time};
+use super::{Parameters, Store, Time};
 use crate::error::{Error, from_database};
 use crate::model::channel::Channel;
 use crate::model::dead_letter::{DeadLetter, Reason};
 use crate::model::event::EventId;
 use std::time::SystemTime;
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 
 const DEAD_LETTERS: &str = "
     select d.event_id, d.payload::text, d.reason, d.attempt, d.error, d.published_at, d.died_at
@@ -45,9 +44,8 @@ impl Store {
         let begun: SystemTime = self.query_value(DOING, "select clock_timestamp()", &[]).await?;
         let mut total = 0;
         loop {
-            let parameters: [&(dyn ToSql + Sync); 5] =
-                [&channel, &subscription, &event, &REDRIVE_BATCH, &begun];
-            let moved: i64 = self.query_value(DOING, REDRIVE, &parameters).await?;
+            let parameters: Parameters<'_> = &[&channel, &subscription, &event, &REDRIVE_BATCH, &begun];
+            let moved: i64 = self.query_value(DOING, REDRIVE, parameters).await?;
             total += moved.unsigned_abs();
             if moved < i64::from(REDRIVE_BATCH) {
                 return Ok(total);

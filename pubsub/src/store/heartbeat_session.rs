@@ -37,7 +37,7 @@ impl Target {
         &self,
         deadline: Duration,
     ) -> Result<(HeartbeatSession, SessionEnd), Error> {
-        let (client, connection) = tokio::time::timeout(deadline, self.connect())
+        let (client, connection) = tokio::time::timeout(deadline, self.connect_session())
             .await
             .unwrap_or(Err(Error::Timeout { doing: "connect the heartbeat", after: deadline }))?;
         let (driver, end) = Driver::start(connection);

@@ -46,7 +46,7 @@ impl Target {
     ) -> Result<(ListenClient, Notifications), Error> {
         let listen = format!("listen pubsub; listen pubsub_{process}");
         let opening = async {
-            let (client, connection) = self.connect().await?;
+            let (client, connection) = self.connect_session().await?;
             let mut messages = messages(connection);
             {
                 let listening = client.batch_execute(&listen);
@@ -114,7 +114,7 @@ fn broken(source: tokio_postgres::Error) -> Error {
     from_database(LISTENING, source)
 }
 
-fn messages(
+pub(super) fn messages(
     mut connection: Connection,
 ) -> impl Stream<Item = Result<AsyncMessage, tokio_postgres::Error>> + Unpin {
     stream::poll_fn(move |context| connection.poll_message(context))

@@ -21,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(300);
 /// Installs the `pubsub` schema, or brings it up to date.
 ///
 /// Any number of processes may call this function at once: one of them migrates, the others wait for it. When there is
-/// nothing to do, it takes a few milliseconds. Everything that it changes is one transaction. Processes of the previous
+/// nothing to do, it takes some 20 milliseconds. Everything that it changes is one transaction. Processes of the previous
 /// release may keep running.
 ///
 /// If the schema is newer than this library and works with it, nothing is changed.
@@ -131,7 +131,7 @@ impl Target {
     /// Refuses a server, a database or a schema that this library cannot work with.
     pub(crate) async fn check_schema(&self, deadline: Duration) -> Result<(), Error> {
         let check = async {
-            let (client, connection) = self.connect().await?;
+            let (client, connection) = self.connect_session().await?;
             support::check(&connection)?;
             let _driver = Driver::start(connection);
             history(&client).await?.last().ok_or(Error::SchemaMissing)?.check()

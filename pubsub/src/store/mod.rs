@@ -4,6 +4,7 @@
 //! because its late answer could be taken for the answer to the next statement.
 
 mod addresses;
+mod application;
 pub(crate) mod claim;
 mod connect;
 mod dead_letter;
@@ -22,26 +23,30 @@ pub(crate) mod retention;
 pub(crate) mod schema;
 pub(crate) mod secrecy;
 mod seek;
+mod session;
 pub(crate) mod settle;
+mod statement;
 pub(crate) mod subscribe;
 mod support;
 pub(crate) mod target;
+mod through;
 mod tls;
 pub(crate) mod wait;
 pub(crate) mod xmin_holders;
 
 use crate::error::{Error, from_database};
-use connect::{AtHome, Pool};
+use connect::{AtHome, Pool, STATEMENT_TIMEOUT};
 use deadpool::managed::{Object, PoolError};
 use deadpool_postgres::ClientWrapper;
-use futures_util::future::join;
 use jiff::Timestamp;
+use statement::{Parameters, TypedParameters, is_fatal};
 use std::fmt;
 use std::ops::Deref;
 use std::time::Duration;
+use through::Through;
 use tokio::runtime::Handle;
 use tokio_postgres::Row;
-use tokio_postgres::types::{FromSql, ToSql, Type};
+use tokio_postgres::types::{FromSql, Type};
 
 pub(crate) use target::Target;
 
@@ -49,6 +54,7 @@ pub(crate) use target::Target;
 #[derive(Clone)]
 pub(crate) struct Store {
     pool: Pool,
+    through: Through,
     deadline: Duration,
 }
 
@@ -62,14 +68,12 @@ impl fmt::Debug for Store {
 /// The result of one of two statements.
 type RowsOrError = Result<Vec<Row>, Error>;
 
-/// Parameters of a statement.
-type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
-
 impl Store {
     /// Connects to a database when connections are needed, through up to `connections` that live on the runtime behind `home`.
     /// `deadline` is the longest wait for an answer.
     pub(crate) fn new(target: &Target, home: &Handle, connections: usize, deadline: Duration) -> Self {
-        Self { pool: target.pool(home, connections), deadline }
+        let through = target.through();
+        Self { pool: target.own_pool(home, connections, through), through, deadline }
     }
 
     /// Runs one statement as a transaction of its own. `doing` completes the sentence "the database failed to ..".
@@ -84,7 +88,7 @@ impl Store {
     ) -> Result<Vec<Row>, Error> {
         self.within_deadline(doing, async {
             let session = self.session(doing).await?;
-            let rows = run(&session, sql, parameters).await;
+            let rows = statement::run(&session, self.through, sql, parameters, STATEMENT_TIMEOUT).await;
             session.give_back(rows.as_ref().err());
             rows.map_err(|source| from_database(doing, source))
         })
@@ -97,11 +101,11 @@ impl Store {
         &self,
         doing: &'static str,
         sql: &str,
-        parameters: &[(&(dyn ToSql + Sync), Type)],
+        parameters: TypedParameters<'_>,
     ) -> Result<Vec<Row>, Error> {
         self.within_deadline(doing, async {
             let session = self.session(doing).await?;
-            let rows = session.query_typed(sql, parameters).await;
+            let rows = statement::run_typed(&session, self.through, sql, parameters).await;
             session.give_back(rows.as_ref().err());
             rows.map_err(|source| from_database(doing, source))
         })
@@ -118,7 +122,7 @@ impl Store {
     ) -> Result<(RowsOrError, RowsOrError), Error> {
         self.within_deadline(doing, async {
             let session = self.session(doing).await?;
-            let (first, second) = match run_both(&session, first, second).await {
+            let (first, second) = match statement::run_both(&session, self.through, first, second).await {
                 Ok(both) => both,
                 Err(unprepared) => {
                     session.give_back(Some(&unprepared));
@@ -198,40 +202,6 @@ impl Drop for Session {
             drop(Object::take(object));
         }
     }
-}
-
-async fn run(
-    client: &ClientWrapper,
-    sql: &str,
-    parameters: Parameters<'_>,
-) -> Result<Vec<Row>, tokio_postgres::Error> {
-    let statement = client.prepare_cached(sql).await?;
-    client.query(&statement, parameters).await
-}
-
-/// Runs two statements in order. Both are prepared before either is sent, because preparing the first could let the second
-/// overtake it. An error of this function is one of preparing: then neither was sent.
-async fn run_both(
-    client: &ClientWrapper,
-    first: (&str, Parameters<'_>),
-    second: (&str, Parameters<'_>),
-) -> Result<(DriverResult, DriverResult), tokio_postgres::Error> {
-    let first = (client.prepare_cached(first.0).await?, first.1);
-    let second = (client.prepare_cached(second.0).await?, second.1);
-    Ok(join(client.query(&first.0, first.1), client.query(&second.0, second.1)).await)
-}
-
-type DriverResult = Result<Vec<Row>, tokio_postgres::Error>;
-
-/// Whether the connection is unusable after this error: it is broken, was ended by the server, is on a server that has become
-/// read-only, or has plans from before a migration.
-fn is_fatal(error: &tokio_postgres::Error) -> bool {
-    let Some(code) = error.code() else {
-        return true; // the error comes from the connection or the protocol, not from the server
-    };
-    let code = code.code();
-    ["08", "57P", "XX"].iter().any(|class| code.starts_with(class))
-        || ["25006", "0A000", "26000"].contains(&code)
 }
 
 /// The text of a `jsonb` column as the server sent it. It is parsed elsewhere.

@@ -1,6 +1,8 @@
 //! Moving a subscription in the log.
 
-use super::{Parameters, Store, run};
+use super::statement::run;
+use super::through::Through;
+use super::{Parameters, Store};
 use crate::error::{Error, from_database};
 use crate::model::seek::{Seek, SeekReport};
 use std::time::Duration;
@@ -34,9 +36,11 @@ impl Store {
         let seeking = async {
             // The connection does not go back to the pool, because no other statement may take this long.
             let session = self.session(DOING).await?;
-            session.batch_execute(STATEMENT_TIMEOUT).await.map_err(failed)?;
+            if self.through == Through::Session {
+                session.batch_execute(STATEMENT_TIMEOUT).await.map_err(failed)?;
+            }
             let parameters: Parameters<'_> = &[&channel, &subscription, &target, &event, &since, &dry_run];
-            let rows = run(&session, SEEK, parameters).await.map_err(failed)?;
+            let rows = run(&session, self.through, SEEK, parameters, DEADLINE).await.map_err(failed)?;
             seek_report(&rows[0]).map_err(failed)
         };
         tokio::time::timeout(DEADLINE, seeking)

@@ -2,6 +2,7 @@
 
 use super::addresses::{Addresses, Host, keep_alive};
 use super::parameters::Parameters;
+use super::through::Through;
 use super::tls::TlsSettings;
 use crate::error::{Error, invalid_url};
 use futures_util::future::BoxFuture;
@@ -10,6 +11,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, SslNegotiation, TargetSessionAttrs};
@@ -17,8 +19,9 @@ use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, SslNegotiation, T
 /// A database to connect to: its servers, and how to be trusted there.
 ///
 /// It is read from a `postgres://` URL or a libpq connection string. Every function that takes a target takes such a text too, so a
-/// value of this type is only needed for what a text cannot say: a [password that expires](Self::password_provider), or
-/// [TLS settings of your own](Self::tls). Clones share what they learn about which host answers.
+/// value of this type is only needed for what a text cannot say: a [password that expires](Self::password_provider),
+/// [TLS settings of your own](Self::tls), or the server [behind a pooler](Self::direct). Clones share what they learn about which host
+/// answers. [`connect`](Self::connect) and [`pool`](Self::pool) connect to tables of your own.
 ///
 /// # Parameters
 /// They have libpq's names and meanings; others are refused by name.
@@ -53,6 +56,10 @@ pub struct Target {
     pub(super) addresses: Addresses,
     pub(super) tls: TlsSettings,
     pub(super) password_provider: Option<PasswordProvider>,
+    /// The server itself, where the target is a pooler.
+    direct: Option<Arc<Self>>,
+    /// Whether connections were proved to be sessions.
+    pub(super) proved: Arc<AtomicBool>,
 }
 
 /// Returns the password for one new connection.
@@ -82,6 +89,8 @@ impl Target {
             addresses: Addresses::new(hosts, limit, shuffled == Some(LoadBalanceHosts::Random)),
             tls,
             password_provider: None,
+            direct: None,
+            proved: Arc::default(),
         })
     }
 
@@ -127,6 +136,42 @@ impl Target {
         Ok(self)
     }
 
+    /// Names the server itself, if this target is a pooler in transaction mode, such as PgBouncer.
+    ///
+    /// A process then has two sessions past the pooler, one to beat and one to listen, and at times a third one. They have all that
+    /// needs a session: migrations, and the removal of partitions. Everything else goes through the pooler, in transactions that
+    /// leave nothing behind: no prepared statement, no setting, no lock.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUrl`] if the text cannot be read.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use pubsub::{PubSub, Target};
+    ///
+    /// # async fn example() -> Result<(), pubsub::Error> {
+    /// let shop = Target::parse("postgres://app@pooler.example:6432/shop")?.direct("postgres://app@db.example/shop")?;
+    /// pubsub::migrate(&shop).await?;
+    /// let pubsub = PubSub::builder(&shop).start().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn direct(mut self, server: impl TryInto<Self, Error: Into<Error>>) -> Result<Self, Error> {
+        self.direct = Some(Arc::new(server.try_into().map_err(Into::into)?));
+        self.proved = Arc::default();
+        Ok(self)
+    }
+
+    /// Returns the target of the sessions.
+    pub(super) fn of_sessions(&self) -> &Self {
+        self.direct.as_deref().unwrap_or(self)
+    }
+
+    /// Returns what the connections of the pool are.
+    pub(super) fn through(&self) -> Through {
+        if self.direct.is_some() { Through::Pooler } else { Through::Session }
+    }
+
     /// Returns the text that was parsed.
     #[cfg(feature = "testing")]
     pub(crate) fn text(&self) -> &str {
@@ -147,6 +192,8 @@ impl Target {
         target.addresses = target.addresses.map(|config| {
             config.dbname(name);
         });
+        target.direct = target.direct.map(|direct| Arc::new(direct.with_database(name, text)));
+        target.proved = Arc::default();
         target
     }
 }

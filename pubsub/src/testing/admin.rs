@@ -18,7 +18,7 @@ pub(super) struct Admin {
 
 impl Admin {
     pub(super) async fn connect(server: &Target) -> Result<Self, Error> {
-        let (client, connection) = server.connect_for(LIMIT).await.map_err(Error::Connect)?;
+        let (client, connection) = server.connect_to_server(LIMIT).await.map_err(Error::Connect)?;
         let connection = tokio::spawn(async {
             // The caller that waits for an answer gets the error too.
             let _ = connection.await;

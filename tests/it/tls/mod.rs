@@ -1,6 +1,7 @@
 //! Encrypted connections: who is trusted, and what is said about everybody else.
 
 mod modes;
+mod own_tables;
 mod whole;
 
 use pubsub::{Error, Subscription, Target};
