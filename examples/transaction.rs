@@ -19,8 +19,7 @@ struct UserAdded {
 async fn main() -> Result<(), Box<dyn Error>> {
     let database = Database::empty().await?;
     pubsub::migrate(database.url()).await?;
-    let (mut client, connection) = tokio_postgres::connect(database.url(), tokio_postgres::NoTls).await?;
-    actix::spawn(connection);
+    let mut client = database.target().connect().await?;
     client.batch_execute("create table users (name text primary key)").await?;
 
     let (sender, mut welcomed) = mpsc::unbounded_channel();

@@ -8,7 +8,7 @@ const PORT: u16 = 8080;
 /// A small shop that publishes events: actix-web, PostgreSQL, pubsub.
 ///
 /// It starts a PostgreSQL server of its own and deletes it at the end. With DATABASE_URL set, it uses that database instead, and
-/// touches only the schemas `pubsub` and `quickstart`.
+/// touches only the schemas `pubsub` and `quickstart`. If that is a pooler in transaction mode, DIRECT_DATABASE_URL names the server.
 #[derive(Debug, Parser)]
 #[command(name = "quickstart")]
 pub(crate) struct Args {

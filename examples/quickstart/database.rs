@@ -1,18 +1,21 @@
-//! The shop's database: on a throwaway server, or the one of `DATABASE_URL`.
+//! The shop's database: on a throwaway server, or the one of `DATABASE_URL`. If that is a pooler in transaction mode,
+//! `DIRECT_DATABASE_URL` is the server itself.
 
 use crate::failed::Failed;
 use crate::screen;
-use deadpool_postgres::{Manager, Pool};
+use deadpool_postgres::Pool;
+use pubsub::Target;
 use pubsub::testing::Server;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::Client;
 
 /// Connections of each HTTP worker.
 const CONNECTIONS: usize = 4;
 
 /// A database with the schemas `pubsub` and `quickstart`.
 pub(crate) struct Database {
+    /// The URL of the server itself.
     url: String,
-    config: Config,
+    target: Target,
     /// The throwaway server, which stops when this value is dropped.
     server: Option<Server>,
 }
@@ -25,7 +28,11 @@ pub(crate) async fn prepare() -> Result<Database, Failed> {
                 "database",
                 "the one of DATABASE_URL; only its schemas pubsub and quickstart are touched",
             );
-            Database { config: url.parse()?, url, server: None }
+            let target = Target::parse(&url)?;
+            match std::env::var("DIRECT_DATABASE_URL") {
+                Ok(direct) => Database { target: target.direct(&direct)?, url: direct, server: None },
+                Err(_) => Database { target, url, server: None },
+            }
         }
         _ => {
             let server = tokio::task::spawn_blocking(Server::start).await??;
@@ -34,17 +41,17 @@ pub(crate) async fn prepare() -> Result<Database, Failed> {
                 &format!("PostgreSQL {}, started for this run, then deleted", server.version()),
             );
             let url = server.url("postgres");
-            Database { config: url.parse()?, url, server: Some(server) }
+            Database { target: Target::parse(&url)?, url, server: Some(server) }
         }
     };
-    pubsub::migrate(&database.url).await?;
+    pubsub::migrate(&database.target).await?;
     database.connect().await?.batch_execute(include_str!("schema.sql")).await?;
     Ok(database)
 }
 
 impl Database {
-    pub(crate) fn url(&self) -> &str {
-        &self.url
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
     }
 
     /// The shell words that open psql with a search path that makes `db_events` known without `pubsub.`. The URL of the environment
@@ -70,28 +77,17 @@ impl Database {
 
     /// Makes a pool for each HTTP worker: a connection dies with the thread that opened it.
     pub(crate) fn pools(&self) -> impl Fn() -> Pool + Clone + Send + 'static + use<> {
-        let config = self.config.clone();
-        move || {
-            let manager = Manager::new(config.clone(), NoTls);
-            let pool = Pool::builder(manager).max_size(CONNECTIONS).build();
-            pool.expect("a pool without timeouts needs no runtime to build")
-        }
+        let target = self.target.clone();
+        move || target.pool(CONNECTIONS)
     }
 
     /// A connection outside the pools.
     pub(crate) async fn connect(&self) -> Result<Client, Failed> {
-        connect(&self.url).await
+        Ok(self.target.connect().await?)
     }
 
     /// A connection like that of psql.
     pub(crate) async fn connect_as_psql(&self) -> Result<Client, Failed> {
-        connect(&self.url_for_psql()).await
+        Ok(Target::parse(&self.url_for_psql())?.connect().await?)
     }
-}
-
-async fn connect(url: &str) -> Result<Client, Failed> {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-    // The connection ends when the client is dropped. An error before that reaches the client's own calls.
-    actix_web::rt::spawn(connection);
-    Ok(client)
 }

@@ -7,6 +7,7 @@ use pubsub::status::HandlerStatus;
 use pubsub::{EventId, PubSub};
 use std::time::{Duration, Instant};
 use tokio_postgres::Client;
+use tokio_postgres::types::Type;
 
 /// The longest wait for an effect.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -26,21 +27,22 @@ impl Observer {
 
     /// Returns two addresses that no user has yet. The database may have seen this story before.
     pub(crate) async fn addresses(&self) -> Result<(String, String), Failed> {
-        let users: i64 = self.database.query_one("select count(*) from quickstart.users", &[]).await?.get(0);
+        let users: i64 =
+            self.database.query_typed_one("select count(*) from quickstart.users", &[]).await?.get(0);
         let tag = if users == 0 { String::new() } else { format!("+{users}") };
         Ok((format!("ada{tag}@example.com"), format!("grace{tag}@{FULL}")))
     }
 
     /// Counts the events in the log.
     pub(crate) async fn events(&self) -> Result<i64, Failed> {
-        Ok(self.database.query_one("select count(*) from pubsub.db_events", &[]).await?.get(0))
+        Ok(self.database.query_typed_one("select count(*) from pubsub.db_events", &[]).await?.get(0))
     }
 
     /// Returns the id of the user with this address.
     pub(crate) async fn user(&self, email: &str) -> Result<i32, Failed> {
         Ok(self
             .database
-            .query_one("select id from quickstart.users where email = $1", &[&email])
+            .query_typed_one("select id from quickstart.users where email = $1", &[(&email, Type::TEXT)])
             .await?
             .get(0))
     }
@@ -76,7 +78,7 @@ impl Observer {
             "select event_id, attempt, reason from pubsub.dead_letters where payload ->> 'receiver' = $1";
         let until = Instant::now() + DEADLINE;
         loop {
-            if let Some(letter) = self.database.query_opt(find, &[&receiver]).await? {
+            if let Some(letter) = self.database.query_typed_opt(find, &[(&receiver, Type::TEXT)]).await? {
                 let (event, attempt, reason): (i64, i32, String) =
                     (letter.get(0), letter.get(1), letter.get(2));
                 let (channel, subscription) = ("email", "mailer");

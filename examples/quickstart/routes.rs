@@ -1,4 +1,7 @@
 //! The shop's HTTP interface. Every route publishes in the transaction that makes the event true.
+//!
+//! The statements name the types of their parameters. Then the driver does not prepare them, so that they also run through a pooler in
+//! transaction mode.
 
 use crate::events::{Email, EmailType, InstantMessage, Scheduling, Sms};
 use crate::input::{self, NewMeeting, NewOrder, NewUser};
@@ -12,6 +15,7 @@ use deadpool_postgres::Pool;
 use pubsub::publish;
 use serde_json::json;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
 
 pub(crate) fn configure(config: &mut ServiceConfig) {
     config
@@ -27,7 +31,8 @@ async fn create_user(body: Bytes, pool: Data<Pool>) -> Result<HttpResponse, ApiE
     let mut client = pool.get().await?;
     let transaction = client.transaction().await?;
     let insert = "insert into quickstart.users (name, email) values ($1, $2) returning id";
-    let id: i32 = transaction.query_one(insert, &[&name, &email]).await?.get(0);
+    let id: i32 =
+        transaction.query_typed_one(insert, &[(&name, Type::TEXT), (&email, Type::TEXT)]).await?.get(0);
     publish(&transaction, &Sms { msg: format!("Welcome, {name}!") }).await?;
     publish(&transaction, &Email { email_type: EmailType::ClientWelcome, receiver: email.clone() }).await?;
     match transaction.commit().await {
@@ -42,7 +47,7 @@ async fn create_user(body: Bytes, pool: Data<Pool>) -> Result<HttpResponse, ApiE
 async fn create_order(body: Bytes, pool: Data<Pool>) -> Result<HttpResponse, ApiError> {
     let NewOrder { customer, item } = input::read(&body)?;
     let insert = "insert into quickstart.orders (customer, item) values ($1, $2) returning id";
-    match pool.get().await?.query_one(insert, &[&customer, &item]).await {
+    match pool.get().await?.query_typed_one(insert, &[(&customer, Type::INT4), (&item, Type::TEXT)]).await {
         Ok(row) => Ok(HttpResponse::Created().json(json!({ "order": row.get::<_, i32>(0) }))),
         Err(error) if error.code() == Some(&SqlState::FOREIGN_KEY_VIOLATION) => {
             Err(ApiError::Invalid(vec![FieldProblem::new("customer", "there is no such user")]))
@@ -61,9 +66,9 @@ async fn approve_order(id: Path<i32>, pool: Data<Pool>) -> Result<HttpResponse, 
                      from quickstart.users u
                     where o.id = $1 and o.approved_at is null and u.id = o.customer
                 returning u.email, u.name, o.item";
-    let Some(order) = transaction.query_opt(approve, &[&id]).await? else {
+    let Some(order) = transaction.query_typed_opt(approve, &[(&id, Type::INT4)]).await? else {
         let exists = "select exists (select from quickstart.orders where id = $1)";
-        return Err(match transaction.query_one(exists, &[&id]).await?.get(0) {
+        return Err(match transaction.query_typed_one(exists, &[(&id, Type::INT4)]).await?.get(0) {
             true => ApiError::Conflict(format!("order {id} is approved already")),
             false => ApiError::NotFound(format!("there is no order {id}")),
         });

@@ -50,7 +50,7 @@ pub(crate) async fn open(database: &Database, port: u16) -> Result<Shop, Failed>
     let address = *server.addrs().first().ok_or("the server has no address")?;
 
     let outside = Arc::new(Outside::new());
-    let pubsub = subscribers::subscribe(PubSub::builder(database.url()), &outside).start().await?;
+    let pubsub = subscribers::subscribe(PubSub::builder(database.target()), &outside).start().await?;
 
     let server = server.run();
     screen::say("serving", &format!("http://{address}"));

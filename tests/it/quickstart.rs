@@ -1,6 +1,7 @@
 //! The quickstart runs as the README says: `cargo run --example quickstart`.
 
 use pubsub::testing::Database;
+use pubsub_tests::{PgBouncer, TlsServer};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -50,6 +51,34 @@ async fn the_demo_runs_twice_in_one_database() {
 }
 
 #[actix::test]
+async fn the_demo_runs_on_a_server_with_tls_alone() {
+    let Some(mut server) = TlsServer::start().await else { return };
+    server.admit("hostssl all all all trust");
+    let url = server.trusting_url("application_name=shop");
+    let mut quickstart = Quickstart::start_with(&["--demo"], &[("DATABASE_URL", &url)]);
+    let output = quickstart.rest();
+    assert!(quickstart.end().success(), "{output}");
+    assert_eq!(server.was_encrypted("shop"), Some(true));
+    // The shop is not told to trust it.
+    let mut refused = Quickstart::start_with(&["--demo"], &[("DATABASE_URL", &server.url(""))]);
+    let output = refused.rest();
+    assert!(!refused.end().success(), "{output}");
+}
+
+#[actix::test]
+async fn the_demo_runs_through_a_pooler_in_transaction_mode() {
+    let database = Database::empty().await.unwrap();
+    let Some(pooler) = PgBouncer::start(database.url(), "transaction", "default_pool_size = 3").await else {
+        return;
+    };
+    let pooled = pooler.url(database.name());
+    let urls = [("DATABASE_URL", &*pooled), ("DIRECT_DATABASE_URL", database.url())];
+    let mut quickstart = Quickstart::start_with(&["--demo"], &urls);
+    let output = quickstart.rest();
+    assert!(quickstart.end().success(), "{output}");
+}
+
+#[actix::test]
 async fn the_example_handles_a_plain_insert_and_exits_on_sigterm() {
     let database = Database::empty().await.unwrap();
     let mut quickstart = Quickstart::start(&["--port", "0"], Some(&database));
@@ -85,6 +114,12 @@ struct Quickstart {
 impl Quickstart {
     /// Starts the example as the README says. Without a database it starts a server of its own.
     fn start(arguments: &[&str], database: Option<&Database>) -> Self {
+        let database = database.map(|database| ("DATABASE_URL", database.url()));
+        Self::start_with(arguments, database.as_slice())
+    }
+
+    /// Starts the example in this environment.
+    fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let workspace =
             Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is in a workspace");
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory");
@@ -98,11 +133,10 @@ impl Quickstart {
             .arg("--")
             .args(arguments)
             .env_remove("DATABASE_URL")
+            .env_remove("DIRECT_DATABASE_URL")
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
-        if let Some(database) = database {
-            command.env("DATABASE_URL", database.url());
-        }
         let mut process = command.spawn().expect("cargo runs");
         let (sender, lines) = mpsc::channel();
         let output = process.stdout.take().expect("its output is piped");
