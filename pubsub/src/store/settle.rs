@@ -1,6 +1,6 @@
 //! Settling deliveries, in transactions of the runtime or of a handler, and returning those of unknown leases to the mailbox.
 
-use super::Store;
+use super::{Parameters, Store};
 use super::executor::{self, Executor, Parameter, Statement};
 use crate::error::Error;
 use crate::model::channel::Channel;
@@ -37,7 +37,8 @@ impl Store {
     pub(crate) async fn are_settled(&self, deliveries: &[(LeaseToken, EventId)]) -> Result<Vec<bool>, Error> {
         let (tokens, events): (Vec<i64>, Vec<i64>) =
             deliveries.iter().map(|(token, event)| (token.0, event.0)).unzip();
-        self.query_value("confirm the settlements of handlers", ARE_SETTLED, &[&tokens, &events]).await
+        let deliveries: Parameters<'_> = &[&tokens.as_slice(), &events.as_slice()];
+        self.query_value("confirm the settlements of handlers", ARE_SETTLED, deliveries).await
     }
 
     /// Returns the events that this process holds under leases that it does not know to the mailbox. The result is their
