@@ -78,7 +78,7 @@ impl TestDatabase {
         }
     }
 
-    /// What the tables of deliveries hold, for the message of a test that waits in vain.
+    /// Returns the rows of the tables of deliveries, for the message of a test that waits in vain.
     async fn state(&self) -> String {
         let sql = "select 'mailbox ' || (to_jsonb(m) - '{payload, headers, channel, published_at}'::text[])::text
                      from (select * from pubsub.mailbox order by subscription, event_id limit 30) m

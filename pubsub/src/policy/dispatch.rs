@@ -9,6 +9,7 @@ mod intake;
 pub(crate) mod step;
 mod suspects;
 mod troubles;
+mod unknown_claims;
 pub(crate) mod waiter;
 mod watchdog;
 

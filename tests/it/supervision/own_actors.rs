@@ -2,7 +2,9 @@
 
 use pubsub::testing::{inject_panic, injected_panics_have_happened};
 use pubsub::{Delivery, Failure, PubSub, publish};
-use pubsub_tests::{ChildProcess, DEADLINE, Sms, TestDatabase, connect, in_child_process, probe};
+use pubsub_tests::{
+    ChildProcess, DEADLINE, Sms, TestDatabase, connect, in_child_process, probe, sending, until,
+};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -74,4 +76,47 @@ async fn any_actor_of_the_runtime_may_panic_while_events_flow() {
     assert_eq!(child.next().await, "drained");
     db.until_settled().await;
     assert_eq!(db.count("select count(*) from pubsub.dead_letters").await, 0);
+}
+
+/// The number of claims that wait for a lock of this database.
+const WAITING_CLAIMS: &str = "
+    select count(*) from pg_locks
+     where locktype = 'advisory' and not granted and database = (select oid from pg_database where datname = current_database())";
+
+/// Runs in a process of its own, because a panic is injected into every actor of that name in its process.
+#[actix::test]
+#[ignore = "runs in a child process of other tests"]
+async fn child_panics_during_a_claim() {
+    let Some((url, report)) = in_child_process() else { return };
+    let (sender, mut received) = probe();
+    let handler = sending(sender, |sms: Delivery<Sms>| (sms.msg.clone(), sms.attempt()));
+    let _pubsub = PubSub::builder(&url)
+        .poll_interval(Duration::from_millis(100))
+        .subscribe_fn("one", handler)
+        .start()
+        .await
+        .unwrap();
+    let (client, lock) = (connect(&url).await, connect(&url).await);
+    publish(&client, &Sms::new("before")).await.unwrap();
+    assert_eq!(received.next().await, ("before".into(), 1));
+
+    lock.batch_execute("begin; select pg_advisory_xact_lock(hashtext('pubsub.claiming'), 1)").await.unwrap();
+    publish(&client, &Sms::new("late")).await.unwrap();
+    until(&client, &format!("select ({WAITING_CLAIMS}) = 1")).await;
+    inject_panic("dispatcher");
+    // The dispatcher that replaces it has looked for unknown claims once, before it claims.
+    until(&client, &format!("select ({WAITING_CLAIMS}) = 2")).await;
+    assert!(injected_panics_have_happened());
+    // Now the first claim takes effect.
+    lock.batch_execute("commit").await.unwrap();
+    assert_eq!(received.next().await, ("late".into(), 1));
+    report("handled");
+}
+
+#[actix::test]
+async fn a_claim_that_outlives_its_dispatcher_is_returned() {
+    let db = TestDatabase::new().await;
+    let child = ChildProcess::start("supervision::own_actors::child_panics_during_a_claim", db.url());
+    assert_eq!(child.next().await, "handled");
+    db.until_settled().await;
 }

@@ -3,6 +3,7 @@
 use super::step::{ClaimSize, Query, Reply, Step};
 use super::suspects::{Suspects, Turn};
 use super::troubles::{Kind, Troubles};
+use super::unknown_claims::UnknownClaims;
 use super::waiter::{Row, WAITER_TTL, Waiter};
 use crate::model::event::ClaimedEvent;
 use crate::policy::claim_limit::ClaimLimit;
@@ -43,8 +44,7 @@ pub(super) struct Intake {
     repolling: Option<Repolling>,
     /// Whether the process's poll has found that the log may have something to read.
     poll_found: bool,
-    /// Whether a claim's answer was lost. Then the database may have leases under this process's id that it does not know.
-    unknown_claim: bool,
+    unknown_claims: UnknownClaims,
     troubles: Troubles,
     /// Whether a claim of suspects was refused, and is due again when it has rested.
     suspects_again: bool,
@@ -84,7 +84,7 @@ impl Intake {
             waiter: Waiter::default(),
             repolling: None,
             poll_found: false,
-            unknown_claim: false,
+            unknown_claims: UnknownClaims::default(),
             troubles: Troubles::default(),
             suspects_again: false,
             limit: ClaimLimit::new(subscriptions),
@@ -93,7 +93,7 @@ impl Intake {
 
     /// Returns the intake of a dispatcher that has lost its memory.
     pub(super) fn after_restart(subscriptions: usize) -> Self {
-        Self { unknown_claim: true, ..Self::new(subscriptions) }
+        Self { unknown_claims: UnknownClaims::expected(), ..Self::new(subscriptions) }
     }
 
     /// Notes that the process has a new id. Its waiter row has the old one.
@@ -109,7 +109,7 @@ impl Intake {
     pub(super) fn incarnation_ended(&mut self) {
         self.waiter.lost();
         self.repolling = None;
-        self.unknown_claim = true;
+        self.unknown_claims = UnknownClaims::expected();
         self.log_ready = true;
         self.mailbox_ready = true;
     }
@@ -157,7 +157,7 @@ impl Intake {
         if batch == 0 {
             return self.cannot_poll(now, steps);
         }
-        if self.unknown_claim {
+        if self.unknown_claims.are_due(now) {
             if self.troubles.rests(Kind::UnknownClaims, now) {
                 return self.cannot_poll(now, steps);
             }
@@ -257,7 +257,7 @@ impl Intake {
         let query = self.query.take()?;
         self.troubles.succeeded(query.into());
         if let Reply::Returned(returned) = reply {
-            self.unknown_claim = false;
+            self.unknown_claims.looked(now);
             self.mailbox_ready |= *returned > 0;
             return Some(query);
         }
@@ -312,7 +312,7 @@ impl Intake {
         let kind = Kind::from(query);
         let wait = self.troubles.failed(kind, random);
         if !refused {
-            self.unknown_claim = true;
+            self.unknown_claims = UnknownClaims::expected();
             self.log_ready = true;
             self.mailbox_ready = true;
             self.suspects.expect();
@@ -333,7 +333,9 @@ impl Intake {
     pub(super) fn wake_at(&self) -> impl Iterator<Item = Instant> {
         let repoll_at = self.repolling.map(|repolling| repolling.next_at);
         let waiter = [self.waiter.wake_at(), self.waiter.ask_at(), self.waiter.renew_at()];
-        let own = [self.resume_at, self.suspects.wake_at(), repoll_at].into_iter().chain(waiter);
+        let own = [self.resume_at, self.suspects.wake_at(), repoll_at, self.unknown_claims.wake_at()]
+            .into_iter()
+            .chain(waiter);
         own.flatten().chain(self.troubles.wake_at())
     }
 }
