@@ -90,7 +90,7 @@ async fn child_panics_during_a_claim() {
     let Some((url, report)) = in_child_process() else { return };
     let (sender, mut received) = probe();
     let handler = sending(sender, |sms: Delivery<Sms>| (sms.msg.clone(), sms.attempt()));
-    let _pubsub = PubSub::builder(&url)
+    let pubsub = PubSub::builder(&url)
         .poll_interval(Duration::from_millis(100))
         .subscribe_fn("one", handler)
         .start()
@@ -110,13 +110,14 @@ async fn child_panics_during_a_claim() {
     // Now the first claim takes effect.
     lock.batch_execute("commit").await.unwrap();
     assert_eq!(received.next().await, ("late".into(), 1));
-    report("handled");
+    assert!(pubsub.drain(Duration::from_secs(30)).await);
+    report("drained");
 }
 
 #[actix::test]
 async fn a_claim_that_outlives_its_dispatcher_is_returned() {
     let db = TestDatabase::new().await;
     let child = ChildProcess::start("supervision::own_actors::child_panics_during_a_claim", db.url());
-    assert_eq!(child.next().await, "handled");
+    assert_eq!(child.next().await, "drained");
     db.until_settled().await;
 }
