@@ -5,6 +5,7 @@ mod debug;
 mod payload;
 mod printable;
 mod refusal;
+mod retryable;
 
 use std::time::Duration;
 use tokio_postgres::error::SqlState;
@@ -257,12 +258,6 @@ pub enum Error {
     Stopped,
 }
 
-/// The SQLSTATEs, or their classes, after which the same statement may succeed later.
-///
-/// Connections (08), serialization failures and deadlocks (40), insufficient resources (53), an operator's or a timeout's
-/// intervention (57), locks that are held (55P03), and a server that is read-only during a failover (25006).
-const RETRYABLE: &[&str] = &["08", "40", "53", "57", "55P03", "25006"];
-
 impl Error {
     /// Whether the same call may succeed later, without any change to the program or the schema: the database was not
     /// reachable, did not answer in time, was out of resources, or aborted the statement because of others.
@@ -283,8 +278,8 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Timeout { .. } | Self::Password(_) => true,
-            Self::Connect(source) => passes(source.code().map(SqlState::code), source),
-            Self::Database { sqlstate, source, .. } => passes(sqlstate.as_deref(), &**source),
+            Self::Connect(source) => retryable::passes(source.code().map(SqlState::code), source),
+            Self::Database { sqlstate, source, .. } => retryable::passes(sqlstate.as_deref(), &**source),
             _ => false,
         }
     }
@@ -358,15 +353,6 @@ impl Error {
     }
 }
 
-/// Whether a call with this error may succeed later.
-fn passes(sqlstate: Option<&str>, source: &(dyn std::error::Error + 'static)) -> bool {
-    match sqlstate {
-        Some(state) => RETRYABLE.iter().any(|class| state.starts_with(class)),
-        // Without an answer of the server, the connection has failed or a value could not be sent or read.
-        None => is_of_connection(source),
-    }
-}
-
 /// Refuses a connection target.
 pub(crate) fn invalid_url(reason: impl Into<String>) -> Error {
     Error::InvalidUrl { reason: reason.into() }
@@ -396,11 +382,4 @@ pub(crate) fn from_driver(
         refusal::MOVED => Error::Moved { message, hint: hint.unwrap_or_default() },
         _ => Error::Database { doing, sqlstate: Some(sqlstate), source: source.into() },
     }
-}
-
-/// Whether an error that does not come from the server comes from the connection.
-fn is_of_connection(error: &(dyn std::error::Error + 'static)) -> bool {
-    let is_closed =
-        error.downcast_ref::<tokio_postgres::Error>().is_some_and(tokio_postgres::Error::is_closed);
-    is_closed || error.source().is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
 }

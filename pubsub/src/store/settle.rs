@@ -1,7 +1,7 @@
 //! Settling deliveries, in transactions of the runtime or of a handler, and returning those of unknown leases to the mailbox.
 
-use super::{Parameters, Store};
 use super::executor::{self, Executor, Parameter, Statement};
+use super::{Parameters, Store};
 use crate::error::Error;
 use crate::model::channel::Channel;
 use crate::model::delivery::Delivery;
