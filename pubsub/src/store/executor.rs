@@ -49,7 +49,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot publish",
+    message = "`{Self}` cannot run a statement",
     label = "neither a connection or a transaction, as its driver passes it, nor a reference to a `PubSub`",
     note = "pass `&client`, `&transaction` or `&pubsub`; a pool gives a client: `&pool.get().await?`",
     note = "with the feature of the driver: `&mut *transaction` of sqlx, `&transaction` of SeaORM, `connection` of diesel-async"
