@@ -29,15 +29,59 @@ pub type Handled = Result<(), Failure>;
 /// }
 /// # assert!(send("a@busy.example").is_err());
 /// ```
+///
+/// # Errors of your own
+/// Because any error is converted already, `impl From<MyError> for Failure` does not compile for a type that is an error: rustc
+/// reports conflicting implementations.
+///
+/// ```compile_fail,E0119
+/// # use pubsub::Failure;
+/// #[derive(Debug)]
+/// enum Refused { Closed, Busy }
+/// # impl std::fmt::Display for Refused {
+/// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { write!(f, "{self:?}") }
+/// # }
+/// impl std::error::Error for Refused {}
+/// impl From<Refused> for Failure {
+///     fn from(refused: Refused) -> Self { Failure::reject(refused) }
+/// }
+/// ```
+///
+/// Give it a method instead, and use it with `map_err`:
+///
+/// ```
+/// # use pubsub::{Failure, Handled};
+/// # use std::time::Duration;
+/// # #[derive(Debug)]
+/// # enum Refused { Closed, Busy }
+/// # impl std::fmt::Display for Refused {
+/// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { write!(f, "{self:?}") }
+/// # }
+/// # impl std::error::Error for Refused {}
+/// impl Refused {
+///     fn into_failure(self) -> Failure {
+///         match self {
+///             Refused::Closed => Failure::reject(self),
+///             Refused::Busy => Failure::snooze(Duration::from_secs(60)),
+///         }
+///     }
+/// }
+///
+/// # fn call() -> Result<(), Refused> { Err(Refused::Busy) }
+/// fn handle() -> Handled {
+///     call().map_err(Refused::into_failure)
+/// }
+/// # assert!(handle().is_err());
+/// ```
 #[derive(Debug)]
 pub struct Failure {
-    pub(crate) wish: Wish,
+    pub(crate) treatment: Treatment,
     pub(crate) error: Option<Box<dyn Error + Send + Sync>>,
 }
 
 /// The treatment of a delivery that is not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum Treatment {
     /// Again after the backoff.
     Retry,
     /// Again after this delay; the attempt counts.
@@ -52,25 +96,25 @@ impl Failure {
     /// Retries the delivery after the backoff. The attempt counts; after the last one the event is a dead letter.
     #[must_use]
     pub fn retry(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { wish: Wish::Retry, error: Some(error.into()) }
+        Self { treatment: Treatment::Retry, error: Some(error.into()) }
     }
 
     /// Retries the delivery after `delay` instead of the backoff. The attempt counts.
     #[must_use]
     pub fn retry_after(delay: Duration, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { wish: Wish::RetryAfter(delay), error: Some(error.into()) }
+        Self { treatment: Treatment::RetryAfter(delay), error: Some(error.into()) }
     }
 
     /// Postpones the delivery by `delay`. The attempt does not count, so a delivery may be postponed without end.
     #[must_use]
     pub fn snooze(delay: Duration) -> Self {
-        Self { wish: Wish::Snooze(delay), error: None }
+        Self { treatment: Treatment::Snooze(delay), error: None }
     }
 
     /// Makes the event a dead letter now, with this reason, because no attempt can succeed.
     #[must_use]
     pub fn reject(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { wish: Wish::Reject, error: Some(reason.into()) }
+        Self { treatment: Treatment::Reject, error: Some(reason.into()) }
     }
 }
 
@@ -82,11 +126,11 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.wish {
-            Wish::Retry => f.write_str("retry after the backoff")?,
-            Wish::RetryAfter(delay) => write!(f, "retry after {delay:?}")?,
-            Wish::Snooze(delay) => write!(f, "snooze for {delay:?}")?,
-            Wish::Reject => f.write_str("reject")?,
+        match self.treatment {
+            Treatment::Retry => f.write_str("retry after the backoff")?,
+            Treatment::RetryAfter(delay) => write!(f, "retry after {delay:?}")?,
+            Treatment::Snooze(delay) => write!(f, "snooze for {delay:?}")?,
+            Treatment::Reject => f.write_str("reject")?,
         }
         self.error.as_ref().map_or(Ok(()), |error| write!(f, ": {error}"))
     }

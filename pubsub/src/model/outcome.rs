@@ -2,7 +2,7 @@
 
 use crate::error::error_chain;
 use crate::model::event::{EventId, LeaseToken};
-use crate::model::failure::{Failure, Handled, Wish};
+use crate::model::failure::{Failure, Handled, Treatment};
 use crate::panics::{self, Panic};
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -83,15 +83,15 @@ impl Outcome {
 
 impl From<Handled> for Outcome {
     fn from(handled: Handled) -> Self {
-        let Err(Failure { wish, error }) = handled else {
+        let Err(Failure { treatment, error }) = handled else {
             return Self::Done;
         };
         let error = error.map(text_of).unwrap_or_default();
-        match wish {
-            Wish::Retry => Self::Failed { error, after: None },
-            Wish::RetryAfter(delay) => Self::Failed { error, after: Some(delay) },
-            Wish::Snooze(delay) => Self::Snoozed(delay),
-            Wish::Reject => Self::Rejected { error },
+        match treatment {
+            Treatment::Retry => Self::Failed { error, after: None },
+            Treatment::RetryAfter(delay) => Self::Failed { error, after: Some(delay) },
+            Treatment::Snooze(delay) => Self::Snoozed(delay),
+            Treatment::Reject => Self::Rejected { error },
         }
     }
 }
