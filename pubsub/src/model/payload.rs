@@ -145,7 +145,7 @@ mod tests {
     fn what_serde_says_is_kept_without_the_payload() {
         #[derive(Debug, serde::Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct Told {
+        struct Named {
             #[serde(rename = "n")]
             _n: u8,
             #[serde(rename = "e")]
@@ -163,7 +163,7 @@ mod tests {
             (r#"{"e": null}"#, "`n` is missing;"),
             (r#"hunter2"#, "column 1;"),
         ] {
-            let said = undecodable(&DecodeError::Json(serde_json::from_str::<Told>(json).unwrap_err()));
+            let said = undecodable(&DecodeError::Json(serde_json::from_str::<Named>(json).unwrap_err()));
             assert!(said.contains(expected) && !said.contains("hunter2"), "{said}");
         }
         assert_eq!(said_by_type("the sum is wrong, expected 7, found hunter2"), None);

@@ -36,11 +36,11 @@ const SESSION_SETTINGS: &str = "
      where current_setting(name, true) is not null";
 
 impl Target {
-    /// Returns a pool of up to `connections`, which are opened when needed. Their sockets live on the runtime behind `home`,
+    /// Returns a pool of up to `connections`, which are opened when needed. Their sockets live on the runtime behind `runtime`,
     /// because a connection ends with the runtime that opened it.
-    pub(super) fn own_pool(&self, home: &Handle, connections: usize, through: Through) -> Pool {
-        let at_home = AtHome { home: home.clone(), target: self.clone(), through };
-        let pool = Pool::builder(at_home).max_size(connections).build();
+    pub(super) fn own_pool(&self, runtime: &Handle, connections: usize, through: Through) -> Pool {
+        let manager = OnRuntime { runtime: runtime.clone(), target: self.clone(), through };
+        let pool = Pool::builder(manager).max_size(connections).build();
         pool.expect("a pool without timeouts needs no runtime to build")
     }
 
@@ -198,24 +198,24 @@ pub(super) async fn drive(connection: Connection) {
 }
 
 /// A pool of connections that live on one runtime.
-pub(super) type Pool = deadpool::managed::Pool<AtHome>;
+pub(super) type Pool = deadpool::managed::Pool<OnRuntime>;
 
 /// Opens the pool's connections on one runtime. The pool's own manager knows no errors but the driver's.
 #[derive(Debug)]
-pub(super) struct AtHome {
-    home: Handle,
+pub(super) struct OnRuntime {
+    runtime: Handle,
     target: Target,
     through: Through,
 }
 
-impl Manager for AtHome {
+impl Manager for OnRuntime {
     type Type = ClientWrapper;
     type Error = Error;
 
     async fn create(&self) -> Result<ClientWrapper, Error> {
         let (target, through) = (self.target.clone(), self.through);
         let (mut answer, opened) = tokio::sync::oneshot::channel();
-        let task = self.home.spawn(async move {
+        let task = self.runtime.spawn(async move {
             let opening = async {
                 match through {
                     Through::Session => target.connect_session().await,

@@ -35,7 +35,7 @@ pub(crate) mod wait;
 pub(crate) mod xmin_holders;
 
 use crate::error::{Error, from_database};
-use connect::{AtHome, Pool, STATEMENT_TIMEOUT};
+use connect::{OnRuntime, Pool, STATEMENT_TIMEOUT};
 use deadpool::managed::{Object, PoolError};
 use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
@@ -69,11 +69,11 @@ impl fmt::Debug for Store {
 type RowsOrError = Result<Vec<Row>, Error>;
 
 impl Store {
-    /// Connects to a database when connections are needed, through up to `connections` that live on the runtime behind `home`.
+    /// Connects to a database when connections are needed, through up to `connections` that live on the runtime behind `runtime`.
     /// `deadline` is the longest wait for an answer.
-    pub(crate) fn new(target: &Target, home: &Handle, connections: usize, deadline: Duration) -> Self {
+    pub(crate) fn new(target: &Target, runtime: &Handle, connections: usize, deadline: Duration) -> Self {
         let through = target.through();
-        Self { pool: target.own_pool(home, connections, through), through, deadline }
+        Self { pool: target.own_pool(runtime, connections, through), through, deadline }
     }
 
     /// Runs one statement as a transaction of its own. `doing` completes the sentence "the database failed to ..".
@@ -174,7 +174,7 @@ impl Store {
 
 /// A pooled connection that goes back to the pool only through [`give_back`](Self::give_back).
 struct Session {
-    object: Option<Object<AtHome>>,
+    object: Option<Object<OnRuntime>>,
 }
 
 impl Session {
