@@ -13,13 +13,16 @@ mod sea_orm_2;
 mod sqlx_0_9;
 mod tokio_postgres_0_7;
 
-use crate::error::Error;
+use crate::error::{Error, from_driver};
 use std::fmt;
 use std::time::Duration;
 
 pub(crate) use parameter::Parameter;
 pub(crate) use row::Row;
 use row::Value;
+
+/// The error of a value that cannot be sent or read.
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The longest wait for a statement. After it the caller can only roll the transaction back.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -82,6 +85,14 @@ impl fmt::Debug for Statement<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Statement").field("sql", &self.sql).finish_non_exhaustive()
     }
+}
+
+/// Collects the rows that a driver has read.
+fn collected(
+    doing: &'static str,
+    rows: impl Iterator<Item = Result<Row, BoxError>>,
+) -> Result<Vec<Row>, Error> {
+    rows.collect::<Result<_, _>>().map_err(|source| from_driver(doing, None, source))
 }
 
 /// Runs a statement through an executor, with a deadline.

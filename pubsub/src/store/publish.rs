@@ -1,6 +1,6 @@
 //! Publishing in the caller's transaction, through the caller's connection.
 
-use super::executor::{self, Executor, Parameter, Row, Statement};
+use super::executor::{self, BoxError, Executor, Parameter, Row, Statement};
 use super::secrecy::Secrecy;
 use crate::error::{Error, PayloadError, from_driver};
 use crate::model::channel::Channel;
@@ -302,6 +302,6 @@ async fn run(
 }
 
 /// An answer that this version does not understand.
-fn unexpected(source: Box<dyn std::error::Error + Send + Sync>) -> Error {
+fn unexpected(source: BoxError) -> Error {
     from_driver(DOING, None, source)
 }

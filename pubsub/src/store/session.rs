@@ -61,8 +61,8 @@ impl Target {
     async fn prove(&self) -> Result<bool, Error> {
         let topic = format!("pubsub_proof_{:016x}", fastrand::u64(..));
         let (ear, mut heard) = watch::channel(false);
-        let (listener, notifier) = try_join(self.of_sessions().connect_plain(), self.connect_plain()).await?;
-        let ((listening, listener), (notifying, notifier)) = (listener, notifier);
+        let ((listening, listener), (notifying, notifier)) =
+            try_join(self.of_sessions().connect_plain(), self.connect_plain()).await?;
         let _listener = Driver::spawn(hear(listener, topic.clone(), ear));
         let _notifier = Driver::start(notifier);
 

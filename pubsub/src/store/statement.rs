@@ -129,11 +129,7 @@ async fn prepare(
     let statement = client.prepare_cached(sql).await?;
     // The tests of sessions are thereby tests of what goes through a pooler.
     debug_assert!(
-        statement.params().iter().eq(parameters
-            .iter()
-            .map(|parameter| parameter.of_type())
-            .collect::<Vec<_>>()
-            .iter()),
+        parameters.iter().map(|parameter| parameter.of_type()).eq(statement.params().iter().cloned()),
         "the server expects {:?} in {sql}",
         statement.params()
     );

@@ -1,6 +1,6 @@
 //! The connections of diesel-async 0.9, whose transactions are their own closures.
 
-use super::{Executor, Parameter, Row, Statement, Value, sealed};
+use super::{BoxError, Executor, Parameter, Row, Statement, Value, collected, sealed};
 use crate::error::{Error, Refusal, from_driver};
 use diesel_2::pg::Pg;
 use diesel_2::query_builder::{BoxedSqlQuery, SqlQuery};
@@ -9,8 +9,6 @@ use diesel_2::row::Field as _;
 use diesel_2::sql_types::{Array, BigInt, Integer, Nullable, Text};
 use diesel_async_0_9::{AsyncConnectionCore as _, AsyncPgConnection};
 use futures_util::TryStreamExt as _;
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Executor for &mut AsyncPgConnection {}
 
@@ -21,7 +19,7 @@ impl sealed::Executor for &mut AsyncPgConnection {
         let rows = self.load(parameters.iter().fold(query, bind));
         let failed = |source| from_driver(doing, refusal(&source), source);
         let rows: Vec<_> = rows.await.map_err(failed)?.try_collect().await.map_err(failed)?;
-        rows.iter().map(read).collect::<Result<_, _>>().map_err(|source| from_driver(doing, None, source))
+        collected(doing, rows.iter().map(read))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The rows that a statement returns.
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+use super::BoxError;
 
 /// A row that a statement has returned.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! The connections and transactions of SeaORM 2, which are those of sqlx 0.9 inside.
 
 use super::sqlx_0_9::{read, refusal};
-use super::{Executor, Parameter, Row, Statement, sealed};
+use super::{Executor, Parameter, Row, Statement, collected, sealed};
 use crate::error::{Error, Refusal, from_driver};
 use sea_orm_2::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr, Value,
@@ -31,7 +31,7 @@ async fn run(connection: &impl ConnectionTrait, statement: Statement<'_>) -> Res
     let rows = connection.query_all_raw(statement).await;
     let rows = rows.map_err(|source| from_driver(doing, said(&source), source))?;
     let read = |row: &sea_orm_2::QueryResult| read(row.try_as_pg_row().ok_or("not a row of PostgreSQL")?);
-    rows.iter().map(read).collect::<Result<_, _>>().map_err(|source| from_driver(doing, None, source))
+    collected(doing, rows.iter().map(read))
 }
 
 fn value(parameter: &Parameter<'_>) -> Value {

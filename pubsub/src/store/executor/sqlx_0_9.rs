@@ -1,13 +1,11 @@
 //! The connections and transactions of sqlx 0.9.
 
-use super::{Executor, Parameter, Row, Statement, Value, sealed};
+use super::{BoxError, Executor, Parameter, Row, Statement, Value, collected, sealed};
 use crate::error::{Error, Refusal, from_driver};
 use sqlx_0_9::postgres::{PgArguments, PgColumn, PgDatabaseError, PgRow};
 use sqlx_0_9::{
     Arguments as _, Column as _, PgConnection, PgTransaction, Row as _, ValueRef as _, query_with,
 };
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Executor for &mut PgConnection {}
 
@@ -27,12 +25,11 @@ impl sealed::Executor for &mut PgTransaction<'_> {
 
 async fn run(connection: &mut PgConnection, statement: Statement<'_>) -> Result<Vec<Row>, Error> {
     let Statement { doing, sql, parameters } = statement;
-    let unread = |source| from_driver(doing, None, source);
-    let arguments = arguments(parameters).map_err(unread)?;
+    let arguments = arguments(parameters).map_err(|source| from_driver(doing, None, source))?;
     // A statement that persists is a named one, which a pooler in transaction mode may run on another connection.
     let rows = query_with(sql, arguments).persistent(false).fetch_all(connection).await;
     let rows = rows.map_err(|source| from_driver(doing, refusal(&source), source))?;
-    rows.iter().map(read).collect::<Result<_, _>>().map_err(unread)
+    collected(doing, rows.iter().map(read))
 }
 
 fn arguments(parameters: &[Parameter<'_>]) -> Result<PgArguments, BoxError> {

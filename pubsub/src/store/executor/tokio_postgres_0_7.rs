@@ -1,13 +1,11 @@
 //! The clients and transactions of `tokio-postgres` and of `deadpool-postgres`, and the runtime's own pool.
 
-use super::{Executor, Parameter, Row, Statement, Value, sealed};
-use crate::error::{Error, from_database, from_driver};
+use super::{BoxError, Executor, Parameter, Row, Statement, Value, collected, sealed};
+use crate::error::{Error, from_database};
 use crate::store::Store;
 use tokio_postgres::Column;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 macro_rules! executors {
     ($($executor:ty),* $(,)?) => {$(
@@ -79,7 +77,7 @@ fn read(doing: &'static str, rows: &[tokio_postgres::Row]) -> Result<Vec<Row>, E
         };
         row.columns().iter().enumerate().map(value).collect()
     };
-    rows.iter().map(row).collect::<Result<_, _>>().map_err(|source| from_driver(doing, None, source))
+    collected(doing, rows.iter().map(row))
 }
 
 /// The bytes of a value of any type.
