@@ -13,7 +13,7 @@ use tokio_postgres::error::SqlState;
 pub(crate) use chain::error_chain;
 pub use payload::PayloadError;
 use printable::printable;
-pub(crate) use refusal::Refusal;
+pub(crate) use refusal::{Refusal, is_of_class, may_end_session};
 
 /// An error of this crate.
 ///
@@ -288,16 +288,16 @@ impl Error {
     /// (22), break a constraint (23), or are too large (54).
     pub(crate) fn refuses_values(&self) -> bool {
         let Self::Database { sqlstate: Some(state), .. } = self else { return false };
-        ["22", "23", "54"].iter().any(|class| state.starts_with(class))
+        is_of_class(state, &["22", "23", "54"])
     }
 
     /// Whether the database has answered and refused the statement, so that it took no effect.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
-            Self::Database { sqlstate, .. } => sqlstate.as_deref().is_some_and(|state| {
-                // The server may have ended the session after the statement's end.
-                !["08", "57P", "XX"].iter().any(|class| state.starts_with(class))
-            }),
+            // The end of the session may have come after the statement's.
+            Self::Database { sqlstate, .. } => {
+                sqlstate.as_deref().is_some_and(|state| !may_end_session(state))
+            }
             Self::UndeclaredChannel { .. }
             | Self::UnknownSubscription { .. }
             | Self::InUse { .. }

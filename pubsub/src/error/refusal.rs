@@ -10,6 +10,16 @@ pub(super) const PAYLOAD_MISMATCH: &str = "PB008";
 pub(super) const IN_USE: &str = "PB009";
 pub(super) const LEASE_LOST: &str = "PB010";
 
+/// Whether a SQLSTATE is of one of these classes, or begins like one of them.
+pub(crate) fn is_of_class(sqlstate: &str, classes: &[&str]) -> bool {
+    classes.iter().any(|class| sqlstate.starts_with(class))
+}
+
+/// Whether the server may have ended the session with this error.
+pub(crate) fn may_end_session(sqlstate: &str) -> bool {
+    is_of_class(sqlstate, &["08", "57P", "XX"])
+}
+
 /// The words of a refusal.
 pub(crate) struct Refusal {
     pub(crate) sqlstate: String,

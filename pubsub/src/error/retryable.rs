@@ -1,5 +1,7 @@
 //! Decides whether a call that failed may succeed later.
 
+use super::is_of_class;
+
 /// The SQLSTATEs, or their classes, after which the same statement may succeed later.
 ///
 /// Connections (08), serialization failures and deadlocks (40), insufficient resources (53), an operator's or a timeout's
@@ -9,7 +11,7 @@ const RETRYABLE: &[&str] = &["08", "40", "53", "57", "55P03", "25006"];
 /// Whether a call with this error may succeed later.
 pub(super) fn passes(sqlstate: Option<&str>, source: &(dyn std::error::Error + 'static)) -> bool {
     match sqlstate {
-        Some(state) => RETRYABLE.iter().any(|class| state.starts_with(class)),
+        Some(state) => is_of_class(state, RETRYABLE),
         // Without an answer of the server, the connection has failed or a value could not be sent or read.
         None => is_of_connection(source),
     }

@@ -1,6 +1,6 @@
 //! Keeps redacted payloads out of logs and errors.
 
-use crate::error::{Error, PayloadError};
+use crate::error::{Error, PayloadError, is_of_class};
 use crate::model::channel::Channel;
 
 /// Whether a channel has redacted fields. Its payloads must then appear in no log and in no error.
@@ -20,7 +20,7 @@ impl Secrecy {
         match error {
             // Class 22 is about values, and 23 about rows that break a constraint.
             Error::Database { sqlstate: Some(sqlstate), .. }
-                if self.is_wanted && ["22", "23"].iter().any(|class| sqlstate.starts_with(class)) =>
+                if self.is_wanted && is_of_class(&sqlstate, &["22", "23"]) =>
             {
                 Error::InvalidPayload { channel: self.channel, source: PayloadError::Refused { sqlstate } }
             }

@@ -10,7 +10,7 @@ use super::listen::messages;
 use super::statement::begin;
 use super::target::Target;
 use super::through::Through;
-use crate::error::{Error, from_database};
+use crate::error::{Error, from_database, is_of_class};
 use futures_util::StreamExt;
 use futures_util::future::try_join;
 use std::sync::atomic::Ordering;
@@ -137,8 +137,7 @@ impl Target {
 
 /// Whether a limit of the role ended the statement or the session.
 fn is_of_limits(error: &Error) -> bool {
-    matches!(error, Error::Database { .. })
-        && ["57", "25P"].iter().any(|class| error.code().starts_with(class))
+    matches!(error, Error::Database { .. }) && is_of_class(error.code(), &["57", "25P"])
 }
 
 /// Asks in which session a client is now, after `first`.

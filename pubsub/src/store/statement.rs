@@ -3,6 +3,7 @@
 
 use super::connect::{LOCK_TIMEOUT, STATEMENT_TIMEOUT};
 use super::through::Through;
+use crate::error::may_end_session;
 use deadpool_postgres::ClientWrapper;
 use futures_util::future::{join, join3};
 use jiff::Timestamp;
@@ -82,8 +83,7 @@ pub(super) fn is_fatal(error: &tokio_postgres::Error) -> bool {
         return true; // the error comes from the connection or the protocol, not from the server
     };
     let code = code.code();
-    ["08", "57P", "XX"].iter().any(|class| code.starts_with(class))
-        || ["25006", "0A000", "26000"].contains(&code)
+    may_end_session(code) || ["25006", "0A000", "26000"].contains(&code)
 }
 
 /// Begins a transaction with the settings of a session of ours, in place of the role's. They end with it.
