@@ -18,11 +18,9 @@ use std::fmt;
 use std::time::Duration;
 
 pub(crate) use parameter::Parameter;
+pub(super) use row::BoxError;
 pub(crate) use row::Row;
 use row::Value;
-
-/// The error of a value that cannot be sent or read.
-pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The longest wait for a statement. After it the caller can only roll the transaction back.
 const DEADLINE: Duration = Duration::from_secs(30);

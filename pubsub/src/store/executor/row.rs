@@ -1,6 +1,7 @@
 //! The rows that a statement returns.
 
-use super::BoxError;
+/// The error of a value that cannot be sent or read.
+pub(in crate::store) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A row that a statement has returned.
 #[derive(Debug)]
