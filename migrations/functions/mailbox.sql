@@ -67,8 +67,9 @@ $$;
 -- retry does not overtake. Of an ordered subscription they come from the lanes of the process, and of each key only the first.
 --
 -- Suspects, deliveries whose process died, are left alone unless `suspect` asks for them. Then those of one dead process come
--- together while they have died once and the next death makes none of them a dead letter. Any other suspect comes alone. The
--- caller should handle nothing else of the subscription beside them. So a delivery that dies alone is to blame.
+-- together while they have died once and the next death makes none of them a dead letter. Any other suspect comes alone, for at
+-- most 5 s also in its process: no other subscription has suspects there. The caller should handle nothing else of the
+-- subscription beside them. So a delivery that dies alone is to blame.
 --   start_limit  as for pubsub.claim
 --   knows        the newest version of the payload that the caller knows: newer ones are left to others. Null is any
 create or replace function pubsub.claim_mailbox(
@@ -111,6 +112,16 @@ begin
             select * into alike from pubsub.mailbox m
              where m.subscription = claim_mailbox.subscription and m.event_id = due[1] and m.orphaned_by is not null
                and m.crashes = 1 and reader.max_crashes > 2 and reader.max_attempts > m.attempt + 1;
+            -- All subscriptions of a process share its death. So while one must not die again, no other has suspects there.
+            perform pg_advisory_xact_lock(hashtext('pubsub.suspects'), hashint8(process)) where due <> '{}';
+            exit when due <> '{}' and exists (
+                select from pubsub.leases l
+                  join pubsub.subscriptions s on s.id = l.subscription
+                  join pubsub.mailbox m on m.subscription = l.subscription and m.event_id = any (l.event_ids)
+                 where l.process = claim_mailbox.process and s.id <> claim_mailbox.subscription and m.crashes > 0
+                   and l.claimed_at between clock_timestamp() - interval '5 seconds' and clock_timestamp()
+                   and (alike.event_id is null or m.crashes > 1 or s.max_crashes < 3 or m.attempt >= s.max_attempts)
+            );
         end if;
         if not suspect or alike.event_id is not null then
             select l.room, l.due into room, due

@@ -301,7 +301,25 @@ impl Arena {
         history.publications = progress.publications;
         history.handlings = progress.handlings;
         history.forgetful = std::mem::take(&mut self.forgetful);
-        Ok(history.check())
+        let verdict = history.check();
+        if !verdict.violations.is_empty() {
+            self.explain(&verdict).await;
+        }
+        Ok(verdict)
+    }
+
+    /// Prints what the database knows about the events of violations, and keeps the histories.
+    async fn explain(&mut self, verdict: &Verdict) {
+        let events: Vec<String> =
+            verdict.violations.iter().map(|violation| violation.event().to_string()).collect();
+        let events = format!("select event from faults.committed where n in ({})", events.join(", "));
+        let state = format!(
+            "select format('dead letters %s, leases %s',
+                (select json_agg(d) from pubsub.dead_letters d where d.event_id in ({events})),
+                (select json_agg(l) from (select * from faults.leases l where l.event in ({events}) order by l.at limit 200) l))"
+        );
+        let state: String = self.query(&state).await[0].get(0);
+        println!("{state}; histories in {}", self.fleet.keep().display());
     }
 }
 

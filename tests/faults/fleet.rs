@@ -24,6 +24,8 @@ pub(crate) struct Worker {
 pub(crate) struct Fleet {
     pub(crate) workers: Vec<Worker>,
     directory: PathBuf,
+    /// Whether the directory outlives the run, as it does after a panic.
+    keeps: bool,
     histories: Vec<Tail>,
     database: String,
 }
@@ -33,8 +35,13 @@ impl Fleet {
     pub(crate) fn start(networks: Vec<Option<Network>>, server: u16, database: &str) -> Self {
         let directory = std::env::temp_dir().join(format!("pubsub-faults-{:016x}", fastrand::u64(..)));
         std::fs::create_dir(&directory).expect("a place for the histories");
-        let mut fleet =
-            Self { workers: Vec::new(), directory, histories: Vec::new(), database: database.to_owned() };
+        let mut fleet = Self {
+            workers: Vec::new(),
+            directory,
+            keeps: false,
+            histories: Vec::new(),
+            database: database.to_owned(),
+        };
         for network in networks {
             let address = network.as_ref().map_or(Ipv4Addr::LOCALHOST.into(), Network::address);
             let proxy = Proxy::start(server, address);
@@ -84,11 +91,17 @@ impl Fleet {
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
+
+    /// Lets the directory with the histories outlive the run.
+    pub(crate) fn keep(&mut self) -> &Path {
+        self.keeps = true;
+        &self.directory
+    }
 }
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        if !self.keeps && !std::thread::panicking() {
             // A directory that is left behind harms nobody.
             std::fs::remove_dir_all(&self.directory).unwrap_or_default();
         }

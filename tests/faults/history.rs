@@ -114,6 +114,23 @@ pub(crate) enum Violation {
     DeadLettered { subscription: usize, n: i64 },
 }
 
+impl Violation {
+    /// The number of the event.
+    pub(crate) fn event(self) -> i64 {
+        match self {
+            Self::Lost { n, .. }
+            | Self::Vanished { n }
+            | Self::Unexpected { n, .. }
+            | Self::Doubled { n, .. }
+            | Self::LeasedTwice { n, .. }
+            | Self::StartedTwice { n, .. }
+            | Self::OutOfOrder { n, .. }
+            | Self::StaleAccepted { n, .. }
+            | Self::DeadLettered { n, .. } => n,
+        }
+    }
+}
+
 /// The verdict on a run.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {

@@ -82,6 +82,70 @@ async fn a_poison_event_kills_three_processes_and_costs_no_other() {
     assert_eq!(db.count(&crashed).await as usize, poisons);
 }
 
+/// The longest time that an event of one subscription waits for one of another.
+const TOGETHER: Duration = Duration::from_secs(1);
+
+/// Has two subscriptions. A poison event of the one waits for an event of the other to start, which waits for the death.
+#[actix::test]
+#[ignore = "runs in a child process of other tests"]
+async fn child_dies_beside_another_subscription() {
+    let Some((url, _)) = in_child_process() else { return };
+    let client = std::sync::Arc::new(connect(&url).await);
+    let started = std::sync::Arc::new(tokio::sync::Notify::new());
+    let seen = started.clone();
+    let deadly = move |_: Delivery<Sms>| {
+        let seen = seen.clone();
+        async move {
+            tokio::time::timeout(TOGETHER, seen.notified()).await.unwrap_or_default();
+            std::process::abort();
+            #[expect(unreachable_code, reason = "the type of the handler's future")]
+            Ok(())
+        }
+    };
+    let innocent = move |sms: Delivery<Sms>| {
+        let (client, started) = (client.clone(), started.clone());
+        async move {
+            started.notify_one();
+            tokio::time::sleep(TOGETHER).await;
+            client.execute("insert into public.book values ($1)", &[&sms.msg]).await?;
+            Ok(())
+        }
+    };
+    let builder = PubSub::builder(url).subscribe_fn("deadly", deadly).subscribe_fn("innocent", innocent);
+    let _pubsub = builder.start().await.unwrap();
+    std::future::pending::<()>().await;
+}
+
+#[actix::test]
+async fn a_poison_event_costs_no_event_of_another_subscription() {
+    let db = TestDatabase::new().await;
+    db.client.batch_execute("create table book (msg text not null)").await.unwrap();
+    let ignore = |_: Delivery<Sms>| async { Ok(()) };
+    let builder = db.pubsub().subscribe_fn("deadly", ignore).subscribe_fn("innocent", ignore);
+    assert!(builder.start().await.unwrap().drain(DEADLINE).await);
+    pubsub::publish(&db.client, &Sms::new("one")).await.unwrap();
+
+    let start = || ChildProcess::start("recovery::poison::child_dies_beside_another_subscription", db.url());
+    let mut child = start();
+    let mut until = Instant::now() + DEADLINE;
+    let open =
+        "select 2 - (select count(distinct msg) from book) - (select count(*) from pubsub.dead_letters)";
+    while db.count(open).await > 0 {
+        if tokio::time::timeout(Duration::from_millis(10), child.exited()).await.is_ok() {
+            child = start();
+            until = Instant::now() + DEADLINE;
+        }
+        assert!(Instant::now() < until, "{} open", db.count(open).await);
+    }
+    let deadly = "select count(*) from pubsub.observed_dead_letters where subscription = 'deadly'";
+    assert_eq!(db.count(deadly).await, 1);
+    assert_eq!(
+        db.count("select count(*) from book").await,
+        1,
+        "the other subscription's delivery is handled"
+    );
+}
+
 #[actix::test]
 async fn an_event_that_panics_three_times_is_a_dead_letter() {
     let db = TestDatabase::new().await;

@@ -31,16 +31,46 @@ impl Mortals {
 
     /// Claims from the log for a process. Returns the ids.
     async fn claim(&self, process: i64, batch: i32) -> Vec<i64> {
-        let claim = "select id from pubsub.claim(1, $1, $2)";
-        let rows = self.db.client.query(claim, &[&process, &batch]).await.unwrap();
-        rows.iter().map(|row| row.get(0)).collect()
+        self.ids("select id from pubsub.claim($1, $2, $3)", 1, process, batch).await
     }
 
     /// Claims suspects for a process. Returns their ids.
     async fn claim_suspects(&self, process: i64, batch: i32) -> Vec<i64> {
-        let claim = "select id from pubsub.claim_mailbox(1, $1, $2, suspect => true)";
-        let rows = self.db.client.query(claim, &[&process, &batch]).await.unwrap();
+        self.claim_suspects_of(1, process, batch).await
+    }
+
+    /// Claims suspects of a subscription for a process. Returns their ids.
+    async fn claim_suspects_of(&self, subscription: i32, process: i64, batch: i32) -> Vec<i64> {
+        let claim = "select id from pubsub.claim_mailbox($1, $2, $3, suspect => true)";
+        self.ids(claim, subscription, process, batch).await
+    }
+
+    async fn ids(&self, claim: &str, subscription: i32, process: i64, batch: i32) -> Vec<i64> {
+        let rows = self.db.client.query(claim, &[&subscription, &process, &batch]).await.unwrap();
         rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// Lets a process die that has claimed two events of each of two subscriptions, and returns its heir. The heir and its own heir
+    /// die in the same way if `deaths` says so.
+    async fn die_with_two_subscriptions(&self, deaths: usize) -> i64 {
+        self.db.client.batch_execute("select pubsub.subscribe('sms', 'two')").await.unwrap();
+        self.db
+            .client
+            .batch_execute("select pubsub.publish('sms', '{}') from generate_series(1, 2)")
+            .await
+            .unwrap();
+        let mut process = self.process().await;
+        for subscription in [1, 2] {
+            self.ids("select id from pubsub.claim($1, $2, $3)", subscription, process, 2).await;
+        }
+        for death in 1..=deaths {
+            self.die(process).await;
+            process = self.process().await;
+            for subscription in (death < deaths).then_some([1, 2]).into_iter().flatten() {
+                assert_eq!(self.claim_suspects_of(subscription, process, 10).await.len(), 2, "side by side");
+            }
+        }
+        process
     }
 
     /// Lets two processes die that have claimed three events and two. Returns the events of both.
@@ -140,4 +170,36 @@ async fn suspects_of_all_lanes_are_claimed_together() {
     claimed.sort_unstable();
     suspects.sort_unstable();
     assert_eq!(suspects, claimed);
+}
+
+#[actix::test]
+async fn a_suspect_that_must_not_die_again_is_alone_in_its_process() {
+    let mortals = Mortals::new().await;
+    let heir = mortals.die_with_two_subscriptions(2).await;
+    let alone = mortals.claim_suspects_of(1, heir, 10).await;
+    assert_eq!(alone.len(), 1);
+    assert_eq!(mortals.claim_suspects_of(2, heir, 10).await, [] as [i64; 0], "the process has one");
+    let other = mortals.process().await;
+    let elsewhere = mortals.claim_suspects_of(2, other, 10).await;
+    assert_eq!(elsewhere.len(), 1, "another process has none");
+
+    let token = format!("select token from pubsub.leases where process = {heir}");
+    let done = format!("select pubsub.settle({heir}, ({token}), array[{}])", alone[0]);
+    mortals.db.client.batch_execute(&done).await.unwrap();
+    let next = mortals.claim_suspects_of(2, heir, 10).await;
+    assert_eq!(next.len(), 1, "it is settled");
+    assert_ne!(next, elsewhere);
+}
+
+#[actix::test]
+async fn no_group_runs_beside_a_suspect_that_must_not_die_again() {
+    let mortals = Mortals::new().await;
+    let only_one = "update pubsub.subscriptions set max_crashes = 2 where id = 1";
+    mortals.db.client.batch_execute(only_one).await.unwrap();
+    let heir = mortals.die_with_two_subscriptions(1).await;
+    assert_eq!(mortals.claim_suspects_of(1, heir, 10).await.len(), 1);
+    assert_eq!(mortals.claim_suspects_of(2, heir, 10).await, [] as [i64; 0], "the process has one");
+    let passes = "update pubsub.leases set claimed_at = claimed_at - interval '5 seconds'";
+    mortals.db.client.batch_execute(passes).await.unwrap();
+    assert_eq!(mortals.claim_suspects_of(2, heir, 10).await.len(), 2, "it has been alone for long enough");
 }

@@ -80,7 +80,7 @@ impl Intake {
             log_ready: true,
             mailbox_ready: true,
             mailbox_was_last: false,
-            suspects: Suspects::default(),
+            suspects: Suspects::new(subscriptions > 1),
             waiter: Waiter::default(),
             repolling: None,
             poll_found: false,
@@ -168,6 +168,7 @@ impl Intake {
             self.suspects.expect();
         }
         let suspects = self.suspects.turn(facts.holds_nothing, now);
+        steps.extend(self.suspects.take_ended());
         if suspects != Turn::None {
             if suspects == Turn::Claim {
                 self.begin(Query::ClaimSuspects(size), steps);
@@ -268,7 +269,9 @@ impl Intake {
         let is_full = |size: ClaimSize| events.len() == size.batch || bytes >= size.bytes / MEASURED;
         match query {
             Query::ReturnUnknownClaims => {}
-            Query::ClaimSuspects(_) => self.suspects.claimed(events, now),
+            Query::ClaimSuspects(_) => {
+                self.suspects.claimed(events.iter().map(|event| event.crashes).max(), now);
+            }
             Query::ClaimMailbox(size) => self.mailbox_ready |= is_full(size),
             Query::ClaimLog { size, .. } => {
                 if is_full(size) {
@@ -333,10 +336,8 @@ impl Intake {
     pub(super) fn wake_at(&self) -> impl Iterator<Item = Instant> {
         let repoll_at = self.repolling.map(|repolling| repolling.next_at);
         let waiter = [self.waiter.wake_at(), self.waiter.ask_at(), self.waiter.renew_at()];
-        let own = [self.resume_at, self.suspects.wake_at(), repoll_at, self.unknown_claims.wake_at()]
-            .into_iter()
-            .chain(waiter);
-        own.flatten().chain(self.troubles.wake_at())
+        let own = [self.resume_at, self.suspects.wake_at(), repoll_at, self.unknown_claims.wake_at()];
+        own.into_iter().chain(waiter).flatten().chain(self.troubles.wake_at())
     }
 }
 
@@ -344,15 +345,15 @@ impl Intake {
 mod tests {
     use super::*;
 
+    const FREE: Facts = Facts { room: 1, held_bytes: 0, start_limit: 1, holds_nothing: true };
+
     #[test]
     fn a_waiter_row_is_renewed_although_its_process_never_polls() {
         let start = Instant::now();
         let (mut intake, mut steps) = (Intake::new(1), VecDeque::new());
-        let facts = Facts { room: 1, held_bytes: 0, start_limit: 1, holds_nothing: true };
-        let mut now = start;
-        let mut renewed_at = start;
+        let (mut now, mut renewed_at) = (start, start);
         while now < start + WAITER_TTL * 5 {
-            intake.choose(facts, now, &mut steps);
+            intake.choose(FREE, now, &mut steps);
             let reply = match steps.pop_front() {
                 None => {
                     now = intake.wake_at().filter(|&at| at > now).min().expect("it wakes by itself");
@@ -378,10 +379,9 @@ mod tests {
     fn polls_beside_an_idle_publisher_become_few() {
         let start = Instant::now();
         let (mut intake, mut steps) = (Intake::new(1), VecDeque::new());
-        let facts = Facts { room: 1, held_bytes: 0, start_limit: 1, holds_nothing: true };
         let (mut now, mut late) = (start, 0);
         while now < start + Duration::from_secs(11) {
-            intake.choose(facts, now, &mut steps);
+            intake.choose(FREE, now, &mut steps);
             let Some(step) = steps.pop_front() else {
                 now = intake.wake_at().filter(|&at| at > now).min().expect("it wakes by itself");
                 continue;

@@ -2,9 +2,9 @@
 //!
 //! A suspect is a delivery whose process died during an attempt. Most are innocent, so the suspects of one dead process
 //! run together at first, beside nothing else. If their process dies again, each of them runs alone, so that it must have caused a
-//! third death itself.
+//! third death itself. The database sees to it that no other subscription of the process has suspects at that time.
 
-use crate::model::event::ClaimedEvent;
+use super::step::Step;
 use std::time::{Duration, Instant};
 
 /// How long suspects wait until they can be alone.
@@ -25,6 +25,12 @@ pub(super) struct Suspects {
     ready: bool,
     /// The latest time until which suspects wait for other deliveries to end, or are handled alone.
     alone_until: Option<Instant>,
+    /// Whether suspects are handled alone.
+    running: bool,
+    /// Whether suspects have been handled alone since this was last asked.
+    ended: bool,
+    /// Whether the process has other subscriptions, whose suspects may wait for those of this one.
+    has_neighbours: bool,
 }
 
 /// The demand of the suspects on the next query.
@@ -38,13 +44,12 @@ pub(super) enum Turn {
     Claim,
 }
 
-impl Default for Suspects {
-    fn default() -> Self {
-        Self { ready: true, alone_until: None }
-    }
-}
-
 impl Suspects {
+    /// Returns the state before anything is known. `has_neighbours`: the process has other subscriptions.
+    pub(super) fn new(has_neighbours: bool) -> Self {
+        Self { ready: true, alone_until: None, running: false, ended: false, has_neighbours }
+    }
+
     /// The mailbox may have a suspect.
     pub(super) fn expect(&mut self) {
         self.ready = true;
@@ -54,6 +59,7 @@ impl Suspects {
     pub(super) fn reregistered(&mut self) {
         self.ready = true;
         self.alone_until = None;
+        self.running = false;
     }
 
     /// Decides whether suspects are claimed now, or wait to be alone. The wait has a limit, because a handler may take hours.
@@ -67,20 +73,51 @@ impl Suspects {
         }
         // The suspects are alone, or have waited long enough for long deliveries.
         self.alone_until = None;
+        self.ended |= std::mem::take(&mut self.running);
         if std::mem::take(&mut self.ready) { Turn::Claim } else { Turn::None }
     }
 
-    /// Notes the suspects that a claim has returned. If there are any, there may be more. They are alone until they are settled
-    /// or their probation is over.
-    pub(super) fn claimed(&mut self, suspects: &[ClaimedEvent], now: Instant) {
-        self.ready |= !suspects.is_empty();
+    /// Notes the suspects that a claim has returned: how often those that died most often have died. If there are any, there may
+    /// be more. They are alone until they are settled or their probation is over.
+    pub(super) fn claimed(&mut self, crashes: Option<u32>, now: Instant) {
+        self.running = crashes.is_some();
+        self.ready |= self.running;
         let probation = |crashes: u32| if crashes < 2 { PROBATION } else { LONG_PROBATION };
-        let crashes = suspects.iter().map(|suspect| suspect.crashes).max();
         self.alone_until = crashes.map(|crashes| now + probation(crashes));
+    }
+
+    /// Returns a step that wakes other subscriptions, if suspects have been handled alone since the last call.
+    pub(super) fn take_ended(&mut self) -> Option<Step> {
+        let ended = std::mem::take(&mut self.ended) && self.has_neighbours;
+        ended.then_some(Step::MailboxChanged { after: Duration::ZERO })
     }
 
     /// Returns the time at which the answer of [`turn`](Self::turn) changes by itself.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         self.alone_until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether other subscriptions are woken once the claimed suspects have been handled.
+    fn wakes_others(has_neighbours: bool, crashes: Option<u32>) -> bool {
+        let (mut suspects, now) = (Suspects::new(has_neighbours), Instant::now());
+        assert_eq!(suspects.turn(true, now), Turn::Claim);
+        suspects.claimed(crashes, now);
+        assert!(suspects.take_ended().is_none(), "they are being handled");
+        suspects.turn(true, now);
+        let woken = suspects.take_ended().is_some();
+        assert!(suspects.take_ended().is_none(), "once");
+        woken
+    }
+
+    #[test]
+    fn other_subscriptions_are_woken_when_suspects_end() {
+        assert!(wakes_others(true, Some(2)));
+        assert!(!wakes_others(false, Some(2)), "there are none");
+        assert!(!wakes_others(true, None), "nothing was handled");
     }
 }
