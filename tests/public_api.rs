@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 use std::{env, fs};
 
 /// Most names at the root of the crate. A derive and the trait of its name count once.
-const MAX_ROOT_NAMES: usize = 31;
+const MAX_ROOT_NAMES: usize = 32;
 
 /// The format that the `public-api` of `tests/Cargo.toml` reads: that of Rust 1.95.
 const FORMAT: u64 = 57;

@@ -253,6 +253,11 @@ pub enum Error {
     #[error("the threads of the pubsub runtime cannot be started")]
     Threads(#[source] std::io::Error),
 
+    /// The HTTP server of [`PubSub::serve`](crate::PubSub::serve) failed, or could not begin.
+    #[cfg(feature = "actix-web-4")]
+    #[error("the HTTP server failed")]
+    Serve(#[source] std::io::Error),
+
     /// The runtime has stopped.
     #[error("the pubsub runtime has stopped")]
     Stopped,
@@ -348,6 +353,8 @@ impl Error {
             Self::InvalidEventId { .. } => "invalid_event_id",
             Self::NoActixSystem => "no_actix_system",
             Self::Threads(_) => "threads",
+            #[cfg(feature = "actix-web-4")]
+            Self::Serve(_) => "serve",
             Self::Stopped => "stopped",
         }
     }

@@ -23,6 +23,7 @@
 //!   channels. See [`Builder::export`].
 //! - `cli`: the program `pubsub`, with `pubsub schema export`, `pubsub schema lock` and `pubsub schema check`.
 //! - `sqlx-0_9`, `sea-orm-2`, `diesel-async-0_9`: publishing in the transactions of these drivers. See [`Executor`].
+//! - `actix-web-4`: `PubSub` and `Publisher` as extractors, [`PubSub::serve`] and [`web::health`], for actix-web.
 //! - `testing`: `pubsub::testing`, a throwaway PostgreSQL server and a database per test. For tests and examples.
 
 mod actors;
@@ -95,6 +96,13 @@ pub mod subscription {
     pub use crate::model::dead_letter::{DeadLetter, Reason};
     pub use crate::model::seek::{Seek, SeekReport};
     pub use crate::model::unsubscribed::Unsubscribed;
+}
+
+/// The process's health in an actix-web application. See also [`PubSub::serve`], and the extractors [`PubSub`] and
+/// [`Publisher`](routing::Publisher).
+#[cfg(feature = "actix-web-4")]
+pub mod web {
+    pub use crate::runtime::web::health::{Health, health};
 }
 
 /// The items that the output of the macros uses. Not part of the public interface.

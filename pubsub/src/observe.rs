@@ -1,8 +1,9 @@
 //! The figures of a running process. Its spans and events go through `tracing`.
 
 use crate::panics::Panic;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 /// The figures of one subscription's handler in this process, since the process started.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -89,5 +90,35 @@ impl Gauges {
             last_panic: self.last_panic.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             state: *self.state.lock().unwrap_or_else(PoisonError::into_inner),
         }
+    }
+}
+
+/// The links of this process to the database, noted by the actors that hold them.
+#[derive(Debug, Default)]
+pub(crate) struct Vitals {
+    beat_at: Mutex<Option<Instant>>,
+    is_listening: AtomicBool,
+}
+
+impl Vitals {
+    /// Notes that a beat was recorded now.
+    pub(crate) fn has_beaten(&self) {
+        *self.beat_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    pub(crate) fn set_listening(&self, is_listening: bool) {
+        self.is_listening.store(is_listening, Ordering::Relaxed);
+    }
+}
+
+#[cfg(feature = "actix-web-4")]
+impl Vitals {
+    /// Returns when the last beat was recorded.
+    pub(crate) fn beat_at(&self) -> Option<Instant> {
+        *self.beat_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_listening(&self) -> bool {
+        self.is_listening.load(Ordering::Relaxed)
     }
 }

@@ -53,3 +53,4 @@ mod tls;
 mod tracing_fields;
 mod unsubscribe;
 mod versions;
+mod web;

@@ -9,12 +9,14 @@ use crate::actors::message::{BeatEnded, IncarnationEnded, ProcessReregistered};
 use crate::error::Error;
 use crate::model::backoff::Backoff;
 use crate::model::process::ProcessId;
+use crate::observe::Vitals;
 use crate::policy::absence::Rhythm;
 use crate::store::Target;
 use crate::store::heartbeat_session::{HeartbeatSession, SessionEnd};
 use crate::store::restore::Recognized;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, SpawnHandle, Supervised, WrapFuture};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(crate) struct Heartbeat {
@@ -23,6 +25,7 @@ pub(crate) struct Heartbeat {
     registered: Registered,
     pace: Pace,
     recipients: Recipients,
+    vitals: Arc<Vitals>,
     /// The session of the last beat that was recorded. It is kept until a beat from another one is recorded, because a process
     /// without a session is soon dead.
     session: Option<Rc<HeartbeatSession>>,
@@ -72,6 +75,7 @@ impl Heartbeat {
         registered: Registered,
         pace: Pace,
         recipients: Recipients,
+        vitals: Arc<Vitals>,
     ) -> Self {
         Self {
             target,
@@ -79,6 +83,7 @@ impl Heartbeat {
             registered,
             pace,
             recipients,
+            vitals,
             session: None,
             failures: 0,
             rhythm: Rhythm::default(),
@@ -130,6 +135,7 @@ impl Heartbeat {
         let wait = match beaten {
             Ok(Beaten { session, opened, registered, took }) => {
                 actor.failures = 0;
+                actor.vitals.has_beaten();
                 actor.rhythm.observe(took);
                 actor.session = Some(session);
                 let is_first = opened.is_some();

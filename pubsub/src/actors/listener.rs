@@ -9,6 +9,7 @@ use crate::actors::message::{MailboxChanged, ProcessReregistered, Wake};
 use crate::error::{Error, error_chain};
 use crate::model::backoff::Backoff;
 use crate::model::process::ProcessId;
+use crate::observe::Vitals;
 use crate::store::Target;
 use crate::store::listen::{ListenClient, Notification, Notifications};
 use actix::{
@@ -17,6 +18,7 @@ use actix::{
 };
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The pauses between attempts to connect.
@@ -40,6 +42,7 @@ pub(crate) struct Listener {
     process: ProcessId,
     dispatchers: HashMap<String, Vec<Recipient<Wake>>>,
     scheduler: Recipient<MailboxChanged>,
+    vitals: Arc<Vitals>,
     listening: Option<Listening>,
     /// Attempts to connect since the last success.
     attempts: u32,
@@ -60,8 +63,9 @@ impl Listener {
         process: ProcessId,
         dispatchers: HashMap<String, Vec<Recipient<Wake>>>,
         scheduler: Recipient<MailboxChanged>,
+        vitals: Arc<Vitals>,
     ) -> Self {
-        Self { target, deadline, process, dispatchers, scheduler, listening: None, attempts: 0 }
+        Self { target, deadline, process, dispatchers, scheduler, vitals, listening: None, attempts: 0 }
     }
 
     fn connect(&mut self, context: &mut Context<Self>) {
@@ -83,6 +87,7 @@ impl Listener {
         let stream = context.add_stream(notifications);
         self.listening =
             Some(Listening { client: Rc::new(client), stream, process, received_at: Instant::now() });
+        self.vitals.set_listening(true);
         tracing::debug!("the listener is connected");
         self.wake_all();
         context.run_later(SECOND_WAKE, |actor, _| actor.wake_all());
@@ -106,6 +111,7 @@ impl Listener {
 
     fn reconnect(&mut self, context: &mut Context<Self>) {
         if let Some(listening) = self.listening.take() {
+            self.vitals.set_listening(false);
             context.cancel_future(listening.stream);
             self.connect(context);
         }
@@ -178,6 +184,7 @@ impl Actor for Listener {
 impl Supervised for Listener {
     fn restarting(&mut self, _: &mut Self::Context) {
         self.listening = None;
+        self.vitals.set_listening(false);
     }
 }
 

@@ -1,6 +1,8 @@
 //! The handle to a running runtime.
 
 use super::access::Access;
+#[cfg(feature = "actix-web-4")]
+use super::checkup::Checkup;
 use super::subscription::Subscription;
 use crate::actors::arbiter_thread::ArbiterThread;
 use crate::actors::dispatcher::Dispatcher;
@@ -31,6 +33,8 @@ pub(super) struct Running {
     pub(super) subscriptions: Vec<RunningSubscription>,
     pub(super) store: Store,
     pub(super) process: ProcessId,
+    #[cfg(feature = "actix-web-4")]
+    pub(super) checkup: Checkup,
 }
 
 /// The handle to a running publish/subscribe runtime. [`PubSub::builder`] builds one.
@@ -49,8 +53,9 @@ struct Inner {
     access: Access,
 }
 
-/// The time that handlers have to finish when the last handle is dropped without a drain.
-const DROP_DEADLINE: Duration = Duration::from_millis(100);
+/// The time that handlers have to finish when the last handle is dropped without a drain, or when a second signal comes. It suffices to
+/// return the deliveries that have not started.
+pub(super) const DROP_DEADLINE: Duration = Duration::from_millis(100);
 
 /// The longest wait for the database to record that the process leaves.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(2);
@@ -96,7 +101,8 @@ impl PubSub {
     /// settled, or `deadline` has passed, `stopping` and `stopped` of the handler actors are called.
     ///
     /// The handlers live in the actix system of this process, so drain before the system stops. actix-web stops it on a
-    /// signal. An application that drains handles its signals itself: see `HttpServer::disable_signals`.
+    /// signal. An application that drains handles its signals itself: see `HttpServer::disable_signals`, or `PubSub::serve` with the
+    /// feature `actix-web-4`, which does all of this.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the runtime draining. It stops when its last handle is dropped.
@@ -109,6 +115,27 @@ impl PubSub {
         self.inner.running.stop();
         tracing::info!(finished, "the pubsub runtime has drained");
         finished
+    }
+}
+
+/// The parts that the interfaces for actix-web look at.
+#[cfg(feature = "actix-web-4")]
+impl PubSub {
+    pub(super) fn checkup(&self) -> &Checkup {
+        &self.inner.running.checkup
+    }
+
+    pub(super) fn system(&self) -> &ArbiterThread {
+        &self.inner.running.system
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.inner.running.store
+    }
+
+    /// Returns whether the runtime finished every delivery that had started; `None` while it runs.
+    pub(super) fn finished(&self) -> Option<bool> {
+        self.inner.access.finished()
     }
 }
 
@@ -152,8 +179,7 @@ impl Drop for Inner {
         }
         self.access.end(false);
         let running = Arc::clone(&self.running);
-        // This runs on the system arbiter, which `stop` stops last. The time suffices to return the deliveries that have not
-        // started.
+        // This runs on the system arbiter, which `stop` stops last.
         self.running.system.spawn(async move {
             running.finish(DROP_DEADLINE).await;
             running.stop();

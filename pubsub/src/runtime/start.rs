@@ -1,5 +1,7 @@
 //! Starts a runtime: checks the setup, declares channels, creates subscriptions, and connects the actors.
 
+#[cfg(feature = "actix-web-4")]
+use super::checkup::Checkup;
 use super::pubsub::{PubSub, Running, RunningSubscription};
 use super::setup::{Declaration, Setup, SubscriptionSetup};
 use crate::actors::arbiter_thread::ArbiterThread;
@@ -16,7 +18,7 @@ use crate::error::Error;
 use crate::model::process::ProcessId;
 use crate::model::retention::Retention;
 use crate::model::settings::{SubscriptionSettings, TimeLimit};
-use crate::observe::Gauges;
+use crate::observe::{Gauges, Vitals};
 use crate::store::restore::Recognized;
 use crate::store::{Store, Target};
 use actix::{Arbiter, Recipient, System};
@@ -51,11 +53,21 @@ pub(super) async fn start(setup: Setup) -> Result<PubSub, Error> {
     let registered = Registered { host, process: process.clone(), incarnation };
     tracing::info!(process = process.get(), subscriptions = hosted.len(), "the pubsub runtime starts");
 
-    let wiring = Wiring { target, config, store: store.clone(), registered };
+    let vitals = Arc::new(Vitals::default());
+    #[cfg(feature = "actix-web-4")]
+    let checkup = Checkup::new(Arc::clone(&vitals), config.silence_limit, config.report_unread_after);
+    let wiring = Wiring { target, config, store: store.clone(), registered, vitals };
     let (answer, wired) = oneshot::channel();
     system.spawn_fn(move || drop(answer.send(wiring.wire(hosted))));
     let subscriptions = wired.await.map_err(|_| Error::Stopped)?;
-    Ok(PubSub::new(Running { system, subscriptions, store, process }))
+    Ok(PubSub::new(Running {
+        system,
+        subscriptions,
+        store,
+        process,
+        #[cfg(feature = "actix-web-4")]
+        checkup,
+    }))
 }
 
 /// Creates all subscriptions. Returns those whose handlers run in this process.
@@ -97,6 +109,7 @@ struct Wiring {
     config: Config,
     store: Store,
     registered: Registered,
+    vitals: Arc<Vitals>,
 }
 
 impl Wiring {
@@ -143,7 +156,7 @@ impl Wiring {
         sleepers: HashMap<String, Vec<Recipient<Wake>>>,
         scheduled: HashMap<i32, Served>,
     ) {
-        let Self { target, config, store, registered } = self;
+        let Self { target, config, store, registered, vitals } = self;
         let process = registered.process.clone();
         let scheduler = scheduler.start(
             "scheduler",
@@ -176,11 +189,12 @@ impl Wiring {
                 registered,
                 Pace { every, silence_limit },
                 recipients,
+                Arc::clone(&vitals),
             ),
         );
         listener.start(
             "listener",
-            Listener::new(target.clone(), config.deadline, process, sleepers, scheduler.recipient()),
+            Listener::new(target.clone(), config.deadline, process, sleepers, scheduler.recipient(), vitals),
         );
         ActorSlot::new().start(
             "janitor",

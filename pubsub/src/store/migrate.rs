@@ -10,7 +10,7 @@ use crate::error::{Error, from_database};
 use functions::checksum;
 use std::time::Duration;
 use tables::{MIGRATIONS, Migration, newest};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 
 /// Key of the advisory lock under which the schema is changed ('pubsub' as ASCII).
 const LOCK: i64 = 0x7075_6273_7562;
@@ -89,23 +89,30 @@ impl Version {
     }
 }
 
+/// All versions of the schema, oldest first.
+const VERSIONS: &str = "select h.version, h.checksum, h.functions, h.compatible_from \
+                         from pubsub.schema_history h order by h.version";
+
+/// Completes the sentence "the database failed to ..".
+const READ_VERSION: &str = "read the schema's version";
+
 /// Returns the history of the schema, oldest version first. It is empty if the schema is not installed.
 async fn history(client: &Client) -> Result<Vec<Version>, Error> {
-    let database = |source| from_database("read the schema's version", source);
+    let database = |source| from_database(READ_VERSION, source);
     let exists = "select to_regclass('pubsub.schema_history') is not null";
     if !client.query_one(exists, &[]).await.map_err(database)?.get::<_, bool>(0) {
         return Ok(Vec::new());
     }
-    let versions = "select h.version, h.checksum, h.functions, h.compatible_from \
-                     from pubsub.schema_history h order by h.version";
-    let rows = client.query(versions, &[]).await.map_err(database)?;
-    let version = |row: &tokio_postgres::Row| Version {
-        number: row.get(0),
-        checksum: row.get(1),
-        functions: row.get(2),
-        compatible_from: row.get(3),
-    };
-    Ok(rows.iter().map(version).collect())
+    Ok(client.query(VERSIONS, &[]).await.map_err(database)?.iter().map(version).collect())
+}
+
+fn version(row: &Row) -> Version {
+    Version { number: row.get(0), checksum: row.get(1), functions: row.get(2), compatible_from: row.get(3) }
+}
+
+/// Refuses a database without a schema, and a schema that this library cannot work with.
+fn check(history: &[Version]) -> Result<(), Error> {
+    history.last().ok_or(Error::SchemaMissing)?.check()
 }
 
 /// Whether the schema has all that this library would install. Refuses a history that is not ours.
@@ -134,10 +141,19 @@ impl Target {
             let (client, connection) = self.connect_session().await?;
             support::check(&connection)?;
             let _driver = Driver::start(connection);
-            history(&client).await?.last().ok_or(Error::SchemaMissing)?.check()
+            check(&history(&client).await?)
         };
         tokio::time::timeout(deadline, check)
             .await
-            .unwrap_or(Err(Error::Timeout { doing: "read the schema's version", after: deadline }))
+            .unwrap_or(Err(Error::Timeout { doing: READ_VERSION, after: deadline }))
+    }
+}
+
+#[cfg(feature = "actix-web-4")]
+impl super::Store {
+    /// Refuses a schema that this library cannot work with, or not any more.
+    pub(crate) async fn check_schema(&self) -> Result<(), Error> {
+        let versions = self.query(READ_VERSION, VERSIONS, &[]).await?;
+        check(&versions.iter().map(version).collect::<Vec<_>>())
     }
 }

@@ -1,0 +1,202 @@
+//! `/live` and `/ready`.
+
+use super::http::{get, serve, until, until_status};
+use actix::{Actor, Context, Handler};
+use pubsub::{Delivery, Handled, PubSub, SubscribeOptions, publish, publish_all};
+use pubsub_tests::{DEADLINE, Proxy, Sms, TestDatabase, probe, sending};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+
+fn health_of(pubsub: &PubSub) -> SocketAddr {
+    let pubsub = pubsub.clone();
+    serve(move || pubsub::web::health(&pubsub))
+}
+
+/// The checks of a report that fail.
+fn failing(report: &Value) -> Vec<&str> {
+    let checks = report.as_object().unwrap().iter();
+    checks.filter(|(_, check)| check["ok"] == false).map(|(name, _)| &**name).collect()
+}
+
+#[actix::test]
+async fn a_process_is_alive_and_ready_until_it_drains() {
+    let db = TestDatabase::new().await;
+    let (pubsub, _received) = db.receive("one").await;
+    let address = health_of(&pubsub);
+    assert_eq!(get(address, "/live").await, (200, r#"{"live":true}"#.to_owned()));
+    let report = until_status(address, "/ready", 200).await;
+    let (beat, rest) = (&report["heartbeat"], &report);
+    assert!(beat["ok"] == true && beat["age_ms"].is_u64(), "{report}");
+    assert_eq!(
+        (&rest["ready"], &rest["schema"], &rest["listener"], &rest["quarantine"], &rest["unread"]["ok"]),
+        (
+            &json!(true),
+            &json!({"ok": true}),
+            &json!({"ok": true}),
+            &json!({"ok": true, "subscriptions": []}),
+            &json!(true)
+        )
+    );
+
+    assert!(pubsub.drain(DEADLINE).await);
+    let report = until_status(address, "/ready", 503).await;
+    assert_eq!(report["ready"], false);
+    assert_eq!(failing(&report)[0], "listener", "{report}");
+    until_status(address, "/live", 503).await;
+}
+
+#[actix::test]
+async fn a_process_without_its_database_is_alive_and_not_ready() {
+    let db = TestDatabase::new().await;
+    let proxy = Proxy::start(db.url()).await;
+    let pubsub = PubSub::builder(proxy.url(db.url()))
+        .heartbeat_interval(Duration::from_millis(100))
+        .silence_limit(Duration::from_secs(1))
+        .subscribe_fn("one", |_: Delivery<Sms>| async { Ok(()) })
+        .start()
+        .await
+        .unwrap();
+    let address = health_of(&pubsub);
+    until_status(address, "/ready", 200).await;
+    proxy.cut();
+    let all = ["heartbeat", "listener", "schema", "unread"];
+    let report =
+        until(address, "/ready", "all that fail", |status, report| status == 503 && failing(report) == all);
+    let report = report.await;
+    let text = report.to_string();
+    assert!(!text.contains("127.0.0.1") && !text.contains("postgres"), "it names no server: {text}");
+    assert_eq!(get(address, "/live").await.0, 200);
+    proxy.mend();
+    until_status(address, "/ready", 200).await;
+}
+
+#[actix::test]
+async fn a_process_whose_listener_is_gone_is_not_ready() {
+    let db = TestDatabase::new().await;
+    // The sessions of the heartbeat and of the listener go through it, and all others past it.
+    let proxy = Proxy::start(db.url()).await;
+    let pubsub = db
+        .pubsub()
+        .direct(proxy.url(db.url()))
+        .subscribe_fn("one", |_: Delivery<Sms>| async { Ok(()) })
+        .start()
+        .await
+        .unwrap();
+    let address = health_of(&pubsub);
+    until_status(address, "/ready", 200).await;
+    proxy.cut();
+    let report = until_status(address, "/ready", 503).await;
+    assert_eq!(report["listener"], json!({"ok": false}));
+    assert_eq!(report["schema"], json!({"ok": true}), "the database answers");
+    proxy.mend();
+    until_status(address, "/ready", 200).await;
+}
+
+/// Panics when it is made, while it is told so.
+struct Fragile;
+
+impl Actor for Fragile {
+    type Context = Context<Self>;
+}
+
+impl Handler<Delivery<Sms>> for Fragile {
+    type Result = Handled;
+
+    fn handle(&mut self, _: Delivery<Sms>, _: &mut Self::Context) -> Handled {
+        Ok(())
+    }
+}
+
+#[actix::test]
+async fn a_process_with_a_quarantined_handler_is_not_ready() {
+    let db = TestDatabase::new().await;
+    let broken = Arc::new(AtomicBool::new(true));
+    let is_broken = broken.clone();
+    let factory = move || {
+        assert!(!is_broken.load(Ordering::Relaxed), "it cannot be made");
+        Fragile
+    };
+    let pubsub = db.pubsub().subscribe::<Sms, _>("fragile", factory).start().await.unwrap();
+    let address = health_of(&pubsub);
+    let report =
+        until(address, "/ready", "a quarantine", |_, report| failing(report) == ["quarantine"]).await;
+    assert_eq!(report["ready"], false);
+    let subscriptions = &report["quarantine"]["subscriptions"];
+    assert_eq!(*subscriptions, json!([{"channel": "sms", "subscription": "fragile"}]));
+    assert_eq!(get(address, "/live").await.0, 200);
+    broken.store(false, Ordering::Relaxed);
+    until_status(address, "/ready", 200).await;
+}
+
+#[actix::test]
+async fn a_process_whose_events_lie_unread_is_not_ready() {
+    let db = TestDatabase::new().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let opened = gate.clone();
+    let handle = move |_: Delivery<Sms>| {
+        let gate = gate.clone();
+        async move {
+            gate.acquire().await?.forget();
+            Ok(())
+        }
+    };
+    let options = SubscribeOptions::new().concurrency(1);
+    let pubsub = db.pubsub().subscribe_fn_with("slow", options, handle).start().await.unwrap();
+    // Nobody runs this one, so it is none of this process's.
+    db.client.batch_execute("select pubsub.subscribe('sms', 'elsewhere')").await.unwrap();
+    let judging_by = |limit| {
+        let pubsub = pubsub.clone();
+        serve(move || pubsub::web::health(&pubsub).oldest_unread(limit))
+    };
+    let (strict, lax) = (judging_by(Duration::from_millis(1)), judging_by(Duration::MAX));
+    until_status(strict, "/ready", 200).await;
+
+    // More than a process claims ahead.
+    let events: Vec<Sms> = (0..5_000).map(|n| Sms::new(n.to_string())).collect();
+    publish_all(&db.client, &events).await.unwrap();
+    let report = until_status(strict, "/ready", 503).await;
+    assert_eq!(failing(&report), ["unread"]);
+    let unread = report["unread"]["subscriptions"].as_array().unwrap();
+    assert_eq!(unread.len(), 1, "{report}");
+    let unread = &unread[0];
+    assert_eq!((&unread["channel"], &unread["subscription"]), (&json!("sms"), &json!("slow")));
+    assert!(unread["age_ms"].as_u64().unwrap() >= 1, "{report}");
+    assert_eq!(get(lax, "/ready").await.0, 200, "it was told not to judge by it");
+
+    opened.add_permits(events.len());
+    until_status(strict, "/ready", 200).await;
+}
+
+#[actix::test]
+async fn a_flood_of_probes_asks_the_database_once_a_second() {
+    let db = TestDatabase::new().await;
+    // Counts the questions. The janitor asks for older ones.
+    let counting = "create sequence public.asked; create sequence public.other;
+         create or replace function pubsub.unread_subscriptions(older_than interval)
+         returns table (
+             subscription integer, channel text, name text, event_id bigint, unread_for interval, unread_limit interval
+         )
+         language sql volatile security definer as $$
+             select null::integer, null::text, null::text, null::bigint, null::interval, null::interval
+              where nextval(case when older_than = '0' then 'public.asked' else 'public.other' end) < 0
+         $$";
+    db.client.batch_execute(counting).await.unwrap();
+    let (sender, _received) = probe();
+    let handle = sending(sender, |sms: Delivery<Sms>| sms.attempt());
+    let pubsub = db.pubsub().subscribe_fn("one", handle).start().await.unwrap();
+    // Two servers stand for two workers: the bound is that of the process.
+    let addresses = [health_of(&pubsub), health_of(&pubsub)];
+    let began = Instant::now();
+    for _ in 0..20 {
+        let probes = (0..40).map(|n| get(addresses[n % 2], "/ready"));
+        futures_util::future::join_all(probes).await;
+    }
+    publish(&pubsub, &Sms::new("hello")).await.unwrap();
+    let asked = db.count("select case when is_called then last_value else 0 end from public.asked").await;
+    let most = began.elapsed().as_secs().cast_signed() + 1;
+    assert!((1..=most).contains(&asked), "{asked} questions within {most} s");
+}
