@@ -6,7 +6,7 @@ use crate::failed::Failed;
 use crate::observer::Observer;
 use crate::outside::Outside;
 use crate::screen::{self, PSQL_INSERT};
-use crate::shop::{Shop, stop_signal};
+use crate::shop::Shop;
 use crate::shopper::Shopper;
 use crate::summary::Summary;
 use pubsub::{EventId, PubSub};
@@ -14,7 +14,7 @@ use serde_json::json;
 use std::sync::Arc;
 
 /// Tells the story, closes the shop, and sums up.
-pub(crate) async fn run(shop: Shop, database: &Database) -> Result<(), Failed> {
+pub(crate) async fn run(mut shop: Shop, database: &Database) -> Result<(), Failed> {
     let story = Story {
         shopper: Shopper::new(shop.address),
         outside: Arc::clone(&shop.outside),
@@ -24,7 +24,10 @@ pub(crate) async fn run(shop: Shop, database: &Database) -> Result<(), Failed> {
     screen::columns();
     let totals = tokio::select! {
         totals = story.tell(database) => totals,
-        () = stop_signal()? => Err("interrupted".into()),
+        closed = &mut shop.serving => {
+            closed?;
+            return Err("interrupted".into());
+        }
     };
     let Story { pubsub, .. } = story;
     shop.close().await?;

@@ -49,10 +49,8 @@ async fn run(args: &Args) -> Result<(), Failed> {
 
 /// Serves until SIGINT or SIGTERM.
 async fn serve(shop: shop::Shop, database: &database::Database) -> Result<(), Failed> {
-    let stop_signal = shop::stop_signal()?;
     screen::invite(shop.address, &database.psql());
-    stop_signal.await;
-    shop.close().await?;
+    shop.serve().await?;
     screen::headline("Closed: every delivery that had started is finished.");
     Ok(())
 }

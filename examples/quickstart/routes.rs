@@ -12,7 +12,7 @@ use actix_web::middleware::Next;
 use actix_web::web::{self, Bytes, Data, Path, ServiceConfig};
 use actix_web::{Error, HttpResponse};
 use deadpool_postgres::Pool;
-use pubsub::publish;
+use pubsub::{PubSub, publish};
 use serde_json::json;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
@@ -82,12 +82,12 @@ async fn approve_order(id: Path<i32>, pool: Data<Pool>) -> Result<HttpResponse, 
 }
 
 /// Publishes the event in a transaction of its own, because there is nothing to store.
-async fn create_meeting(body: Bytes, pool: Data<Pool>) -> Result<HttpResponse, ApiError> {
+async fn create_meeting(body: Bytes, pubsub: PubSub) -> Result<HttpResponse, ApiError> {
     let (start, end) = match input::read(&body)? {
         NewMeeting { start: Some(start), end: Some(end) } => (start, end),
         NewMeeting { .. } => unreachable!("`input::read` has checked both"),
     };
-    publish(&pool.get().await?, &Scheduling { start, end }).await?;
+    publish(&pubsub, &Scheduling { start, end }).await?;
     Ok(HttpResponse::Created().json(json!({ "start": start, "end": end })))
 }
 

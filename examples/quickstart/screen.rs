@@ -72,6 +72,7 @@ pub(crate) fn invite(address: SocketAddr, psql: &str) {
 {post} {url}/orders -d '{{ "customer": 1, "item": "an analytical engine" }}'
 curl -X POST {url}/orders/1/approve
 {post} {url}/meetings -d '{{ "start": "2030-01-01T09:00:00Z", "end": "2030-01-01T10:00:00Z" }}'
+curl {url}/ready
 "#
     ));
     print(format_args!("{DIM}A mailbox that is full: four attempts, then a dead letter.{DIM:#}\n"));
