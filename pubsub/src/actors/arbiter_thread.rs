@@ -16,12 +16,9 @@ impl ArbiterThread {
     /// Returns a future that completes once the arbiter has ended, whoever ends it.
     #[cfg(feature = "actix-web-4")]
     pub(crate) fn ended(&self) -> impl Future<Output = ()> + use<> {
-        let (alive, ended) = tokio::sync::oneshot::channel::<()>();
-        // The sender is dropped with the arbiter's tasks, or at once if the arbiter has ended.
-        self.0.spawn(async move {
-            let _alive = alive;
-            std::future::pending::<()>().await;
-        });
+        let (mut alive, ended) = tokio::sync::oneshot::channel::<()>();
+        // The sender is dropped with the arbiter's tasks, or at once if the arbiter has ended. The task ends with its receiver.
+        self.0.spawn(async move { alive.closed().await });
         async move { ended.await.unwrap_or_default() }
     }
 }
