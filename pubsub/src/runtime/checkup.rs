@@ -85,3 +85,33 @@ fn code<T>(answer: Option<Result<T, Error>>) -> Result<T, String> {
         None => Err("timeout".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[actix::test]
+    async fn a_process_whose_arbiter_is_blocked_is_not_alive() {
+        let checkup = Checkup::new(Arc::default(), Duration::ZERO, Duration::ZERO);
+        let system = Arbiter::new();
+        until(&checkup, &system, true).await;
+        let (release, blocked) = mpsc::channel::<()>();
+        system.spawn_fn(move || blocked.recv().unwrap_or_default());
+        // For a second, the last answer counts.
+        until(&checkup, &system, false).await;
+        drop(release);
+        until(&checkup, &system, true).await;
+        system.stop();
+        until(&checkup, &system, false).await;
+    }
+
+    async fn until(checkup: &Checkup, system: &Arbiter, expected: bool) {
+        let waiting = async {
+            while checkup.is_alive(system).await != expected {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), waiting).await.expect("it becomes so in time");
+    }
+}

@@ -14,9 +14,14 @@ use tokio::time::timeout;
 pub(super) struct Request(TcpStream);
 
 impl Request {
+    /// Sends a GET of a path.
     pub(super) async fn send(address: SocketAddr, path: &str) -> Self {
+        Self::send_with("GET", address, path).await
+    }
+
+    pub(super) async fn send_with(method: &str, address: SocketAddr, path: &str) -> Self {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         Self(stream)
     }
