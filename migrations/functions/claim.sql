@@ -146,9 +146,9 @@ begin
 end
 $$;
 
--- Parks those of a lane's next events whose key has anything in the mailbox, and returns them. An event that is there itself,
--- because a seek has brought it back, is not parked. The caller holds the lane's claiming lock, and reads the same events: those
--- before which there are fewer than `room` bytes.
+-- Parks those of a lane's next events whose key has anything in the mailbox, and returns them. One that comes before all that its
+-- key has there, because it was committed late or a seek has brought it back, is due. One that is there itself is left alone. The
+-- caller holds the lane's claiming lock, and reads the same events: those before which there are fewer than `room` bytes.
 create or replace function pubsub.park_ahead(
     channel text, lanes integer, place pubsub.cursors, stop bigint, most integer, passed pg_snapshot, until bigint,
     floor bigint, room bigint
@@ -156,6 +156,7 @@ create or replace function pubsub.park_ahead(
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     parked bigint[];
+    ahead  bigint[];
 begin
     -- Usually nothing in the mailbox has a key. Rows are compared as in pubsub.first_of_key.
     if place.subscription is distinct from (
@@ -171,7 +172,8 @@ begin
             due_at, replay
         )
         select place.subscription, place.lane, e.id, e.channel, e.key, e.payload, e.headers, e.version, e.published_at, 0, 0, 0,
-               'infinity', pubsub.is_behind(e.xid, e.id, passed, until, floor)
+               case when e.id < f.first then clock_timestamp() else 'infinity' end,
+               pubsub.is_behind(e.xid, e.id, passed, until, floor)
           from (
               select w.*, sum(pubsub.bytes_of(w.payload, w.headers)) over (order by w.id) as upto
                 from pubsub.window_events(
@@ -179,12 +181,14 @@ begin
                          place.window_position, place.read_sequence, stop, floor, most
                      ) w
           ) e
-         where pubsub.first_of_key(place.subscription, e.key) is not null
-           and e.upto - pubsub.bytes_of(e.payload, e.headers) < room
+         cross join pubsub.first_of_key(place.subscription, e.key) f (first)
+         where f.first is not null and e.upto - pubsub.bytes_of(e.payload, e.headers) < room
         on conflict on constraint mailbox_pkey do nothing
-        returning event_id
+        returning event_id, due_at
     )
-    select coalesce(array_agg(p.event_id), '{}') into parked from parked p;
+    select coalesce(array_agg(p.event_id), '{}'), array_agg(p.event_id) filter (where p.due_at < 'infinity') into parked, ahead
+      from parked p;
+    perform pubsub.park(place.subscription, ahead, null), pg_notify('pubsub', '') where ahead is not null;
     return parked;
 end
 $$;

@@ -92,7 +92,7 @@ pub(crate) const ALL: [Mutant; 10] = [
     Mutant {
         name: "a claim does not park the events behind a failed event of their key",
         function: "pubsub.park_ahead(text, integer, pubsub.cursors, bigint, integer, pg_snapshot, bigint, bigint, bigint)",
-        piece: "where pubsub.first_of_key(place.subscription, e.key) is not null",
+        piece: "where f.first is not null",
         replacement: "where false",
         seen_as: "of its key had ended",
         shown_by: &ORDER,

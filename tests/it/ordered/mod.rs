@@ -1,6 +1,7 @@
 //! An ordered subscription handles the events of one key in order, and a failing key delays only itself.
 
 mod moved;
+mod parking;
 
 use pubsub::{Delivery, Failure, PubSub, PublishOptions, SubscribeOptions, publish_with};
 use pubsub_tests::{
@@ -19,8 +20,11 @@ fn ordered() -> SubscribeOptions {
 
 /// Publishes event `n` of a key.
 async fn publish(client: &Client, key: &str, n: usize) {
-    let sms = Sms::new(format!("{key}:{n}"));
-    publish_with(client, &sms, &PublishOptions::new().key(key)).await.unwrap();
+    publish_as(client, key, &format!("{key}:{n}")).await;
+}
+
+async fn publish_as(client: &Client, key: &str, msg: &str) {
+    publish_with(client, &Sms::new(msg), &PublishOptions::new().key(key)).await.unwrap();
 }
 
 /// The key and the number of an event.

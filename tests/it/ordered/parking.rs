@@ -1,0 +1,143 @@
+//! The mailbox of an ordered subscription: only the first event of a key is ever due, in whatever order they get there.
+
+use super::ordered;
+use pubsub::{Delivery, Failure};
+use pubsub_tests::{Sms, SqlSubscriber, TestDatabase, connect, probe};
+use std::time::Duration;
+
+/// The ids of the mailbox, in order, each with whether it is parked.
+async fn parked(db: &TestDatabase) -> Vec<(i64, bool)> {
+    let sql = "select event_id, due_at = 'infinity' from pubsub.mailbox order by event_id";
+    let rows = db.client.query(sql, &[]).await.unwrap();
+    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+/// Subscribes with lanes, and publishes so many events of one key.
+async fn subscribed(db: &TestDatabase, events: usize) -> SqlSubscriber<'_> {
+    for sql in ["declare_channel('sms')", "subscribe('sms', 'one', lanes => 2)"] {
+        db.client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
+    }
+    publish(db, events).await;
+    SqlSubscriber::register(&db.client, "one").await.unwrap()
+}
+
+async fn publish(db: &TestDatabase, events: usize) {
+    let sql = format!("select pubsub.publish('sms', '{{}}', 'key') from generate_series(1, {events})");
+    db.client.batch_execute(&sql).await.unwrap();
+}
+
+/// Returns the events of a lease that its process has not started.
+async fn give_back(one: &SqlSubscriber<'_>, db: &TestDatabase, token: i64) {
+    let sql = "select pubsub.settle(l.process, l.token, null, (
+                   select jsonb_agg(jsonb_build_object('id', id, 'action', 'return')) from unnest(l.event_ids) id
+               )) from pubsub.leases l where (l.process, l.token) = ($1, $2)";
+    let settled: bool = db.client.query_one(sql, &[&one.process, &token]).await.unwrap().get(0);
+    assert!(settled);
+}
+
+/// Handles what the mailbox hands out, one delivery at a time, and returns the events in order.
+async fn handle_all(one: &SqlSubscriber<'_>) -> Vec<i64> {
+    let mut handled = Vec::new();
+    loop {
+        let claimed = one.claim_mailbox(10).await.unwrap();
+        let Some(first) = claimed.first() else { return handled };
+        assert_eq!(claimed.len(), 1, "only the first event of a key is handed out");
+        handled.push(first.id);
+        assert!(one.settle(first.token).await.unwrap());
+    }
+}
+
+/// A process that returns the events behind a failed one writes each lease for itself, in any order.
+#[actix::test]
+async fn events_returned_before_the_failure_is_written_are_parked() {
+    let db = TestDatabase::new().await;
+    let one = subscribed(&db, 5).await;
+    let failing = one.claim(1).await.unwrap()[0];
+    let behind = one.claim(2).await.unwrap();
+    let last = one.claim(2).await.unwrap();
+    let ids: Vec<i64> = [&[failing][..], &behind, &last].concat().iter().map(|event| event.id).collect();
+
+    give_back(&one, &db, last[0].token).await;
+    assert_eq!(parked(&db).await, [(ids[3], false), (ids[4], true)]);
+    give_back(&one, &db, behind[0].token).await;
+    assert_eq!(parked(&db).await, [(ids[1], false), (ids[2], true), (ids[3], true), (ids[4], true)]);
+    one.fail(failing.token, failing.id).await.unwrap();
+    let expected: Vec<_> = ids.iter().map(|&id| (id, id != failing.id)).collect();
+    assert_eq!(parked(&db).await, expected);
+    assert_eq!(db.count("select sum(overdue)::bigint from pubsub.observed_subscriptions").await, 1);
+    assert_eq!(handle_all(&one).await, ids);
+}
+
+/// A transaction that commits late brings an event with a lower id than one of its key that has failed before.
+#[actix::test]
+async fn a_late_event_before_one_that_waits_does_not_stop_its_key() {
+    let db = TestDatabase::new().await;
+    let one = subscribed(&db, 0).await;
+    let late = connect(db.url()).await;
+    late.batch_execute("begin; select pubsub.publish('sms', '{}', 'key') from generate_series(1, 2)")
+        .await
+        .unwrap();
+    publish(&db, 1).await;
+    let failing = one.claim(1).await.unwrap()[0];
+    one.fail(failing.token, failing.id).await.unwrap();
+    late.batch_execute("commit").await.unwrap();
+    assert_eq!(one.claim(10).await.unwrap(), []);
+    let ids = [failing.id - 2, failing.id - 1, failing.id];
+    assert_eq!(parked(&db).await, [(ids[0], false), (ids[1], true), (ids[2], true)]);
+    assert_eq!(handle_all(&one).await, ids);
+}
+
+/// A seek brings back the events before one that has failed.
+#[actix::test]
+async fn a_seek_past_an_event_that_waits_does_not_stop_its_key() {
+    let db = TestDatabase::new().await;
+    let one = subscribed(&db, 3).await;
+    let claimed = one.claim(3).await.unwrap();
+    let ids: Vec<i64> = claimed.iter().map(|event| event.id).collect();
+    one.fail(claimed[0].token, ids[2]).await.unwrap();
+    db.client.batch_execute("select pubsub.seek('sms', 'one', 'beginning')").await.unwrap();
+    assert_eq!(one.claim(10).await.unwrap().len(), 1, "the event that waits comes once more from the log");
+    assert_eq!(handle_all(&one).await, ids);
+}
+
+#[actix::test]
+async fn a_redriven_letter_is_due_before_the_later_events_of_its_key() {
+    let db = TestDatabase::new().await;
+    let one = subscribed(&db, 3).await;
+    let claimed = one.claim(1).await.unwrap()[0];
+    let reject = format!(
+        r#"select pubsub.settle({}, {}, null, '[{{"id": {}, "action": "reject"}}]')"#,
+        one.process, claimed.token, claimed.id
+    );
+    db.client.batch_execute(&reject).await.unwrap();
+    let behind = one.claim(2).await.unwrap();
+    give_back(&one, &db, behind[0].token).await;
+    db.client.batch_execute("select pubsub.redrive('sms', 'one')").await.unwrap();
+    let ids = [claimed.id, behind[0].id, behind[1].id];
+    assert_eq!(parked(&db).await, [(ids[0], false), (ids[1], true), (ids[2], true)]);
+    assert_eq!(handle_all(&one).await, ids);
+}
+
+/// The process is told of the late event, and the delivery that it overtakes keeps the time that its handler has asked for.
+#[actix::test]
+async fn a_late_event_overtakes_one_that_is_to_be_retried_later() {
+    let db = TestDatabase::new().await;
+    let (sender, mut received) = probe();
+    let handle = move |sms: Delivery<Sms>| {
+        sender.send(sms.msg.clone());
+        let later = Failure::retry_after(Duration::from_hours(1), "later");
+        std::future::ready(if sms.msg == "late" { Ok(()) } else { Err(later) })
+    };
+    let _pubsub = db.pubsub().subscribe_fn_with("ordered", ordered(), handle).start().await.unwrap();
+    let late = connect(db.url()).await;
+    late.batch_execute("begin").await.unwrap();
+    super::publish_as(&late, "key", "late").await;
+    super::publish_as(&db.client, "key", "failing").await;
+    assert_eq!(received.next().await, "failing");
+    let waiting = "select count(*) from pubsub.mailbox where due_at between now() + interval '30 min' and now() + interval '1 day'";
+    db.until_count(waiting, 1).await;
+    late.batch_execute("commit").await.unwrap();
+    assert_eq!(received.next().await, "late");
+    db.until_count("select count(*) from pubsub.mailbox", 1).await;
+    assert_eq!(db.count(waiting).await, 1);
+}
