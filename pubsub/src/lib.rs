@@ -24,7 +24,8 @@
 //! - `cli`: the program `pubsub`, with `pubsub schema export`, `pubsub schema lock` and `pubsub schema check`.
 //! - `sqlx-0_9`, `sea-orm-2`, `diesel-async-0_9`: publishing in the transactions of these drivers. See [`Executor`].
 //! - `actix-web-4`: `PubSub` and `Publisher` as extractors, [`PubSub::serve`] and [`web::health`], for actix-web.
-//! - `testing`: `pubsub::testing`, a throwaway PostgreSQL server and a database per test. For tests and examples.
+//! - `testing`: `pubsub::testing`, for tests and examples: handlers that are called without a database, a harness for a whole
+//!   application, `assert_published!`, a throwaway PostgreSQL server and a database per test.
 
 mod actors;
 mod config;

@@ -47,6 +47,7 @@ mod starting;
 mod subscription;
 mod supervision;
 mod target;
+mod testkit;
 mod throwaway_server;
 mod timeouts;
 mod tls;

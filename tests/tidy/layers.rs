@@ -22,7 +22,7 @@ const LAYERS: &[(&str, &[Layer])] = &[
             ("store", &["policy", "model", "contract", "error"]),
             ("actors", &["store", "policy", "model", "contract", "observe", "error", "panics"]),
             ("runtime", &["actors", "store", "policy", "model", "contract", "observe", "config", "error"]),
-            ("testing", &["store", "error", "panics"]),
+            ("testing", &["runtime", "store", "model", "observe", "error", "panics"]),
         ],
     ),
     (

@@ -34,7 +34,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("deadpool", &["store/"]),
     ("rustls", &["store/tls", "store/target.rs"]),
     ("tokio_postgres_rustls", &["store/tls"]),
-    ("actix", &["actors/", "runtime/", "model/delivery.rs"]),
+    ("actix", &["actors/", "runtime/", "testing/", "model/delivery.rs"]),
     ("actix_rt", &["actors/", "runtime/"]),
     ("actix_http_3", &["runtime/web"]),
     ("actix_service_2", &["runtime/web"]),

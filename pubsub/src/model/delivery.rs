@@ -55,14 +55,22 @@ impl<C: Channel> Delivery<C> {
     ) -> Result<(Self, Report), DecodeError> {
         let payload = C::decode(event.version.unsigned_abs(), &event.payload)?;
         let (probe, report) = Probe::new();
-        let span = tracing::info_span!(
-            "delivery",
-            channel = C::NAME,
-            subscription = &*subscription,
-            event = event.id.0,
-            attempt = event.attempt
-        );
+        let span = span::<C>(&event, &subscription);
         Ok((Self { payload, event, subscription, process, span, probe }, report))
+    }
+
+    /// Changes what a test has made.
+    #[cfg(feature = "testing")]
+    pub(crate) fn changed(mut self, change: impl FnOnce(&mut ClaimedEvent, &mut Arc<str>)) -> Self {
+        change(&mut self.event, &mut self.subscription);
+        self.span = span::<C>(&self.event, &self.subscription);
+        self
+    }
+
+    /// Returns another report of what becomes of this delivery.
+    #[cfg(feature = "testing")]
+    pub(crate) fn report(&self) -> Report {
+        self.probe.report()
     }
 
     /// The event's position in the log, which is the same for every subscription and every attempt.
@@ -147,6 +155,17 @@ impl<C: Channel> Delivery<C> {
     pub fn into_payload(self) -> C {
         self.payload
     }
+}
+
+/// Returns the span of a delivery.
+fn span<C: Channel>(event: &ClaimedEvent, subscription: &str) -> Span {
+    tracing::info_span!(
+        "delivery",
+        channel = C::NAME,
+        subscription,
+        event = event.id.0,
+        attempt = event.attempt
+    )
 }
 
 /// Shows the payload as its own `Debug` does, except for redacted fields.

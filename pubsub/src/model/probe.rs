@@ -25,6 +25,12 @@ impl Probe {
         (Self(Arc::clone(&observed)), Report(observed))
     }
 
+    /// Returns one more place of its report.
+    #[cfg(feature = "testing")]
+    pub(crate) fn report(&self) -> Report {
+        Report(Arc::clone(&self.0))
+    }
+
     /// Reports that the handler settles the delivery in a transaction of its own. Whether it commits is not known here.
     pub(crate) fn settles_in_transaction(&self) {
         // The answer to the delivery comes after it, through a channel that orders the two.

@@ -29,6 +29,8 @@ mod statement;
 pub(crate) mod subscribe;
 mod support;
 pub(crate) mod target;
+#[cfg(feature = "testing")]
+pub(crate) mod test_kit;
 mod through;
 mod tls;
 pub(crate) mod wait;

@@ -93,6 +93,19 @@ pub enum Error {
     /// The migrations failed on a new database.
     #[error("could not migrate the template database")]
     Migrate(#[source] crate::Error),
+
+    /// Not everything was settled in time. See [`Harness::settled`](super::Harness::settled).
+    #[error("not settled after {after:?}: {open}")]
+    Unsettled {
+        /// The time limit.
+        after: Duration,
+        /// The work of each subscription that is still open.
+        open: String,
+    },
+
+    /// The runtime of a harness, or its database, refused something.
+    #[error(transparent)]
+    Runtime(#[from] crate::Error),
 }
 
 impl Error {

@@ -1,7 +1,15 @@
-//! A throwaway PostgreSQL server, and a database of its own for every test.
+//! Testing an application: its handlers, what it publishes, and the whole of it on a database of its own.
 //!
-//! It is for the tests and examples of this crate and of its users, and never for data that matters: everything is deleted when
-//! the process ends, and [`Server`] accepts every user of this machine without a password.
+//! - [`handle`] hands a delivery that the test has made ([`Delivery::of`](crate::Delivery::of)) to a handler, without a database.
+//! - [`assert_published!`] looks into a transaction that publishes, before it commits.
+//! - [`Harness`] runs an application, waits until everything is settled, and lets time pass.
+//! - [`Database`] is a database for one test, and [`Server`] a throwaway PostgreSQL server.
+//!
+//! `examples/testing.rs` is a file of tests to copy, and `docs/testing.md` explains it.
+//!
+//! # Databases
+//! They are for tests and examples, and never for data that matters: everything is deleted when the process ends, and [`Server`]
+//! accepts every user of this machine without a password.
 //!
 //! ```no_run
 //! use pubsub::testing::Database;
@@ -41,11 +49,15 @@ mod admin;
 mod binaries;
 mod cluster;
 mod database;
+mod delivery;
 mod directory;
 mod error;
+mod handle;
+mod harness;
 mod leftovers;
 mod options;
 mod process;
+mod published;
 mod server;
 mod template;
 mod url;
@@ -53,7 +65,14 @@ mod watchdog;
 
 pub use database::Database;
 pub use error::Error;
+pub use handle::{HandlerOf, handle};
+pub use harness::{Counted, Harness};
 pub use options::{Mode, Options};
+#[doc(inline)]
+pub use published::assert_published;
+#[doc(hidden)]
+pub use published::find as __find;
+pub use published::{Publications, published_in};
 pub use server::Server;
 pub use url::server_url;
 

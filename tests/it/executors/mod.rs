@@ -7,6 +7,7 @@ mod errors;
 use actix::{Actor, Context, Handler};
 use driver::{Driver, Transaction};
 use pubsub::routing::Publisher;
+use pubsub::testing::{assert_published, published_in};
 use pubsub::{Channel, Delivery, Handled, PublishOptions, Published, publish, publish_all, publish_with};
 use pubsub_tests::{Sms, TestDatabase, probe, sending};
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,7 @@ on_every_driver!(
     many_events_are_published_without_their_duplicates,
     a_publisher_of_routes_takes_any_driver,
     a_delivery_is_settled_in_the_transaction_of_its_handler,
+    a_test_sees_what_the_transaction_has_published,
 );
 
 /// A note that may be about something, and may be published only once.
@@ -259,4 +261,19 @@ async fn a_delivery_is_settled_in_the_transaction_of_its_handler<D: Driver + 'st
     assert_eq!(received.take(2).await, [1, 2]);
     db.until_settled().await;
     assert!(received.rest().is_empty());
+}
+
+async fn a_test_sees_what_the_transaction_has_published<D: Driver>() {
+    let db = TestDatabase::new().await;
+    let _pubsub = db.pubsub().declare::<Note>().start().await.unwrap();
+    publish(&db.client, &Note::about("committed")).await.unwrap();
+    let mut connection = D::connect(db.url()).await;
+    let mut transaction = connection.begin().await;
+    assert!(published_in::<Note>(transaction.executor()).await.unwrap().is_empty());
+    publish(transaction.executor(), &Note::about("ada")).await.unwrap();
+    publish(transaction.executor(), &Note::once("only")).await.unwrap();
+    assert_published!(transaction.executor(), Note { about: Some(about), .. } if about == "ada");
+    assert_published!(transaction.executor(), Note { once: Some(_), .. });
+    assert_eq!(published_in::<Note>(transaction.executor()).await.unwrap().len(), 2);
+    transaction.rollback().await;
 }
