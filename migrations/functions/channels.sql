@@ -85,7 +85,7 @@ $$;
 --          A change takes effect once nothing is leased. Null: unchanged
 create or replace function pubsub.subscribe(
     channel text, name text, max_attempts integer default 20, max_panics integer default 3, lanes integer default null,
-    from_beginning boolean default false
+    from_beginning boolean default false, max_crashes integer default 3
 ) returns integer
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -99,12 +99,12 @@ begin
     select * into existing from pubsub.subscriptions s where s.channel = subscribe.channel and s.name = subscribe.name;
     if found then
         wanted := coalesce(subscribe.lanes, existing.lanes_wanted, existing.lanes);
-        if (existing.max_attempts, existing.max_panics, coalesce(existing.lanes_wanted, existing.lanes))
-            <> (subscribe.max_attempts, subscribe.max_panics, wanted)
+        if (existing.max_attempts, existing.max_panics, existing.max_crashes, coalesce(existing.lanes_wanted, existing.lanes))
+            <> (subscribe.max_attempts, subscribe.max_panics, subscribe.max_crashes, wanted)
         then
             update pubsub.subscriptions s
                set max_attempts = subscribe.max_attempts, max_panics = subscribe.max_panics,
-                   lanes_wanted = nullif(wanted, s.lanes)
+                   max_crashes = subscribe.max_crashes, lanes_wanted = nullif(wanted, s.lanes)
              where s.id = existing.id;
         end if;
         return existing.id;
@@ -117,9 +117,10 @@ begin
     sequence := pubsub.log_sequence();
     perform pubsub.require_recognized();
     fence := pg_current_xact_id()::text::bigint;
-    insert into pubsub.subscriptions as s (channel, name, max_attempts, max_panics, lanes)
+    insert into pubsub.subscriptions as s (channel, name, max_attempts, max_panics, max_crashes, lanes)
     values (
-        subscribe.channel, subscribe.name, subscribe.max_attempts, subscribe.max_panics, coalesce(subscribe.lanes, 0)
+        subscribe.channel, subscribe.name, subscribe.max_attempts, subscribe.max_panics, subscribe.max_crashes,
+        coalesce(subscribe.lanes, 0)
     )
     on conflict on constraint subscriptions_channel_name_key do nothing
     returning s.id into new_id;

@@ -1,17 +1,22 @@
--- Dead letters: listing them, and putting them back into the mailbox.
+-- Dead letters: listing them, putting them back into the mailbox, and deleting them.
 
 -- Puts dead letters of a subscription back into its mailbox, with their attempts reset and due now: all of them, or only the
 -- named one; at most `batch` in one call, oldest first. Returns how many. An event that is not a dead letter is not counted.
 --   died_before  leaves out those that died later. Repeated calls with the same time put each back once, however soon it dies again
+--   reason       leaves out those with another reason
 create or replace function pubsub.redrive(
     channel text, subscription text, event_id bigint default null, batch integer default 1000,
-    died_before timestamptz default null
+    died_before timestamptz default null, reason text default null
 ) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     reader   pubsub.subscriptions;
     redriven bigint[];
 begin
+    if coalesce(batch, 0) < 1 then
+        raise exception using errcode = 'invalid_parameter_value',
+            message = format('a redrive asks for at least 1 dead letter, not for %s', coalesce(batch::text, 'null'));
+    end if;
     perform pg_advisory_xact_lock_shared(hashtext('pubsub.lanes'), (pubsub.subscription_of(channel, subscription)).id);
     reader := pubsub.subscription_of(channel, subscription);
     -- It parks. These locks come first, because a settlement that has one of them may add a dead letter.
@@ -19,7 +24,7 @@ begin
     with chosen as (
         select d.event_id from pubsub.dead_letters d
          where d.subscription = reader.id and (redrive.event_id is null or d.event_id = redrive.event_id)
-           and (died_before is null or d.died_at < died_before)
+           and (died_before is null or d.died_at < died_before) and (redrive.reason is null or d.reason = redrive.reason)
          order by d.subscription, d.event_id limit redrive.batch for update skip locked
     ),
     risen as (
@@ -51,9 +56,40 @@ begin
 end
 $$;
 
--- Dead letters of a subscription with event ids above `after`, at most `batch`, in their order.
+-- Deletes dead letters of a subscription: all of them, or only the named one; at most `batch` in one call, oldest first. Returns how
+-- many. `died_before` and `reason` are as for pubsub.redrive.
+create or replace function pubsub.purge_dead_letters(
+    channel text, subscription text, event_id bigint default null, batch integer default 1000,
+    died_before timestamptz default null, reason text default null
+) returns bigint
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+    reader constant integer := (pubsub.subscription_of(channel, subscription)).id;
+    purged bigint;
+begin
+    if coalesce(batch, 0) < 1 then
+        raise exception using errcode = 'invalid_parameter_value',
+            message = format('a purge asks for at least 1 dead letter, not for %s', coalesce(batch::text, 'null'));
+    end if;
+    delete from pubsub.dead_letters d
+     where d.subscription = reader and d.event_id = any (array(
+               select e.event_id from pubsub.dead_letters e
+                where e.subscription = reader
+                  and (purge_dead_letters.event_id is null or e.event_id = purge_dead_letters.event_id)
+                  and (died_before is null or e.died_at < died_before)
+                  and (purge_dead_letters.reason is null or e.reason = purge_dead_letters.reason)
+                order by e.subscription, e.event_id limit purge_dead_letters.batch for update skip locked
+           ));
+    get diagnostics purged = row_count;
+    return purged;
+end
+$$;
+
+-- Dead letters of a subscription with event ids above `after`, at most `batch`, in their order. `died_before` and `reason` are as for
+-- pubsub.redrive.
 create or replace function pubsub.list_dead_letters(
-    channel text, subscription text, after bigint default 0, batch integer default 100
+    channel text, subscription text, after bigint default 0, batch integer default 100,
+    died_before timestamptz default null, reason text default null
 ) returns table (
     event_id bigint, key text, payload jsonb, headers jsonb, version integer, published_at timestamptz, attempt integer,
     panics integer, crashes integer, reason text, error text, died_at timestamptz
@@ -65,5 +101,7 @@ language sql stable set search_path = pg_catalog, pg_temp begin atomic
       join pubsub.dead_letters d on d.subscription = s.id
      where s.channel = list_dead_letters.channel and s.name = list_dead_letters.subscription
        and d.event_id > list_dead_letters.after
+       and (list_dead_letters.died_before is null or d.died_at < list_dead_letters.died_before)
+       and (list_dead_letters.reason is null or d.reason = list_dead_letters.reason)
      order by d.subscription, d.event_id limit list_dead_letters.batch;
 end;

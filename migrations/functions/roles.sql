@@ -213,8 +213,8 @@ union all
 select object, 'subscriber' from unnest('{
     absent_processes, advance_idle_cursors, are_settled, beat, claim, claim_mailbox, close_partitions, declare_channel,
     declare_schema, declare_version, detach_partition, drop_partition, ensure_partitions, forget_dedupe_keys, lag,
-    leave, list_dead_letters, list_schemas, next, next_due, next_removal, no_publisher_at_work, poll, reclaim,
-    reclaim_strays, recognize, redrive, register_process, removal_steps, report_awake, resume,
+    leave, list_dead_letters, list_schemas, next, next_due, next_removal, no_publisher_at_work, poll,
+    purge_dead_letters, reclaim, reclaim_strays, recognize, redrive, register_process, removal_steps, report_awake, resume,
     return_unknown, seek, set_dedupe_window, set_retention, set_unread_limit, settle, settle_in, skip_ids, start_waiting,
     stop_running, stop_waiting, subscribe, suspend_unread, tidy, unread_subscriptions, unsubscribe, xmin_holders
 }'::text[]) object

@@ -94,7 +94,7 @@ pub mod status {
 
 /// Values that a subscription takes and returns: dead letters and positions in the log.
 pub mod subscription {
-    pub use crate::model::dead_letter::{DeadLetter, Reason};
+    pub use crate::model::dead_letter::{DeadLetter, DeadLetterFilter, Reason};
     pub use crate::model::seek::{Seek, SeekReport};
     pub use crate::model::unsubscribed::Unsubscribed;
 }

@@ -7,6 +7,7 @@ mod arbitrary;
 mod bad_input;
 mod bell;
 mod compatible;
+mod dead_letters;
 mod dedupe;
 mod draining;
 mod errors;

@@ -245,6 +245,7 @@ async fn run_all(session: &ExplainedSession, when: &str) {
     run("select extract(epoch from due_in) from pubsub.next_due('{1, 2, 3}', 2, '{3, 3, 3}')").await;
     run("select registered from pubsub.absent_processes()").await;
     run("select count(*) from pubsub.list_dead_letters('sms', 'full')").await;
+    run(&format!("select pubsub.purge_dead_letters('sms', 'full', batch => {BATCH})")).await;
     run(&format!("select pubsub.redrive('sms', 'full', batch => {BATCH})")).await;
     run("select pubsub.orphan_leases(2, 'crash', 'it died')").await;
     run("select pubsub.reclaim_strays()").await;

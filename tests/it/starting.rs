@@ -158,6 +158,7 @@ async fn start_refuses_options_that_cannot_be() {
     let refused = [
         (options(|o| o.max_attempts(0)), "`max_attempts` must be a whole number from 1 to 2147483647, not 0"),
         (options(|o| o.max_panics(0)), "`max_panics` must be a whole number from 1 to 2147483647, not 0"),
+        (options(|o| o.max_crashes(0)), "`max_crashes` must be a whole number from 1 to 2147483647, not 0"),
         (
             options(|o| o.max_attempts(MOST + 1)),
             "`max_attempts` must be a whole number from 1 to 2147483647, not 2147483648",
@@ -238,6 +239,7 @@ async fn the_bounds_of_settings_are_allowed() {
     let options = SubscribeOptions::new()
         .max_attempts(MOST)
         .max_panics(MOST)
+        .max_crashes(MOST)
         .timeout(DAY)
         .concurrency(100_000)
         .lanes(64)

@@ -24,6 +24,7 @@ pub(crate) struct Channel<'a> {
     pub(crate) max_attempts: Option<u32>,
     pub(crate) backoff: Option<Backoff>,
     pub(crate) max_panics: Option<u32>,
+    pub(crate) max_crashes: Option<u32>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) retention: Option<Retention>,
     pub(crate) keys: Keys<'a>,
@@ -78,6 +79,7 @@ pub(crate) fn check<'a>(
         max_attempts: max_attempts.set(),
         backoff: backoff.set(),
         max_panics: attr.max_panics.and_then(|count| check_count("max_panics", &count, errors)).set(),
+        max_crashes: attr.max_crashes.and_then(|count| check_count("max_crashes", &count, errors)).set(),
         timeout: attr.timeout.and_then(|timeout| check_timeout(timeout, errors)).set(),
         retention: retention.set(),
         keys: keys::check(attr.keys, fields, errors),
@@ -159,6 +161,9 @@ fn check_count(key: &'static str, count: &Spanned<i128>, errors: &mut Errors) ->
                 }
                 "max_panics" if count.value == 0 => {
                     "\nwrite `max_panics = 1` for a dead letter at the first panic"
+                }
+                "max_crashes" if count.value == 0 => {
+                    "\nwrite `max_crashes = 1` for a dead letter at the first death of its process"
                 }
                 _ => "",
             };

@@ -8,10 +8,13 @@ use syn::Ident;
 
 /// Reports the keys that an older version does not take, and a missing `version`.
 pub(crate) fn check_attr(attr: &ChannelAttr, of: &Ident, errors: &mut Errors) {
-    let limits = [&attr.max_attempts, &attr.max_panics].into_iter().filter_map(|setting| match setting {
-        Setting::Set(given) => Some(&given.tokens),
-        _ => None,
-    });
+    let limits =
+        [&attr.max_attempts, &attr.max_panics, &attr.max_crashes].into_iter().filter_map(|setting| {
+            match setting {
+                Setting::Set(given) => Some(&given.tokens),
+                _ => None,
+            }
+        });
     let timeout = match &attr.timeout {
         Setting::Set(given) => Some(&given.tokens),
         _ => None,

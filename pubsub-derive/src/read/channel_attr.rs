@@ -21,6 +21,7 @@ pub(crate) struct ChannelAttr {
     pub(crate) max_attempts: Setting<Spanned<i128>>,
     pub(crate) backoff: Setting<BackoffAttr>,
     pub(crate) max_panics: Setting<Spanned<i128>>,
+    pub(crate) max_crashes: Setting<Spanned<i128>>,
     pub(crate) timeout: Setting<Spanned<String>>,
     pub(crate) retention: Setting<Spanned<String>>,
     pub(crate) keys: KeysAttr,
@@ -71,6 +72,11 @@ const CHANNEL_KEYS: &[Key<ChannelAttr>] = &[
         name: "max_panics",
         example: "max_panics = 3",
         read: |attr, entry, errors| attr.max_panics = entry.integer(errors),
+    },
+    Key {
+        name: "max_crashes",
+        example: "max_crashes = 3",
+        read: |attr, entry, errors| attr.max_crashes = entry.integer(errors),
     },
     Key {
         name: "timeout",

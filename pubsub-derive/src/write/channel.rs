@@ -104,6 +104,8 @@ fn consts(channel: &Channel<'_>) -> TokenStream {
     });
     let max_panics =
         channel.max_panics.map(|value| quote!(const MAX_PANICS: ::core::primitive::u32 = #value;));
+    let max_crashes =
+        channel.max_crashes.map(|value| quote!(const MAX_CRASHES: ::core::primitive::u32 = #value;));
     let timeout = channel.timeout.map(|timeout| {
         let value = duration_value(timeout);
         quote! {
@@ -133,6 +135,7 @@ fn consts(channel: &Channel<'_>) -> TokenStream {
         #max_attempts
         #backoff
         #max_panics
+        #max_crashes
         #timeout
         #retention
         #ordered

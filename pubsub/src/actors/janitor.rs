@@ -5,12 +5,14 @@
 
 use crate::actors::fault_log::report_fault;
 use crate::error::Error;
+use crate::model::settings::SubscriptionSettings;
 use crate::policy::reminder::Reminders;
 use crate::policy::xids::XidHistory;
 use crate::store::retention::{Removal, Unread};
 use crate::store::xmin_holders::XminHolder;
 use crate::store::{Store, Target};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Supervised, WrapFuture};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The time between two rounds. At the highest rate that was measured, the partitions that are made ahead last for most of a day.
@@ -22,9 +24,26 @@ const HELD_UP_LIMIT: Duration = Duration::from_secs(600);
 /// The fill level from which the queue of notifications is reported.
 const QUEUE_LIMIT: f64 = 0.001;
 
+/// A subscription whose dead letters are deleted by age.
+#[derive(Debug, Clone)]
+pub(crate) struct Trim {
+    channel: &'static str,
+    subscription: Arc<str>,
+    retention: Duration,
+}
+
+impl Trim {
+    /// Returns the trim that a subscription asks for.
+    pub(crate) fn of(settings: &SubscriptionSettings) -> Option<Self> {
+        let retention = settings.dead_letter_retention?;
+        Some(Self { channel: settings.channel, subscription: Arc::clone(&settings.name), retention })
+    }
+}
+
 pub(crate) struct Janitor {
     store: Store,
     target: Target,
+    trims: Vec<Trim>,
     /// The age from which unread events are reported.
     unread_after: Duration,
     /// The age from which transactions are reported.
@@ -52,10 +71,17 @@ struct Findings {
 }
 
 impl Janitor {
-    pub(crate) fn new(store: Store, target: Target, unread_after: Duration, holders_after: Duration) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        target: Target,
+        trims: Vec<Trim>,
+        unread_after: Duration,
+        holders_after: Duration,
+    ) -> Self {
         Self {
             store,
             target,
+            trims,
             unread_after,
             holders_after,
             xids: XidHistory::new(holders_after),
@@ -70,13 +96,14 @@ impl Janitor {
     }
 
     fn clean(&mut self, context: &mut Context<Self>) {
-        let store = self.store.clone();
+        let (store, trims) = (self.store.clone(), self.trims.clone());
         let (unread_after, holders_after, recent_xids) =
             (self.unread_after, self.holders_after, self.recent_xids);
         let cleaning = async move {
             // This comes first, because a full queue makes the other tasks fail too.
             let queue_used = store.make_room_for_notifications().await;
             tidy(&store).await;
+            trim(&store, &trims).await;
             Findings {
                 queue_used,
                 suspended: store.suspend_unread().await,
@@ -216,6 +243,13 @@ async fn tidy(store: &Store) {
     report("move idle cursors on", store.advance_idle_cursors().await);
     report("take over stray leases", store.reclaim_strays().await);
     report("forget deduplication keys", store.forget_dedupe_keys().await);
+}
+
+/// Deletes dead letters by age. A purge or a redrive at the same time costs nothing: each dead letter is deleted or moved once.
+async fn trim(store: &Store, trims: &[Trim]) {
+    for Trim { channel, subscription, retention } in trims {
+        report("trim dead letters", store.trim_dead_letters(channel, subscription, *retention).await);
+    }
 }
 
 fn report(task: &'static str, outcome: Result<i64, Error>) {

@@ -84,6 +84,10 @@ pub trait Channel: Payload {
     /// The number of panics of its handler after which a delivery becomes a dead letter, even if attempts remain; from 1.
     const MAX_PANICS: u32 = DEFAULT_MAX_PANICS;
 
+    /// The number of deaths of its process after which a delivery becomes a dead letter, even if attempts remain; from 1. See
+    /// [`SubscribeOptions::max_crashes`](crate::SubscribeOptions::max_crashes).
+    const MAX_CRASHES: u32 = DEFAULT_MAX_CRASHES;
+
     /// The time that a handler has for one delivery. After it the delivery is cancelled, and the attempt counts as failed.
     /// `None` is no limit.
     const TIMEOUT: Option<Duration> = None;
@@ -149,3 +153,6 @@ pub trait Channel: Payload {
 
 /// [`Channel::MAX_PANICS`] unless a channel sets it.
 pub(crate) const DEFAULT_MAX_PANICS: u32 = 3;
+
+/// [`Channel::MAX_CRASHES`] unless a channel sets it.
+pub(crate) const DEFAULT_MAX_CRASHES: u32 = 3;

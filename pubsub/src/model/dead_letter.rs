@@ -5,7 +5,7 @@ use crate::model::event::EventId;
 use jiff::Timestamp;
 use std::fmt;
 
-/// A delivery that was given up. It is kept until it is redriven or deleted.
+/// A delivery that was given up. It is kept until it is redriven or purged.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetter {
@@ -44,6 +44,45 @@ impl fmt::Debug for DeadLetter {
             .field("published_at", published_at)
             .field("died_at", died_at)
             .finish()
+    }
+}
+
+/// Selects dead letters by their reason and their age. The default selects all.
+///
+/// # Examples
+/// ```
+/// use jiff::Timestamp;
+/// use pubsub::subscription::{DeadLetterFilter, Reason};
+/// use std::time::Duration;
+///
+/// let week_ago = Timestamp::now() - Duration::from_secs(7 * 24 * 60 * 60);
+/// let old_crashes = DeadLetterFilter::new().reason(Reason::Crashed).died_before(week_ago);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeadLetterFilter {
+    pub(crate) reason: Option<Reason>,
+    pub(crate) died_before: Option<Timestamp>,
+}
+
+impl DeadLetterFilter {
+    /// Returns a filter that selects all dead letters.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Selects only dead letters with this reason. [`Reason::Other`] selects none.
+    #[must_use]
+    pub fn reason(mut self, reason: Reason) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    /// Selects only dead letters that were given up before this time, by the database's clock.
+    #[must_use]
+    pub fn died_before(mut self, time: Timestamp) -> Self {
+        self.died_before = Some(time);
+        self
     }
 }
 

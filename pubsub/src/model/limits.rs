@@ -53,7 +53,7 @@ impl fmt::Display for Refused {
     }
 }
 
-/// Refuses a count that is not from 1 to `i32::MAX`, PostgreSQL's largest `integer`: `max_attempts`, `max_panics`, `version`.
+/// Refuses a count that is not from 1 to `i32::MAX`, PostgreSQL's largest `integer`: `max_attempts`, `max_panics`, `max_crashes`, `version`.
 pub(crate) fn count(setting: &'static str, value: i128) -> Result<u32, Refused> {
     let count = u32::try_from(value).ok().filter(|count| (1..=i32::MAX.unsigned_abs()).contains(count));
     count.ok_or_else(|| Refused::new(setting, value, "a whole number from 1 to 2147483647"))

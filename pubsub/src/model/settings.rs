@@ -16,6 +16,8 @@ pub(crate) struct SubscriptionSettings {
     pub(crate) max_attempts: u32,
     /// The panics of its handler after which a delivery becomes a dead letter.
     pub(crate) max_panics: u32,
+    /// The deaths of its process after which a delivery becomes a dead letter.
+    pub(crate) max_crashes: u32,
     /// The time that the handler has for each delivery.
     pub(crate) timeout: Option<Duration>,
     /// The delays between attempts.
@@ -28,6 +30,8 @@ pub(crate) struct SubscriptionSettings {
     pub(crate) from_beginning: bool,
     /// The time for which events may stay unread.
     pub(crate) unread_limit: TimeLimit,
+    /// The age at which dead letters are deleted; `None` keeps them.
+    pub(crate) dead_letter_retention: Option<Duration>,
 }
 
 /// A time limit that a subscription may set.

@@ -83,11 +83,13 @@ fn check_subscription(settings: &SubscriptionSettings) -> Result<(), Error> {
 fn check_limits(settings: &SubscriptionSettings) -> Result<(), Refused> {
     limits::count("max_attempts", settings.max_attempts.into())?;
     limits::count("max_panics", settings.max_panics.into())?;
+    limits::count("max_crashes", settings.max_crashes.into())?;
     settings.timeout.map_or(Ok(()), limits::timeout)?;
     count("concurrency", settings.concurrency, MAX_CONCURRENCY)?;
     if let Some(lanes) = settings.lanes {
         count("lanes", lanes as usize, MAX_LANES as usize)?;
     }
+    settings.dead_letter_retention.map_or(Ok(()), |limit| at_most_longest("dead_letter_retention", limit))?;
     match settings.unread_limit {
         TimeLimit::After(limit) => at_most_longest("unread_limit", limit),
         TimeLimit::Unset | TimeLimit::Unlimited => Ok(()),

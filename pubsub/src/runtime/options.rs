@@ -24,12 +24,14 @@ use std::time::Duration;
 pub struct SubscribeOptions {
     pub(super) max_attempts: Option<u32>,
     pub(super) max_panics: Option<u32>,
+    pub(super) max_crashes: Option<u32>,
     pub(super) timeout: TimeLimit,
     pub(super) backoff: Option<Backoff>,
     pub(super) concurrency: Option<usize>,
     pub(super) order: Order,
     pub(super) from_beginning: bool,
     pub(super) unread_limit: TimeLimit,
+    pub(super) dead_letter_retention: Option<Duration>,
 }
 
 /// Whether the events of one key are handled one after another.
@@ -64,6 +66,17 @@ impl SubscribeOptions {
     #[must_use]
     pub fn max_panics(mut self, panics: u32) -> Self {
         self.max_panics = Some(panics);
+        self
+    }
+
+    /// Sets the number of deaths of its process after which a delivery becomes a dead letter, even if attempts remain; from 1.
+    /// Default: the channel's, which is 3 unless set.
+    ///
+    /// An event that kills processes is in company at its first death, among suspects at its second, and the only suspect in its
+    /// process from the third on. So with a limit of 1 or 2, dead letters may be innocent.
+    #[must_use]
+    pub fn max_crashes(mut self, crashes: u32) -> Self {
+        self.max_crashes = Some(crashes);
         self
     }
 
@@ -163,6 +176,16 @@ impl SubscribeOptions {
     #[must_use]
     pub fn no_unread_limit(mut self) -> Self {
         self.unread_limit = TimeLimit::Unlimited;
+        self
+    }
+
+    /// Deletes dead letters of the subscription once they are older than this. Default: they are kept until they are redriven or
+    /// purged.
+    ///
+    /// This process deletes them while it runs, up to a thousand every 15 s. If processes set different times, the shortest counts.
+    #[must_use]
+    pub fn dead_letter_retention(mut self, retention: Duration) -> Self {
+        self.dead_letter_retention = Some(retention);
         self
     }
 }

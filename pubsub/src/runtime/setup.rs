@@ -84,6 +84,7 @@ impl SubscriptionSetup {
             version: i32::try_from(C::VERSION).unwrap_or(i32::MAX),
             max_attempts: options.max_attempts.unwrap_or(C::MAX_ATTEMPTS),
             max_panics: options.max_panics.unwrap_or(C::MAX_PANICS),
+            max_crashes: options.max_crashes.unwrap_or(C::MAX_CRASHES),
             timeout: match options.timeout {
                 TimeLimit::Unset => C::TIMEOUT,
                 TimeLimit::Unlimited => None,
@@ -98,6 +99,7 @@ impl SubscriptionSetup {
             },
             from_beginning: options.from_beginning,
             unread_limit: options.unread_limit,
+            dead_letter_retention: options.dead_letter_retention,
         };
         Self { settings, start_host: None }
     }

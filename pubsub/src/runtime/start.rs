@@ -8,7 +8,7 @@ use crate::actors::arbiter_thread::ArbiterThread;
 use crate::actors::dispatcher::Dispatcher;
 use crate::actors::dispatcher::config::{DispatcherConfig, StartHost};
 use crate::actors::heartbeat::{Heartbeat, Pace, Recipients, Registered};
-use crate::actors::janitor::Janitor;
+use crate::actors::janitor::{Janitor, Trim};
 use crate::actors::listener::Listener;
 use crate::actors::message::Wake;
 use crate::actors::scheduler::{Scheduler, Served};
@@ -47,6 +47,7 @@ pub(super) async fn start(setup: Setup) -> Result<PubSub, Error> {
     let runtime = runtime_of(&system).await?;
     let store = Store::new(&target, &runtime, config.connections, config.deadline);
     declare(&store, &declarations, &retentions).await?;
+    let trims = subscriptions.iter().filter_map(|setup| Trim::of(&setup.settings)).collect();
     let hosted = subscribe(&store, subscriptions).await?;
     let host = host_name();
     let process = ProcessId::new(store.register_process(&host).await?);
@@ -56,7 +57,7 @@ pub(super) async fn start(setup: Setup) -> Result<PubSub, Error> {
     let vitals = Arc::new(Vitals::default());
     #[cfg(feature = "actix-web-4")]
     let checkup = Checkup::new(Arc::clone(&vitals), config.silence_limit, config.report_unread_after);
-    let wiring = Wiring { target, config, store: store.clone(), registered, vitals };
+    let wiring = Wiring { target, config, store: store.clone(), registered, vitals, trims };
     let (answer, wired) = oneshot::channel();
     system.spawn_fn(move || drop(answer.send(wiring.wire(hosted))));
     let subscriptions = wired.await.map_err(|_| Error::Stopped)?;
@@ -77,10 +78,8 @@ async fn subscribe(
 ) -> Result<Vec<HostedSubscription>, Error> {
     let mut hosted = Vec::with_capacity(subscriptions.len());
     for SubscriptionSetup { settings, start_host } in subscriptions {
-        let SubscriptionSettings { channel, name, max_attempts, max_panics, lanes, .. } = &settings;
-        let id = store
-            .subscribe(channel, name, *max_attempts, *max_panics, lanes.unwrap_or(0), settings.from_beginning)
-            .await?;
+        let id = store.subscribe(&settings).await?;
+        let SubscriptionSettings { channel, name, .. } = &settings;
         match settings.unread_limit {
             TimeLimit::Unset => {}
             TimeLimit::Unlimited => store.set_unread_limit(channel, name, None).await?,
@@ -110,6 +109,7 @@ struct Wiring {
     store: Store,
     registered: Registered,
     vitals: Arc<Vitals>,
+    trims: Vec<Trim>,
 }
 
 impl Wiring {
@@ -156,7 +156,7 @@ impl Wiring {
         sleepers: HashMap<String, Vec<Recipient<Wake>>>,
         scheduled: HashMap<i32, Served>,
     ) {
-        let Self { target, config, store, registered, vitals } = self;
+        let Self { target, config, store, registered, vitals, trims } = self;
         let process = registered.process.clone();
         let scheduler = scheduler.start(
             "scheduler",
@@ -198,7 +198,7 @@ impl Wiring {
         );
         ActorSlot::new().start(
             "janitor",
-            Janitor::new(store, target, config.report_unread_after, config.report_transactions_after),
+            Janitor::new(store, target, trims, config.report_unread_after, config.report_transactions_after),
         );
     }
 }

@@ -4,7 +4,7 @@ use super::access::Access;
 use crate::config::Config;
 use crate::error::Error;
 use crate::model::channel::Channel;
-use crate::model::dead_letter::DeadLetter;
+use crate::model::dead_letter::{DeadLetter, DeadLetterFilter};
 use crate::model::event::EventId;
 use crate::model::seek::{Seek, SeekReport};
 use crate::model::unsubscribed::Unsubscribed;
@@ -93,8 +93,24 @@ impl<C: Channel> Subscription<C> {
     /// # Cancel safety
     /// Dropping the future has no effect on the database.
     pub async fn dead_letters(&self, after: Option<EventId>, limit: usize) -> Result<Vec<DeadLetter>, Error> {
+        self.dead_letters_with(&DeadLetterFilter::new(), after, limit).await
+    }
+
+    /// Returns up to `limit` of the dead letters that `filter` selects. Otherwise like [`dead_letters`](Self::dead_letters).
+    ///
+    /// # Errors
+    /// As [`dead_letters`](Self::dead_letters).
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect on the database.
+    pub async fn dead_letters_with(
+        &self,
+        filter: &DeadLetterFilter,
+        after: Option<EventId>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, Error> {
         let after = after.map_or(i64::MIN, |id| id.0);
-        self.access.store()?.dead_letters::<C>(&self.name, after, limit).await
+        self.access.store()?.dead_letters::<C>(&self.name, filter, after, limit).await
     }
 
     /// Returns all dead letters to the handler, with their attempts reset. Returns how many.
@@ -107,7 +123,18 @@ impl<C: Channel> Subscription<C> {
     /// # Cancel safety
     /// Dropping the future leaves some dead letters moved and others not. It is safe to call again.
     pub async fn redrive(&self) -> Result<u64, Error> {
-        self.access.store()?.redrive(C::NAME, &self.name, None).await
+        self.redrive_with(&DeadLetterFilter::new()).await
+    }
+
+    /// Returns the dead letters that `filter` selects to the handler. Otherwise like [`redrive`](Self::redrive).
+    ///
+    /// # Errors
+    /// As [`redrive`](Self::redrive).
+    ///
+    /// # Cancel safety
+    /// As [`redrive`](Self::redrive).
+    pub async fn redrive_with(&self, filter: &DeadLetterFilter) -> Result<u64, Error> {
+        self.access.store()?.redrive(C::NAME, &self.name, filter, None).await
     }
 
     /// Returns one dead letter to the handler, with its attempts reset. Returns false if the event is not a dead letter of this
@@ -119,7 +146,34 @@ impl<C: Channel> Subscription<C> {
     /// # Cancel safety
     /// Dropping the future leaves unknown whether the dead letter was moved. It is safe to call again.
     pub async fn redrive_one(&self, event: EventId) -> Result<bool, Error> {
-        Ok(self.access.store()?.redrive(C::NAME, &self.name, Some(event.0)).await? > 0)
+        let all = DeadLetterFilter::new();
+        Ok(self.access.store()?.redrive(C::NAME, &self.name, &all, Some(event.0)).await? > 0)
+    }
+
+    /// Deletes the dead letters that `filter` selects. Returns how many. They cannot be redriven afterwards.
+    ///
+    /// A thousand are deleted per transaction. After an error, those of earlier transactions stay deleted.
+    /// [`SubscribeOptions::dead_letter_retention`](crate::SubscribeOptions::dead_letter_retention) deletes them by age.
+    ///
+    /// # Errors
+    /// As [`redrive`](Self::redrive).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves some dead letters deleted and others not. It is safe to call again.
+    pub async fn purge_dead_letters(&self, filter: &DeadLetterFilter) -> Result<u64, Error> {
+        self.access.store()?.purge_dead_letters(C::NAME, &self.name, filter, None).await
+    }
+
+    /// Deletes one dead letter. Returns false if the event is not a dead letter of this subscription, or not any more.
+    ///
+    /// # Errors
+    /// As [`redrive`](Self::redrive).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves unknown whether the dead letter was deleted. It is safe to call again.
+    pub async fn purge_dead_letter(&self, event: EventId) -> Result<bool, Error> {
+        let all = DeadLetterFilter::new();
+        Ok(self.access.store()?.purge_dead_letters(C::NAME, &self.name, &all, Some(event.0)).await? > 0)
     }
 
     /// Moves the subscription in the log: back, so that past events are delivered again, or ahead, so that events are skipped.

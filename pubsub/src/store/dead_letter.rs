@@ -1,57 +1,110 @@
-//! Dead letters: listing them, and putting them back into the mailbox.
+//! Dead letters: listing them, putting them back into the mailbox, and deleting them.
 
 use super::{Parameters, Store, Time};
 use crate::error::{Error, from_database};
 use crate::model::channel::Channel;
-use crate::model::dead_letter::{DeadLetter, Reason};
+use crate::model::dead_letter::{DeadLetter, DeadLetterFilter, Reason};
 use crate::model::event::EventId;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio_postgres::Row;
 
 const DEAD_LETTERS: &str = "
     select d.event_id, d.payload::text, d.reason, d.attempt, d.error, d.published_at, d.died_at
-      from pubsub.list_dead_letters($1, $2, $3, $4) d";
+      from pubsub.list_dead_letters($1, $2, $3, $4, $5, $6) d";
 
-const REDRIVE: &str = "select pubsub.redrive($1, $2, $3, $4, $5)";
+const REDRIVE: &str = "select pubsub.redrive($1, $2, $3, $4, $5, $6)";
 
-/// The most dead letters that one transaction moves.
-const REDRIVE_BATCH: i32 = 1_000;
+const PURGE: &str = "select pubsub.purge_dead_letters($1, $2, $3, $4, $5, $6)";
+
+const TRIM: &str = "
+    select pubsub.purge_dead_letters(
+               $1, $2, batch => $3, died_before => clock_timestamp() - make_interval(secs => $4)
+           )";
+
+/// The most dead letters that one transaction moves or deletes.
+const BATCH: i32 = 1_000;
 
 impl Store {
     /// Lists up to `limit` dead letters of a subscription with event ids above `after`, in the order of their ids.
     pub(crate) async fn dead_letters<C: Channel>(
         &self,
         subscription: &str,
+        filter: &DeadLetterFilter,
         after: i64,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, Error> {
         const DOING: &str = "list dead letters";
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
-        let rows = self.query(DOING, DEAD_LETTERS, &[&C::NAME, &subscription, &after, &limit]).await?;
+        let (died_before, reason) = conditions(filter);
+        let parameters: Parameters<'_> = &[&C::NAME, &subscription, &after, &limit, &died_before, &reason];
+        let rows = self.query(DOING, DEAD_LETTERS, parameters).await?;
         let letters: Result<_, _> = rows.iter().map(dead_letter::<C>).collect();
         letters.map_err(|source| from_database(DOING, source))
     }
 
-    /// Puts dead letters back into the mailbox: all that the subscription has now, or one. Returns how many.
+    /// Puts dead letters back into the mailbox: those that the subscription has now and that the filter selects, or one. Returns
+    /// how many.
     pub(crate) async fn redrive(
         &self,
         channel: &str,
         subscription: &str,
+        filter: &DeadLetterFilter,
         event: Option<i64>,
     ) -> Result<u64, Error> {
         const DOING: &str = "redrive dead letters";
+        let (died_before, reason) = conditions(filter);
         // Those that die again meanwhile are left.
         let begun: SystemTime = self.query_value(DOING, "select clock_timestamp()", &[]).await?;
+        let died_before = died_before.map_or(begun, |before| before.min(begun));
+        self.in_batches(DOING, REDRIVE, &[&channel, &subscription, &event, &BATCH, &died_before, &reason])
+            .await
+    }
+
+    /// Deletes dead letters: those that the filter selects, or one. Returns how many.
+    pub(crate) async fn purge_dead_letters(
+        &self,
+        channel: &str,
+        subscription: &str,
+        filter: &DeadLetterFilter,
+        event: Option<i64>,
+    ) -> Result<u64, Error> {
+        let (died_before, reason) = conditions(filter);
+        let parameters: Parameters<'_> = &[&channel, &subscription, &event, &BATCH, &died_before, &reason];
+        self.in_batches("purge dead letters", PURGE, parameters).await
+    }
+
+    /// Repeats a statement until it has changed fewer rows than a batch. Returns how many it has changed.
+    async fn in_batches(
+        &self,
+        doing: &'static str,
+        sql: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<u64, Error> {
         let mut total = 0;
         loop {
-            let parameters: Parameters<'_> = &[&channel, &subscription, &event, &REDRIVE_BATCH, &begun];
-            let moved: i64 = self.query_value(DOING, REDRIVE, parameters).await?;
-            total += moved.unsigned_abs();
-            if moved < i64::from(REDRIVE_BATCH) {
+            let changed: i64 = self.query_value(doing, sql, parameters).await?;
+            total += changed.unsigned_abs();
+            if changed < i64::from(BATCH) {
                 return Ok(total);
             }
         }
     }
+
+    /// Deletes up to a batch of the dead letters that are older than `retention`. Returns how many.
+    pub(crate) async fn trim_dead_letters(
+        &self,
+        channel: &str,
+        subscription: &str,
+        retention: Duration,
+    ) -> Result<i64, Error> {
+        let seconds = retention.as_secs_f64();
+        self.query_value("trim dead letters", TRIM, &[&channel, &subscription, &BATCH, &seconds]).await
+    }
+}
+
+/// The filter's parameters of the functions.
+fn conditions(filter: &DeadLetterFilter) -> (Option<SystemTime>, Option<&'static str>) {
+    (filter.died_before.map(SystemTime::from), filter.reason.map(Reason::as_str))
 }
 
 fn dead_letter<C: Channel>(row: &Row) -> Result<DeadLetter, tokio_postgres::Error> {

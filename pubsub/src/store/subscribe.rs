@@ -3,6 +3,7 @@
 use super::publish::stored;
 use super::{Parameters, Store};
 use crate::error::{Error, from_database};
+use crate::model::settings::SubscriptionSettings;
 use crate::model::unsubscribed::Unsubscribed;
 use jiff::Timestamp;
 use tokio_postgres::Row;
@@ -11,7 +12,7 @@ const DECLARE: &str = "select pubsub.declare_channel($1, $2, $3)";
 
 const DECLARE_VERSION: &str = "select pubsub.declare_version($1, $2, $3)";
 
-const SUBSCRIBE: &str = "select pubsub.subscribe($1, $2, $3, $4, $5, $6)";
+const SUBSCRIBE: &str = "select pubsub.subscribe($1, $2, $3, $4, $5, $6, $7)";
 
 const UNSUBSCRIBE: &str = "
     select u.unread, u.leased, u.waiting, u.dead_letters from pubsub.unsubscribe($1, $2, force => $3) u";
@@ -45,19 +46,20 @@ impl Store {
     }
 
     /// Subscribes, or updates the subscription's settings. Returns its id.
-    pub(crate) async fn subscribe(
-        &self,
-        channel: &str,
-        name: &str,
-        max_attempts: u32,
-        max_panics: u32,
-        lanes: u32,
-        from_beginning: bool,
-    ) -> Result<i32, Error> {
-        let [max_attempts, max_panics, lanes] =
-            [max_attempts, max_panics, lanes].map(|limit| i32::try_from(limit).unwrap_or(i32::MAX));
-        let parameters: Parameters<'_> =
-            &[&channel, &name, &max_attempts, &max_panics, &lanes, &from_beginning];
+    pub(crate) async fn subscribe(&self, settings: &SubscriptionSettings) -> Result<i32, Error> {
+        let SubscriptionSettings { max_attempts, max_panics, max_crashes, lanes, .. } = *settings;
+        let [max_attempts, max_panics, max_crashes, lanes] =
+            [max_attempts, max_panics, max_crashes, lanes.unwrap_or(0)]
+                .map(|limit| i32::try_from(limit).unwrap_or(i32::MAX));
+        let parameters: Parameters<'_> = &[
+            &settings.channel,
+            &&*settings.name,
+            &max_attempts,
+            &max_panics,
+            &lanes,
+            &settings.from_beginning,
+            &max_crashes,
+        ];
         self.query_value("subscribe", SUBSCRIBE, parameters).await
     }
 

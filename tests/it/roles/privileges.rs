@@ -83,6 +83,7 @@ function positions
 function publish                     owner's | publisher: execute
 function publish_all_once            owner's | publisher: execute
 function publish_once                owner's | publisher: execute
+function purge_dead_letters          owner's | subscriber: execute
 function rebase
 function ready_lanes
 function reclaim                     owner's | subscriber: execute

@@ -17,6 +17,7 @@ use std::time::Duration;
     max_attempts = 8,
     backoff(initial = "1.5s", factor = 3, max = "1h", jitter = 0.25),
     max_panics = 5,
+    max_crashes = 4,
     timeout = "1.5s",
     retention = "30d",
     key = customer,
@@ -244,6 +245,7 @@ fn main() {
     let backoff = Backoff::exponential(Duration::from_millis(1_500)).factor(3.0).max(Duration::from_secs(3_600)).jitter(0.25);
     assert_eq!(OrderPaid::BACKOFF, backoff);
     assert_eq!(OrderPaid::MAX_PANICS, 5);
+    assert_eq!(OrderPaid::MAX_CRASHES, 4);
     assert_eq!(OrderPaid::TIMEOUT, Some(Duration::from_millis(1_500)));
     assert_eq!(OrderPaid::RETENTION, Retention::For(Duration::from_secs(30 * 24 * 60 * 60)));
     const { assert!(OrderPaid::ORDERED) };
@@ -261,6 +263,7 @@ fn main() {
     assert_eq!(Sms::MAX_ATTEMPTS, 20);
     assert_eq!(Sms::BACKOFF, Backoff::DEFAULT);
     assert_eq!(Sms::MAX_PANICS, 3);
+    assert_eq!(Sms::MAX_CRASHES, 3);
     assert_eq!(Sms::TIMEOUT, None);
     assert_eq!(Sms::RETENTION, Retention::Default);
     const { assert!(!Sms::ORDERED) };

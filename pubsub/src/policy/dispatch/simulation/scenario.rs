@@ -36,11 +36,13 @@ pub(super) fn settings(scenario: &Scenario) -> SubscriptionSettings {
         version: 1,
         max_attempts: 1_000,
         max_panics: 3,
+        max_crashes: 3,
         timeout: None,
         backoff: Backoff::exponential(Duration::from_millis(10)).max(Duration::from_millis(200)).jitter(0.5),
         concurrency: scenario.concurrency,
         lanes: scenario.ordered.then_some(8),
         from_beginning: false,
         unread_limit: TimeLimit::Unset,
+        dead_letter_retention: None,
     }
 }
