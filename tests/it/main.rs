@@ -14,6 +14,7 @@ mod errors;
 mod examples;
 mod executors;
 mod fan_out;
+mod fetching;
 mod hosts;
 mod idle;
 mod keys;

@@ -336,10 +336,10 @@ impl Drop for Helper {
     }
 }
 
-struct TemporaryDirectory(PathBuf);
+pub(crate) struct TemporaryDirectory(pub(crate) PathBuf);
 
 /// Creates a directory that every user may enter, PostgreSQL's account included.
-fn temporary_directory(purpose: &str) -> TemporaryDirectory {
+pub(crate) fn temporary_directory(purpose: &str) -> TemporaryDirectory {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     // Outside of `TMPDIR`, which may be closed to others.

@@ -44,6 +44,9 @@ const PLACES: &[(&str, &[&str])] = &[
     ("sea_orm_2", &["store/executor"]),
     ("sqlx_0_9", &["store/executor"]),
     ("rustix", &["testing/"]),
+    ("flate2", &["testing/supply/"]),
+    ("sha2", &["testing/supply/"]),
+    ("tar", &["testing/supply/"]),
 ];
 
 /// Words of code that depends on more than its arguments.

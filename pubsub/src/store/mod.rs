@@ -51,6 +51,8 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, Type};
 
 pub(crate) use target::Target;
+#[cfg(feature = "testing")]
+pub(crate) use tls::https;
 
 /// The database, through a few pooled connections.
 #[derive(Clone)]

@@ -18,6 +18,14 @@ use trust::{Authorities, ClientCertificate, SSL_MODES};
 pub(super) use client_config::plain_connector;
 pub(super) use trust::SslMode;
 
+#[cfg(all(feature = "testing", feature = "tls"))]
+pub(crate) use client_config::https;
+/// Refuses to encrypt a connection.
+#[cfg(all(feature = "testing", not(feature = "tls")))]
+pub(crate) fn https(_: std::net::TcpStream, _: &str) -> std::io::Result<std::net::TcpStream> {
+    Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "https needs the feature `tls`"))
+}
+
 /// The maker of encrypted connections.
 #[cfg(feature = "tls")]
 pub(super) type Connector = tokio_postgres_rustls::MakeRustlsConnect;

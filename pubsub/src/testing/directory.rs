@@ -105,7 +105,7 @@ fn parent(account: Option<&Account>) -> Result<PathBuf, Error> {
 }
 
 /// Whether every user may enter `path` and all directories above it.
-fn open_to_all(path: &Path) -> bool {
+pub(super) fn open_to_all(path: &Path) -> bool {
     let Ok(path) = fs::canonicalize(path) else { return false };
     path.ancestors()
         .all(|path| fs::metadata(path).is_ok_and(|directory| directory.permissions().mode() & 0o001 != 0))

@@ -1,20 +1,38 @@
 //! The errors of throwaway servers and databases.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An error while creating a throwaway server or database.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No PostgreSQL server was found on this machine.
+    /// No PostgreSQL server was found on this machine, and none could be fetched.
     #[error(
         "no PostgreSQL server found (looked in PUBSUB_POSTGRES_BIN, PATH, pg_config, /usr/lib/postgresql, Homebrew, \
-         Postgres.app): install one with `apt-get install postgresql` (Debian, Ubuntu) or `brew install \
-         postgresql@18` (macOS), or set DATABASE_URL to a running server, for example from `docker run -e \
-         POSTGRES_PASSWORD=postgres -p 5432:5432 postgres:18`"
+         Postgres.app), and none could be fetched ({}): install one with `apt-get install postgresql` (Debian, Ubuntu), \
+         `dnf install postgresql-server` (Fedora), `apk add postgresql` (Alpine) or `brew install postgresql@18` (macOS), \
+         or set DATABASE_URL to a running server, for example from `docker run -e POSTGRES_PASSWORD=postgres -p \
+         5432:5432 postgres:18`",
+        .tried.join("; ")
     )]
-    NotFound,
+    NotFound {
+        /// The sources that were tried, each with the reason why it gave none.
+        tried: Vec<String>,
+    },
+
+    /// The archive that the environment variable `PUBSUB_POSTGRES_ARCHIVE` names cannot be used.
+    #[error("could not get PostgreSQL from {from}: {problem}")]
+    NotFetched {
+        /// The archive's address, without what may be a secret.
+        from: String,
+        /// The reason, and what to do.
+        problem: String,
+        /// The operating system's error, if there is one.
+        #[source]
+        source: Option<Arc<std::io::Error>>,
+    },
 
     /// The environment variable `PUBSUB_POSTGRES_BIN`, or the caller, names a directory without the server's binaries.
     #[error("`{}` does not contain `initdb` and `postgres` (is it in PUBSUB_POSTGRES_BIN?)", .0.display())]

