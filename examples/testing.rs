@@ -1,5 +1,5 @@
-//! Tests of an application: copy this file to `tests/` of your crate, and give it `pubsub` with the feature `testing`, `actix`,
-//! `actix-rt` and `tokio-postgres` as dev-dependencies. `docs/testing.md` explains it.
+//! Tests of an application: copy this file to `tests/` of your crate, and add `pubsub` with the feature `testing` to its
+//! dev-dependencies. Then put your application in the place of `mod shop`. `docs/testing.md` explains it.
 //!
 //! Here it runs with `cargo test -p pubsub-examples --test testing`.
 

@@ -172,6 +172,8 @@ async fn a_handler_that_blocks_past_its_timeout_is_abandoned() {
     assert_eq!(received.next().await, ("unblocked".into(), 0));
     assert!(pubsub.drain(Duration::from_secs(10)).await);
     assert_eq!(db.count("select count(*) from pubsub.dead_letters").await, 0);
+    let counted = &pubsub.handlers()[0];
+    assert_eq!((counted.handled, counted.failed, counted.dead), (6, 1, 0), "a late answer counts nowhere");
 }
 
 #[actix::test]

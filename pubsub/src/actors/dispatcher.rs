@@ -15,7 +15,7 @@ use crate::actors::message::{
     Answers, Drain, ExitReason, HandlerDied, HandlerGone, HandlerRecovered, IncarnationEnded, LogPolled,
     MailboxDue, ProcessReregistered, Wake,
 };
-use crate::model::outcome::{Answer, Outcome};
+use crate::model::outcome::Answer;
 use crate::model::settings::SubscriptionSettings;
 use crate::observe::HandlerState;
 use crate::policy::dispatch::Dispatch;
@@ -54,28 +54,16 @@ impl Dispatcher {
     }
 
     fn conclude(&mut self, answers: Vec<Answer>) {
-        answers.iter().for_each(|answer| self.count(answer));
         self.dispatch.answered(answers, fastrand::f64, Instant::now());
     }
 
-    fn count(&self, answer: &Answer) {
-        match &answer.outcome {
-            Outcome::Done | Outcome::Settled => self.config.gauges.delivery_handled(),
-            Outcome::Failed { .. } | Outcome::Panicked(_) => self.config.gauges.delivery_failed(),
-            Outcome::Snoozed(_)
-            | Outcome::Rejected { .. }
-            | Outcome::Undecodable { .. }
-            | Outcome::TooNew { .. }
-            | Outcome::Returned => {}
-        }
-    }
-
-    /// Writes the ends of deliveries to the program's log.
+    /// Writes the ends of deliveries to the program's log, and counts them. An answer that comes too late counts nowhere.
     fn report_conclusions(&mut self) {
         let (channel, subscription) = (self.config.settings.channel, &*self.config.settings.name);
         for Conclusion { token, event, end } in self.dispatch.take_conclusions() {
             match end {
                 End::Handled { attempt } => {
+                    self.config.gauges.delivery_handled();
                     tracing::debug!(channel, subscription, %event, attempt, "handled");
                 }
                 End::Returned { attempt } => {
@@ -86,9 +74,13 @@ impl Dispatcher {
                     tracing::debug!(channel, subscription, %event, attempt, ?delay, "snoozed");
                 }
                 End::Failed { attempt, error, delay } => {
+                    self.config.gauges.delivery_failed();
                     tracing::warn!(channel, subscription, %event, attempt, error, ?delay, "failed; will be retried");
                 }
-                End::GivenUp { attempt, error } => {
+                End::GivenUp { attempt, error, failed } => {
+                    if failed {
+                        self.config.gauges.delivery_failed();
+                    }
                     self.config.gauges.delivery_given_up();
                     tracing::error!(channel, subscription, %event, attempt, error, "given up: a dead letter");
                 }

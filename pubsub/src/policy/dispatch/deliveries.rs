@@ -155,7 +155,10 @@ impl Deliveries {
             Action::TooNew => End::TooNew { error },
             Action::Snooze => End::Snoozed { attempt, delay },
             &action if starts_again(action, start, &self.settings) => End::Failed { attempt, error, delay },
-            _ => End::GivenUp { attempt, error },
+            action => {
+                let failed = matches!(action, Action::Retry | Action::Panic);
+                End::GivenUp { attempt, error, failed }
+            }
         }
     }
 

@@ -144,6 +144,8 @@ pub(crate) enum End {
     GivenUp {
         attempt: u32,
         error: String,
+        /// Whether its last attempt has failed. Otherwise it was rejected, or cannot be decoded.
+        failed: bool,
     },
     /// Left to a process that knows the event's version.
     TooNew {
