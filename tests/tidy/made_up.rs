@@ -145,7 +145,7 @@ fn actors_can_be_found_to_use_each_other() {
 
 #[test]
 fn totals_can_be_exceeded() {
-    let functions = "create function f()\nreturn 1;\n".repeat(121);
+    let functions = "create function f()\nreturn 1;\n".repeat(122);
     assert_eq!(places(totals::sql_size, &[("migrations/functions/a.sql", &functions)]), ["migrations:1"]);
     assert_eq!(places(totals::sql_size, &[(MIGRATION, &"\n".repeat(4_501))]), ["migrations:1"]);
     assert_eq!(places(totals::sql_size, &[(MIGRATION, &"\n".repeat(4_500))]), NOWHERE);
