@@ -1,7 +1,7 @@
 -- Dead letters: listing them, putting them back into the mailbox, and deleting them.
 
 -- Puts dead letters of a subscription back into its mailbox, with their attempts reset and due now: all of them, or only the
--- named one; at most `batch` in one call, oldest first. Returns how many. An event that is not a dead letter is not counted.
+-- named one; at most `batch` in one call, in the order of event ids. Returns how many. An event that is not a dead letter is not counted.
 --   died_before  leaves out those that died later. Repeated calls with the same time put each back once, however soon it dies again
 --   reason       leaves out those with another reason
 create or replace function pubsub.redrive(
@@ -19,7 +19,7 @@ begin
     end if;
     perform pg_advisory_xact_lock_shared(hashtext('pubsub.lanes'), (pubsub.subscription_of(channel, subscription)).id);
     reader := pubsub.subscription_of(channel, subscription);
-    -- It parks. These locks come first, because a settlement that has one of them may add a dead letter.
+    -- It parks. These locks are taken before the rows: a settlement holds one while it waits for a dead letter of the same event.
     perform pg_advisory_xact_lock(hashtext('pubsub.claiming') + l, reader.id) from generate_series(1, reader.lanes) l;
     with chosen as (
         select d.event_id from pubsub.dead_letters d
@@ -40,8 +40,8 @@ begin
         select r.subscription, pubsub.lane_of(r.key, r.event_id, reader.lanes), r.event_id, r.channel, r.key, r.payload,
                r.headers, r.version, r.published_at, 0, 0, 0, clock_timestamp(), r.error, r.replay
           from risen r
-        -- After a seek an event may have failed again since it became a dead letter. It is delivered once for both, or not again
-        -- if it is being handled.
+        -- After a seek an event may have failed again since it became a dead letter. One that waits in the mailbox is delivered
+        -- once for both. One that is leased from the mailbox is not delivered again.
         on conflict on constraint mailbox_pkey do update
            set attempt = 0, panics = 0, crashes = 0, due_at = least(m.due_at, excluded.due_at)
          where m.token is null
@@ -56,8 +56,8 @@ begin
 end
 $$;
 
--- Deletes dead letters of a subscription: all of them, or only the named one; at most `batch` in one call, oldest first. Returns how
--- many. `died_before` and `reason` are as for pubsub.redrive.
+-- Deletes dead letters of a subscription: all of them, or only the named one; at most `batch` in one call, in the order of event
+-- ids. Returns how many. `died_before` and `reason` are as for pubsub.redrive.
 create or replace function pubsub.purge_dead_letters(
     channel text, subscription text, event_id bigint default null, batch integer default 1000,
     died_before timestamptz default null, reason text default null

@@ -3,7 +3,7 @@
 -- Locks up to `batch` due deliveries of a lane's mailbox, or suspects, for a process that knows versions up to `knows`, and
 -- returns their events, in the order in which they fell due. A delivery that turns out to be newer needs its version from now on.
 --   room   no more of them once they have so many bytes; afterwards what is left of it
---   alike  of suspects, only those of the same dead process that have died as often as this one
+--   alike  of suspects, only those of the same dead process that have died and been tried as often as this one
 create or replace function pubsub.lock_due(
     subscription integer, lane integer, batch integer, suspect boolean, knows integer, inout room bigint, out due bigint[],
     alike pubsub.mailbox default null
@@ -63,13 +63,13 @@ $$;
 
 -- Claims up to `batch` due deliveries of a subscription's mailbox for a process, and no more of them once they have `bytes`, each
 -- with its attempt already counted.
--- `for update skip locked` lets several processes claim side by side. They come in the order in which they fell due, so that a
--- retry does not overtake. Of an ordered subscription they come from the lanes of the process, and of each key only the first.
+-- `for update skip locked` lets several processes claim side by side. Deliveries come in the order in which they fell due, so
+-- that a retry does not overtake. Of an ordered subscription they come from the lanes of the process, and of each key only the first.
 --
 -- Suspects, deliveries whose process died, are left alone unless `suspect` asks for them. Then those of one dead process come
--- together while they have died once and the next death makes none of them a dead letter. Any other suspect comes alone, for at
--- most 5 s also in its process: no other subscription has suspects there. The caller should handle nothing else of the
--- subscription beside them. So a delivery that dies alone is to blame.
+-- together while they have died once and the next death makes none of them a dead letter. Any other suspect comes alone, and
+-- for up to 5 s no other subscription gets suspects in that process. The caller should handle nothing else of the subscription beside
+-- them. So a delivery that dies alone is to blame.
 --   start_limit  as for pubsub.claim
 --   knows        the newest version of the payload that the caller knows: newer ones are left to others. Null is any
 create or replace function pubsub.claim_mailbox(

@@ -1,5 +1,5 @@
--- Parking: deliveries that wait in the mailbox behind an earlier event of their key. Only the first event of a key is ever due, in
--- whatever order they got there.
+-- Parking: deliveries that wait in the mailbox behind an earlier event of their key. Only the first event of a key in the mailbox is
+-- handed out. The later ones are parked, in whatever order they got there, except one that waits for a retry: it keeps its time.
 --
 -- A function that parks or unparks holds the lane's claiming lock. lanes.sql explains why this keeps the order of a key.
 
@@ -13,8 +13,8 @@ language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     first record;
 begin
-    -- A search for no key would read the whole index. Not by `strict`: from that the planner concludes that the partial index
-    -- on keys would do for the callers, too.
+    -- A null key would make it read the whole index. It is not `strict`, because the planner would then take the partial index
+    -- on keys for the callers as well.
     if key is null then
         return null;
     end if;
@@ -26,10 +26,9 @@ begin
 end
 $$;
 
--- Parks those of the given events of an ordered subscription's mailbox that are due and have an earlier one of their key before
--- them. Likewise the next event of its key behind each of them, which may have been the first. And makes the first event of each
--- given key due, if it was parked: what it waited for has left the mailbox. Events that are leased are left alone. An index of
--- those that are not has everything that waits: hence the comparison that no index can answer.
+-- Parks the given events of an ordered subscription's mailbox that are due and not the first of their key, and also the event that
+-- follows each in its key, which may have been the first. Makes the first event of each freed key due if it was parked. Leaves leased
+-- events alone. `m.token is null` would let the planner read all waiting deliveries; `coalesce` does not.
 create or replace function pubsub.park(subscription integer, event_ids bigint[], freed_keys text[]) returns void
 -- A generic plan that was made while the mailbox was small reads all of it once it is large.
 language plpgsql volatile set plan_cache_mode = force_custom_plan set search_path = pg_catalog, pg_temp as $$

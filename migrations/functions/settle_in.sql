@@ -1,11 +1,11 @@
 -- Settling one delivery in the handler's own transaction, together with what the handler writes: it inserts a row into
 -- pubsub.settled, and locks nothing that others need. A deferred trigger checks at the commit that the lease still has the event, and
 -- locks the lease until the commit is on the disk. Whoever ends the lease, or takes the event out of it, locks it first (`for
--- update`): he finds the committed row, and leaves the event alone, or the commit fails. The row counts until its lease ends
+-- update`): it finds the committed row, and leaves the event alone, or the commit fails. The row counts until its lease ends
 -- (pubsub.described_deliveries).
 
 -- Settles an event of a lease as done in the caller's transaction, or raises PB010: the lease is not the caller's any more, or does
--- not have the event, or the event was settled in another transaction.
+-- not have the event, or the event was settled before, in this transaction or another.
 create or replace function pubsub.settle_in(process bigint, token bigint, event_id bigint) returns void
 language plpgsql volatile set plan_cache_mode = force_generic_plan set search_path = pg_catalog, pg_temp as $$
 begin
@@ -15,7 +15,7 @@ begin
     on conflict on constraint settled_pkey do nothing;
     if not found then
         raise exception using errcode = 'PB010', constraint = 'PB010',
-            message = format('event %s is not to be settled under lease %s of process %s', event_id, token, process),
+            message = format('event %s cannot be settled under lease %s of process %s', event_id, token, process),
             hint = 'The lease was taken over, or the event was settled before.';
     end if;
 end

@@ -50,7 +50,7 @@ use syn::DeriveInput;
 /// | `max_attempts = 8` | how many times a delivery is started before it becomes a dead letter; from 1 |
 /// | `backoff(..)` | the delays between attempts: `initial = "1s"`, `factor = 2.0` (1 to 1,000,000), `max = "15m"` (at most 24h), `jitter = 0.2` (0 to 1); a value that is left out is that of `Backoff::DEFAULT` |
 /// | `max_panics = 3` | how many panics of its handler make an event a dead letter, even if attempts remain; from 1 |
-/// | `max_crashes = 3` | how many deaths of its process make an event a dead letter, even if attempts remain; from 1; with 1 or 2, dead letters may be innocent |
+/// | `max_crashes = 3` | how many deaths of its process make an event a dead letter, even if attempts remain; from 1; with 1, dead letters may be innocent |
 /// | `timeout = "30s"` | how long a handler may take for one delivery; above 0, at most 24h; unlimited if left out |
 /// | `key = order_id` | the entity that the event belongs to: a field, or a path to one, that implements `Display`, or an `Option` of such a type; `None` is no key |
 /// | `ordered` | subscriptions handle the events of one key one after another, unless they choose otherwise; needs `key` |

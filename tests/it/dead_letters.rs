@@ -1,4 +1,4 @@
-//! Dead letters are selected by reason and age, purged, and deleted by age; and a subscription sets how many deaths make one.
+//! Dead letters are selected by reason and age, purged, and deleted by age. A subscription sets how many deaths a delivery survives.
 
 use jiff::Timestamp;
 use pubsub::subscription::{DeadLetterFilter, Reason};
@@ -134,7 +134,7 @@ async fn dead_letters_are_deleted_by_age_if_asked() {
 }
 
 #[actix::test]
-async fn a_subscription_sets_the_deaths_that_make_a_dead_letter() {
+async fn a_subscription_limits_the_deaths_of_a_delivery() {
     let db = TestDatabase::new().await;
     let accept = |_: pubsub::Delivery<Sms>| async { Ok(()) };
     for limit in [1, 4] {

@@ -131,13 +131,11 @@ impl ClaimedEvent {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn with_headers(headers: Vec<u8>) -> ClaimedEvent {
-        ClaimedEvent {
-            id: EventId(1),
+impl ClaimedEvent {
+    /// Returns an event without content, at its first attempt.
+    pub(crate) fn sample(id: i64) -> Self {
+        Self {
+            id: EventId(id),
             process: 1,
             token: LeaseToken(1),
             attempt: 1,
@@ -145,12 +143,22 @@ mod tests {
             crashes: 0,
             key: None,
             payload: Vec::new(),
-            headers: Some(headers),
+            headers: None,
             version: 1,
             published_at: Timestamp::UNIX_EPOCH,
             replay: false,
             unreadable: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn with_headers(headers: Vec<u8>) -> ClaimedEvent {
+        ClaimedEvent { headers: Some(headers), ..ClaimedEvent::sample(1) }
     }
 
     proptest! {

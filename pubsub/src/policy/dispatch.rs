@@ -68,7 +68,7 @@ impl Dispatch {
     pub(crate) fn new(settings: Arc<SubscriptionSettings>, subscriptions: usize) -> Self {
         Self {
             steps: VecDeque::new(),
-            intake: Intake::new(subscriptions),
+            intake: Intake::new(&settings, subscriptions),
             deliveries: Deliveries::new(Arc::clone(&settings)),
             prefetch: Prefetch::new(settings.concurrency),
             watchdog: Watchdog::default(),
@@ -317,7 +317,7 @@ impl Dispatch {
         self.steps.clear();
         self.deliveries.forget();
         self.deliveries.cancel_plan();
-        self.intake = Intake::after_restart(self.subscriptions);
+        self.intake = Intake::after_restart(&self.settings, self.subscriptions);
         self.recall(now);
     }
 

@@ -132,25 +132,10 @@ impl ReadyQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jiff::Timestamp;
     use proptest::prelude::*;
 
     fn event(id: i64) -> ClaimedEvent {
-        ClaimedEvent {
-            id: EventId(id),
-            process: 1,
-            token: LeaseToken(1),
-            attempt: 1,
-            panics: 0,
-            crashes: 0,
-            replay: false,
-            key: None,
-            payload: Vec::new(),
-            headers: None,
-            version: 1,
-            published_at: Timestamp::UNIX_EPOCH,
-            unreadable: None,
-        }
+        ClaimedEvent::sample(id)
     }
 
     #[test]

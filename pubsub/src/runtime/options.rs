@@ -72,8 +72,8 @@ impl SubscribeOptions {
     /// Sets the number of deaths of its process after which a delivery becomes a dead letter, even if attempts remain; from 1.
     /// Default: the channel's, which is 3 unless set.
     ///
-    /// An event that kills processes is in company at its first death, among suspects at its second, and the only suspect in its
-    /// process from the third on. So with a limit of 1 or 2, dead letters may be innocent.
+    /// At its first death, a delivery is beside others. Before a death that would make it a dead letter, it is the only suspect in
+    /// its process. So with a limit of 1, dead letters may be innocent.
     #[must_use]
     pub fn max_crashes(mut self, crashes: u32) -> Self {
         self.max_crashes = Some(crashes);

@@ -53,9 +53,14 @@ impl Store {
     ) -> Result<u64, Error> {
         const DOING: &str = "redrive dead letters";
         let (died_before, reason) = conditions(filter);
-        // Those that die again meanwhile are left.
-        let begun: SystemTime = self.query_value(DOING, "select clock_timestamp()", &[]).await?;
-        let died_before = died_before.map_or(begun, |before| before.min(begun));
+        let died_before = match event {
+            Some(_) => died_before,
+            // Those that die again meanwhile are left.
+            None => {
+                let begun: SystemTime = self.query_value(DOING, "select clock_timestamp()", &[]).await?;
+                Some(died_before.map_or(begun, |before| before.min(begun)))
+            }
+        };
         self.in_batches(DOING, REDRIVE, &[&channel, &subscription, &event, &BATCH, &died_before, &reason])
             .await
     }

@@ -1,4 +1,4 @@
-//! The mailbox of an ordered subscription: only the first event of a key is ever due, in whatever order they get there.
+//! The mailbox of an ordered subscription: only the first event of a key is handed out, in whatever order they get there.
 
 use super::ordered;
 use pubsub::{Delivery, Failure};

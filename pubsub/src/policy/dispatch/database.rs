@@ -3,10 +3,9 @@
 use super::properties::claims_from_log;
 use super::step::{Query, Reply};
 use super::waiter::WAITER_TTL;
-use crate::model::event::{ClaimedEvent, EventId, LeaseToken};
+use crate::model::event::{ClaimedEvent, LeaseToken};
 use crate::policy::disposition::{Action, Disposition};
 use crate::policy::leases::Settlement;
-use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -308,19 +307,11 @@ impl Waiting {
 
     fn claimed(&self, token: LeaseToken) -> ClaimedEvent {
         ClaimedEvent {
-            id: EventId(self.id),
-            process: 1,
             token,
             attempt: self.attempt,
-            panics: 0,
             crashes: self.crashes,
-            replay: false,
             key: Some((self.id % 7).to_string()),
-            payload: Vec::new(),
-            headers: None,
-            version: 1,
-            published_at: Timestamp::UNIX_EPOCH,
-            unreadable: None,
+            ..ClaimedEvent::sample(self.id)
         }
     }
 }

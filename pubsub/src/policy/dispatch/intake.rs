@@ -6,6 +6,7 @@ use super::troubles::{Kind, Troubles};
 use super::unknown_claims::UnknownClaims;
 use super::waiter::{Row, WAITER_TTL, Waiter};
 use crate::model::event::ClaimedEvent;
+use crate::model::settings::SubscriptionSettings;
 use crate::policy::claim_limit::ClaimLimit;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -73,14 +74,14 @@ pub(super) struct Facts {
 
 impl Intake {
     /// Returns the intake of one subscription, of this many in the process.
-    pub(super) fn new(subscriptions: usize) -> Self {
+    pub(super) fn new(settings: &SubscriptionSettings, subscriptions: usize) -> Self {
         Self {
             query: None,
             resume_at: None,
             log_ready: true,
             mailbox_ready: true,
             mailbox_was_last: false,
-            suspects: Suspects::new(subscriptions > 1),
+            suspects: Suspects::new(settings, subscriptions > 1),
             waiter: Waiter::default(),
             repolling: None,
             poll_found: false,
@@ -92,8 +93,8 @@ impl Intake {
     }
 
     /// Returns the intake of a dispatcher that has lost its memory.
-    pub(super) fn after_restart(subscriptions: usize) -> Self {
-        Self { unknown_claims: UnknownClaims::expected(), ..Self::new(subscriptions) }
+    pub(super) fn after_restart(settings: &SubscriptionSettings, subscriptions: usize) -> Self {
+        Self { unknown_claims: UnknownClaims::expected(), ..Self::new(settings, subscriptions) }
     }
 
     /// Notes that the process has a new id. Its waiter row has the old one.
@@ -269,9 +270,7 @@ impl Intake {
         let is_full = |size: ClaimSize| events.len() == size.batch || bytes >= size.bytes / MEASURED;
         match query {
             Query::ReturnUnknownClaims => {}
-            Query::ClaimSuspects(_) => {
-                self.suspects.claimed(events.iter().map(|event| event.crashes).max(), now);
-            }
+            Query::ClaimSuspects(_) => self.suspects.claimed(events, now),
             Query::ClaimMailbox(size) => self.mailbox_ready |= is_full(size),
             Query::ClaimLog { size, .. } => {
                 if is_full(size) {
@@ -344,13 +343,14 @@ impl Intake {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::dispatch::simulation::{Scenario, settings};
 
     const FREE: Facts = Facts { room: 1, held_bytes: 0, start_limit: 1, holds_nothing: true };
 
     #[test]
     fn a_waiter_row_is_renewed_although_its_process_never_polls() {
         let start = Instant::now();
-        let (mut intake, mut steps) = (Intake::new(1), VecDeque::new());
+        let (mut intake, mut steps) = (Intake::new(&settings(&Scenario::default()), 1), VecDeque::new());
         let (mut now, mut renewed_at) = (start, start);
         while now < start + WAITER_TTL * 5 {
             intake.choose(FREE, now, &mut steps);
@@ -378,7 +378,7 @@ mod tests {
     #[test]
     fn polls_beside_an_idle_publisher_become_few() {
         let start = Instant::now();
-        let (mut intake, mut steps) = (Intake::new(1), VecDeque::new());
+        let (mut intake, mut steps) = (Intake::new(&settings(&Scenario::default()), 1), VecDeque::new());
         let (mut now, mut late) = (start, 0);
         while now < start + Duration::from_secs(11) {
             intake.choose(FREE, now, &mut steps);

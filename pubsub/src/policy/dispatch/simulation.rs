@@ -15,7 +15,7 @@ use crate::policy::leases::Settlement;
 use crate::policy::log_poll::LogPoll;
 use polls::PollHappens;
 pub(super) use scenario::Scenario;
-use scenario::settings;
+pub(super) use scenario::settings;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -5,6 +5,8 @@
 //! third death itself. The database sees to it that no other subscription of the process has suspects at that time.
 
 use super::step::Step;
+use crate::model::event::ClaimedEvent;
+use crate::model::settings::SubscriptionSettings;
 use std::time::{Duration, Instant};
 
 /// How long suspects wait until they can be alone.
@@ -14,8 +16,8 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 /// must not delay the others.
 pub(super) const PROBATION: Duration = Duration::from_millis(100);
 
-/// The same for a suspect after its second crash. Few innocent events get this far, and an innocent event that was in both
-/// deaths must not be in a third.
+/// The same for a suspect after its second crash, and for one whose next death is its last. Few innocent events get this far, and
+/// those must not be in a further death.
 pub(super) const LONG_PROBATION: Duration = Duration::from_secs(5);
 
 /// The state of a subscription's suspects.
@@ -31,6 +33,8 @@ pub(super) struct Suspects {
     ended: bool,
     /// Whether the process has other subscriptions, whose suspects may wait for those of this one.
     has_neighbours: bool,
+    max_attempts: u32,
+    max_crashes: u32,
 }
 
 /// The demand of the suspects on the next query.
@@ -46,8 +50,17 @@ pub(super) enum Turn {
 
 impl Suspects {
     /// Returns the state before anything is known. `has_neighbours`: the process has other subscriptions.
-    pub(super) fn new(has_neighbours: bool) -> Self {
-        Self { ready: true, alone_until: None, running: false, ended: false, has_neighbours }
+    pub(super) fn new(settings: &SubscriptionSettings, has_neighbours: bool) -> Self {
+        let &SubscriptionSettings { max_attempts, max_crashes, .. } = settings;
+        Self {
+            ready: true,
+            alone_until: None,
+            running: false,
+            ended: false,
+            has_neighbours,
+            max_attempts,
+            max_crashes,
+        }
     }
 
     /// The mailbox may have a suspect.
@@ -77,13 +90,18 @@ impl Suspects {
         if std::mem::take(&mut self.ready) { Turn::Claim } else { Turn::None }
     }
 
-    /// Notes the suspects that a claim has returned: how often those that died most often have died. If there are any, there may
-    /// be more. They are alone until they are settled or their probation is over.
-    pub(super) fn claimed(&mut self, crashes: Option<u32>, now: Instant) {
-        self.running = crashes.is_some();
+    /// Notes the suspects that a claim has returned. If there are any, there may be more. They are alone until they are settled
+    /// or their probation is over.
+    pub(super) fn claimed(&mut self, suspects: &[ClaimedEvent], now: Instant) {
+        self.running = !suspects.is_empty();
         self.ready |= self.running;
-        let probation = |crashes: u32| if crashes < 2 { PROBATION } else { LONG_PROBATION };
-        self.alone_until = crashes.map(|crashes| now + probation(crashes));
+        let probation = suspects.iter().map(|suspect| self.probation(suspect)).max();
+        self.alone_until = probation.map(|probation| now + probation);
+    }
+
+    fn probation(&self, suspect: &ClaimedEvent) -> Duration {
+        let is_last = suspect.crashes + 1 >= self.max_crashes || suspect.attempt >= self.max_attempts;
+        if suspect.crashes < 2 && !is_last { PROBATION } else { LONG_PROBATION }
     }
 
     /// Returns a step that wakes other subscriptions, if suspects have been handled alone since the last call.
@@ -101,12 +119,18 @@ impl Suspects {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::dispatch::simulation::{Scenario, settings};
+
+    fn suspect(crashes: u32, attempt: u32) -> ClaimedEvent {
+        ClaimedEvent { crashes, attempt, ..ClaimedEvent::sample(1) }
+    }
 
     /// Whether other subscriptions are woken once the claimed suspects have been handled.
-    fn wakes_others(has_neighbours: bool, crashes: Option<u32>) -> bool {
-        let (mut suspects, now) = (Suspects::new(has_neighbours), Instant::now());
+    fn wakes_others(has_neighbours: bool, claimed: &[ClaimedEvent]) -> bool {
+        let (settings, now) = (settings(&Scenario::default()), Instant::now());
+        let mut suspects = Suspects::new(&settings, has_neighbours);
         assert_eq!(suspects.turn(true, now), Turn::Claim);
-        suspects.claimed(crashes, now);
+        suspects.claimed(claimed, now);
         assert!(suspects.take_ended().is_none(), "they are being handled");
         suspects.turn(true, now);
         let woken = suspects.take_ended().is_some();
@@ -116,8 +140,23 @@ mod tests {
 
     #[test]
     fn other_subscriptions_are_woken_when_suspects_end() {
-        assert!(wakes_others(true, Some(2)));
-        assert!(!wakes_others(false, Some(2)), "there are none");
-        assert!(!wakes_others(true, None), "nothing was handled");
+        assert!(wakes_others(true, &[suspect(2, 2)]));
+        assert!(!wakes_others(false, &[suspect(2, 2)]), "there are none");
+        assert!(!wakes_others(true, &[]), "nothing was handled");
+    }
+
+    #[test]
+    fn a_suspect_is_alone_for_longer_if_its_next_death_is_its_last() {
+        let alone_for = |max_attempts, max_crashes, suspect: ClaimedEvent| {
+            let settings =
+                SubscriptionSettings { max_attempts, max_crashes, ..settings(&Scenario::default()) };
+            let (mut suspects, now) = (Suspects::new(&settings, false), Instant::now());
+            suspects.claimed(&[suspect], now);
+            suspects.wake_at().map(|until| until - now)
+        };
+        assert_eq!(alone_for(20, 3, suspect(1, 2)), Some(PROBATION));
+        assert_eq!(alone_for(20, 3, suspect(2, 3)), Some(LONG_PROBATION));
+        assert_eq!(alone_for(20, 2, suspect(1, 2)), Some(LONG_PROBATION), "the limit of crashes");
+        assert_eq!(alone_for(2, 3, suspect(1, 2)), Some(LONG_PROBATION), "the last attempt");
     }
 }

@@ -29,7 +29,7 @@ pub(in crate::policy::dispatch) struct Scenario {
     pub(in crate::policy::dispatch) suspended: bool,
 }
 
-pub(super) fn settings(scenario: &Scenario) -> SubscriptionSettings {
+pub(in crate::policy::dispatch) fn settings(scenario: &Scenario) -> SubscriptionSettings {
     SubscriptionSettings {
         channel: "test",
         name: "test".into(),
