@@ -63,7 +63,7 @@ pub enum Error {
         /// The operation. It completes the sentence "failed to ..".
         doing: &'static str,
         /// PostgreSQL's code, or `None` if the server did not say one: the connection broke, or a value could not be sent or
-        /// read.
+        /// read. sqlx, SeaORM and diesel-async have `08006` for a connection that broke.
         sqlstate: Option<String>,
         /// The error of the driver whose connection it was: a `tokio_postgres::Error`, unless an [executor](crate::Executor) of
         /// another driver was given.
@@ -370,7 +370,8 @@ pub(crate) fn from_database(doing: &'static str, source: tokio_postgres::Error) 
     from_driver(doing, source.as_db_error().map(Refusal::from), source)
 }
 
-/// Converts an error of any driver into ours. Without a refusal, the server has not answered.
+/// Converts an error of any driver into ours. Without a refusal, the server has not answered, or its driver hides
+/// the code.
 pub(crate) fn from_driver(
     doing: &'static str,
     refusal: Option<Refusal>,

@@ -32,6 +32,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// connection that diesel-async gives to the closure of a transaction (`diesel-async-0_9`). For any other driver there is
 /// [`prepared`](crate::prepared()).
 ///
+/// The driver must run on Tokio, as this crate does.
+///
 /// In a transaction, the event is published when the transaction commits. Through a connection without one, or a `PubSub`, each
 /// statement is a transaction of its own.
 ///

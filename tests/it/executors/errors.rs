@@ -5,15 +5,18 @@ use super::on_every_driver;
 use pubsub::schema::PayloadError;
 use pubsub::testing::Database;
 use pubsub::{Channel, Error, publish, publish_all};
-use pubsub_tests::{Email, Sms, TestDatabase};
+use pubsub_tests::{Email, Proxy, Sms, TestDatabase};
+use sea_orm::{ConnectOptions, TransactionTrait as _};
 use serde::{Deserialize, Serialize};
 use std::error::Error as _;
+use std::time::Duration;
 
 on_every_driver!(
     an_undeclared_channel_is_named,
     an_oversize_payload_is_refused,
     a_database_without_the_schema_is_refused,
     a_lost_connection_may_pass,
+    a_cut_connection_may_pass,
     a_conflict_may_pass,
     an_error_does_not_quote_redacted_fields,
 );
@@ -82,6 +85,37 @@ async fn a_lost_connection_may_pass<D: Driver>() {
     assert!(lost.is_retryable() || !D::TELLS_SQLSTATE && lost.code() == "database", "{lost:?}");
 }
 
+/// The server says no word. The channel has redacted fields, so only an error of the connection keeps its own words.
+async fn a_cut_connection_may_pass<D: Driver>() {
+    let db = TestDatabase::new().await;
+    let _pubsub = db.pubsub().declare::<Login>().start().await.unwrap();
+    let proxy = Proxy::start(db.url()).await;
+    let mut driver = D::connect(&proxy.url(db.url())).await;
+    let mut transaction = driver.begin().await;
+    publish(transaction.executor(), &Login::ada()).await.unwrap();
+    proxy.cut();
+    let open = "select count(*) from pg_stat_activity where datname = current_database() and state = 'idle in transaction'";
+    db.until_count(open, 0).await;
+    let lost = publish(transaction.executor(), &Login::ada()).await.unwrap_err();
+    assert!(matches!(lost, Error::Database { .. }) && lost.is_retryable(), "{lost:?}");
+    assert!(D::is_own(lost.source().unwrap()), "{lost:?}");
+}
+
+#[actix::test]
+async fn a_pool_without_a_free_connection_may_pass() {
+    let db = TestDatabase::new().await;
+    let _pubsub = db.pubsub().declare::<Login>().start().await.unwrap();
+    let mut options = ConnectOptions::new(db.url());
+    options.max_connections(1).acquire_timeout(Duration::from_secs(1));
+    let connection = sea_orm::Database::connect(options).await.unwrap();
+    let busy = connection.begin().await.unwrap();
+    let refused = publish(&connection, &Login::ada()).await.unwrap_err();
+    assert!(refused.is_retryable(), "{refused:?}");
+    assert_eq!(refused.code(), "08001");
+    busy.rollback().await.unwrap();
+    publish(&connection, &Login::ada()).await.unwrap();
+}
+
 async fn a_conflict_may_pass<D: Driver>() {
     let db = TestDatabase::new().await;
     let _pubsub = db.pubsub().declare::<Sms>().start().await.unwrap();
@@ -110,11 +144,16 @@ struct Login {
     password: String,
 }
 
+impl Login {
+    fn ada() -> Self {
+        Self { user: "ada".to_owned(), password: "hunter2".to_owned() }
+    }
+}
+
 async fn an_error_does_not_quote_redacted_fields<D: Driver>() {
     let db = TestDatabase::new().await;
     let _pubsub = db.pubsub().declare::<Login>().start().await.unwrap();
     let mut driver = D::connect(db.url()).await;
-    let login = Login { user: "ada".to_owned(), password: "hunter2".to_owned() };
     for (check, code, known) in [
         ("payload ->> 'user' <> 'ada'", "23514", true),
         ("(payload ->> 'password')::int > 0", "22P02", D::TELLS_SQLSTATE),
@@ -124,7 +163,7 @@ async fn an_error_does_not_quote_redacted_fields<D: Driver>() {
              alter table pubsub.db_events add constraint strict check ({check})"
         );
         db.client.batch_execute(&sql).await.unwrap();
-        let refused = refused(&mut driver, &login).await;
+        let refused = refused(&mut driver, &Login::ada()).await;
         let Error::InvalidPayload { source: PayloadError::Refused { sqlstate }, .. } = &refused else {
             panic!("{refused:?}")
         };

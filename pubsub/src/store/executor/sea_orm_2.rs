@@ -1,10 +1,11 @@
 //! The connections and transactions of SeaORM 2, which are those of sqlx 0.9 inside.
 
-use super::sqlx_0_9::{read, refusal};
+use super::sqlx_0_9::{of_connection, read, refusal};
 use super::{Executor, Parameter, Row, Statement, collected, sealed};
 use crate::error::{Error, Refusal, from_driver};
 use sea_orm_2::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr, Value,
+    ConnAcquireErr, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
+    Value,
 };
 use std::borrow::Cow;
 
@@ -68,12 +69,13 @@ fn array(values: &[Option<Cow<'_, str>>]) -> String {
     text
 }
 
-/// The words of the server, if it spoke.
+/// The words of the server, if it spoke, or those of a connection that broke or could not be had.
 fn said(error: &DbErr) -> Option<Refusal> {
     match error {
         DbErr::Exec(RuntimeErr::SqlxError(error))
         | DbErr::Query(RuntimeErr::SqlxError(error))
         | DbErr::Conn(RuntimeErr::SqlxError(error)) => refusal(error),
+        DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => Some(of_connection("08001", error)),
         _ => None,
     }
 }

@@ -45,8 +45,12 @@ fn arguments(parameters: &[Parameter<'_>]) -> Result<PgArguments, BoxError> {
     Ok(arguments)
 }
 
-/// The words of the server, if it spoke.
+/// The words of the server, if it spoke, or those of a connection that broke.
 pub(super) fn refusal(error: &sqlx_0_9::Error) -> Option<Refusal> {
+    // SeaORM has this error inside one of its own, which hides that it is of the connection.
+    if matches!(error, sqlx_0_9::Error::Io(_)) {
+        return Some(of_connection("08006", error));
+    }
     let said = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
     Some(Refusal {
         sqlstate: said.code().to_owned(),
@@ -54,6 +58,11 @@ pub(super) fn refusal(error: &sqlx_0_9::Error) -> Option<Refusal> {
         detail: said.detail().map(str::to_owned),
         hint: said.hint().map(str::to_owned),
     })
+}
+
+/// The words of a driver about its connection, in place of those of the server.
+pub(super) fn of_connection(sqlstate: &str, error: &dyn std::error::Error) -> Refusal {
+    Refusal { sqlstate: sqlstate.to_owned(), message: error.to_string(), detail: None, hint: None }
 }
 
 pub(super) fn read(row: &PgRow) -> Result<Row, BoxError> {
