@@ -1,9 +1,10 @@
 //! The sessions of this library have settings of its own, whatever those of their role.
 
-use pubsub::testing::Database;
-use pubsub::{Delivery, PubSub, migrate};
-use pubsub_tests::{OwnedDatabase, Sms, connect, probe, sending, until};
+use pubsub::testing::{Database, Server};
+use pubsub::{Delivery, PubSub, Target, migrate};
+use pubsub_tests::{OwnedDatabase, Proxy, Sms, connect, probe, sending, until};
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
 /// Gives a role timeouts that may be right for its own queries, and that none of ours would survive. PostgreSQL knows the last
@@ -75,4 +76,57 @@ async fn a_runtime_works_under_a_roles_short_timeouts() {
                                 and a.state_change < clock_timestamp() - interval '1.2 s'";
     until(&owned.admin, one_has_been_idle).await;
     assert!(pubsub.drain(Duration::from_secs(10)).await);
+}
+
+/// Makes every NOTIFY of a server wait. One of them waits for a replica that nobody runs, and meanwhile it has the lock of the queue.
+async fn hold_notifications(admin: &Client, holder: Client) -> JoinHandle<()> {
+    admin.batch_execute("alter system set synchronous_standby_names = 'nobody'").await.unwrap();
+    admin.batch_execute("select pg_reload_conf()").await.unwrap();
+    let holding = tokio::spawn(async move {
+        holder.batch_execute("set synchronous_commit = on").await.unwrap();
+        // Until the server has read its settings, nothing waits.
+        loop {
+            let notify = "begin; select pg_logical_emit_message(true, 'held', ''); notify held; commit";
+            holder.batch_execute(notify).await.unwrap();
+        }
+    });
+    until(admin, "select exists (select from pg_stat_activity where wait_event = 'SyncRep')").await;
+    holding
+}
+
+/// Lets the notifications of a server go on.
+async fn release_notifications(admin: &Client, holding: JoinHandle<()>) {
+    holding.abort();
+    admin.batch_execute("alter system reset synchronous_standby_names").await.unwrap();
+    admin.batch_execute("select pg_reload_conf()").await.unwrap();
+}
+
+/// A start proves that a waiting session hears a notification. Its session ends before there is one.
+#[actix::test]
+async fn a_session_that_ends_while_it_waits_is_no_pooler() {
+    let server = tokio::task::spawn_blocking(Server::start).await.unwrap().unwrap();
+    let database = Database::create_on(server.url("postgres")).await.unwrap();
+    let admin = connect(database.url()).await;
+    let proxy = Proxy::start(database.url()).await;
+    let notifies = "select exists (select from pg_stat_activity where query like 'notify pubsub_proof%' and wait_event_type = 'Lock')";
+    let listener = "from pg_stat_activity where query like 'listen pubsub_proof%'";
+    let gone = format!("select not exists (select {listener})");
+    for is_told in [true, false] {
+        let holding = hold_notifications(&admin, connect(database.url()).await).await;
+        let target = Target::parse(database.url()).unwrap().direct(proxy.url(database.url())).unwrap();
+        let starting = actix::spawn(PubSub::builder(&target).start());
+        until(&admin, notifies).await;
+        if is_told {
+            admin.batch_execute(&format!("select pg_terminate_backend(pid) {listener}")).await.unwrap();
+        } else {
+            proxy.cut();
+        }
+        until(&admin, &gone).await;
+        release_notifications(&admin, holding).await;
+        match starting.await.unwrap() {
+            // It was tried again.
+            Ok(_) => assert!(is_told),
+            Err(error) => assert!(!is_told && error.is_retryable(), "{error:?}"),
+        }
+    }
 }

@@ -15,7 +15,7 @@ use futures_util::StreamExt;
 use futures_util::future::try_join;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client, SimpleQueryMessage};
 
@@ -57,10 +57,10 @@ impl Target {
         Ok(())
     }
 
-    /// Returns whether there is a proof. There is none where nobody can listen.
+    /// Returns whether there is a proof. False on a standby, and while the queue of notifications is full.
     async fn prove(&self) -> Result<bool, Error> {
         let topic = format!("pubsub_proof_{:016x}", fastrand::u64(..));
-        let (ear, mut heard) = watch::channel(false);
+        let (ear, heard) = oneshot::channel();
         let ((listening, listener), (notifying, notifier)) =
             try_join(self.of_sessions().connect_plain(), self.connect_plain()).await?;
         let _listener = Driver::spawn(hear(listener, topic.clone(), ear));
@@ -85,10 +85,11 @@ impl Target {
             Err(error) if error.code() == Some(&SqlState::PROGRAM_LIMIT_EXCEEDED) => return Ok(false),
             done => done.map_err(failed)?,
         }
-        if let Ok(Ok(_)) = tokio::time::timeout(HEARING, heard.wait_for(|heard| *heard)).await {
-            return Ok(true);
+        // A connection whose client lives ends with an error, so the other end of the channel does not go away without a word.
+        if let Ok(Ok(heard)) = tokio::time::timeout(HEARING, heard).await {
+            return heard.map(|()| true).map_err(failed);
         }
-        // In vain, it costs others a notification that they ignore.
+        // If this fails, a session of the pooler keeps listening, and some client gets a notification that it ignores.
         let _ = tokio::time::timeout(SEARCH, unlisten(&[listening, notifying], &topic, &listens)).await;
         Err(self.deaf())
     }
@@ -163,14 +164,23 @@ async fn unlisten(clients: &[Client], topic: &str, session: &Backend) -> Result<
     Ok(())
 }
 
-/// Polls a connection, and says when it has a notification on the topic.
-async fn hear(connection: Connection, topic: String, ear: watch::Sender<bool>) {
+/// Polls a connection until it has a notification on the topic or fails, and says which.
+async fn hear(
+    connection: Connection,
+    topic: String,
+    ear: oneshot::Sender<Result<(), tokio_postgres::Error>>,
+) {
     let mut messages = messages(connection);
-    while let Some(Ok(message)) = messages.next().await {
-        if let AsyncMessage::Notification(notification) = message
-            && notification.channel() == topic
-        {
-            ear.send_replace(true);
+    let heard = loop {
+        match messages.next().await {
+            Some(Ok(AsyncMessage::Notification(notification))) if notification.channel() == topic => {
+                break Ok(());
+            }
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break Err(error),
+            None => return,
         }
-    }
+    };
+    // Nobody waits for it if a statement has failed before.
+    let _ = ear.send(heard);
 }
