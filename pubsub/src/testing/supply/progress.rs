@@ -9,7 +9,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const MEGABYTE: u64 = 1_000_000;
 
 /// Writes a line, also past a test harness that keeps what tests print.
-pub(super) fn tell(line: &str) {
+pub(in crate::testing) fn tell(line: &str) {
     // A closed standard error is no reason to fail.
     let _ = writeln!(io::stderr(), "pubsub: {line}");
 }
