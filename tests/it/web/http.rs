@@ -26,6 +26,11 @@ impl Request {
         Self(stream)
     }
 
+    /// Waits until the connection has something to read, or has ended.
+    pub(super) async fn ends(&mut self) {
+        let _ = self.0.peek(&mut [0]).await;
+    }
+
     /// Waits for the response. Returns its status and its body, or `None` if the connection ends without one.
     pub(super) async fn response(mut self) -> Option<(u16, String)> {
         let mut text = String::new();

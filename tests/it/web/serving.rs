@@ -84,7 +84,8 @@ async fn serve_in_child(deadline: Duration) {
                 .service(pubsub::web::health(&pubsub))
         }
     };
-    let server = HttpServer::new(app).workers(2).bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    // `serve` has the say, not the server's own timeout.
+    let server = HttpServer::new(app).workers(2).shutdown_timeout(0).bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     report(&server.addrs()[0].to_string());
     let finished = pubsub.serve(server, deadline).await;
     report(&format!("{finished:?}"));
@@ -193,6 +194,23 @@ async fn a_request_without_an_end_does_not_hold_up_the_end() {
     let (_, finished) = served.exits().await;
     // A machine that is too busy to drain within half a second says `false`.
     assert!(finished.starts_with("Ok("), "{finished}");
+}
+
+#[actix::test]
+async fn requests_have_half_of_the_deadline() {
+    let served = Served::start("child_serves").await;
+    served.hold(REQUEST).await;
+    let mut request = Request::send(served.address, "/request").await;
+    assert_eq!(served.child.next().await, "request");
+    served.child.signal("TERM");
+    until_refused(served.address).await;
+    // Once a second, the server's threads look whether their time is up.
+    let ended = tokio::time::timeout(Duration::from_secs(3), request.ends()).await;
+    assert!(ended.is_err(), "the request is still under way");
+    served.release(REQUEST).await;
+    assert_eq!(request.response().await, Some((200, "handled".to_owned())));
+    let (_, finished) = served.exits().await;
+    assert_eq!(finished, "Ok(true)");
 }
 
 #[actix::test]

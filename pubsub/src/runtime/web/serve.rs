@@ -25,15 +25,20 @@ enum End {
 impl PubSub {
     /// Runs the HTTP server until SIGTERM or SIGINT (Ctrl-C), and then ends in order:
     /// 1. The server accepts no more connections, and finishes the requests that are under way. They may still publish.
-    ///    After half of `deadline`, the connections that are left are closed.
+    ///    After half of `deadline`, the connections that are left are closed. The server's threads look once a second whether
+    ///    connections have ended.
     /// 2. The runtime [drains](Self::drain) within the rest of `deadline`.
     ///
-    /// Returns whether all deliveries that had started were finished, as [`drain`](Self::drain) does. A second signal ends both
-    /// at once. Then the deliveries that are not finished are returned, which takes up to two seconds if the database does not
-    /// answer. A runtime that was drained elsewhere closes the server too.
+    /// Returns whether all deliveries that had started were finished, as [`drain`](Self::drain) does. It returns at most two
+    /// seconds after `deadline`: the database has this time to answer. So set `deadline` three seconds below the time after which
+    /// the process is killed, which is 30 s in Kubernetes.
     ///
-    /// `serve` disables the server's own handling of signals, which would stop the actix system and the handlers with it. Do not
-    /// give the server a `shutdown_signal` or `system_exit`, which do the same. Its `shutdown_timeout` ends requests earlier.
+    /// A second signal ends both at once. The deliveries that have not started are returned, and those that have run again as
+    /// their next attempt. Without an answer of the database this takes up to two seconds. If your own code calls
+    /// [`drain`](Self::drain), the server closes too.
+    ///
+    /// The server's own handling of signals stops the actix system, and the handlers with it. So `serve` turns it off. Do not set
+    /// `shutdown_signal` or `system_exit`, which stop the system too. `serve` sets the server's `shutdown_timeout`.
     ///
     /// Feature `actix-web-4`; on other systems than Unix, the signal is Ctrl-C.
     ///
@@ -50,7 +55,7 @@ impl PubSub {
     ///     let pubsub = pubsub.clone();
     ///     move || App::new().app_data(pubsub.clone()).service(pubsub::web::health(&pubsub))
     /// };
-    /// pubsub.serve(HttpServer::new(app).bind("127.0.0.1:8080")?, Duration::from_secs(30)).await?;
+    /// pubsub.serve(HttpServer::new(app).bind("127.0.0.1:8080")?, Duration::from_secs(25)).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -88,7 +93,11 @@ impl PubSub {
             Signals::catch()
         };
         match begun {
-            Ok(signals) => self.end_in_order(server.disable_signals().run(), signals, deadline).await,
+            Ok(signals) => {
+                // `close` keeps the deadline. The server's own must not be shorter, and has whole seconds.
+                let server = server.disable_signals().shutdown_timeout(whole_seconds(deadline / 2)).run();
+                self.end_in_order(server, signals, deadline).await
+            }
             Err(error) => {
                 self.drain(deadline).await;
                 Err(Error::Serve(error))
@@ -138,9 +147,14 @@ impl PubSub {
     }
 }
 
+/// Rounds up.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
+}
+
 /// Closes the server: no new connections, and no more than `deadline` for the requests that are under way.
 async fn close(mut server: Server, deadline: Duration) {
-    // The command is sent by the call. Its end is that of the server.
+    // `stop` sends the command when it is called. We await the server itself, so its future is dropped.
     drop(server.handle().stop(true));
     match tokio::time::timeout(deadline, &mut server).await {
         Ok(Ok(())) => {}
