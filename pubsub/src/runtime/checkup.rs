@@ -11,71 +11,73 @@ use std::time::Duration;
 use tokio::sync::watch::Sender;
 use tokio::time::timeout;
 
-/// The longest wait for an answer of the system arbiter.
+/// The longest wait for an answer of the runtime's own arbiter.
 const LIVE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// The longest wait for an answer of the database.
 const DATABASE_DEADLINE: Duration = Duration::from_secs(2);
 
-/// The longest wait for both: the questions are put by the system arbiter.
+/// The longest wait for both: the questions are put by the runtime's own arbiter.
 const READY_DEADLINE: Duration = Duration::from_secs(3);
 
-/// The health of one process. Its questions are put at most once a second, however many ask for it.
+/// The health of one process. Each question is put at most once a second, however many ask for it.
 pub(super) struct Checkup {
     pub(super) vitals: Arc<Vitals>,
     /// The silence after which other processes take over.
     pub(super) silence_limit: Duration,
-    /// The age from which unread events are reported.
+    /// The time after which an unread subscription is reported.
     pub(super) report_unread_after: Duration,
     liveness: Inquiry<()>,
-    database: Inquiry<Answers>,
+    schema: Inquiry<Answer<()>>,
+    unread: Inquiry<Answer<Arc<[Unread]>>>,
 }
 
-/// The database's answers, or the codes of the errors that came instead.
-#[derive(Debug, Clone)]
-pub(super) struct Answers {
-    /// Whether the schema works with this library.
-    pub(super) schema: Result<(), String>,
-    /// The subscriptions with unread events, of all processes.
-    pub(super) unread: Result<Arc<[Unread]>, String>,
-}
+/// The database's answer, or the code of the error that came instead.
+pub(super) type Answer<T> = Result<T, String>;
 
 impl Checkup {
     pub(super) fn new(vitals: Arc<Vitals>, silence_limit: Duration, report_unread_after: Duration) -> Self {
-        let (liveness, database) = (Inquiry::new(), Inquiry::new());
-        Self { vitals, silence_limit, report_unread_after, liveness, database }
+        let (liveness, schema, unread) = (Inquiry::new(), Inquiry::new(), Inquiry::new());
+        Self { vitals, silence_limit, report_unread_after, liveness, schema, unread }
     }
 
-    /// Whether the system arbiter, on which the runtime's own actors live, responds.
-    pub(super) async fn is_alive(&self, system: &Arbiter) -> bool {
+    /// Whether the runtime's own arbiter responds, on which its actors live.
+    pub(super) async fn is_alive(&self, arbiter: &Arbiter) -> bool {
         // Without an arbiter the sender is dropped, which is an answer too.
         let ask = |sender: Sender<_>| {
-            system.spawn_fn(move || {
+            arbiter.spawn_fn(move || {
                 sender.send_replace(Some(()));
             });
         };
         self.liveness.answer(ask, LIVE_DEADLINE).await.is_some()
     }
 
-    /// Asks the database. The questions go on if the caller goes away.
-    pub(super) async fn ask_database(&self, system: &Arbiter, store: &Store) -> Answers {
-        let ask = |sender: Sender<_>| {
-            let store = store.clone();
-            system.spawn(async move {
-                let (schema, unread) = tokio::join!(
-                    timeout(DATABASE_DEADLINE, store.check_schema()),
-                    timeout(DATABASE_DEADLINE, store.unread(Duration::ZERO)),
-                );
-                let (schema, unread) = (code(schema.ok()), code(unread.ok()).map(Arc::from));
-                // It stays in the channel if nobody waits any more.
-                sender.send_replace(Some(Answers { schema, unread }));
-            });
-        };
-        self.database.answer(ask, READY_DEADLINE).await.unwrap_or_else(|| {
-            let silence = "no_answer".to_owned();
-            Answers { schema: Err(silence.clone()), unread: Err(silence) }
-        })
+    /// Asks the database whether its schema works with this library. The question goes on if the caller goes away.
+    pub(super) async fn ask_schema(&self, arbiter: &Arbiter, store: &Store) -> Answer<()> {
+        let store = store.clone();
+        ask(&self.schema, arbiter, async move { store.check_schema().await }).await
     }
+
+    /// Asks the database for the subscriptions with unread events, of all processes. The question goes on if the caller goes away.
+    pub(super) async fn ask_unread(&self, arbiter: &Arbiter, store: &Store) -> Answer<Arc<[Unread]>> {
+        let store = store.clone();
+        ask(&self.unread, arbiter, async move { store.unread(Duration::ZERO).await.map(Arc::from) }).await
+    }
+}
+
+async fn ask<T: Clone + Send + Sync + 'static>(
+    inquiry: &Inquiry<Answer<T>>,
+    arbiter: &Arbiter,
+    question: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Answer<T> {
+    let put = |sender: Sender<_>| {
+        arbiter.spawn(async move {
+            let answer = timeout(DATABASE_DEADLINE, question).await;
+            // It stays in the channel if nobody waits any more.
+            sender.send_replace(Some(code(answer.ok())));
+        });
+    };
+    inquiry.answer(put, READY_DEADLINE).await.unwrap_or_else(|| Err("no_answer".to_owned()))
 }
 
 /// Returns the code of the error in place of the error, whose text may have more in it than a stranger should read.
@@ -94,21 +96,21 @@ mod tests {
     #[actix::test]
     async fn a_process_whose_arbiter_is_blocked_is_not_alive() {
         let checkup = Checkup::new(Arc::default(), Duration::ZERO, Duration::ZERO);
-        let system = Arbiter::new();
-        until(&checkup, &system, true).await;
+        let arbiter = Arbiter::new();
+        until(&checkup, &arbiter, true).await;
         let (release, blocked) = mpsc::channel::<()>();
-        system.spawn_fn(move || blocked.recv().unwrap_or_default());
+        arbiter.spawn_fn(move || blocked.recv().unwrap_or_default());
         // For a second, the last answer counts.
-        until(&checkup, &system, false).await;
+        until(&checkup, &arbiter, false).await;
         drop(release);
-        until(&checkup, &system, true).await;
-        system.stop();
-        until(&checkup, &system, false).await;
+        until(&checkup, &arbiter, true).await;
+        arbiter.stop();
+        until(&checkup, &arbiter, false).await;
     }
 
-    async fn until(checkup: &Checkup, system: &Arbiter, expected: bool) {
+    async fn until(checkup: &Checkup, arbiter: &Arbiter, expected: bool) {
         let waiting = async {
-            while checkup.is_alive(system).await != expected {
+            while checkup.is_alive(arbiter).await != expected {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };

@@ -29,7 +29,8 @@ pub(super) struct RunningSubscription {
 
 /// The running parts, and the values that are needed to stop them.
 pub(super) struct Running {
-    pub(super) system: ArbiterThread,
+    /// The runtime's own arbiter, on which its actors live.
+    pub(super) arbiter: ArbiterThread,
     pub(super) subscriptions: Vec<RunningSubscription>,
     pub(super) store: Store,
     pub(super) process: ProcessId,
@@ -125,8 +126,8 @@ impl PubSub {
         &self.inner.running.checkup
     }
 
-    pub(super) fn system(&self) -> &ArbiterThread {
-        &self.inner.running.system
+    pub(super) fn arbiter(&self) -> &ArbiterThread {
+        &self.inner.running.arbiter
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -166,9 +167,9 @@ impl Running {
         finished
     }
 
-    /// Stops the system arbiter. The dispatchers end with it, and the handlers' threads with the dispatchers.
+    /// Stops the runtime's own arbiter. The dispatchers end with it, and the handlers' threads with the dispatchers.
     fn stop(&self) {
-        self.system.stop();
+        self.arbiter.stop();
     }
 }
 
@@ -179,8 +180,8 @@ impl Drop for Inner {
         }
         self.access.end(false);
         let running = Arc::clone(&self.running);
-        // This runs on the system arbiter, which `stop` stops last.
-        self.running.system.spawn(async move {
+        // This runs on the runtime's own arbiter, which `stop` stops last.
+        self.running.arbiter.spawn(async move {
             running.finish(DROP_DEADLINE).await;
             running.stop();
         });

@@ -43,8 +43,8 @@ pub(super) async fn start(setup: Setup) -> Result<PubSub, Error> {
         tracing::warn!(news, "the database is not where it was");
     }
 
-    let system = ArbiterThread::start()?;
-    let runtime = runtime_of(&system).await?;
+    let arbiter = ArbiterThread::start()?;
+    let runtime = runtime_of(&arbiter).await?;
     let store = Store::new(&target, &runtime, config.connections, config.deadline);
     declare(&store, &declarations, &retentions).await?;
     let trims = subscriptions.iter().filter_map(|setup| Trim::of(&setup.settings)).collect();
@@ -59,10 +59,10 @@ pub(super) async fn start(setup: Setup) -> Result<PubSub, Error> {
     let checkup = Checkup::new(Arc::clone(&vitals), config.silence_limit, config.report_unread_after);
     let wiring = Wiring { target, config, store: store.clone(), registered, vitals, trims };
     let (answer, wired) = oneshot::channel();
-    system.spawn_fn(move || drop(answer.send(wiring.wire(hosted))));
+    arbiter.spawn_fn(move || drop(answer.send(wiring.wire(hosted))));
     let subscriptions = wired.await.map_err(|_| Error::Stopped)?;
     Ok(PubSub::new(Running {
-        system,
+        arbiter,
         subscriptions,
         store,
         process,
@@ -113,7 +113,7 @@ struct Wiring {
 }
 
 impl Wiring {
-    /// Starts every actor. Runs on the system arbiter, on which they live.
+    /// Starts every actor. Runs on the runtime's own arbiter, on which they live.
     fn wire(self, hosted: Vec<HostedSubscription>) -> Vec<RunningSubscription> {
         let scheduler = ActorSlot::<Scheduler>::new();
         let mut served = Vec::new();

@@ -167,12 +167,30 @@ async fn a_process_whose_events_lie_unread_is_not_ready() {
     assert_eq!(unread.len(), 1, "{report}");
     let unread = &unread[0];
     assert_eq!((&unread["channel"], &unread["subscription"]), (&json!("sms"), &json!("slow")));
-    assert!(unread["age_ms"].as_u64().unwrap() >= 1, "{report}");
+    assert!(unread["unread_for_ms"].as_u64().unwrap() >= 1, "{report}");
     // It was told not to judge by it.
     until_status(lax, "/ready", 200).await;
 
     opened.add_permits(events.len());
     until_status(strict, "/ready", 200).await;
+}
+
+#[actix::test]
+async fn without_a_limit_nobody_asks_for_unread_events() {
+    let db = TestDatabase::new().await;
+    let broken = "create or replace function pubsub.unread_subscriptions(older_than interval)
+         returns table (
+             subscription integer, channel text, name text, event_id bigint, unread_for interval, unread_limit interval
+         )
+         language plpgsql volatile as $$ begin raise exception 'it does not answer'; end $$";
+    db.client.batch_execute(broken).await.unwrap();
+    let pubsub = db.pubsub().subscribe_fn("one", |_: Delivery<Sms>| async { Ok(()) }).start().await.unwrap();
+    let judging = health_of(&pubsub);
+    let lax = serve(move || pubsub::web::health(&pubsub).oldest_unread(Duration::MAX));
+    let report = until(judging, "/ready", "an error", |_, report| failing(report) == ["unread"]).await;
+    assert!(report["unread"]["error"].is_string(), "{report}");
+    let report = until_status(lax, "/ready", 200).await;
+    assert_eq!(report["unread"], json!({"ok": true, "subscriptions": []}));
 }
 
 #[actix::test]

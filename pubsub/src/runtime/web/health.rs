@@ -8,6 +8,7 @@ use actix_web_4::http::StatusCode;
 use actix_web_4::http::header::CACHE_CONTROL;
 use actix_web_4::web::{get, head, resource};
 use serde_json::json;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Returns the resources `/live` and `/ready` for the probes of an orchestrator.
@@ -19,11 +20,12 @@ use std::time::Duration;
 ///   - `heartbeat`: the last beat is younger than the silence limit;
 ///   - `listener`: the connection for notifications stands. Without it, subscriptions only poll;
 ///   - `quarantine`: no handler of this process waits because it died too often;
-///   - `unread`: no subscription of this process has an event that has waited for too long while none was claimed. The limit is
+///   - `unread`: no subscription of this process has been unread for longer than the limit, which is
 ///     [`Health::oldest_unread`].
 ///
 /// An answer takes at most 3 s. The database is asked at most once a second and process, however many probes come, and has 2 s
-/// to answer.
+/// to answer. An error is only its code, [`Error::code`](crate::Error::code), or `no_answer` if the runtime's own thread does not
+/// respond.
 ///
 /// Feature `actix-web-4`.
 ///
@@ -51,25 +53,35 @@ pub struct Health {
 }
 
 impl Health {
-    /// Sets the age of an unread event from which the process is not ready. `Duration::MAX` is never. By default it is the age
-    /// from which unread events are reported: [`Builder::report_unread_after`](crate::Builder::report_unread_after), an hour.
+    /// The process is not ready while a subscription of it has been unread for longer than this limit. A subscription has been
+    /// unread since its cursor last moved, or since its first unread event was published if that is later. By default the limit
+    /// is [`Builder::report_unread_after`](crate::Builder::report_unread_after), an hour.
     ///
-    /// All processes of a subscription see the same age. Once it is too old, none of them is ready.
+    /// All processes of a subscription see the same time. Once it is over the limit, none of them is ready. With `Duration::MAX`
+    /// the database is not asked, and the check passes.
     pub fn oldest_unread(self, limit: Duration) -> Self {
         Self { oldest_unread: limit, ..self }
     }
 
     async fn live(self) -> HttpResponse {
-        let is_alive = self.pubsub.checkup().is_alive(self.pubsub.system()).await;
+        let is_alive = self.pubsub.checkup().is_alive(self.pubsub.arbiter()).await;
         answer(is_alive, &json!({ "live": is_alive }))
     }
 
     async fn ready(self) -> HttpResponse {
         let Self { pubsub, oldest_unread } = self;
         let checkup = pubsub.checkup();
-        let answers = checkup.ask_database(pubsub.system(), pubsub.store()).await;
+        let (arbiter, store) = (pubsub.arbiter(), pubsub.store());
+        let unread = async {
+            match oldest_unread {
+                Duration::MAX => Ok(Arc::default()),
+                _ => checkup.ask_unread(arbiter, store).await,
+            }
+        };
+        let (schema, unread) = tokio::join!(checkup.ask_schema(arbiter, store), unread);
         let report = Report::new(Facts {
-            answers,
+            schema,
+            unread,
             silent_for: checkup.vitals.beat_at().map(|at| at.elapsed()),
             silence_limit: checkup.silence_limit,
             is_listening: checkup.vitals.is_listening() && pubsub.finished().is_none(),

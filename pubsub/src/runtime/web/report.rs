@@ -1,14 +1,17 @@
 //! The answer of `/ready`: each check, and whether all of them pass. Pure: the facts and the limits are arguments.
 
 use crate::observe::{HandlerState, HandlerStatus};
-use crate::runtime::checkup::Answers;
+use crate::runtime::checkup::Answer;
 use crate::store::retention;
 use serde::Serialize;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The facts and the limits that a report is made from.
 pub(super) struct Facts {
-    pub(super) answers: Answers,
+    pub(super) schema: Answer<()>,
+    /// The subscriptions with unread events, of all processes.
+    pub(super) unread: Answer<Arc<[retention::Unread]>>,
     /// The time since the last beat, if there was one.
     pub(super) silent_for: Option<Duration>,
     pub(super) silence_limit: Duration,
@@ -55,7 +58,7 @@ struct Unread {
     #[serde(flatten)]
     check: Check,
     /// The subscriptions with unread events.
-    subscriptions: Vec<Aged>,
+    subscriptions: Vec<UnreadFor>,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,33 +68,34 @@ struct Named {
 }
 
 #[derive(Debug, Serialize)]
-struct Aged {
+struct UnreadFor {
     #[serde(flatten)]
     named: Named,
-    age_ms: u64,
+    unread_for_ms: u64,
 }
 
 impl Report {
     pub(super) fn new(facts: Facts) -> Self {
-        let Facts { answers, silent_for, silence_limit, is_listening, handlers, oldest_unread } = facts;
-        let schema = Check { ok: answers.schema.is_ok(), error: answers.schema.err() };
+        let Facts { schema, unread, silent_for, silence_limit, is_listening, handlers, oldest_unread } =
+            facts;
+        let schema = Check { ok: schema.is_ok(), error: schema.err() };
         let heartbeat = Beat {
             ok: silent_for.is_some_and(|silence| silence < silence_limit),
             age_ms: silent_for.map(milliseconds),
         };
         let listener = Check { ok: is_listening, error: None };
         let (unread, error) =
-            answers.unread.map_or_else(|error| (Vec::new(), Some(error)), |found| (found.to_vec(), None));
+            unread.map_or_else(|error| (Vec::new(), Some(error)), |found| (found.to_vec(), None));
         let is_ours = |unread: &retention::Unread| {
             handlers
                 .iter()
                 .any(|ours| ours.channel == unread.channel && ours.subscription == unread.subscription)
         };
         let unread: Vec<_> = unread.into_iter().filter(is_ours).collect();
-        let is_old = unread.iter().any(|unread| unread.unread_for >= oldest_unread);
+        let is_late = unread.iter().any(|unread| unread.unread_for > oldest_unread);
         let unread = Unread {
-            check: Check { ok: error.is_none() && !is_old, error },
-            subscriptions: unread.into_iter().map(Aged::from).collect(),
+            check: Check { ok: error.is_none() && !is_late, error },
+            subscriptions: unread.into_iter().map(UnreadFor::from).collect(),
         };
         let quarantined: Vec<_> = handlers
             .into_iter()
@@ -104,10 +108,10 @@ impl Report {
     }
 }
 
-impl From<retention::Unread> for Aged {
+impl From<retention::Unread> for UnreadFor {
     fn from(unread: retention::Unread) -> Self {
         let named = Named { channel: unread.channel, subscription: unread.subscription };
-        Self { named, age_ms: milliseconds(unread.unread_for) }
+        Self { named, unread_for_ms: milliseconds(unread.unread_for) }
     }
 }
 

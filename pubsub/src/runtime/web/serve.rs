@@ -1,4 +1,4 @@
-//! Serves HTTP until a signal, and then ends in order: the door first, the runtime behind it afterwards.
+//! Serves HTTP until a signal, and then ends in order: the server first, and the runtime afterwards.
 
 use super::signals::Signals;
 use crate::error::{Error, error_chain};
@@ -120,7 +120,7 @@ impl PubSub {
                 tracing::warn!("the HTTP server has ended by itself; the pubsub runtime drains");
                 End::Server(ended)
             }
-            () = self.system().ended() => {
+            () = self.arbiter().ended() => {
                 tracing::warn!("the pubsub runtime has ended; the HTTP server closes");
                 End::Runtime(self.finished())
             }
