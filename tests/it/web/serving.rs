@@ -1,4 +1,4 @@
-//! `PubSub::serve` ends in order: the door first, the runtime behind it afterwards.
+//! `PubSub::serve` ends in order: the server first, and the runtime afterwards.
 
 use super::http::{Request, get, until_refused, until_status};
 use actix_web::web::{self, Data};
