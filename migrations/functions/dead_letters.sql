@@ -97,9 +97,8 @@ create or replace function pubsub.list_dead_letters(
 language sql stable set search_path = pg_catalog, pg_temp begin atomic
     select d.event_id, d.key, d.payload, d.headers, d.version, d.published_at, d.attempt, d.panics, d.crashes, d.reason,
            d.error, d.died_at
-      from pubsub.subscriptions s
-      join pubsub.dead_letters d on d.subscription = s.id
-     where s.channel = list_dead_letters.channel and s.name = list_dead_letters.subscription
+      from pubsub.dead_letters d
+     where d.subscription = (pubsub.subscription_of(list_dead_letters.channel, list_dead_letters.subscription)).id
        and d.event_id > list_dead_letters.after
        and (list_dead_letters.died_before is null or d.died_at < list_dead_letters.died_before)
        and (list_dead_letters.reason is null or d.reason = list_dead_letters.reason)

@@ -85,6 +85,7 @@ async fn dead_letters_are_purged() {
     assert_eq!(db.count("select count(*) from pubsub.mailbox").await, 0);
     let nobody = Subscription::<Sms>::connect(db.url(), "nobody").await.unwrap();
     assert_eq!(nobody.purge_dead_letters(&all).await.unwrap_err().code(), "PB004");
+    assert_eq!(nobody.dead_letters(None, 10).await.unwrap_err().code(), "PB004");
 }
 
 #[tokio::test]

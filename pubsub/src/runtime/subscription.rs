@@ -85,10 +85,8 @@ impl<C: Channel> Subscription<C> {
 
     /// Returns up to `limit` dead letters, ordered by event id. To get the next page, pass the id of the last one as `after`.
     ///
-    /// A subscription that does not exist has no dead letters.
-    ///
     /// # Errors
-    /// [`Error::Stopped`], or the database's own errors.
+    /// [`Error::UnknownSubscription`]; [`Error::Stopped`]; or the database's own errors.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect on the database.

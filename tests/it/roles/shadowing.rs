@@ -145,6 +145,7 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("claim_mailbox", "pubsub.claim_mailbox(1, 1, 1, knows => 1)", None),
     ("return_unknown", "pubsub.return_unknown(1, 1, '{}')", None),
     ("list_dead_letters", "pubsub.list_dead_letters('sms', 'one')", None),
+    ("list_dead_letters", "pubsub.list_dead_letters('sms', 'two')", Some("PB004")),
     ("purge_dead_letters", "pubsub.purge_dead_letters('sms', 'one')", None),
     ("purge_dead_letters", "pubsub.purge_dead_letters('sms', 'two')", Some("PB004")),
     ("redrive", "pubsub.redrive('sms', 'one')", None),
