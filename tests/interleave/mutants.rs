@@ -67,7 +67,7 @@ pub(crate) const ALL: [Mutant; 10] = [
     },
     Mutant {
         name: "a redrive keeps the dead letters that it returns",
-        function: "pubsub.redrive(text, text, bigint, integer, timestamptz)",
+        function: "pubsub.redrive(text, text, bigint, integer, timestamptz, text)",
         piece: "delete from pubsub.dead_letters d\n         where d.subscription = reader.id and d.event_id = any (array(select c.event_id from chosen c))\n        returning d.*",
         replacement: "select d.* from pubsub.dead_letters d join chosen c using (event_id)\n         where d.subscription = reader.id",
         seen_as: "left behind",
@@ -75,7 +75,7 @@ pub(crate) const ALL: [Mutant; 10] = [
     },
     Mutant {
         name: "a redrive does not expect that a seek has replayed its event",
-        function: "pubsub.redrive(text, text, bigint, integer, timestamptz)",
+        function: "pubsub.redrive(text, text, bigint, integer, timestamptz, text)",
         piece: "on conflict on constraint mailbox_pkey do update\n           set attempt = 0, panics = 0, crashes = 0, due_at = least(m.due_at, excluded.due_at)\n         where m.token is null",
         replacement: "",
         seen_as: "duplicate key",
