@@ -27,6 +27,14 @@ pub struct HandlerStatus {
     pub state: HandlerState,
 }
 
+#[cfg(any(feature = "actix-web-4", feature = "testing"))]
+impl HandlerStatus {
+    /// Whether it is the handler of this subscription.
+    pub(crate) fn is_of(&self, channel: &str, subscription: &str) -> bool {
+        self.channel == channel && self.subscription == subscription
+    }
+}
+
 /// Whether a handler runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -130,9 +130,9 @@ impl ClaimedEvent {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 impl ClaimedEvent {
-    /// Returns an event without content, at its first attempt.
+    /// Returns an event without content, at its first attempt, under lease 1.
     pub(crate) fn sample(id: i64) -> Self {
         Self {
             id: EventId(id),

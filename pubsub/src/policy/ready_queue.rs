@@ -134,14 +134,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn event(id: i64) -> ClaimedEvent {
-        ClaimedEvent::sample(id)
-    }
-
     #[test]
     fn events_beyond_the_start_limit_wait_for_settlements() {
         let mut ready = ReadyQueue::default();
-        ready.push((0..10).map(event).collect(), 4, false);
+        ready.push((0..10).map(ClaimedEvent::sample).collect(), 4, false);
         assert_eq!(ready.release(0).len(), 4);
         assert_eq!(ready.release(4).len(), 0);
         assert_eq!(ready.release(1).len(), 3);
@@ -149,7 +145,7 @@ mod tests {
     }
 
     fn keyed(id: i64, key: &str) -> ClaimedEvent {
-        ClaimedEvent { key: Some(key.to_owned()), ..event(id) }
+        ClaimedEvent { key: Some(key.to_owned()), ..ClaimedEvent::sample(id) }
     }
 
     fn ids(events: &[ClaimedEvent]) -> Vec<i64> {
@@ -159,7 +155,14 @@ mod tests {
     #[test]
     fn one_event_of_each_key_is_with_the_handler() {
         let mut ready = ReadyQueue::new(true);
-        let events = vec![keyed(1, "a"), keyed(2, "a"), keyed(3, "b"), event(4), event(5), keyed(6, "a")];
+        let events = vec![
+            keyed(1, "a"),
+            keyed(2, "a"),
+            keyed(3, "b"),
+            ClaimedEvent::sample(4),
+            ClaimedEvent::sample(5),
+            keyed(6, "a"),
+        ];
         ready.push(events, 10, false);
         assert_eq!(ids(&ready.release(0)), [1, 3, 4, 5]);
         assert_eq!(ids(&ready.release(4)), [] as [i64; 0]);
@@ -188,7 +191,7 @@ mod tests {
             for (size, limit) in claims {
                 let first = limits.len() as i64;
                 limits.extend(std::iter::repeat_n(limit, size));
-                ready.push((first..first + size as i64).map(event).collect(), limit, false);
+                ready.push((first..first + size as i64).map(ClaimedEvent::sample).collect(), limit, false);
             }
             let (mut next, mut unsettled) = (0, 0usize);
             for settled in settle.into_iter().chain(std::iter::repeat_n(usize::MAX, limits.len())) {

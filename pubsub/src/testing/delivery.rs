@@ -52,19 +52,12 @@ impl<C: Channel> Delivery<C> {
             panic!("the payload of channel `{}` could not be published: {error}", C::NAME)
         });
         let event = ClaimedEvent {
-            id: EventId(1),
             process: PROCESS,
-            token: LeaseToken(1),
-            attempt: 1,
-            panics: 0,
-            crashes: 0,
             key: payload.key().map(std::borrow::Cow::into_owned),
             payload: json.into_bytes(),
-            headers: None,
             version: i32::try_from(C::VERSION).unwrap_or(i32::MAX),
             published_at: Timestamp::now(),
-            replay: false,
-            unreadable: None,
+            ..ClaimedEvent::sample(1)
         };
         match Self::decode(event, Arc::from(SUBSCRIPTION), ProcessId::new(PROCESS)) {
             Ok((delivery, _)) => delivery,

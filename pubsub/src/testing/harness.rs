@@ -184,8 +184,7 @@ impl Harness {
     #[track_caller]
     pub fn of<C: Channel>(&self, subscription: &str) -> Counted {
         let mut handlers = self.pubsub.handlers();
-        let is_it = |status: &HandlerStatus| status.channel == C::NAME && status.subscription == subscription;
-        match handlers.iter().position(is_it) {
+        match handlers.iter().position(|status| status.is_of(C::NAME, subscription)) {
             Some(at) => Counted(handlers.swap_remove(at)),
             None => {
                 let name =
@@ -205,10 +204,8 @@ impl Harness {
         let open = self.store.open().await?;
         let handlers = self.pubsub.handlers();
         let of = |open: &Open| {
-            let is_it = |status: &&HandlerStatus| {
-                status.channel == open.channel && status.subscription == open.subscription
-            };
-            handlers.iter().find(is_it).map(|status| describe(open, status.state))
+            let status = handlers.iter().find(|status| status.is_of(&open.channel, &open.subscription))?;
+            Some(describe(open, status.state))
         };
         Ok(open.iter().filter_map(of).collect())
     }

@@ -87,9 +87,7 @@ impl Report {
         let (unread, error) =
             unread.map_or_else(|error| (Vec::new(), Some(error)), |found| (found.to_vec(), None));
         let is_ours = |unread: &retention::Unread| {
-            handlers
-                .iter()
-                .any(|ours| ours.channel == unread.channel && ours.subscription == unread.subscription)
+            handlers.iter().any(|ours| ours.is_of(&unread.channel, &unread.subscription))
         };
         let unread: Vec<_> = unread.into_iter().filter(is_ours).collect();
         let is_late = unread.iter().any(|unread| unread.unread_for > oldest_unread);
