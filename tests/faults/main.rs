@@ -7,10 +7,7 @@
 //! PUBSUB_FAULTS_SECONDS=600 PUBSUB_FAULTS_SEED=7 cargo test -p pubsub-tests --test faults -- --nocapture
 //! ```
 //!
-//! `PUBSUB_FAULTS_COUNT` and `PUBSUB_FAULTS_EVENTS` are the least numbers of faults and of events of such a run. With
-//! `PUBSUB_FAULTS_KIND`, only faults are drawn whose kind contains this text. `PUBSUB_FAULTS_SWEEP` is the number of messages that
-//! a sweep acts at. `PUBSUB_FAULTS_REPEAT` is how often a test of one kind of fault brings it about. The seed decides the faults, not
-//! how the processes interleave.
+//! `docs/reliability.md` has the other settings. The seed decides the faults, not how the processes interleave.
 
 #![expect(clippy::print_stdout, reason = "the figures of a run are half of its result")]
 
@@ -65,9 +62,10 @@ async fn random_faults_lose_double_and_reorder_nothing() {
     let seconds = Duration::from_secs(setting("PUBSUB_FAULTS_SECONDS", 30));
     let (faults, events) = (setting("PUBSUB_FAULTS_COUNT", 3), setting("PUBSUB_FAULTS_EVENTS", 1_000));
     let kind = env::var("PUBSUB_FAULTS_KIND").unwrap_or_default();
+    let rate = env::var("PUBSUB_FAULTS_RATE").map_or(RATE, |rate| rate.parse().expect("events per second"));
     println!("seed {seed}");
     let mut rng = Rng::with_seed(seed);
-    let mut arena = Arena::start(Setup { workers: WORKERS, rate: RATE, ..Setup::default() }).await;
+    let mut arena = Arena::start(Setup { workers: WORKERS, rate, ..Setup::default() }).await;
     let mut report = Report::default();
     let began = Instant::now();
     let is_enough = |arena: &Arena, report: &Report| {
