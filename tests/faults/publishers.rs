@@ -5,8 +5,11 @@ use crate::ledger::KEYS;
 use crate::progress::Progress;
 use crate::record::now;
 use crate::worker::{Fact, OldFact};
-use pubsub::{PublishOptions, publish_with};
+use pubsub::{Backoff, Channel, PublishOptions, publish_all, publish_with};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -17,8 +20,17 @@ const PUBLISHERS: usize = 4;
 /// The longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// With more events before a subscription, publishers wait.
-const MOST_BACKLOG: usize = 300;
+/// With the events of more seconds before a subscription, publishers wait.
+const MOST_BACKLOG: f64 = 1.2;
+
+/// Transactions per second, of all publishers.
+const TRANSACTIONS: f64 = 80.0;
+
+/// One transaction in this many publishes its events all at once, the others one by one.
+const AT_ONCE: u32 = 4;
+
+/// The most events that a transaction publishes one by one.
+const MOST_ONE_BY_ONE: i64 = 5;
 
 /// The application name of publishers' sessions.
 pub(crate) const APPLICATION: &str = "publisher";
@@ -31,8 +43,10 @@ pub(crate) struct Publishers {
     url: String,
     progress: Rc<RefCell<Progress>>,
     next: Cell<i64>,
-    /// The average pause between two transactions of one publisher.
-    pause: Duration,
+    /// The most events that a transaction publishes at once.
+    most_at_once: i64,
+    /// With more events before a subscription, publishers wait.
+    most_backlog: usize,
     over: Cell<bool>,
     running: RefCell<Vec<JoinHandle<()>>>,
     /// The number of poisonous events to publish.
@@ -42,14 +56,13 @@ pub(crate) struct Publishers {
 impl Publishers {
     /// Starts publishers on a database, at this rate in events per second.
     pub(crate) fn start(url: &str, rate: f64, progress: &Rc<RefCell<Progress>>) -> Rc<Self> {
-        // Each transaction publishes three events on average.
-        let pause = Duration::from_secs_f64(3.0 * PUBLISHERS as f64 / rate);
         let url = format!("{url}&application_name={APPLICATION}");
         let publishers = Rc::new(Self {
             url,
             progress: Rc::clone(progress),
             next: Cell::new(1),
-            pause,
+            most_at_once: most_at_once(rate),
+            most_backlog: (rate * MOST_BACKLOG) as usize,
             over: Cell::new(false),
             running: RefCell::default(),
             poison: Cell::new(0),
@@ -74,6 +87,7 @@ impl Publishers {
     }
 
     async fn run(self: Rc<Self>) {
+        let pause = Duration::from_secs_f64(PUBLISHERS as f64 / TRANSACTIONS);
         while !self.over.get() {
             let connecting = tokio::time::timeout(PATIENCE, tokio_postgres::connect(&self.url, NoTls)).await;
             let Ok(Ok((mut client, connection))) = connecting else {
@@ -82,9 +96,8 @@ impl Publishers {
             };
             actix::spawn(connection);
             while !self.over.get() && self.publish(&mut client).await {
-                let pause = self.pause.mul_f64(2.0 * fastrand::f64());
-                tokio::time::sleep(pause).await;
-                while self.progress.borrow().backlog() > MOST_BACKLOG && !self.over.get() {
+                tokio::time::sleep(pause.mul_f64(2.0 * fastrand::f64())).await;
+                while self.progress.borrow().backlog() > self.most_backlog && !self.over.get() {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
@@ -93,14 +106,16 @@ impl Publishers {
 
     /// Publishes a few events of one key in a transaction. Returns whether the connection is still good.
     async fn publish(&self, client: &mut Client) -> bool {
-        let count = fastrand::i64(1..=5);
+        let at_once = fastrand::u32(..AT_ONCE) == 0;
+        let count = fastrand::i64(1..=if at_once { self.most_at_once } else { MOST_ONE_BY_ONE });
         let first = self.next.replace(self.next.get() + count);
         let poison = self.poison.get() > 0;
         if poison {
             self.poison.set(self.poison.get() - 1);
         }
         let from = now();
-        let outcome = self.try_to_publish(client, first..first + count, poison).await;
+        let facts = Facts { numbers: first..first + count, poison, at_once };
+        let outcome = self.try_to_publish(client, facts).await;
         let mut progress = self.progress.borrow_mut();
         for n in first..first + count {
             let poison = poison && n == first;
@@ -112,13 +127,8 @@ impl Publishers {
         outcome == Outcome::Acked
     }
 
-    async fn try_to_publish(
-        &self,
-        client: &mut Client,
-        events: std::ops::Range<i64>,
-        poison: bool,
-    ) -> Outcome {
-        let inserting = tokio::time::timeout(PATIENCE, insert(client, events, poison)).await;
+    async fn try_to_publish(&self, client: &mut Client, facts: Facts) -> Outcome {
+        let inserting = tokio::time::timeout(PATIENCE, insert(client, facts)).await;
         let Ok(Ok(transaction)) = inserting else { return Outcome::Failed };
         match tokio::time::timeout(PATIENCE, transaction.commit()).await {
             Ok(Ok(())) => Outcome::Acked,
@@ -128,26 +138,87 @@ impl Publishers {
     }
 }
 
-async fn insert(
-    client: &mut Client,
-    events: std::ops::Range<i64>,
+/// The most events that transactions which publish all at once need for this rate in events per second.
+fn most_at_once(rate: f64) -> i64 {
+    let one_by_one = (MOST_ONE_BY_ONE + 1) as f64 / 2.0;
+    let mean = f64::from(AT_ONCE) * rate / TRANSACTIONS - f64::from(AT_ONCE - 1) * one_by_one;
+    (2.0 * mean - 1.0).max(1.0) as i64
+}
+
+/// The events of a transaction.
+#[derive(Debug, Clone)]
+struct Facts {
+    numbers: Range<i64>,
+    /// Whether the first kills the process of every handler.
     poison: bool,
-) -> Result<Transaction<'_>, AnyError> {
+    at_once: bool,
+}
+
+impl Facts {
+    fn of(&self, n: i64) -> Fact {
+        Fact { n, poison: self.poison && n == self.numbers.start }
+    }
+}
+
+async fn insert(client: &mut Client, facts: Facts) -> Result<Transaction<'_>, AnyError> {
     let key = fastrand::i32(1..=KEYS);
     let transaction = client.transaction().await?;
-    let first = events.start;
-    for n in events {
+    match facts.at_once {
+        true => insert_at_once(&transaction, key, &facts).await?,
+        false => insert_one_by_one(&transaction, key, &facts).await?,
+    }
+    Ok(transaction)
+}
+
+async fn insert_one_by_one(transaction: &Transaction<'_>, key: i32, facts: &Facts) -> Result<(), AnyError> {
+    for n in facts.numbers.clone() {
         // Publishers of one key wait for each other here.
         let next = "update faults.keys set seq = seq + 1 where key = $1 returning seq";
         let seq: i64 = transaction.query_one(next, &[&key]).await?.get(0);
-        let (options, poison) = (PublishOptions::new().key(key.to_string()), poison && n == first);
+        let (options, fact) = (PublishOptions::new().key(key.to_string()), facts.of(n));
         // One in four publishers is of the old release.
         let event = match fastrand::u32(..4) {
-            0 => publish_with(&transaction, &OldFact(n, poison), &options).await?,
-            _ => publish_with(&transaction, &Fact { n, poison }, &options).await?,
+            0 => publish_with(transaction, &OldFact(n, fact.poison), &options).await?,
+            _ => publish_with(transaction, &fact, &options).await?,
         };
         let committed = "insert into faults.committed (n, key, seq, event) values ($1, $2, $3, $4)";
         transaction.execute(committed, &[&n, &key, &seq, &event.id().0]).await?;
     }
-    Ok(transaction)
+    Ok(())
+}
+
+async fn insert_at_once(transaction: &Transaction<'_>, key: i32, facts: &Facts) -> Result<(), AnyError> {
+    let count = facts.numbers.end - facts.numbers.start;
+    let next = "update faults.keys set seq = seq + $2 where key = $1 returning seq - $2";
+    let before: i64 = transaction.query_one(next, &[&key, &count]).await?.get(0);
+    let events: Vec<_> =
+        facts.numbers.clone().map(|n| KeyedFact { fact: facts.of(n), key: key.to_string() }).collect();
+    publish_all(transaction, &events).await?;
+    let committed = "insert into faults.committed (n, key, seq, event)
+                     select (payload ->> 'n')::bigint, $1, $2 + row_number() over (order by id), id
+                       from pubsub.db_events
+                      where xid = pg_current_xact_id()";
+    transaction.execute(committed, &[&key, &before]).await?;
+    Ok(())
+}
+
+/// A fact with its key, which [`publish_all`] asks the event for.
+#[derive(Debug, Serialize, Deserialize)]
+struct KeyedFact {
+    #[serde(flatten)]
+    fact: Fact,
+    #[serde(skip)]
+    key: String,
+}
+
+impl Channel for KeyedFact {
+    const NAME: &'static str = Fact::NAME;
+    const VERSION: u32 = Fact::VERSION;
+    const FINGERPRINT: u64 = Fact::FINGERPRINT;
+    const MAX_ATTEMPTS: u32 = Fact::MAX_ATTEMPTS;
+    const BACKOFF: Backoff = Fact::BACKOFF;
+
+    fn key(&self) -> Option<Cow<'_, str>> {
+        Some(Cow::Borrowed(&self.key))
+    }
 }
