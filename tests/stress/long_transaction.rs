@@ -2,9 +2,8 @@
 //! more pages than before, and no small table grows by more than the rows that were written to it.
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use pubsub::{Channel, Delivery, PubSub};
@@ -23,6 +22,10 @@ const LATE: u64 = 500;
 const PAUSE: Duration = Duration::from_millis(2);
 /// How many of its claims are between two that are explained.
 const EXPLAIN_EVERY: usize = 20;
+/// The least number of claims that are explained before the transaction begins, and how many times as many while it is open. A
+/// busy machine takes longer for them.
+const EXPLAINED: usize = 10;
+const EXPLAINED_OPEN: usize = 4;
 
 /// The quantile of the times.
 const MEDIAN: f64 = 0.5;
@@ -98,11 +101,10 @@ impl Report {
         at_the_end / before
     }
 
-    /// The quantiles before the transaction began, and over the same time at the end.
+    /// The quantiles before the transaction began, and of as many figures at the end.
     fn before_and_at_the_end(&self, figures: &[(Duration, f64)], part: f64) -> (f64, f64) {
-        let end = self.end();
-        let at_the_end = end.saturating_sub(self.pinned_at)..end;
-        (quantile(figures, Duration::ZERO..self.pinned_at, part), quantile(figures, at_the_end, part))
+        let before = figures.partition_point(|(at, _)| *at < self.pinned_at);
+        (quantile(&figures[..before], part), quantile(&figures[figures.len() - before..], part))
     }
 
     fn end(&self) -> Duration {
@@ -110,9 +112,8 @@ impl Report {
     }
 }
 
-fn quantile(figures: &[(Duration, f64)], within: Range<Duration>, part: f64) -> f64 {
-    let mut figures: Vec<_> =
-        figures.iter().filter(|(at, _)| within.contains(at)).map(|(_, figure)| *figure).collect();
+fn quantile(figures: &[(Duration, f64)], part: f64) -> f64 {
+    let mut figures: Vec<_> = figures.iter().map(|(_, figure)| *figure).collect();
     figures.sort_by(f64::total_cmp);
     figures.get((figures.len() as f64 * part) as usize).copied().unwrap_or(f64::NAN)
 }
@@ -137,7 +138,8 @@ impl fmt::Display for Report {
         write!(f, "\n  claim p50 over time, ms:")?;
         let mut from = Duration::ZERO;
         while from < end {
-            write!(f, " {:.2}", quantile(&self.claims, from..from + step, MEDIAN))?;
+            let index = |time| self.claims.partition_point(|(at, _)| *at < time);
+            write!(f, " {:.2}", quantile(&self.claims[index(from)..index(from + step)], MEDIAN))?;
             from += step;
         }
         for Table { name, bytes, rows_written, bound } in &self.tables {
@@ -147,7 +149,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Loads the log for `duration`. The blocker is open for all but the first tenth of it.
+/// Loads the log for `duration`, or until enough claims are explained. The blocker is open for all but the first tenth of it.
 pub(crate) async fn run(blocker: Blocker, duration: Duration) -> Result<Report> {
     let database = Database::create().await?;
     let admin = database.connect().await?;
@@ -170,13 +172,17 @@ pub(crate) async fn run(blocker: Blocker, duration: Duration) -> Result<Report> 
     for _ in 0..PUBLISHERS {
         publishers.spawn(publish(database.connect().await?, Arc::clone(&over), Arc::clone(&published)));
     }
-    let timer = TimedConsumer { client: database.connect().await?, subscription: timed, process, started };
+    let explained = Arc::new(AtomicUsize::new(0));
+    let client = database.connect().await?;
+    let timer =
+        TimedConsumer { client, subscription: timed, process, started, explained: Arc::clone(&explained) };
     let all = Arc::new(AtomicU64::new(u64::MAX));
     let timer = tokio::spawn(timer.run(Arc::clone(&all)));
 
-    let pinned_at = (duration / 10).max(Duration::from_secs(2));
-    tokio::time::sleep(pinned_at).await;
+    tokio::time::sleep((duration / 10).max(Duration::from_secs(2))).await;
+    until(&explained, EXPLAINED).await;
     let blocking = database.connect().await?;
+    let pinned_at = started.elapsed();
     match blocker {
         Blocker::IdleSnapshot => {
             blocking
@@ -191,7 +197,9 @@ pub(crate) async fn run(blocker: Blocker, duration: Duration) -> Result<Report> 
             published.fetch_add(LATE, Ordering::Relaxed);
         }
     }
+    let before = explained.load(Ordering::Relaxed);
     tokio::time::sleep(duration).await;
+    until(&explained, (1 + EXPLAINED_OPEN) * before).await;
     over.store(true, Ordering::Relaxed);
     while let Some(publisher) = publishers.join_next().await {
         publisher??;
@@ -207,6 +215,13 @@ pub(crate) async fn run(blocker: Blocker, duration: Duration) -> Result<Report> 
     pubsub.drain(Duration::from_secs(10)).await;
     let handled = handled.load(Ordering::Relaxed);
     Ok(Report { published, handled, claimed, claims, pages, pinned_at, tables })
+}
+
+/// Waits until this many claims are explained.
+async fn until(explained: &AtomicUsize, least: usize) {
+    while explained.load(Ordering::Relaxed) < least {
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// Publishes its part of the rate, one event at a time, and catches up when it is late.
@@ -229,6 +244,8 @@ struct TimedConsumer {
     subscription: i32,
     process: i64,
     started: Instant,
+    /// The number of explained claims.
+    explained: Arc<AtomicUsize>,
 }
 
 /// The events and figures of a consumer.
@@ -281,6 +298,7 @@ impl TimedConsumer {
             figures.claimed += 1;
             if claimed > 0.0 {
                 figures.pages.push((self.started.elapsed(), pages_of_claim + pages_of_settlement));
+                self.explained.store(figures.pages.len(), Ordering::Relaxed);
             }
         }
         if claimed > 0.0 {
