@@ -72,9 +72,9 @@ pub mod routing {
     pub use crate::runtime::routes::publisher::Publisher;
 }
 
-/// Publishing through a driver that is not an [`Executor`].
+/// Publishing, and settling deliveries, through a driver that is not an [`Executor`].
 pub mod prepared {
-    pub use crate::store::prepared::{Prepared, Value, prepared_with};
+    pub use crate::store::prepared::{Prepared, Value, prepared_all, prepared_settle_in, prepared_with};
 }
 
 /// Payloads, and the schemas that describe them.

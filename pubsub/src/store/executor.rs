@@ -17,7 +17,7 @@ use crate::error::{Error, from_driver};
 use std::fmt;
 use std::time::Duration;
 
-pub(crate) use parameter::Parameter;
+pub(crate) use parameter::{Parameter, array};
 pub(super) use row::BoxError;
 pub(crate) use row::Row;
 use row::Value;

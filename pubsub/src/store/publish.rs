@@ -156,25 +156,11 @@ pub async fn publish_all<'a, C: Channel>(
     mut executor: impl Executor,
     events: impl IntoIterator<Item = &'a C>,
 ) -> Result<u64, Error> {
-    let (channel, version, fingerprint) = (C::NAME, version::<C>(), stored(C::FINGERPRINT));
     let secrecy = Secrecy::of::<C>();
     let mut published = 0;
-    let mut events = events.into_iter().peekable();
-    while events.peek().is_some() {
-        let mut rows = Columns::default();
-        while !rows.is_full()
-            && let Some(event) = events.next()
-        {
-            rows.push(event)?;
-        }
-        let parameters = [
-            Parameter::Text(Some(channel)),
-            Parameter::Texts(&rows.payloads),
-            Parameter::Int4(version),
-            Parameter::Int8(fingerprint),
-            Parameter::Texts(&rows.keys),
-            Parameter::Texts(&rows.dedupe_keys),
-        ];
+    let mut events = events.into_iter().fuse();
+    while let Some(rows) = Columns::take(&mut events)? {
+        let parameters = rows.parameters::<C>();
         let is_some = Option::<Cow<'_, str>>::is_some;
         published += if rows.dedupe_keys.iter().any(is_some) {
             let rows = run(&mut executor, secrecy, PUBLISH_ALL_ONCE, &parameters).await?;
@@ -247,7 +233,7 @@ impl<'a> Written<'a> {
 
 /// Many events as the columns of their rows.
 #[derive(Default)]
-struct Columns<'a> {
+pub(super) struct Columns<'a> {
     payloads: Vec<Option<Cow<'a, str>>>,
     keys: Vec<Option<Cow<'a, str>>>,
     dedupe_keys: Vec<Option<Cow<'a, str>>>,
@@ -255,6 +241,31 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
+    /// Takes the events of one statement. `None` if there are no more.
+    pub(super) fn take<C: Channel>(
+        events: &mut std::iter::Fuse<impl Iterator<Item = &'a C>>,
+    ) -> Result<Option<Self>, Error> {
+        let mut columns = Self::default();
+        while !columns.is_full()
+            && let Some(event) = events.next()
+        {
+            columns.push(event)?;
+        }
+        Ok((!columns.payloads.is_empty()).then_some(columns))
+    }
+
+    /// Returns the parameters of the statements that publish them.
+    pub(super) fn parameters<C: Channel>(&self) -> [Parameter<'_>; 6] {
+        [
+            Parameter::Text(Some(C::NAME)),
+            Parameter::Texts(&self.payloads),
+            Parameter::Int4(version::<C>()),
+            Parameter::Int8(stored(C::FINGERPRINT)),
+            Parameter::Texts(&self.keys),
+            Parameter::Texts(&self.dedupe_keys),
+        ]
+    }
+
     /// Whether no further event fits into the statement.
     fn is_full(&self) -> bool {
         self.payloads.len() == EVENTS_PER_STATEMENT || self.bytes >= BYTES_PER_STATEMENT

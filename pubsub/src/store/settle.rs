@@ -92,11 +92,16 @@ impl<C: Channel> Delivery<C> {
         &self,
         mut executor: E,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<C, E> {
-        let (process, token, event) = self.settling();
+        let parameters = settling(self);
         async move {
-            let parameters = [process, token.0, event.0].map(|id| Parameter::Int8(Some(id)));
             let statement = Statement { doing: "settle a delivery", sql: SETTLE_IN, parameters: &parameters };
             executor::run(&mut executor, statement).await.map(drop)
         }
     }
+}
+
+/// Returns the parameters of a statement that settles a delivery in the handler's transaction, and notes that one may.
+pub(super) fn settling<C: Channel>(delivery: &Delivery<C>) -> [Parameter<'static>; 3] {
+    let (process, token, event) = delivery.settling();
+    [process, token.0, event.0].map(|id| Parameter::Int8(Some(id)))
 }

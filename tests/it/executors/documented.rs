@@ -1,6 +1,5 @@
 //! `docs/drivers.md` is true: its programs run, and its table is that of the dependencies.
 
-use pubsub_tests::TestDatabase;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -127,36 +126,4 @@ fn the_table_of_drivers_tells_the_oldest_rust() {
     for feature in of_drivers {
         assert!(names.contains(feature.as_str()), "docs/drivers.md lacks {feature}");
     }
-}
-
-#[actix::test]
-async fn a_prepared_statement_returns_what_publish_does() {
-    use pubsub::prepared::{Value, prepared_with};
-    use pubsub::{PublishOptions, prepared};
-
-    fn bind(value: &Value) -> &(dyn tokio_postgres::types::ToSql + Sync) {
-        match value {
-            Value::Text(text) => text,
-            Value::Int4(number) => number,
-            Value::Int8(number) => number,
-        }
-    }
-
-    let db = TestDatabase::new().await;
-    let _pubsub = db.pubsub().declare::<super::Note>().start().await.unwrap();
-    let plain = prepared(&super::Note::about("x")).unwrap();
-    let options = PublishOptions::new().key("key").header("tenant", "a").dedupe_key("once");
-    let once = prepared_with(&super::Note::about("y"), &options).unwrap();
-    let mut answers = Vec::new();
-    for insert in [&plain, &once, &once] {
-        let values: Vec<_> = insert.parameters().iter().map(bind).collect();
-        let row = db.client.query_one(insert.sql(), &values).await.unwrap();
-        answers.push((row.get::<_, i64>("id"), row.get::<_, bool>("is_duplicate")));
-    }
-    let [(first, false), (second, false), (again, true)] = answers[..] else { panic!("{answers:?}") };
-    assert!(first < second && second == again);
-    let stored = "select count(*) from pubsub.db_events
-                   where key = 'key' and headers = '{\"tenant\": \"a\"}' and payload ->> 'about' = 'y'";
-    assert_eq!(db.count(stored).await, 1);
-    assert!(!format!("{once:?}").contains("about"), "the payload may be secret");
 }

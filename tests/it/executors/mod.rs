@@ -3,6 +3,7 @@
 mod documented;
 mod driver;
 mod errors;
+mod prepared;
 
 use actix::{Actor, Context, Handler};
 use driver::{Driver, Transaction};

@@ -14,3 +14,40 @@ pub(crate) enum Parameter<'a> {
     /// A `text[]`.
     Texts(&'a [Option<Cow<'a, str>>]),
 }
+
+/// Writes a `text[]` as PostgreSQL reads it, for drivers without such arrays.
+pub(crate) fn array(values: &[Option<Cow<'_, str>>]) -> String {
+    let mut text = String::from("{");
+    for (at, value) in values.iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        let Some(value) = value else {
+            text.push_str("null");
+            continue;
+        };
+        text.push('"');
+        for character in value.chars() {
+            if ['"', '\\'].contains(&character) {
+                text.push('\\');
+            }
+            text.push(character);
+        }
+        text.push('"');
+    }
+    text.push('}');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::array;
+
+    #[test]
+    fn an_array_is_written_as_the_server_reads_it() {
+        assert_eq!(array(&[]), "{}");
+        let values =
+            [Some("a".into()), None, Some("null".into()), Some(r#"{"b": "\"}"#.into()), Some("".into())];
+        assert_eq!(array(&values), r#"{"a",null,"null","{\"b\": \"\\\"}",""}"#);
+    }
+}

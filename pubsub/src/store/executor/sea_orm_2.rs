@@ -1,5 +1,6 @@
 //! The connections and transactions of SeaORM 2, which are those of sqlx 0.9 inside.
 
+use super::parameter::array;
 use super::sqlx_0_9::{of_connection, read, refusal};
 use super::{Executor, Parameter, Row, Statement, collected, sealed};
 use crate::error::{Error, Refusal, from_driver};
@@ -7,7 +8,6 @@ use sea_orm_2::{
     ConnAcquireErr, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
     Value,
 };
-use std::borrow::Cow;
 
 impl Executor for &DatabaseConnection {}
 
@@ -45,30 +45,6 @@ fn value(parameter: &Parameter<'_>) -> Value {
     }
 }
 
-/// Writes a `text[]` as PostgreSQL reads it.
-fn array(values: &[Option<Cow<'_, str>>]) -> String {
-    let mut text = String::from("{");
-    for (at, value) in values.iter().enumerate() {
-        if at > 0 {
-            text.push(',');
-        }
-        let Some(value) = value else {
-            text.push_str("null");
-            continue;
-        };
-        text.push('"');
-        for character in value.chars() {
-            if ['"', '\\'].contains(&character) {
-                text.push('\\');
-            }
-            text.push(character);
-        }
-        text.push('"');
-    }
-    text.push('}');
-    text
-}
-
 /// The words of the server, if it spoke, or those of a connection that broke or could not be had.
 fn said(error: &DbErr) -> Option<Refusal> {
     match error {
@@ -77,18 +53,5 @@ fn said(error: &DbErr) -> Option<Refusal> {
         | DbErr::Conn(RuntimeErr::SqlxError(error)) => refusal(error),
         DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => Some(of_connection("08001", error)),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::array;
-
-    #[test]
-    fn an_array_is_written_as_the_server_reads_it() {
-        assert_eq!(array(&[]), "{}");
-        let values =
-            [Some("a".into()), None, Some("null".into()), Some(r#"{"b": "\"}"#.into()), Some("".into())];
-        assert_eq!(array(&values), r#"{"a",null,"null","{\"b\": \"\\\"}",""}"#);
     }
 }
