@@ -8,7 +8,6 @@ mod refusal;
 mod retryable;
 
 use std::time::Duration;
-use tokio_postgres::error::SqlState;
 
 pub(crate) use chain::error_chain;
 pub use payload::PayloadError;
@@ -32,8 +31,14 @@ pub enum Error {
     },
 
     /// No connection could be made.
-    #[error("cannot connect to the database")]
-    Connect(#[source] tokio_postgres::Error),
+    #[error("cannot connect to {servers}")]
+    Connect {
+        /// The servers that were tried, each with its port, and why each but the last was given up.
+        servers: String,
+        /// Why the last one was given up: a `tokio_postgres::Error`, unless its name could not be resolved, or it was silent.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 
     /// One side did not accept the other on an encrypted connection, or there is none where there should be.
     #[error("{message}")]
@@ -283,7 +288,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Timeout { .. } | Self::Password(_) => true,
-            Self::Connect(source) => retryable::passes(source.code().map(SqlState::code), source),
+            Self::Connect { source, .. } => retryable::passes(refusal::sqlstate_of(&**source), &**source),
             Self::Database { sqlstate, source, .. } => retryable::passes(sqlstate.as_deref(), &**source),
             _ => false,
         }
@@ -329,7 +334,7 @@ impl Error {
             Self::Tls { .. } => "tls",
             Self::Password(_) => "password",
             Self::Pooler { .. } => "pooler",
-            Self::Connect(source) => source.code().map_or("connect", |state| state.code()),
+            Self::Connect { source, .. } => refusal::sqlstate_of(&**source).unwrap_or("connect"),
             Self::Database { sqlstate, .. } => sqlstate.as_deref().unwrap_or("database"),
             Self::Timeout { .. } => "timeout",
             Self::UndeclaredChannel { .. } => refusal::UNDECLARED_CHANNEL,

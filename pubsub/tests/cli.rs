@@ -52,5 +52,5 @@ fn schema_export_reports_missing_arguments() {
     );
     let refused =
         run(&["schema", "export", "--format", "typescript"], Some("postgres://nobody@127.0.0.1:1/none"));
-    assert!(text(&refused.stderr).starts_with("error: cannot connect to the database: "), "{refused:?}");
+    assert!(text(&refused.stderr).starts_with("error: cannot connect to `127.0.0.1:1`: "), "{refused:?}");
 }

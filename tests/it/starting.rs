@@ -37,7 +37,7 @@ async fn an_unreachable_database_is_a_connection_error() {
     let refused =
         PubSub::builder("postgres://nobody@127.0.0.1:1/nothing").subscribe_fn("one", ok).start().await;
     let refused = refused.unwrap_err();
-    assert_eq!(refused.to_string(), "cannot connect to the database");
+    assert_eq!(refused.to_string(), "cannot connect to `127.0.0.1:1`");
     assert!(refused.source().is_some());
     let unreadable = PubSub::builder("postgres://u:secret@host:port/").start().await.unwrap_err();
     assert!(matches!(unreadable, Error::InvalidUrl { .. }), "{unreadable:?}");

@@ -1,6 +1,6 @@
 //! A refusal of the server, whichever driver reads it.
 
-use tokio_postgres::error::DbError;
+use tokio_postgres::error::{DbError, SqlState};
 
 pub(super) const UNDECLARED_CHANNEL: &str = "PB001";
 pub(super) const PAYLOAD_TOO_LARGE: &str = "PB002";
@@ -18,6 +18,11 @@ pub(crate) fn is_of_class(sqlstate: &str, classes: &[&str]) -> bool {
 /// Whether the server may have ended the session with this error.
 pub(crate) fn may_end_session(sqlstate: &str) -> bool {
     is_of_class(sqlstate, &["08", "57P", "XX"])
+}
+
+/// Returns the code of an error of `tokio_postgres`, if the server answered with one.
+pub(super) fn sqlstate_of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
+    error.downcast_ref::<tokio_postgres::Error>()?.code().map(SqlState::code)
 }
 
 /// The words of a refusal.

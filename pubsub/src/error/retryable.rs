@@ -21,5 +21,6 @@ pub(super) fn passes(sqlstate: Option<&str>, source: &(dyn std::error::Error + '
 fn is_of_connection(error: &(dyn std::error::Error + 'static)) -> bool {
     let is_closed =
         error.downcast_ref::<tokio_postgres::Error>().is_some_and(tokio_postgres::Error::is_closed);
-    is_closed || error.source().is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
+    let is_of_system = <dyn std::error::Error>::is::<std::io::Error>;
+    is_closed || is_of_system(error) || error.source().is_some_and(is_of_system)
 }

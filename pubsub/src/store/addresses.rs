@@ -1,7 +1,10 @@
 //! The addresses of a database: each of its hosts, and each address of a host's name, tried one after another.
 
+use super::attempts::{Attempts, unconnected};
 use crate::error::Error;
-use std::net::{IpAddr, SocketAddr};
+use futures_util::future::join_all;
+use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -41,8 +44,8 @@ pub(super) struct Host {
     pub(super) place: Place,
     pub(super) config: Config,
     port: u16,
-    /// Whether the name must be resolved.
-    by_name: bool,
+    /// The address, if it is known without resolving the name.
+    address: Option<IpAddr>,
 }
 
 impl Host {
@@ -62,13 +65,32 @@ impl Host {
             _ if is_near && address.is_none_or(|address| address.is_loopback()) => Place::Loopback,
             _ => Place::Elsewhere,
         };
-        let by_name = address.is_none() && place != Place::Socket;
-        Self { name, place, config, port, by_name }
+        Self { name, place, config, port, address }
+    }
+
+    /// The server's name with its port, or its socket.
+    pub(super) fn server(&self) -> String {
+        let Self { name, port, .. } = self;
+        match self.place {
+            Place::Socket => format!("{}/.s.PGSQL.{port}", name.trim_end_matches('/')),
+            _ if name.contains(':') => format!("[{name}]:{port}"),
+            _ => format!("{name}:{port}"),
+        }
+    }
+
+    /// The server in quotes, with its address if that is another.
+    pub(super) fn shown(&self) -> String {
+        let server = self.server();
+        match self.address {
+            Some(address) if self.name.parse() != Ok(address) => format!("`{server}` at {address}"),
+            _ => format!("`{server}`"),
+        }
     }
 
     /// Returns the host at one address of its name.
     fn at(&self, address: IpAddr) -> Self {
         let mut at = self.clone();
+        at.address = Some(address);
         at.config.hostaddr(address);
         if !address.is_loopback() {
             at.place = Place::Elsewhere;
@@ -76,11 +98,28 @@ impl Host {
         at
     }
 
-    /// Returns the host for a driver that resolves its name, perhaps to another machine.
-    fn unresolved(&self) -> Self {
-        let place = if self.by_name { Place::Elsewhere } else { self.place };
-        Self { place, ..self.clone() }
+    /// Returns the host at each address of its name until `end`, or why there is none.
+    async fn resolve(&self, end: Instant) -> Vec<Result<Self, Unresolved>> {
+        if self.address.is_some() || self.place == Place::Socket {
+            return vec![Ok(self.clone())];
+        }
+        let unresolved = |error| vec![Err(Unresolved { server: self.shown(), error })];
+        let end = end.min(Instant::now() + ADDRESS_TIMEOUT);
+        match tokio::time::timeout_at(end, lookup_host((&*self.name, self.port))).await {
+            Ok(Ok(found)) => {
+                let found: Vec<_> = found.map(|address| Ok(self.at(address.ip()))).collect();
+                if found.is_empty() { unresolved(io::Error::other("its name has no address")) } else { found }
+            }
+            Ok(Err(error)) => unresolved(error),
+            Err(_) => unresolved(io::Error::new(io::ErrorKind::TimedOut, "its name is not resolved in time")),
+        }
     }
+}
+
+/// A host whose name has no address.
+struct Unresolved {
+    server: String,
+    error: io::Error,
 }
 
 /// The addresses of a database. Clones remember together which of them answered last.
@@ -100,9 +139,9 @@ impl Addresses {
         Self { hosts: hosts.into(), limit, last: Arc::new(AtomicUsize::new(first)) }
     }
 
-    /// The names of the hosts.
-    pub(super) fn names(&self) -> Vec<&str> {
-        self.hosts.iter().map(|host| &*host.name).collect()
+    /// The names of the servers, with their ports.
+    pub(super) fn servers(&self) -> Vec<String> {
+        self.hosts.iter().map(Host::server).collect()
     }
 
     #[cfg(all(test, feature = "testing"))]
@@ -118,54 +157,40 @@ impl Addresses {
         Self { hosts: hosts.into(), limit: self.limit, last: Arc::clone(&self.last) }
     }
 
-    /// Opens a connection to one address after another, each for its share of the time until `end`. Returns the last error; none
-    /// if every address was silent.
-    pub(super) async fn try_each<T, F>(
-        &self,
-        end: Instant,
-        open: impl Fn(Host) -> F,
-    ) -> Result<T, Option<Error>>
+    /// Opens a connection to one address after another, each for its share of the time until `end`. The error tells of each.
+    pub(super) async fn try_each<T, F>(&self, end: Instant, open: impl Fn(Host) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let mut failed = None;
-        let trying = async {
-            let addresses = self.resolve().await;
-            let share = share(addresses.len());
-            let share = self.limit.map_or(share, |limit| limit.min(share));
-            let first = self.last.load(Ordering::Relaxed);
-            for index in (first..first + addresses.len()).map(|index| index % addresses.len()) {
-                match tokio::time::timeout(share, open(addresses[index].clone())).await {
-                    Ok(Ok(opened)) => {
-                        self.last.store(index, Ordering::Relaxed);
-                        return Some(opened);
-                    }
-                    Ok(Err(error)) => failed = Some(error),
-                    Err(_) => {}
+        // All at once, because each may take as long as its name server is silent.
+        let addresses = join_all(self.hosts.iter().map(|host| host.resolve(end))).await;
+        let addresses: Vec<_> = addresses.into_iter().flatten().collect();
+        let share = share(addresses.iter().filter(|address| address.is_ok()).count());
+        let share = self.limit.map_or(share, |limit| limit.min(share));
+        let first = self.last.load(Ordering::Relaxed);
+        let mut attempts = Attempts::default();
+        for index in (first..first + addresses.len()).map(|index| index % addresses.len()) {
+            let host = match &addresses[index] {
+                Ok(host) => host,
+                Err(Unresolved { server, error }) => {
+                    // An error of the system cannot be copied.
+                    let error = io::Error::new(error.kind(), error.to_string());
+                    attempts.failed(server.clone(), unconnected(server.clone(), error));
+                    continue;
                 }
-            }
-            None
-        };
-        let opened = tokio::time::timeout_at(end, trying).await;
-        opened.ok().flatten().ok_or(failed)
-    }
-
-    /// Returns the database on each address of each host. A name that is not resolved is left to the driver, for its error.
-    async fn resolve(&self) -> Vec<Host> {
-        let mut addresses = Vec::new();
-        for host in &*self.hosts {
-            let before = addresses.len();
-            if host.by_name {
-                let found = lookup_host((&*host.name, host.port));
-                let found = tokio::time::timeout(ADDRESS_TIMEOUT, found).await;
-                let at = |address: SocketAddr| host.at(address.ip());
-                addresses.extend(found.into_iter().flatten().flatten().map(at));
-            }
-            if addresses.len() == before {
-                addresses.push(host.unresolved());
+            };
+            let begun = Instant::now();
+            let time = share.min(end.saturating_duration_since(begun));
+            match tokio::time::timeout(time, open(host.clone())).await {
+                Ok(Ok(opened)) => {
+                    self.last.store(index, Ordering::Relaxed);
+                    return Ok(opened);
+                }
+                Ok(Err(error)) => attempts.failed(host.shown(), error),
+                Err(_) => attempts.was_silent(host.shown(), time),
             }
         }
-        addresses
+        Err(attempts.into_error())
     }
 }
 
@@ -211,8 +236,18 @@ mod tests {
         assert_eq!(place("db.example", Some("127.0.0.1")), Place::Elsewhere);
         let moved = Host::new(&Config::new(), "localhost".to_owned(), None, 5432);
         assert_eq!(moved.at("10.0.0.1".parse().unwrap()).place, Place::Elsewhere);
-        assert_eq!(moved.unresolved().place, Place::Elsewhere);
-        let socket = Host::new(&Config::new(), "/run/postgresql".to_owned(), None, 5432);
-        assert_eq!(socket.unresolved().place, Place::Socket);
+    }
+
+    #[test]
+    fn a_server_is_shown_with_its_port_and_its_address() {
+        let shown = |name: &str, address: Option<&str>| {
+            let address = address.map(|address| address.parse().unwrap());
+            Host::new(&Config::new(), name.to_owned(), address, 5432).shown()
+        };
+        assert_eq!(shown("db.example", None), "`db.example:5432`");
+        assert_eq!(shown("db.example", Some("10.0.0.1")), "`db.example:5432` at 10.0.0.1");
+        assert_eq!(shown("10.0.0.1", Some("10.0.0.1")), "`10.0.0.1:5432`");
+        assert_eq!(shown("::1", None), "`[::1]:5432`");
+        assert_eq!(shown("/run/postgresql", None), "`/run/postgresql/.s.PGSQL.5432`");
     }
 }

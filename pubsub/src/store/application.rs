@@ -20,7 +20,7 @@ impl Target {
     /// The connection has the role's settings, lives on the current Tokio runtime, and ends when the client is dropped.
     ///
     /// # Errors
-    /// A connection error: [`Error::Connect`], [`Error::Tls`], [`Error::Password`], or [`Error::Timeout`] after 9 s.
+    /// A connection error, after at most 9 s: [`Error::Connect`], [`Error::Tls`] or [`Error::Password`].
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection.
@@ -81,7 +81,6 @@ impl Connect for Connecting {
         async move {
             match self.0.connect_plain().await {
                 Ok(opened) => Ok(connected(opened)),
-                Err(Error::Connect(error)) => Err(error),
                 Err(error) => Err(of_driver(error).await),
             }
         }

@@ -80,8 +80,7 @@ impl Target {
             }
             open(&self.tls, host, limits)
         };
-        let opened = self.addresses.try_each(end, opening).await;
-        opened.map_err(|failed| failed.unwrap_or_else(|| too_late("connect")))
+        self.addresses.try_each(end, opening).await
     }
 }
 
@@ -91,12 +90,10 @@ async fn ask(provider: &PasswordProvider, end: Instant) -> Result<String, Error>
     match tokio::time::timeout_at(end, asking).await {
         Ok(Ok(password)) => password.map_err(Error::Password),
         Ok(Err(_)) => Err(Error::Password("the password provider panicked".into())),
-        Err(_) => Err(too_late("get the password")),
+        Err(_) => Err(Error::Password(
+            format!("the password provider did not answer within {CONNECT_TIMEOUT:?}").into(),
+        )),
     }
-}
-
-fn too_late(doing: &'static str) -> Error {
-    Error::Timeout { doing, after: CONNECT_TIMEOUT }
 }
 
 /// Opens a connection. With limits it has the settings of this library, whatever the role, the database or the server sets.

@@ -5,6 +5,7 @@
 
 mod addresses;
 mod application;
+mod attempts;
 pub(crate) mod claim;
 mod connect;
 mod dead_letter;

@@ -96,7 +96,7 @@ impl Target {
 
     /// Says that the connections are no sessions, and what to write.
     fn pooler(&self, what: &str) -> Error {
-        let name = self.of_sessions().addresses.names().join(",");
+        let name = self.of_sessions().addresses.servers().join(",");
         let message = match self.through() {
             Through::Session => format!(
                 "`{name}` {what}, and the heartbeat, the listener and migrations need sessions of their own: connect to the server \
@@ -111,7 +111,7 @@ impl Target {
 
     /// Says that a notification was not heard.
     fn deaf(&self) -> Error {
-        let from = self.addresses.names().join(",");
+        let from = self.addresses.servers().join(",");
         match self.through() {
             Through::Session => {
                 self.pooler("passes no notification on to a client that waits, like a pooler in transaction mode")
@@ -127,7 +127,7 @@ impl Target {
         if !error.as_db_error().is_some_and(|error| error.message().contains("statement pooling mode")) {
             return from_database(DOING, error);
         }
-        let name = self.addresses.names().join(",");
+        let name = self.addresses.servers().join(",");
         let message = format!(
             "`{name}` is a pooler in statement mode, which allows no transactions: set `pool_mode = transaction` for this database, \
              and name the server itself with `.direct(\"postgres://..\")`"

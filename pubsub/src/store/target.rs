@@ -198,10 +198,10 @@ impl Target {
     }
 }
 
-/// Shows only the hosts, because the text may have a password.
+/// Shows only the servers, because the text may have a password.
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Target").field("hosts", &self.addresses.names()).finish_non_exhaustive()
+        f.debug_struct("Target").field("servers", &self.addresses.servers()).finish_non_exhaustive()
     }
 }
 

@@ -9,6 +9,7 @@ mod trust;
 mod verifier;
 
 use super::addresses::{Host, Place};
+use super::attempts::unconnected;
 use super::parameters::Parameters;
 use crate::error::{Error, invalid_url};
 use tokio_postgres::config::{ChannelBinding, SslNegotiation};
@@ -161,8 +162,8 @@ impl TlsSettings {
         Ok(tokio_postgres::NoTls)
     }
 
-    pub(super) fn refusal(&self, error: tokio_postgres::Error, _: &Host) -> Error {
-        Error::Connect(error)
+    pub(super) fn refusal(&self, error: tokio_postgres::Error, host: &Host) -> Error {
+        unconnected(host.shown(), error)
     }
 }
 
@@ -213,9 +214,9 @@ impl TlsSettings {
             Some(Authorities::File(file)) => refusal::Trusted::File(file),
             Some(Authorities::System) | None => refusal::Trusted::System,
         };
-        match refusal::sentence(&error, &host.name, &trusted) {
+        match refusal::sentence(&error, &host.server(), &trusted) {
             Some(message) => Error::Tls { message, source: Box::new(error) },
-            None => Error::Connect(error),
+            None => unconnected(host.shown(), error),
         }
     }
 }

@@ -140,7 +140,10 @@ impl Error {
     /// The SQLSTATE, if a server answered with one.
     pub(super) fn code(&self) -> Option<&tokio_postgres::error::SqlState> {
         match self {
-            Self::Database { source, .. } | Self::Connect(crate::Error::Connect(source)) => source.code(),
+            Self::Database { source, .. } => source.code(),
+            Self::Connect(crate::Error::Connect { source, .. }) => {
+                source.downcast_ref::<tokio_postgres::Error>()?.code()
+            }
             _ => None,
         }
     }

@@ -35,17 +35,18 @@ async fn a_server_of_another_authority_is_refused() {
     let Some(server) = TlsServer::start().await else { return };
     let other = Authority::new(server.server().directory(), "other");
     let refused = refusal(&server.url(&format!("sslrootcert={}", other.file.display()))).await;
-    let file = other.file.display();
+    let (file, port) = (other.file.display(), server.server().port());
     assert_eq!(
         refused,
         format!(
-            "`db.example` is not trusted: no authority in `{file}` has certified it. Name the file with the certificate of its \
+            "`db.example:{port}` is not trusted: no authority in `{file}` has certified it. Name the file with the certificate of its \
              authority with `sslrootcert`"
         )
     );
     // Without a word about TLS, a server elsewhere is verified in full.
     let refused = refusal(&server.url("")).await;
-    let unknown = refused.starts_with("`db.example` is not trusted: no authority that this machine trusts");
+    let unknown = refused
+        .starts_with(&format!("`db.example:{port}` is not trusted: no authority that this machine trusts"));
     assert!(unknown || refused.starts_with("this machine names no authorities to trust"), "{refused}");
     try_connect(server.trusting_url("")).await.unwrap();
 }
@@ -53,14 +54,17 @@ async fn a_server_of_another_authority_is_refused() {
 #[actix::test]
 async fn a_server_with_another_name_is_refused() {
     let Some(server) = TlsServer::start().await else { return };
+    let port = server.server().port();
     let refused = refusal(&server.trusting_url("host=shop.example")).await;
     assert!(
-        refused.starts_with("the certificate of `shop.example` is for db.example: write that name as `host`"),
+        refused.starts_with(&format!(
+            "the certificate of `shop.example:{port}` is for db.example: write that name as `host`"
+        )),
         "{refused}"
     );
     // An address is a name too.
     let refused = refusal(&server.trusting_url("host=127.0.0.1")).await;
-    assert!(refused.starts_with("the certificate of `127.0.0.1` is for "), "{refused}");
+    assert!(refused.starts_with(&format!("the certificate of `127.0.0.1:{port}` is for ")), "{refused}");
     try_connect(server.trusting_url("host=shop.example sslmode=verify-ca")).await.unwrap();
 }
 
@@ -71,20 +75,27 @@ async fn a_server_with_an_expired_certificate_is_refused() {
     server.show(&expired).await;
     assert_eq!(
         refusal(&server.trusting_url("")).await,
-        "the certificate of `db.example` has expired (2020-12-31T00:00:00Z): renew it at the server"
+        format!(
+            "the certificate of `db.example:{}` has expired (2020-12-31T00:00:00Z): renew it at the server",
+            server.server().port()
+        )
     );
 }
 
 /// The sentence about a server without TLS, and about one whose TLS a proxy removes.
-const PLAIN: &str = "`db.example` answers without TLS: turn on `ssl` at the server, look for a proxy that removes it, or write \
-                     `sslmode=disable` if you trust the network in between";
+fn plain(port: u16) -> String {
+    format!(
+        "`db.example:{port}` answers without TLS: turn on `ssl` at the server, look for a proxy that removes it, or write \
+         `sslmode=disable` if you trust the network in between"
+    )
+}
 
 #[actix::test]
 async fn a_server_without_tls_is_refused() {
     let server = pubsub::testing::Server::shared().unwrap();
     let url =
         format!("host=db.example hostaddr=127.0.0.1 port={} user=postgres dbname=postgres", server.port());
-    assert_eq!(refusal(&url).await, PLAIN);
+    assert_eq!(refusal(&url).await, plain(server.port()));
     try_connect(format!("{url} sslmode=disable")).await.unwrap();
 }
 
@@ -108,7 +119,7 @@ async fn a_proxy_that_removes_tls_is_refused() {
     });
     for mode in ["require", "verify-ca", "verify-full"] {
         let url = server.trusting_url(&format!("port={port} sslmode={mode}"));
-        assert_eq!(refusal(&url).await, PLAIN, "{mode}");
+        assert_eq!(refusal(&url).await, plain(port), "{mode}");
     }
     // The weak modes are what libpq says that they are.
     try_connect(server.url(&format!("port={port} sslmode=prefer"))).await.unwrap();
@@ -129,7 +140,8 @@ async fn a_client_shows_its_certificate() {
     try_connect(url(&shop)).await.unwrap();
 
     let without = try_connect(server.trusting_url("user=shop")).await.unwrap_err();
-    let Error::Connect(source) = &without else { panic!("{without:?}") };
+    let Error::Connect { source, .. } = &without else { panic!("{without:?}") };
+    let source: &tokio_postgres::Error = source.downcast_ref().unwrap();
     assert!(source.as_db_error().unwrap().message().contains("client certificate"), "{source:?}");
     // Another role's.
     let refused = try_connect(url(&other)).await.unwrap_err();
@@ -144,8 +156,10 @@ async fn a_client_shows_its_certificate() {
         }
     };
     assert!(
-        refused.starts_with("`db.example` refuses the certificate of this client (")
-            && refused.contains("name one with `sslcert` and `sslkey`"),
+        refused.starts_with(&format!(
+            "`db.example:{}` refuses the certificate of this client (",
+            server.server().port()
+        )) && refused.contains("name one with `sslcert` and `sslkey`"),
         "{refused}"
     );
 }
@@ -180,8 +194,11 @@ async fn the_password_is_bound_to_the_connection() {
     // Nobody asks for a password.
     assert_eq!(
         refusal(&url).await,
-        "`db.example` does not bind the password to the encrypted connection: let it ask for `scram-sha-256` in pg_hba.conf, or \
-         remove `channel_binding=require`"
+        format!(
+            "`db.example:{}` does not bind the password to the encrypted connection: let it ask for `scram-sha-256` in pg_hba.conf, \
+             or remove `channel_binding=require`",
+            server.server().port()
+        )
     );
     server.admit("hostssl all all all scram-sha-256");
     try_connect(url).await.unwrap();
@@ -206,7 +223,10 @@ async fn the_users_own_configuration_decides_whom_to_trust() {
     let refused = try_connect(target.tls(of_nobody.clone()).unwrap()).await.unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "`db.example` is not trusted: no authority of your `ClientConfig` has certified it"
+        format!(
+            "`db.example:{}` is not trusted: no authority of your `ClientConfig` has certified it",
+            server.server().port()
+        )
     );
     // Also where nothing would be verified without a configuration.
     let near = Target::parse(&server.url("host=localhost")).unwrap();
