@@ -58,6 +58,24 @@ fn what_contradicts_itself_is_refused() {
         assert!(reason.starts_with(begins), "{parameters}: {reason}");
     }
     assert!(refusal("user=ada").starts_with("it names no host"));
+    for (url, parameter) in [
+        ("postgres://ada%00:hunter2@localhost/shop", "user"),
+        ("postgres://ada:hun%00ter2@localhost/shop", "password"),
+        ("postgres://ada@localhost/sh%00op", "dbname"),
+        ("host='local\0host'", "host"),
+    ] {
+        assert_eq!(refusal(url), format!("the value of `{parameter}` has a NUL character"), "{url}");
+    }
+    // No certificate has such a name, so that every connection would be refused.
+    for host in ["db..example", "grüße.example", "-", "a b"] {
+        let reason = refusal(&format!("host='{host}'"));
+        assert!(
+            reason.starts_with(&format!("`{host}` is not a name that a certificate can have")),
+            "{reason}"
+        );
+        Target::parse(&format!("host='{host}' sslmode=disable")).unwrap();
+    }
+    Target::parse("host=shop_db.example.,xn--gre-6ka8b.example").unwrap();
     let unescaped = refusal("postgres://ada:hun@ter2@db.example/shop");
     assert!(unescaped.starts_with("a host has an `@`") && !unescaped.contains("ter2"), "{unescaped}");
     assert!(

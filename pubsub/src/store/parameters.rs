@@ -50,6 +50,10 @@ impl Parameters {
                     KNOWN.join(", ")
                 )));
             };
+            // The protocol ends texts with it.
+            if value.contains(&0) {
+                return Err(invalid_url(format!("the value of `{known}` has a NUL character")));
+            }
             parameters.insert(*known, value);
         }
         parameters.retain(|_, value| !value.is_empty());

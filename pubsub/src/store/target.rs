@@ -24,7 +24,8 @@ use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, SslNegotiation, T
 /// answers. [`connect`](Self::connect) and [`pool`](Self::pool) connect to tables of your own.
 ///
 /// # Parameters
-/// They have libpq's names and meanings; others are refused by name.
+/// They have libpq's names and meanings; others are refused by name. Nothing is read from libpq's environment and files: no
+/// `PGPASSWORD`, no password file, no service file, no certificates in the home directory.
 /// - `host`, `hostaddr`, `port`: one or several servers, separated by commas. They are tried in order, or in a random one with
 ///   `load_balance_hosts=random`, and one that is silent costs its share of the 9 s for connecting. `connect_timeout` makes the
 ///   share of each smaller. A host that begins with `/` is the directory of a socket.

@@ -119,6 +119,14 @@ impl TlsSettings {
                  on, or write `sslmode=disable` if you trust the network"
             )));
         }
+        #[cfg(feature = "tls")]
+        if mode >= SslMode::Require && rustls::pki_types::ServerName::try_from(name.as_str()).is_err() {
+            return Err(invalid_url(format!(
+                "`{}` is not a name that a certificate can have: write another one, such as the form with `xn--`, with the address \
+                 as `hostaddr` if it does not resolve",
+                name.escape_debug()
+            )));
+        }
         if host.config.get_ssl_negotiation() == SslNegotiation::Direct && mode < SslMode::Require {
             return Err(invalid_url(
                 "`sslnegotiation=direct` needs a server over TCP, and `sslmode=require` or a stronger one",
@@ -214,7 +222,10 @@ impl TlsSettings {
             Some(Authorities::File(file)) => refusal::Trusted::File(file),
             Some(Authorities::System) | None => refusal::Trusted::System,
         };
-        match refusal::sentence(&error, &host.server(), &trusted) {
+        let is_direct =
+            host.config.get_ssl_negotiation() == SslNegotiation::Direct && is_of_handshake(&error);
+        let sentence = refusal::sentence(&error, &host.server(), &trusted);
+        match sentence.or_else(|| is_direct.then(|| refusal::no_direct_negotiation(&host.server()))) {
             Some(message) => Error::Tls { message, source: Box::new(error) },
             None => unconnected(host.shown(), error),
         }

@@ -126,6 +126,27 @@ async fn a_proxy_that_removes_tls_is_refused() {
     proxy.abort();
 }
 
+/// As servers before PostgreSQL 17 do.
+#[actix::test]
+async fn a_server_without_direct_negotiation_is_refused() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let closing = actix::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let _ = socket.read(&mut [0; 1024]).await;
+        }
+    });
+    let url = format!("host=localhost port={port} user=shop sslmode=require sslnegotiation=direct");
+    assert_eq!(
+        refusal(&url).await,
+        format!(
+            "`localhost:{port}` does not begin with TLS: `sslnegotiation=direct` needs PostgreSQL 17 or newer, and a proxy in between \
+             that knows it"
+        )
+    );
+    closing.abort();
+}
+
 #[actix::test]
 async fn a_client_shows_its_certificate() {
     let Some(mut server) = TlsServer::start().await else { return };
@@ -168,6 +189,19 @@ async fn a_client_shows_its_certificate() {
 async fn files_that_cannot_be_used_are_named() {
     let Some(server) = TlsServer::start().await else { return };
     let authority = server.authority.file.display();
+    let encrypted = server.server().directory().join("encrypted.key");
+    // As `openssl` writes them, with or without `-traditional`.
+    for kind in [
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----",
+        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----",
+    ] {
+        std::fs::write(&encrypted, kind).unwrap();
+        let parameters =
+            format!("sslrootcert={authority} sslcert={authority} sslkey={}", encrypted.display());
+        let sentence =
+            format!("`{}` (sslkey) is encrypted: write it without a passphrase", encrypted.display());
+        assert!(refusal(&server.url(&parameters)).await.starts_with(&sentence), "{kind}");
+    }
     for (parameters, sentence) in [
         (
             "sslrootcert=/nowhere/ca.crt",

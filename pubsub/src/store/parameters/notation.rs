@@ -2,7 +2,6 @@
 
 use crate::error::{Error, invalid_url};
 use percent_encoding::percent_decode_str;
-use std::borrow::Cow;
 
 /// The names and values of a target, in their order. Of two with one name, the last counts.
 pub(super) type Pairs = Vec<(String, Vec<u8>)>;
@@ -31,14 +30,14 @@ fn url(text: &str) -> Result<Pairs, Error> {
         [("user", user), ("password", password), ("host", &*hosts), ("port", &*ports), ("dbname", database)]
     {
         if !value.is_empty() {
-            pairs.push((name.to_owned(), decoded(value).into_owned()));
+            pairs.push((name.to_owned(), decoded(value)?));
         }
     }
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         let (name, value) =
             parameter.split_once('=').ok_or_else(|| invalid_url("a parameter after `?` has no `=`"))?;
-        let name = String::from_utf8_lossy(&decoded(name)).into_owned();
-        pairs.push((name, decoded(value).into_owned()));
+        let name = String::from_utf8_lossy(&decoded(name)?).into_owned();
+        pairs.push((name, decoded(value)?));
     }
     Ok(pairs)
 }
@@ -51,7 +50,12 @@ fn hosts_and_ports(servers: &str) -> Result<(String, String), Error> {
             Some(server) => {
                 let unclosed = || invalid_url("an address in `[` has no `]`");
                 let (host, port) = server.split_once(']').ok_or_else(unclosed)?;
-                (host, port.strip_prefix(':').unwrap_or(port))
+                if !port.is_empty() && !port.starts_with(':') {
+                    return Err(invalid_url(
+                        "an address in `[` and `]` is followed by something else than `:` and a port",
+                    ));
+                }
+                (host, port.strip_prefix(':').unwrap_or_default())
             }
             None => server.split_once(':').unwrap_or((server, "")),
         };
@@ -62,8 +66,16 @@ fn hosts_and_ports(servers: &str) -> Result<(String, String), Error> {
     Ok((hosts.join(","), if without_ports { String::new() } else { ports.join(",") }))
 }
 
-fn decoded(text: &str) -> Cow<'_, [u8]> {
-    percent_decode_str(text).into()
+/// Decodes a part of a URL. A `%` that stands for itself is refused, as libpq does, because only some of them could be told.
+fn decoded(text: &str) -> Result<Vec<u8>, Error> {
+    let is_code =
+        |after: &str| after.len() >= 2 && after.bytes().take(2).all(|letter| letter.is_ascii_hexdigit());
+    if !text.split('%').skip(1).all(is_code) {
+        return Err(invalid_url(
+            "a `%` is not followed by two hexadecimal digits: write one that stands for itself as `%25`",
+        ));
+    }
+    Ok(percent_decode_str(text).collect())
 }
 
 /// Reads `name=value` pairs. Spaces separate them; a value with spaces is in single quotes, and a backslash takes the next
@@ -152,7 +164,16 @@ mod tests {
             let refused = read(text).unwrap_err().to_string();
             assert!(!refused.contains("hunter2"), "{text}: {refused}");
         }
-        read("postgres://[::1/x").unwrap_err();
+        for url in ["postgres://[::1/x", "postgres://[::1]5432/x"] {
+            assert!(read(url).unwrap_err().to_string().contains("an address in `["), "{url}");
+        }
+        for password in ["hunter2%", "hunter2%4", "100%sure", "%hunter2", "%%41"] {
+            let refused = read(&format!("postgres://ada:{password}@db.example/x")).unwrap_err().to_string();
+            assert!(
+                refused.ends_with("write one that stands for itself as `%25`") && !refused.contains(password),
+                "{refused}"
+            );
+        }
         read("postgres://a/x?hunter2").unwrap_err();
     }
 }

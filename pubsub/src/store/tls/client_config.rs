@@ -7,6 +7,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
+use std::fs;
 #[cfg(feature = "testing")]
 use std::io;
 #[cfg(feature = "testing")]
@@ -80,12 +81,7 @@ pub(super) fn read(
         None => builder.with_no_client_auth(),
         Some(ClientCertificate { certificate, key }) => {
             let certificates = certificates(certificate, "sslcert")?;
-            let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| {
-                unusable(
-                    format!("`{}` (sslkey) cannot be read as a key in PEM", key.display()),
-                    unquoted(error),
-                )
-            })?;
+            let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable_key(key, error))?;
             let mismatch = format!(
                 "`{}` (sslcert) and `{}` (sslkey) cannot be used together",
                 certificate.display(),
@@ -105,6 +101,17 @@ fn unquoted(error: pem::Error) -> Box<dyn std::error::Error + Send + Sync> {
         pem::Error::NoItemsFound => "it has none".into(),
         _ => "the lines with `BEGIN` and `END`, or those in between, are not as they should be".into(),
     }
+}
+
+/// Says why a file is no key. Both kinds of encrypted keys have the word in their text.
+fn unusable_key(file: &Path, error: pem::Error) -> Error {
+    let is_encrypted = || fs::read(file).is_ok_and(|text| text.windows(9).any(|word| word == b"ENCRYPTED"));
+    let what = match error {
+        pem::Error::Io(_) => "cannot be read as a key in PEM",
+        _ if is_encrypted() => "is encrypted: write it without a passphrase, and let only its user read it",
+        _ => "cannot be read as a key in PEM",
+    };
+    unusable(format!("`{}` (sslkey) {what}", file.display()), unquoted(error))
 }
 
 fn certificates(file: &Path, parameter: &str) -> Result<Vec<CertificateDer<'static>>, Error> {

@@ -37,6 +37,13 @@ pub(super) fn sentence(error: &tokio_postgres::Error, host: &str, trusted: &Trus
     }
 }
 
+/// Returns the sentence about a server that ends a connection which begins with TLS.
+pub(super) fn no_direct_negotiation(host: &str) -> String {
+    format!(
+        "`{host}` does not begin with TLS: `sslnegotiation=direct` needs PostgreSQL 17 or newer, and a proxy in between that knows it"
+    )
+}
+
 /// Finds the error of rustls, which `std::io::Error` hides from the chain.
 fn rustls_error(error: &tokio_postgres::Error) -> Option<&rustls::Error> {
     error.source()?.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
