@@ -247,6 +247,7 @@ impl Manager for OnRuntime {
 mod tests {
     use super::*;
     use crate::store::Store;
+    use std::sync::Arc;
     use tokio::io::AsyncReadExt;
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::watch;
@@ -298,6 +299,17 @@ mod tests {
                 assert!(format!("{failed:?}").ends_with("the password provider panicked"), "{failed:?}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_password_provider_that_is_too_slow_is_an_error() {
+        let slow: PasswordProvider = Arc::new(|| Box::pin(std::future::pending()));
+        let failed = ask(&slow, Instant::now()).await.unwrap_err();
+        assert_eq!((failed.code(), failed.is_retryable()), ("password", true));
+        assert!(
+            format!("{failed:?}").ends_with("the password provider did not answer within 9s"),
+            "{failed:?}"
+        );
     }
 
     #[test]

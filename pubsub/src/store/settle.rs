@@ -61,7 +61,8 @@ impl<C: Channel> Delivery<C> {
     /// the transaction commits, the delivery is done, whatever the handler answers. If not, the delivery is retried as the
     /// handler's answer says. `Ok(())` counts as a failed attempt then, because nothing of what was rolled back is acknowledged.
     ///
-    /// It must be a transaction of the database that the event comes from. While it is open, no other delivery waits for it. Through
+    /// It must be a transaction of the database that the event comes from: in another one, a delivery that has the same numbers
+    /// would be settled in place of this one. While it is open, no other delivery waits for it. Through
     /// a client, or a running [`PubSub`](crate::PubSub), the delivery is settled at once.
     ///
     /// # Errors

@@ -229,7 +229,7 @@ async fn the_password_is_bound_to_the_connection() {
     assert_eq!(
         refusal(&url).await,
         format!(
-            "`db.example:{}` does not bind the password to the encrypted connection: let it ask for `scram-sha-256` in pg_hba.conf, \
+            "`db.example:{}` does not bind the password to the encrypted connection: let it ask for `scram-sha-256` in pg_hba.conf over TLS, \
              or remove `channel_binding=require`",
             server.server().port()
         )

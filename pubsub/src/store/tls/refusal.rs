@@ -30,7 +30,7 @@ pub(super) fn sentence(error: &tokio_postgres::Error, host: &str, trusted: &Trus
              `sslmode=disable` if you trust the network in between"
         )),
         NOT_BOUND => Some(format!(
-            "`{host}` does not bind the password to the encrypted connection: let it ask for `scram-sha-256` in pg_hba.conf, or \
+            "`{host}` does not bind the password to the encrypted connection: let it ask for `scram-sha-256` in pg_hba.conf over TLS, or \
              remove `channel_binding=require`"
         )),
         _ => of_rustls(rustls_error(error)?, host, trusted),
