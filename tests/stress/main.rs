@@ -24,6 +24,7 @@ mod load;
 mod long_transaction;
 mod publishers;
 mod reader;
+mod removal;
 mod schedules;
 mod sleeper;
 mod subscriptions;
@@ -38,9 +39,9 @@ use database::Result;
 use holes::Hole;
 use load::{ADVERSARIAL, BROAD, Load};
 use long_transaction::Blocker;
+use removal::Check;
 use sleeper::Waking;
 use test_log::TestLog;
-use trimming::Trimming;
 
 /// The least work of a random load.
 const EVENTS: usize = 100_000;
@@ -58,7 +59,7 @@ const MOST_GROWTH: f64 = 2.5;
 /// The duration of a run with a reader of an old partition, which is there for half of it.
 const READING: Duration = Duration::from_secs(6);
 /// Added to twice the chosen duration. A test that takes longer hangs.
-const DEADLINE: Duration = Duration::from_secs(600);
+const DEADLINE: Duration = Duration::from_secs(1_800);
 
 fn setting(name: &str) -> Option<u64> {
     let value = env::var(name).ok()?;
@@ -247,15 +248,13 @@ async fn is_unaffected_by(blocker: Blocker) -> Result<()> {
     Ok(())
 }
 
-/// The least number of partitions that must have left the log, and the number of rounds that a broken variant has to lose
-/// something.
+/// The least number of partitions that must have left the log.
 const REMOVED: i64 = 10;
-const TRIMMING_ROUNDS: u64 = 100;
 
 #[tokio::test]
 async fn removing_partitions_under_load_loses_no_event() -> Result<()> {
     let seed = seed();
-    let report = within_deadline(trimming::run(Trimming::Sound, seed, duration(), REMOVED)).await?;
+    let report = within_deadline(trimming::run(seed, duration(), REMOVED)).await?;
     println!("trimming, seed {seed}: {report}");
     assert!(report.is_clean(), "seed {seed}: {report}");
     assert!(report.removed >= REMOVED, "seed {seed}: {report}");
@@ -263,28 +262,30 @@ async fn removing_partitions_under_load_loses_no_event() -> Result<()> {
 }
 
 #[tokio::test]
+async fn no_schedule_of_a_removal_loses_an_event() -> Result<()> {
+    for check in Check::ALL {
+        let report = within_deadline(removal::play(check, true)).await?;
+        println!("removal, {check:?}: {report}");
+        assert_eq!((report.lost, report.was_kept, report.is_kept), (0, true, false), "{check:?}: {report}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn removing_partitions_by_position_loses_late_events() -> Result<()> {
-    takes_events_along(Trimming::ByPosition).await
+    loses_events_without(Check::LateCommits).await
 }
 
 #[tokio::test]
 async fn removing_partitions_under_a_lease_loses_failed_events() -> Result<()> {
-    takes_events_along(Trimming::WithoutLeases).await
+    loses_events_without(Check::Leases).await
 }
 
-async fn takes_events_along(broken: Trimming) -> Result<()> {
-    within_deadline(async {
-        let seed = seed();
-        for seed in (0..TRIMMING_ROUNDS).map(|round| seed.wrapping_add(round)) {
-            let report = trimming::run(broken, seed, SHORT_RUN, 0).await?;
-            println!("trimming {broken:?}, seed {seed}: {report}");
-            if !report.is_clean() {
-                return Ok(());
-            }
-        }
-        Err(format!("seed {seed}: {broken:?} and the load does not show it").into())
-    })
-    .await
+async fn loses_events_without(check: Check) -> Result<()> {
+    let report = within_deadline(removal::play(check, false)).await?;
+    println!("removal without {check:?}: {report}");
+    assert_eq!((report.lost, report.was_kept), (1, false), "{check:?}: {report}");
+    Ok(())
 }
 
 /// The time of publishes is printed but not checked, because it depends on the machine.

@@ -13,7 +13,6 @@ use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
 use crate::database::{Database, Result};
-use crate::holes::break_function;
 
 const PUBLISHERS: u64 = 6;
 
@@ -21,44 +20,13 @@ const PUBLISHERS: u64 = 6;
 const SUBSCRIPTIONS: [(&str, i32, usize); 3] = [("alone", 0, 1), ("competing", 0, 3), ("ordered", 4, 2)];
 
 /// A log with small partitions and no retention.
-const SMALL_PARTITIONS: &str = "
+pub(crate) const SMALL_PARTITIONS: &str = "
     select pubsub.declare_channel('observed'), pubsub.declare_channel('other'), pubsub.declare_channel('quiet');
     select pubsub.set_retention('observed', '0'), pubsub.set_retention('other', '0'), pubsub.set_retention('quiet', '0');
     select pubsub.register_process('localhost', 1, 'test'), pubsub.register_process('localhost', 2, 'test');
     select setval('pubsub.db_events_id_seq', 29999999900);
     select pubsub.ensure_partitions(10000, 250);
     create table public.published (id bigint primary key);";
-
-/// The checks before a removal, and variants without one of them.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Trimming {
-    Sound,
-    /// The position of a subscription decides alone, without the transactions in flight: late commits are lost.
-    ByPosition,
-    /// Leases are not checked: a failed event cannot be retried.
-    WithoutLeases,
-}
-
-impl Trimming {
-    async fn install(self, client: &Client) -> Result<()> {
-        match self {
-            Self::Sound => Ok(()),
-            Self::ByPosition => {
-                let past = "create or replace function pubsub.has_claimed_all(c pubsub.cursors, partition pubsub.partitions) \
-                            returns boolean language sql \
-                            return greatest(c.window_position, c.read_sequence) >= partition.end_id - 1";
-                client.batch_execute(past).await?;
-                let ended = "p.fence <= pg_snapshot_xmin(pg_current_snapshot())";
-                break_function(client, "pubsub.close_partitions()", &[(ended, "p.fence is not null")]).await
-            }
-            Self::WithoutLeases => {
-                let leases = "NOT l.from_mailbox";
-                break_function(client, "pubsub.removal_blockers(pubsub.partitions)", &[(leases, "false")])
-                    .await
-            }
-        }
-    }
-}
 
 /// The outcome of a run.
 pub(crate) struct Report {
@@ -91,11 +59,10 @@ struct Progress {
 }
 
 /// Runs for `duration`, and until `least` partitions are removed.
-pub(crate) async fn run(trimming: Trimming, seed: u64, duration: Duration, least: i64) -> Result<Report> {
+pub(crate) async fn run(seed: u64, duration: Duration, least: i64) -> Result<Report> {
     let database = Database::create().await?;
     let admin = database.connect().await?;
     admin.batch_execute(SMALL_PARTITIONS).await?;
-    trimming.install(&admin).await?;
     admin.query_one("select pubsub.subscribe('quiet', 'idle')", &[]).await?;
 
     let progress = Arc::new(Progress::default());
