@@ -10,9 +10,11 @@ ci:
 # Formatting; `just fmt` repairs it
 check-fmt:
     cargo fmt --all --check
+    cargo fmt --manifest-path pubsub/benches/peers/Cargo.toml --check
 
 fmt:
     cargo fmt --all
+    cargo fmt --manifest-path pubsub/benches/peers/Cargo.toml
 
 # Lints, as errors
 clippy:
@@ -49,6 +51,10 @@ ui:
 # The figures of docs/benchmarks.md
 bench:
     cargo bench --bench end_to_end
+
+# Other libraries in the same run; takes hours. `just peers --help` lists the options
+peers *arguments:
+    cargo run --release --locked --manifest-path pubsub/benches/peers/Cargo.toml -- {{ arguments }}
 
 # Both crates as they would be published
 package:

@@ -10,6 +10,7 @@ mod graph;
 mod layers;
 mod made_up;
 mod modules;
+mod peers;
 mod rules;
 mod source;
 mod totals;

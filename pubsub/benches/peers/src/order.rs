@@ -1,0 +1,31 @@
+//! The event that every contender publishes and handles.
+
+use pubsub::Channel;
+use serde::{Deserialize, Serialize};
+
+/// An event of about a hundred bytes of JSON. `order` tells the events of a run apart.
+#[derive(Debug, Clone, Serialize, Deserialize, Channel)]
+#[channel("bench")]
+pub(crate) struct Order {
+    pub(crate) order: u64,
+    amount: f64,
+    note: String,
+}
+
+impl Order {
+    pub(crate) fn new(order: u64) -> Self {
+        Self {
+            order,
+            amount: 9.99,
+            note: "a note about as long as an average one, and not longer than that".into(),
+        }
+    }
+
+    /// The event as JSON.
+    ///
+    /// # Errors
+    /// If it is none, which cannot happen to these fields.
+    pub(crate) fn json(&self) -> serde_json::Result<serde_json::Value> {
+        serde_json::to_value(self)
+    }
+}
