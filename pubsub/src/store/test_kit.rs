@@ -10,32 +10,16 @@ use crate::model::channel::Channel;
 use crate::model::payload::undecodable;
 use std::time::Duration;
 
-/// In one statement, so in one snapshot: a handler publishes before its own delivery is settled.
-const OPEN: &str = "
-    select s.channel, s.name, s.suspended_at is not null, ahead.unread, held.leased, mail.due, mail.too_new
-      from pubsub.subscriptions s
-     cross join lateral (
-         select count(*) as unread
-           from pubsub.positions(s.id) c
-          cross join lateral pubsub.unread_events(c, s.channel, s.lanes, pg_current_snapshot(), pubsub.log_floor())
-     ) ahead
-     cross join lateral (
-         select coalesce(sum(cardinality(l.event_ids)), 0)::bigint as leased
-           from pubsub.leases l where l.subscription = s.id
-     ) held
-     cross join lateral (
-         select count(*) filter (where m.needs is null) as due, count(*) filter (where m.needs is not null) as too_new
-           from pubsub.mailbox m
-          where m.subscription = s.id and m.token is null and m.due_at <= clock_timestamp()
-     ) mail
-     where ahead.unread + held.leased + mail.due + mail.too_new > 0
-     order by s.channel, s.name";
+/// Made by [`HOLD`]. In one statement, so in one snapshot: a handler publishes before its own delivery is settled.
+const OPEN: &str = "select * from pubsub_testing.open()";
 
 /// A thousand years in hours, whose length is always the same. What is due after half of that is held already. The last statement
-/// lets the trigger hold what waits from before.
+/// lets the trigger hold what waits from before. Without the lock, harnesses that start at once would create the same things.
+/// `open` is a function to be without JIT, which takes a hundred times as long to compile the query as the query takes.
 const HOLD: &str = "
     do $do$
     begin
+        perform pg_advisory_xact_lock(hashtext('pubsub_testing'));
         create schema if not exists pubsub_testing;
 
         create or replace function pubsub_testing.hold() returns trigger
@@ -51,9 +35,38 @@ const HOLD: &str = "
         when (new.due_at > clock_timestamp() and new.due_at < clock_timestamp() + make_interval(hours => 4383000))
         execute function pubsub_testing.hold();
 
+        create or replace function pubsub_testing.open() returns table (
+            channel text, subscription text, is_suspended boolean, unread bigint, leased bigint, due bigint, too_new bigint
+        )
+        language sql stable set jit = off set search_path = pg_catalog, pg_temp as $$
+            select s.channel, s.name, s.suspended_at is not null, ahead.unread, held.leased, mail.due, mail.too_new
+              from pubsub.subscriptions s
+             cross join lateral (
+                 select count(*) as unread
+                   from pubsub.positions(s.id) c
+                  cross join lateral pubsub.unread_events(
+                                c, s.channel, s.lanes, pg_current_snapshot(), pubsub.log_floor()
+                            )
+             ) ahead
+             cross join lateral (
+                 select coalesce(sum(cardinality(l.event_ids)), 0)::bigint as leased
+                   from pubsub.leases l where l.subscription = s.id
+             ) held
+             cross join lateral (
+                 select count(*) filter (where m.needs is null) as due, count(*) filter (where m.needs is not null) as too_new
+                   from pubsub.mailbox m
+                  where m.subscription = s.id and m.token is null and m.due_at <= clock_timestamp()
+             ) mail
+             where ahead.unread + held.leased + mail.due + mail.too_new > 0
+             order by s.channel, s.name
+        $$;
+
         update pubsub.mailbox m set due_at = m.due_at where m.token is null and m.due_at > clock_timestamp();
     end
     $do$";
+
+/// The most time that passes at once: longer than any delay, and short enough for every time that is held to be one still.
+const LONGEST_PASS: Duration = Duration::from_secs(1_000 * 366 * 24 * 60 * 60);
 
 /// Lets go what is due now, and rings the bell that says that the mailbox may have changed.
 const PASS: &str = "
@@ -123,7 +136,7 @@ impl Store {
 
     /// Moves every due time that is held, as if so much time had passed.
     pub(crate) async fn pass(&self, time: Duration) -> Result<(), Error> {
-        self.query("move due times", PASS, &[&seconds(time)]).await.map(drop)
+        self.query("move due times", PASS, &[&seconds(time.min(LONGEST_PASS))]).await.map(drop)
     }
 
     /// Returns the events of a channel, the first 100,000.

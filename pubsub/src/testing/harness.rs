@@ -150,7 +150,8 @@ impl Harness {
     }
 
     /// Lets time pass for the deliveries of this database that are due later, and lets go those that are due then. The time that
-    /// the test itself takes counts as well, at this moment. So let pass more than a delay, with its jitter.
+    /// the test itself takes counts as well, at this moment. So let pass more than a delay, with its jitter; with `Duration::MAX`
+    /// everything is due.
     ///
     /// Call it when everything is [`settled`](Self::settled), and `settled` again afterwards.
     ///

@@ -62,6 +62,41 @@ async fn time_that_passes_makes_a_retry_due_at_once() {
 }
 
 #[actix::test]
+async fn all_of_time_can_pass_at_once() {
+    let db = TestDatabase::new().await;
+    let shop = told(&db).await;
+    shop.publish(&Sms::new("third time")).await.unwrap();
+    for failed in [1, 2] {
+        shop.settled().await.unwrap();
+        shop.of::<Sms>("told").handled(0).failed(failed);
+        shop.pass(Duration::MAX).await.unwrap();
+    }
+    shop.settled().await.unwrap();
+    shop.of::<Sms>("told").handled(1).failed(2);
+}
+
+/// It is asked again and again, and to compile it takes most of a second.
+#[actix::test]
+async fn the_question_what_is_open_is_not_compiled() {
+    let db = TestDatabase::new().await;
+    let _shop = told(&db).await;
+    let without =
+        "select 'jit=off' = any (proconfig) from pg_proc where oid = 'pubsub_testing.open'::regproc";
+    assert!(db.client.query_one(without, &[]).await.unwrap().get::<_, bool>(0));
+}
+
+#[actix::test]
+async fn harnesses_may_start_at_once_on_one_database() {
+    let db = TestDatabase::new().await;
+    let start = |name: &'static str| {
+        Harness::start(&db.database, move |builder| builder.subscribe_fn_with(name, hourly(), as_told))
+    };
+    let started = futures_util::future::join_all(["a", "b", "c", "d", "e", "f"].map(start)).await;
+    let refused: Vec<_> = started.iter().filter_map(|shop| shop.as_ref().err()).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+}
+
+#[actix::test]
 async fn no_retry_comes_before_time_passes() {
     let db = TestDatabase::new().await;
     let shop = Harness::start(&db.database, |builder| builder.subscribe_fn_with("told", soon(), as_told))
