@@ -73,11 +73,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// ```
 pub async fn handle<C: Channel>(handler: impl HandlerOf<C>, delivery: Delivery<C>) -> Handled {
     panics::watch_this_thread();
-    let report = delivery.report();
+    let (report, noted) = (delivery.report(), panics::noted());
+    let hint = hint(&handler);
     let Ok(answer) = tokio::time::timeout(PATIENCE, handler.answer(delivery)).await else {
-        panic!("the handler of channel `{}` has not answered after {PATIENCE:?}", C::NAME);
+        panic!("the handler of channel `{}` has not answered after {PATIENCE:?}{hint}", C::NAME);
     };
-    answer.unwrap_or_else(|Unanswered| panic!("{}", unanswered::<C>(&report)))
+    answer.unwrap_or_else(|Unanswered| panic!("{}", unanswered::<C>(&report, noted)))
 }
 
 /// A handler that [`handle`] takes: `&mut actor`, or the address of an actor.
@@ -100,6 +101,9 @@ mod sealed {
     use crate::model::failure::Handled;
 
     pub trait HandlerOf<C> {
+        /// Completes the sentence that there is no answer.
+        const HINT: &'static str;
+
         fn answer(self, delivery: Delivery<C>) -> impl Future<Output = Result<Handled, Unanswered>>;
     }
 }
@@ -116,6 +120,9 @@ where
     C: Channel,
     A: Handler<Delivery<C>> + Actor<Context = Context<A>>,
 {
+    const HINT: &'static str =
+        "; if it waits for a message to itself, pass `&actor.start()` instead of `&mut actor`";
+
     async fn answer(self, delivery: Delivery<C>) -> Result<Handled, Unanswered> {
         let mut context = Context::new();
         let span = delivery.span().clone();
@@ -151,16 +158,27 @@ where
     C: Channel,
     A: Handler<Delivery<C>> + Actor<Context = Context<A>>,
 {
+    const HINT: &'static str = "";
+
     async fn answer(self, delivery: Delivery<C>) -> Result<Handled, Unanswered> {
         self.send(delivery).await.map_err(|_| Unanswered)
     }
 }
 
-/// Says why there is no answer.
-fn unanswered<C: Channel>(report: &Report) -> String {
-    // A future that was dropped by the panic of another one has left its note.
-    match report.panic() {
-        Some(panic) => format!("the handler of channel `{}` {panic}", C::NAME),
-        None => format!("the handler of channel `{}` has dropped the delivery without an answer", C::NAME),
+fn hint<C, H: HandlerOf<C>>(_: &H) -> &'static str {
+    H::HINT
+}
+
+/// Says why there is no answer. Before the call, `noted` panics had happened on this thread.
+fn unanswered<C: Channel>(report: &Report, noted: u64) -> String {
+    let channel = C::NAME;
+    if let Some(panic) = report.panic() {
+        return format!("the handler of channel `{channel}` {panic}");
+    }
+    let dropped = format!("the handler of channel `{channel}` has dropped the delivery without an answer");
+    // The delivery may have been dropped before the future that has panicked.
+    match panics::last().filter(|_| panics::noted() > noted) {
+        Some(panic) => format!("{dropped}, and its thread has {panic}"),
+        None => dropped,
     }
 }

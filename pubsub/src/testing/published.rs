@@ -110,6 +110,9 @@ pub(super) mod sealed {
         /// Completes the sentence "2 events were published ..".
         const PLACE: &'static str;
 
+        /// Follows that sentence if there were none.
+        const HINT: &'static str = "";
+
         fn seen<C: Channel>(self) -> impl Future<Output = Result<Vec<Seen<C>>, Error>>;
     }
 }
@@ -118,6 +121,7 @@ impl<E: Executor> Publications for E {}
 
 impl<E: Executor> sealed::Publications for E {
     const PLACE: &'static str = "in this transaction";
+    const HINT: &'static str = " (only the transaction itself shows what it has published)";
 
     async fn seen<C: Channel>(self) -> Result<Vec<Seen<C>>, Error> {
         test_kit::published_in(self).await
@@ -135,10 +139,10 @@ pub async fn find<C: Channel, P: Publications>(
     if seen.iter().any(|seen| matches(&seen.event)) {
         return Ok(());
     }
-    Err(complaint(pattern, P::PLACE, &seen))
+    Err(complaint(pattern, P::PLACE, P::HINT, &seen))
 }
 
-fn complaint<C: Channel>(pattern: &str, place: &str, seen: &[Seen<C>]) -> String {
+fn complaint<C: Channel>(pattern: &str, place: &str, hint: &str, seen: &[Seen<C>]) -> String {
     let channel = C::NAME;
     let count = match seen.len() {
         0 => "no event was".to_owned(),
@@ -146,7 +150,9 @@ fn complaint<C: Channel>(pattern: &str, place: &str, seen: &[Seen<C>]) -> String
         many => format!("{many} events were"),
     };
     let mut text = format!("no event matches `{pattern}`: {count} published on channel `{channel}` {place}");
-    if !seen.is_empty() && !C::REDACTED.is_empty() {
+    if seen.is_empty() {
+        text.push_str(hint);
+    } else if !C::REDACTED.is_empty() {
         text.push_str("; they are not shown, because they have redacted fields");
         return text;
     }

@@ -149,6 +149,31 @@ async fn a_panic_of_a_handler_is_a_panic_of_its_test() {
     }
 }
 
+/// Panics in a future without the delivery.
+struct Careless;
+
+impl Actor for Careless {
+    type Context = Context<Self>;
+}
+
+impl Handler<Delivery<Sms>> for Careless {
+    type Result = ResponseFuture<Handled>;
+
+    fn handle(&mut self, _: Delivery<Sms>, _: &mut Self::Context) -> Self::Result {
+        Box::pin(async { panic!("careless") })
+    }
+}
+
+#[actix::test]
+async fn a_panic_after_the_delivery_is_dropped_is_told_too() {
+    let of_future = complaint_of(async { drop(handle(&mut Careless, sms("hello")).await) }).await;
+    let of_started = complaint_of(async { drop(handle(&Careless.start(), sms("hello")).await) }).await;
+    for said in [of_future, of_started] {
+        let dropped = "the handler of channel `sms` has dropped the delivery without an answer, and its thread has panicked: careless";
+        assert!(said.starts_with(dropped), "{said}");
+    }
+}
+
 /// Answers with a future of its own, which other messages may interrupt unless the text is `atomic`.
 #[derive(Default)]
 struct Own {

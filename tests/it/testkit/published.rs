@@ -83,6 +83,18 @@ async fn a_failed_assertion_lists_what_was_published() {
 }
 
 #[actix::test]
+async fn who_asks_outside_the_transaction_is_told_so() {
+    let db = TestDatabase::new().await;
+    let shop = Harness::start(&db.database, pubsub::Builder::declare::<Order>).await.unwrap();
+    shop.publish(&Order::Placed { id: 1 }).await.unwrap();
+    let outside = complaint_of(async { assert_published!(shop.pubsub(), Order::Placed { .. }) }).await;
+    assert!(
+        outside.ends_with("in this transaction (only the transaction itself shows what it has published)"),
+        "{outside}"
+    );
+}
+
+#[actix::test]
 async fn an_event_that_nobody_can_read_is_named() {
     let db = TestDatabase::new().await;
     let shop = Harness::start(&db.database, pubsub::Builder::declare::<Sms>).await.unwrap();
