@@ -23,19 +23,22 @@ const ANSWER: WaitLimit = WaitLimit { limit: Duration::from_secs(30), interval: 
 const PULL: WaitLimit =
     WaitLimit { limit: Duration::from_secs(10 * 60), interval: Duration::from_millis(20) };
 
+/// The longest time to create a container, which may copy the image, on a machine that may be busy.
+const CREATION: WaitLimit = WaitLimit { limit: Duration::from_secs(120), interval: Duration::from_millis(5) };
+
 /// The longest time until the server in a new container answers. Its files are created first.
-const READY: WaitLimit = WaitLimit { limit: Duration::from_secs(60), interval: Duration::from_millis(100) };
+const READY: WaitLimit = WaitLimit { limit: Duration::from_secs(120), interval: Duration::from_millis(100) };
 
 /// The longest wait for the shell that removes the container, which is longer than its own tries take.
 const REMOVAL: WaitLimit = WaitLimit { limit: Duration::from_secs(60), interval: Duration::from_millis(5) };
 
 /// Waits for the end of the process that holds the other end of its input, then removes the container $2 with the client $1.
-/// The first try may come before the container exists.
+/// The first try may come before the container exists, which is no error of the client. It names a container that it has removed.
 const WATCHDOG: &str = "trap '' HUP INT QUIT TERM\n\
     PATH=/usr/bin:/bin:$PATH\n\
     while read -r _; do :; done\n\
-    tries=25\n\
-    until \"$1\" rm --force --volumes \"$2\" || [ \"$tries\" -eq 0 ]; do tries=$((tries - 1)); sleep 0.2; done\n";
+    tries=50\n\
+    until [ -n \"$(\"$1\" rm --force --volumes \"$2\")\" ] || [ \"$tries\" -eq 0 ]; do tries=$((tries - 1)); sleep 0.2; done\n";
 
 /// The outcome of this process's only attempt. A container ends with the process.
 static SHARED: Mutex<Option<Result<Container, String>>> = Mutex::new(None);
@@ -73,7 +76,7 @@ impl Container {
         let name = format!("pubsub-postgres-{:016x}", fastrand::u64(..));
         // From here on, dropping the value removes the container.
         let mut container = Self { url: String::new(), watchdog: docker.watchdog(&name)? };
-        docker.ask(&run_arguments(&name), ANSWER)?;
+        docker.ask(&run_arguments(&name), CREATION)?;
         let address = docker.ask(&["port", &name, "5432/tcp"], ANSWER)?;
         let address = address.lines().next().unwrap_or_default();
         // By TCP: the server that only creates the files answers on its socket.
@@ -193,7 +196,10 @@ run)
     ;;
 port) [ -e "$here/container" ] && read -r port <"$here/port" && echo "127.0.0.1:$port" ;;
 exec) [ -e "$here/container" ] ;;
-rm) read -r name <"$here/container" && [ "$4" = "$name" ] && /bin/rm "$here/container" ;;
+rm)
+    if read -r name <"$here/container" && [ "$4" = "$name" ]; then /bin/rm "$here/container" && echo "$4"; fi
+    exit 0
+    ;;
 *) exit 1 ;;
 esac
 "#;
@@ -249,6 +255,17 @@ esac
         let refused = Container::start(machine.0.as_os_str()).unwrap_err();
         assert_eq!(refused, "`docker port` failed (exit status: 1)");
         assert!(machine.has("image") && !machine.has("container"));
+    }
+
+    /// As the server may do after it was asked for it, and after nobody waits for it any more.
+    #[test]
+    fn a_container_that_comes_late_is_removed() {
+        let late =
+            "rm) [ -e \"$here/asked\" ] || { : >\"$here/asked\"; echo \"$4\" >\"$here/container\"; exit 0; }";
+        let machine = Machine::with_docker(&DOCKER.replace("run)", "run) exit 1;").replace("rm)", late));
+        let refused = Container::start(machine.0.as_os_str()).unwrap_err();
+        assert_eq!(refused, "`docker run` failed (exit status: 1)");
+        assert!(machine.has("asked") && !machine.has("container"));
     }
 
     #[test]
