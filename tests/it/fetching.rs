@@ -40,6 +40,15 @@ fn a_machine_without_postgres_gets_it_once() {
 }
 
 #[test]
+fn the_cache_may_be_named_from_the_current_directory() {
+    let site = Site::open(vec![Answer::Whole]);
+    let machine = Machine::new();
+    let mut command = machine.command(&site, &format!("{}  postgres.tar.gz", site.checksum));
+    command.current_dir(&machine.cache.0).env("PUBSUB_POSTGRES_CACHE", ".");
+    assert!(report(command.spawn().unwrap()).starts_with("PostgreSQL"));
+}
+
+#[test]
 fn an_archive_with_another_checksum_is_refused() {
     let site = Site::open(vec![Answer::Whole, Answer::Whole]);
     let machine = Machine::new();

@@ -23,7 +23,7 @@ pub(super) use trust::SslMode;
 pub(crate) use client_config::https;
 /// Refuses to encrypt a connection.
 #[cfg(all(feature = "testing", not(feature = "tls")))]
-pub(crate) fn https(_: std::net::TcpStream, _: &str) -> std::io::Result<std::net::TcpStream> {
+pub(crate) fn https<S: std::io::Read + std::io::Write>(_: S, _: &str) -> std::io::Result<S> {
     Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "https needs the feature `tls`"))
 }
 

@@ -1,5 +1,6 @@
 //! Finds the PostgreSQL that is installed on this machine.
 
+use super::process::{self, WaitLimit};
 use super::programs::{has_server, is_program, on_path};
 use super::{Error, supply};
 use std::cmp::Reverse;
@@ -9,12 +10,16 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// The environment variable with the only directory to use.
 const CHOSEN: &str = "PUBSUB_POSTGRES_BIN";
 
 /// The environment variable with a directory of client programs that the server's own directory may lack.
 const TOOLS: &str = "PUBSUB_POSTGRES_TOOLS_BIN";
+
+/// The longest time for a program to answer a small question, on a machine that may be busy.
+const ANSWER: WaitLimit = WaitLimit { limit: Duration::from_secs(60), interval: Duration::from_millis(2) };
 
 /// Directories with one subdirectory for each version: the parent, the prefix of the names, and the place of the binaries.
 const VERSIONED: [(&str, &str, &str); 5] = [
@@ -73,7 +78,8 @@ impl Binaries {
     pub(super) fn version(&self) -> Result<String, Error> {
         let program = self.program("postgres");
         let action = format!("ask `{}` for its version", program.display());
-        let output = Command::new(program).arg("--version").output().map_err(Error::system(action))?;
+        let output =
+            process::ask(Command::new(program).arg("--version"), ANSWER).map_err(Error::system(action))?;
         // The output is `postgres (PostgreSQL) 18.1 (Debian 18.1-1)`.
         Ok(String::from_utf8_lossy(&output.stdout).split_whitespace().nth(2).unwrap_or_default().to_owned())
     }
@@ -105,7 +111,8 @@ impl Search<'_> {
 
     /// The directory that the first `pg_config` on `PATH` prints.
     fn pg_config(&self) -> Option<PathBuf> {
-        let output = Command::new(on_path("pg_config", self.path)?).arg("--bindir").output().ok()?;
+        let mut program = Command::new(on_path("pg_config", self.path)?);
+        let output = process::ask(program.arg("--bindir"), ANSWER).ok()?;
         Some(PathBuf::from(OsString::from_vec(output.stdout.trim_ascii().to_vec())))
     }
 }

