@@ -67,6 +67,25 @@ async fn dead_letters_are_redriven_by_reason_and_age() {
 }
 
 #[tokio::test]
+async fn dead_letters_of_a_clock_that_was_ahead_are_redriven() {
+    let db = TestDatabase::new().await;
+    let [new_rejected, new_undecodable, old_rejected, old_undecodable] = with_dead_letters(&db).await;
+    let ahead =
+        "update pubsub.dead_letters set died_at = died_at + interval '1 day' where event_id = any ($1)";
+    db.client.execute(ahead, &[&[new_rejected, new_undecodable].as_slice()]).await.unwrap();
+    let one = Subscription::<Sms>::connect(db.url(), "one").await.unwrap();
+    let all = DeadLetterFilter::new();
+    assert_eq!(one.redrive_with(&all.died_before(Timestamp::now())).await.unwrap(), 2);
+    assert!(one.redrive_one(EventId(new_undecodable)).await.unwrap());
+    assert_eq!(one.redrive().await.unwrap(), 1);
+    assert_eq!(
+        db.count("select count(*) from pubsub.mailbox").await,
+        4,
+        "{old_rejected}, {old_undecodable} too"
+    );
+}
+
+#[tokio::test]
 async fn dead_letters_are_purged() {
     let db = TestDatabase::new().await;
     let [new_rejected, new_undecodable, old_rejected, old_undecodable] = with_dead_letters(&db).await;

@@ -111,8 +111,7 @@ impl<C: Channel> Subscription<C> {
         self.access.store()?.dead_letters::<C>(&self.name, filter, after, limit).await
     }
 
-    /// Returns to the handler all dead letters that were given up before the call, by the database's clock, with their attempts
-    /// reset. Returns how many.
+    /// Returns to the handler all dead letters that were given up before the call, with their attempts reset. Returns how many.
     ///
     /// A thousand are moved per transaction. After an error, those of earlier transactions stay moved.
     ///

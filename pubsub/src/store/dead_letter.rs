@@ -14,6 +14,14 @@ const DEAD_LETTERS: &str = "
 
 const REDRIVE: &str = "select pubsub.redrive($1, $2, $3, $4, $5, $6)";
 
+/// A page of dead letters: its last event, and those of its events that have died at $7 or later.
+const AHEAD: &str = "
+    select max(l.event_id), array_agg(l.event_id) filter (where l.died_at >= $7::timestamptz)
+      from pubsub.list_dead_letters($1, $2, $3, $4, $5, $6) l";
+
+const REDRIVE_EACH: &str =
+    "select coalesce(sum(pubsub.redrive($1, $2, e)), 0)::bigint from unnest($3::bigint[]) e";
+
 const PURGE: &str = "select pubsub.purge_dead_letters($1, $2, $3, $4, $5, $6)";
 
 const TRIM: &str = "
@@ -53,16 +61,48 @@ impl Store {
     ) -> Result<u64, Error> {
         const DOING: &str = "redrive dead letters";
         let (died_before, reason) = conditions(filter);
-        let died_before = match event {
-            Some(_) => died_before,
-            // Those that die again meanwhile are left.
-            None => {
-                let begun: SystemTime = self.query_value(DOING, "select clock_timestamp()", &[]).await?;
-                Some(died_before.map_or(begun, |before| before.min(begun)))
-            }
-        };
-        self.in_batches(DOING, REDRIVE, &[&channel, &subscription, &event, &BATCH, &died_before, &reason])
-            .await
+        if event.is_some() {
+            let parameters: Parameters<'_> =
+                &[&channel, &subscription, &event, &BATCH, &died_before, &reason];
+            return self.in_batches(DOING, REDRIVE, parameters).await;
+        }
+        let begun: SystemTime = self.query_value(DOING, "select clock_timestamp()", &[]).await?;
+        // A clock that was set back has not reached their times yet.
+        let ahead = self.ahead(channel, subscription, filter, begun).await?;
+        // Those that die again meanwhile are left.
+        let before = died_before.map_or(begun, |before| before.min(begun));
+        let parameters: Parameters<'_> = &[&channel, &subscription, &event, &BATCH, &before, &reason];
+        let mut total = self.in_batches(DOING, REDRIVE, parameters).await?;
+        for events in ahead.chunks(BATCH.unsigned_abs() as usize) {
+            let redriven: i64 =
+                self.query_value(DOING, REDRIVE_EACH, &[&channel, &subscription, &events]).await?;
+            total += redriven.unsigned_abs();
+        }
+        Ok(total)
+    }
+
+    /// Returns the events of the dead letters that the filter selects and that have died at `time` or later.
+    async fn ahead(
+        &self,
+        channel: &str,
+        subscription: &str,
+        filter: &DeadLetterFilter,
+        time: SystemTime,
+    ) -> Result<Vec<i64>, Error> {
+        const DOING: &str = "look for dead letters of a clock that was ahead";
+        let (died_before, reason) = conditions(filter);
+        let (mut ahead, mut after) = (Vec::new(), i64::MIN);
+        loop {
+            let parameters: Parameters<'_> =
+                &[&channel, &subscription, &after, &BATCH, &died_before, &reason, &time];
+            let rows = self.query(DOING, AHEAD, parameters).await?;
+            let page = rows.first().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose();
+            let page: Option<(Option<i64>, Option<Vec<i64>>)> =
+                page.map_err(|source| from_database(DOING, source))?;
+            let Some((Some(last), found)) = page else { return Ok(ahead) };
+            ahead.extend(found.unwrap_or_default());
+            after = last;
+        }
     }
 
     /// Deletes dead letters: those that the filter selects, or one. Returns how many.
