@@ -153,7 +153,12 @@ impl Target {
 impl super::Store {
     /// Refuses a schema that this library cannot work with, or not any more.
     pub(crate) async fn check_schema(&self) -> Result<(), Error> {
-        let versions = self.query(READ_VERSION, VERSIONS, &[]).await?;
+        use tokio_postgres::error::SqlState;
+        let missing = [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME];
+        let versions = match self.query(READ_VERSION, VERSIONS, &[]).await {
+            Err(error) if missing.iter().any(|state| state.code() == error.code()) => Vec::new(),
+            answer => answer?,
+        };
         check(&versions.iter().map(version).collect::<Vec<_>>())
     }
 }

@@ -77,6 +77,23 @@ async fn a_process_without_its_database_is_alive_and_not_ready() {
 }
 
 #[actix::test]
+async fn a_process_whose_schema_is_gone_is_not_ready() {
+    let db = TestDatabase::new().await;
+    let one = |_: Delivery<Sms>| async { Ok(()) };
+    let pubsub = db.pubsub().subscribe_fn("one", one).start().await.unwrap();
+    let address = health_of(&pubsub);
+    until_status(address, "/ready", 200).await;
+    db.client.batch_execute("alter schema pubsub rename to elsewhere").await.unwrap();
+    let gone = until(address, "/ready", "a schema that is gone", |_, report| {
+        report["schema"]["error"] == "schema_missing"
+    });
+    assert_eq!(gone.await["ready"], false);
+    until_status(address, "/live", 200).await;
+    db.client.batch_execute("alter schema elsewhere rename to pubsub").await.unwrap();
+    until_status(address, "/ready", 200).await;
+}
+
+#[actix::test]
 async fn a_process_whose_listener_is_gone_is_not_ready() {
     let db = TestDatabase::new().await;
     // The sessions of the heartbeat and of the listener go through it, and all others past it.

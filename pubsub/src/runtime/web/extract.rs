@@ -24,7 +24,10 @@ impl FromRequest for PubSub {
         let found = plain.or_else(|| request.app_data::<Data<Self>>().map(Data::get_ref));
         ready(found.cloned().ok_or_else(|| {
             static REPORTED: Once = Once::new();
-            REPORTED.call_once(|| tracing::error!(path = request.path(), "{Unregistered}; reported once"));
+            // The pattern and not the path, which may have a secret in it.
+            REPORTED.call_once(|| {
+                tracing::error!(resource = request.match_pattern(), "{Unregistered}; reported once");
+            });
             Unregistered.into()
         }))
     }
