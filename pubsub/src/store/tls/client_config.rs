@@ -10,7 +10,6 @@ use rustls::{ClientConfig, RootCertStore};
 use std::fs;
 #[cfg(feature = "testing")]
 use std::io;
-#[cfg(feature = "testing")]
 use std::path::Path;
 use std::sync::{Arc, LazyLock, OnceLock};
 use tokio_postgres_rustls::MakeRustlsConnect;
