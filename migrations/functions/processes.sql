@@ -90,28 +90,34 @@ create or replace function pubsub.beat(
 ) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
+    -- How often it may wait for somebody who lowers the time of its row.
+    most      constant integer := 5;
     beaten_at constant timestamptz := clock_timestamp();
     behind    interval;
 begin
-    update pubsub.processes p
-       set beat_at = beaten_at, set_back = p.beat_at - beaten_at,
-           resumed_at = case
-               when s.started_at = p.server_started_at and beaten_at <@ tstzrange(p.beat_at, p.beat_at + pause) then p.resumed_at
-               else beaten_at
-           end,
-           grace = beat.grace, server_started_at = s.started_at,
-           session_pid = case when lives_with_session then pg_backend_pid() end,
-           session_started_at = case when lives_with_session then s.session_started_at end
-      from (
-          select max(a.backend_start) filter (where a.pid = pg_backend_pid()) as session_started_at,
-                 greatest(pg_postmaster_start_time(), max(a.backend_start) filter (where a.backend_type = 'checkpointer'))
-                     as started_at
-            from pg_stat_get_activity(null) a
-      ) s
-     where p.id = beat.process and p.beat_at >= (
-               select n.beat_at from pubsub.processes n where n.id = beat.process order by n.id desc, n.beat_at desc limit 1
-           )
-    returning p.set_back into behind;
+    for attempt in 1 .. most loop
+        update pubsub.processes p
+           set beat_at = beaten_at, set_back = p.beat_at - beaten_at,
+               resumed_at = case
+                   when s.started_at = p.server_started_at and beaten_at <@ tstzrange(p.beat_at, p.beat_at + pause) then p.resumed_at
+                   else beaten_at
+               end,
+               grace = beat.grace, server_started_at = s.started_at,
+               session_pid = case when lives_with_session then pg_backend_pid() end,
+               session_started_at = case when lives_with_session then s.session_started_at end
+          from (
+              select max(a.backend_start) filter (where a.pid = pg_backend_pid()) as session_started_at,
+                     greatest(pg_postmaster_start_time(), max(a.backend_start) filter (where a.backend_type = 'checkpointer'))
+                         as started_at
+                from pg_stat_get_activity(null) a
+          ) s
+         where p.id = beat.process and p.beat_at >= (
+                   select n.beat_at from pubsub.processes n where n.id = beat.process order by n.id desc, n.beat_at desc limit 1
+               )
+        returning p.set_back into behind;
+        -- After a wait for pubsub.reclaim, which has noticed that the clock was set back, the row is too old for the condition.
+        exit when found or not exists (select from pubsub.registrations r where r.process = beat.process);
+    end loop;
     -- The clock was set back, and this is the first beat since then: what was planned comes earlier by as much.
     if behind > interval '1 second' and not exists (
         select from pubsub.current_processes q where q.id <> beat.process and q.beat_at <= beaten_at
@@ -252,7 +258,7 @@ begin
            and exists (select from pubsub.current_processes w where w.beat_at between called_at - silence and called_at)
     );
     if late <> '{}' then
-        update pubsub.processes p set beat_at = called_at where p.id = any (late);
+        update pubsub.processes p set beat_at = called_at where p.id = any (late) and p.beat_at > called_at;
     end if;
     witnessed := exists (
         select from pubsub.current_processes w where w.beat_at > called_at - silence / 2 and w.resumed_at < called_at - silence

@@ -155,6 +155,35 @@ async fn a_clock_that_is_set_back_delays_no_retry() {
     }
 }
 
+/// The one that notices lowers the times of the others, and a beat may wait for it meanwhile.
+#[actix::test]
+async fn a_beat_that_waits_while_the_clock_is_found_set_back_counts() {
+    let db = TestDatabase::new().await;
+    let one = SqlSubscriber::register(&db.client, "one").await.unwrap();
+    let witness = db.count("select pubsub.register_process('host', 1, 'test')").await;
+    let [reclaiming, beating] = [connect(db.url()).await, connect(db.url()).await];
+    // As if the clock had been an hour ahead until now, and only the witness had beaten since.
+    let ahead = format!(
+        "update pubsub.processes set beat_at = beat_at + interval '1 hour' where id = {}",
+        one.process
+    );
+    db.client.batch_execute(&ahead).await.unwrap();
+    reclaiming.execute("select pubsub.beat($1)", &[&witness]).await.unwrap();
+    reclaiming.batch_execute("begin; select pubsub.reclaim('6 s')").await.unwrap();
+    let beats = async {
+        let counts: bool = beating.query_one("select pubsub.beat($1)", &[&one.process]).await.unwrap().get(0);
+        assert!(counts, "a living process was told that it is dead");
+    };
+    let commits = async {
+        let waiting = "select count(*) from pg_stat_activity \
+                        where datname = current_database() and wait_event_type = 'Lock'";
+        db.until_count(waiting, 1).await;
+        reclaiming.batch_execute("commit").await.unwrap();
+    };
+    tokio::join!(beats, commits);
+    assert_eq!(processes(&db).await, [one.process, witness]);
+}
+
 /// How often a far process is cut off. Each time it needs more than a second to return.
 const CUTS: usize = 5;
 
