@@ -94,7 +94,7 @@ begin
             select d.id from pubsub.db_events d
              where d.channel = seek.channel and d.published_at >= seek.since and d.id > coalesce((
                        select o.id from pubsub.db_events o
-                        where o.channel = seek.channel and o.published_at < seek.since - slack
+                        where o.channel = seek.channel and o.published_at + slack < seek.since
                         order by o.channel desc, o.id desc limit 1
                    ), 0)
              order by d.channel, d.id limit 1

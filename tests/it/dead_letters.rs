@@ -49,6 +49,9 @@ async fn dead_letters_are_listed_by_reason_and_age() {
     let both = all.reason(Reason::Undecodable).died_before(yesterday());
     assert_eq!(ids(&one, both).await, [old_undecodable]);
     assert_eq!(ids(&one, all.reason(Reason::Other)).await, [0; 0]);
+    // Earlier than any time of PostgreSQL.
+    assert_eq!(ids(&one, all.died_before(Timestamp::MIN)).await, [0; 0]);
+    assert_eq!(ids(&one, all.died_before(Timestamp::MAX)).await.len(), 4);
     let second = one.dead_letters_with(&all.reason(Reason::Rejected), Some(EventId(new_rejected)), 1).await;
     assert_eq!(second.unwrap()[0].event_id.0, old_rejected, "the next page");
 }

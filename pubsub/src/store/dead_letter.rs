@@ -5,7 +5,7 @@ use crate::error::{Error, from_database};
 use crate::model::channel::Channel;
 use crate::model::dead_letter::{DeadLetter, DeadLetterFilter, Reason};
 use crate::model::event::EventId;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio_postgres::Row;
 
 const DEAD_LETTERS: &str = "
@@ -66,7 +66,7 @@ impl Store {
                 &[&channel, &subscription, &event, &BATCH, &died_before, &reason];
             return self.in_batches(DOING, REDRIVE, parameters).await;
         }
-        let begun: SystemTime = self.query_value(DOING, "select clock_timestamp()", &[]).await?;
+        let begun: Time = self.query_value(DOING, "select clock_timestamp()", &[]).await?;
         // A clock that was set back has not reached their times yet.
         let ahead = self.ahead(channel, subscription, filter, begun).await?;
         // Those that die again meanwhile are left.
@@ -87,7 +87,7 @@ impl Store {
         channel: &str,
         subscription: &str,
         filter: &DeadLetterFilter,
-        time: SystemTime,
+        time: Time,
     ) -> Result<Vec<i64>, Error> {
         const DOING: &str = "look for dead letters of a clock that was ahead";
         let (died_before, reason) = conditions(filter);
@@ -148,8 +148,8 @@ impl Store {
 }
 
 /// The filter's parameters of the functions.
-fn conditions(filter: &DeadLetterFilter) -> (Option<SystemTime>, Option<&'static str>) {
-    (filter.died_before.map(SystemTime::from), filter.reason.map(Reason::as_str))
+fn conditions(filter: &DeadLetterFilter) -> (Option<Time>, Option<&'static str>) {
+    (filter.died_before.map(Time), filter.reason.map(Reason::as_str))
 }
 
 fn dead_letter<C: Channel>(row: &Row) -> Result<DeadLetter, tokio_postgres::Error> {

@@ -2,7 +2,7 @@
 
 use super::statement::run;
 use super::through::Through;
-use super::{Parameters, Store};
+use super::{Parameters, Store, Time};
 use crate::error::{Error, from_database};
 use crate::model::seek::{Seek, SeekReport};
 use std::time::Duration;
@@ -31,7 +31,7 @@ impl Store {
             Seek::Beginning => (Some("beginning"), None, None),
             Seek::Now => (Some("now"), None, None),
             Seek::Event(id) => (None, Some(id.0), None),
-            Seek::Time(time) => (None, None, Some(time)),
+            Seek::Time(time) => (None, None, Some(Time(time))),
         };
         let seeking = async {
             // The connection does not go back to the pool, because no other statement may take this long.

@@ -1,15 +1,15 @@
 //! Running a statement: prepared, in a session of our own; or through a pooler in transaction mode, which may give each transaction
 //! another session.
 
+use super::Time;
 use super::connect::{LOCK_TIMEOUT, STATEMENT_TIMEOUT};
 use super::through::Through;
 use crate::error::may_end_session;
 use deadpool_postgres::ClientWrapper;
 use futures_util::future::{join, join3};
-use jiff::Timestamp;
 use serde_json::Value;
 use std::fmt::Debug;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql, Type};
 
@@ -184,7 +184,6 @@ typed!(
     &str => TEXT,
     &[i32] => INT4_ARRAY,
     &[i64] => INT8_ARRAY,
-    Timestamp => TIMESTAMPTZ,
-    SystemTime => TIMESTAMPTZ,
+    Time => TIMESTAMPTZ,
     Value => JSONB,
 );

@@ -2,6 +2,7 @@
 
 mod under_load;
 
+use jiff::Timestamp;
 use pubsub::subscription::Seek;
 use pubsub::{Delivery, EventId, PublishOptions, SubscribeOptions};
 use pubsub_tests::{
@@ -103,6 +104,8 @@ async fn a_dry_run_counts_and_changes_nothing() {
         (Seek::Beginning, (10, 0)),
         (Seek::Event(EventId(ids[4])), (6, 0)),
         (Seek::Time(time.parse().unwrap()), (3, 0)),
+        (Seek::Time(Timestamp::MIN), (10, 0)),
+        (Seek::Time(Timestamp::MAX), (0, 5)),
         (Seek::Event(EventId(unread[2])), (0, 2)),
         (Seek::Event(EventId(i64::MAX)), (0, 5)),
         (Seek::Now, (0, 5)),
