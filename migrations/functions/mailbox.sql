@@ -88,6 +88,8 @@ declare
     alike     pubsub.mailbox;
     missing   integer := batch;
     room      bigint := greatest(coalesce(bytes, 4194304), 1);
+    -- A variable, because a volatile function cannot be searched for in an index.
+    asked_at  constant timestamptz := clock_timestamp();
 begin
     if coalesce(batch, 0) < 1 then
         raise exception using errcode = 'invalid_parameter_value',
@@ -102,9 +104,18 @@ begin
     end if;
     foreach this_lane in array pubsub.take_lanes(subscription, reader.lanes, process, coalesce(knows, 2147483647)) loop
         exit when missing = 0 or room <= 0;
-        -- Lane 0 is neither asked before nor locked: its rows' own locks are enough.
+        -- Lane 0 is neither asked before nor locked: its rows' own locks are enough. Asking locks no row of a lane, because a settlement
+        -- may wait for it that has the lane.
         continue when this_lane > 0 and (
-            (pubsub.lock_due(subscription, this_lane, 1, suspect, claim_mailbox.knows, 1, alike)).due = '{}'
+            not exists (
+                select from unnest(pubsub.needs_of_lane(subscription, this_lane, claim_mailbox.knows)) needed
+                 cross join lateral (
+                     select from pubsub.mailbox m
+                      where m.subscription = claim_mailbox.subscription and m.lane = this_lane and m.token is null
+                        and coalesce(m.needs, 0) = needed and (m.crashes > 0) = suspect and m.due_at <= asked_at
+                      order by m.subscription, m.lane, coalesce(m.needs, 0), (m.crashes > 0), m.due_at, m.event_id limit 1
+                 ) due
+            )
             or not pubsub.enter_lane(subscription, this_lane, process)
         );
         if suspect and alike.event_id is null then

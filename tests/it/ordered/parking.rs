@@ -68,6 +68,32 @@ async fn events_returned_before_the_failure_is_written_are_parked() {
     assert_eq!(handle_all(&one).await, ids);
 }
 
+/// A settlement that has the lane may park what a claim would hand out, and would wait for the claim, which waits for it.
+#[actix::test]
+async fn a_claim_that_waits_for_a_lane_locks_no_delivery_of_it() {
+    let db = TestDatabase::new().await;
+    let one = subscribed(&db, 1).await;
+    let token = one.claim(1).await.unwrap()[0].token;
+    give_back(&one, &db, token).await;
+    let [settling, claiming] = [connect(db.url()).await, connect(db.url()).await];
+    let lane = "begin;
+        select pg_advisory_xact_lock(hashtext('pubsub.claiming') + m.lane, m.subscription) from pubsub.mailbox m";
+    settling.batch_execute(lane).await.unwrap();
+    let claims = async {
+        let claim = "select count(*) from pubsub.claim_mailbox($1, $2, 10)";
+        let claimed: i64 =
+            claiming.query_one(claim, &[&one.subscription, &one.process]).await.unwrap().get(0);
+        assert_eq!(claimed, 1);
+    };
+    let parks = async {
+        let waiting = "select count(*) from pg_stat_activity \
+                        where datname = current_database() and wait_event_type = 'Lock'";
+        db.until_count(waiting, 1).await;
+        settling.batch_execute("update pubsub.mailbox set due_at = due_at; commit").await.unwrap();
+    };
+    tokio::join!(claims, parks);
+}
+
 /// A transaction that commits late brings an event with a lower id than one of its key that has failed before.
 #[actix::test]
 async fn a_late_event_before_one_that_waits_does_not_stop_its_key() {
