@@ -1,6 +1,7 @@
 //! Dead letters: listing them, putting them back into the mailbox, and deleting them.
 
-use super::{Parameters, Store, Time};
+use super::time::Time;
+use super::{Parameters, Store};
 use crate::error::{Error, from_database};
 use crate::model::channel::Channel;
 use crate::model::dead_letter::{DeadLetter, DeadLetterFilter, Reason};

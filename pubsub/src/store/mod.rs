@@ -33,6 +33,7 @@ pub(crate) mod target;
 #[cfg(feature = "testing")]
 pub(crate) mod test_kit;
 mod through;
+mod time;
 mod tls;
 pub(crate) mod wait;
 pub(crate) mod xmin_holders;
@@ -41,7 +42,6 @@ use crate::error::{Error, from_database};
 use connect::{OnRuntime, Pool, STATEMENT_TIMEOUT};
 use deadpool::managed::{Object, PoolError};
 use deadpool_postgres::ClientWrapper;
-use jiff::Timestamp;
 use statement::{Parameters, TypedParameters, is_fatal};
 use std::fmt;
 use std::ops::Deref;
@@ -49,8 +49,7 @@ use std::time::Duration;
 use through::Through;
 use tokio::runtime::Handle;
 use tokio_postgres::Row;
-use tokio_postgres::types::private::BytesMut;
-use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::{FromSql, Type};
 
 pub(crate) use target::Target;
 #[cfg(feature = "testing")]
@@ -228,44 +227,6 @@ impl<'a> FromSql<'a> for JsonText {
 
 /// The first byte of a `jsonb` value in binary format (`jsonb_send` in the server's source).
 const JSONB_VERSION: u8 = 1;
-
-/// A time of the database. One that a [`Timestamp`] cannot have, such as infinity, is the nearest that it can, and the other way round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Time(Timestamp);
-
-impl<'a> FromSql<'a> for Time {
-    fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        let micros = i64::from_sql(ty, raw)?.saturating_add(EPOCH_MICROS);
-        let nearest = if micros > 0 { Timestamp::MAX } else { Timestamp::MIN };
-        Ok(Self(Timestamp::from_microsecond(micros).unwrap_or(nearest)))
-    }
-
-    fn accepts(ty: &Type) -> bool {
-        *ty == Type::TIMESTAMPTZ
-    }
-}
-
-impl ToSql for Time {
-    fn to_sql(
-        &self,
-        ty: &Type,
-        out: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        self.0.as_microsecond().saturating_sub(EPOCH_MICROS).max(EARLIEST_MICROS).to_sql(ty, out)
-    }
-
-    fn accepts(ty: &Type) -> bool {
-        *ty == Type::TIMESTAMPTZ
-    }
-
-    to_sql_checked!();
-}
-
-/// The earliest time of PostgreSQL, in the year 4714 BC, in microseconds from the year 2000. It is later than [`Timestamp::MIN`].
-const EARLIEST_MICROS: i64 = -211_813_488_000_000_000;
-
-/// The beginning of the year 2000, from which PostgreSQL counts, in microseconds of Unix time.
-const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// Returns a duration as seconds, for `make_interval`.
 fn seconds(duration: Duration) -> f64 {

@@ -2,7 +2,8 @@
 
 use super::statement::run;
 use super::through::Through;
-use super::{Parameters, Store, Time};
+use super::time::Time;
+use super::{Parameters, Store};
 use crate::error::{Error, from_database};
 use crate::model::seek::{Seek, SeekReport};
 use std::time::Duration;

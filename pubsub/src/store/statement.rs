@@ -1,9 +1,9 @@
 //! Running a statement: prepared, in a session of our own; or through a pooler in transaction mode, which may give each transaction
 //! another session.
 
-use super::Time;
 use super::connect::{LOCK_TIMEOUT, STATEMENT_TIMEOUT};
 use super::through::Through;
+use super::time::Time;
 use crate::error::may_end_session;
 use deadpool_postgres::ClientWrapper;
 use futures_util::future::{join, join3};
