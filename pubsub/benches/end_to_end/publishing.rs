@@ -20,20 +20,7 @@ const PACE: Duration = Duration::from_millis(25);
 /// The events of one bulk.
 const BULK: usize = 10_000;
 
-const FLOOR: &str = "
-    create sequence floor_id;
-    create table floor (
-        xid          xid8 not null default pg_current_xact_id(),
-        id           bigint not null default nextval('floor_id'),
-        channel      text collate \"C\" not null,
-        key          text,
-        payload      jsonb not null,
-        headers      jsonb,
-        version      integer not null default 1,
-        published_at timestamptz not null default clock_timestamp(),
-        primary key (channel, id)
-    );
-    create index on floor (xid, channel, id)";
+const FLOOR: &str = include_str!("../bare.sql");
 
 pub(crate) async fn run(server: &Server) {
     let mut rates: [Vec<f64>; 5] = Default::default();
@@ -101,7 +88,7 @@ pub(crate) async fn paced(url: &str, clients: usize) -> Vec<f64> {
 
 async fn bare_inserts(url: &str, clients: usize) -> f64 {
     rate(url, clients, async |client, n| {
-        let insert = "insert into floor (channel, payload) values ('bench', $1::text::jsonb) returning id";
+        let insert = "insert into bare (channel, payload) values ('bench', $1::text::jsonb) returning id";
         let payload = serde_json::to_string(&Order::new(n)).expect("an order is JSON");
         let parameter: (&(dyn tokio_postgres::types::ToSql + Sync), _) =
             (&payload, tokio_postgres::types::Type::TEXT);
@@ -122,7 +109,7 @@ async fn bare_copy(url: &str) -> f64 {
         .collect();
     let rows = bytes::Bytes::from(rows);
     rate(url, 2, async |client, _| {
-        let sink = client.copy_in("copy floor (channel, payload) from stdin").await.expect("a copy");
+        let sink = client.copy_in("copy bare (channel, payload) from stdin").await.expect("a copy");
         futures_util::pin_mut!(sink);
         sink.send(rows.clone()).await.expect("its rows");
         sink.finish().await.expect("its end")

@@ -10,21 +10,9 @@ pub(crate) const BATCH: u64 = 100;
 /// - `partitioned`: the log's columns, indexes, checks and partitions, without its trigger
 /// - `notifying`: as `bare`, with a trigger that notifies for each row
 /// - `queue`: a row for each event and subscription, claimed by an update and acknowledged by a delete
-pub(crate) const DEFINITIONS: &str = "
-    create sequence bare_id;
-    create table bare (
-        xid          xid8 not null default pg_current_xact_id(),
-        id           bigint not null default nextval('bare_id'),
-        channel      text collate \"C\" not null,
-        key          text,
-        payload      jsonb not null,
-        headers      jsonb,
-        version      integer not null default 1,
-        published_at timestamptz not null default clock_timestamp(),
-        primary key (channel, id)
-    );
-    create index on bare (xid, channel, id);
-
+pub(crate) const DEFINITIONS: &str = concat!(
+    include_str!("../bare.sql"),
+    "
     create table partitioned (like pubsub.db_events including all) partition by range (id);
     create table partitioned_0 partition of partitioned for values from (0) to (10000000);
     create table partitioned_1 partition of partitioned for values from (10000000) to (20000000);
@@ -52,7 +40,8 @@ pub(crate) const DEFINITIONS: &str = "
     );
     create index on queue (subscription, id) where state = 0;
 
-    select pubsub.declare_channel('bench')";
+    select pubsub.declare_channel('bench')"
+);
 
 /// Turns autovacuum off, so that it does not remove dead tuples before they are counted.
 pub(crate) const WITHOUT_AUTOVACUUM: &str = "

@@ -20,12 +20,4 @@ impl Order {
             note: "a note about as long as an average one, and not longer than that".into(),
         }
     }
-
-    /// The event as JSON.
-    ///
-    /// # Errors
-    /// If it is none, which cannot happen to these fields.
-    pub(crate) fn json(&self) -> serde_json::Result<serde_json::Value> {
-        serde_json::to_value(self)
-    }
 }

@@ -33,21 +33,7 @@ pub(super) const CONTENDER: Contender = Contender {
     lacks: &["everything but the row: it is the floor below all contenders"],
 };
 
-/// The columns and the indexes of `pubsub.db_events`.
-const TABLE: &str = "
-    create sequence bare_id;
-    create table bare (
-        xid          xid8 not null default pg_current_xact_id(),
-        id           bigint not null default nextval('bare_id'),
-        channel      text collate \"C\" not null,
-        key          text,
-        payload      jsonb not null,
-        headers      jsonb,
-        version      integer not null default 1,
-        published_at timestamptz not null default clock_timestamp(),
-        primary key (channel, id)
-    );
-    create index on bare (xid, channel, id)";
+const TABLE: &str = include_str!("../../../bare.sql");
 
 const INSERT: &str = "insert into bare (channel, payload) values ('bench', $1) returning id";
 const UNNEST: &str = "insert into bare (channel, payload) select 'bench', unnest($1::jsonb[])";
@@ -91,13 +77,13 @@ struct Inserts(Vec<Insert>);
 impl Publisher for Inserts {
     async fn publish(&self, connection: usize, order: &Order) -> Result<()> {
         let insert = &self.0[connection];
-        insert.client.query_one(&insert.one, &[&order.json()?]).await?;
+        insert.client.query_one(&insert.one, &[&serde_json::to_value(order)?]).await?;
         Ok(())
     }
 
     async fn publish_all(&self, connection: usize, orders: &[Order]) -> Result<()> {
         let insert = &self.0[connection];
-        let payloads = orders.iter().map(Order::json).collect::<Result<Vec<_>, _>>()?;
+        let payloads = orders.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
         insert.client.execute(&insert.many, &[&payloads]).await?;
         Ok(())
     }

@@ -140,7 +140,7 @@ impl Publisher for Utils {
             for order in orders {
                 jobs.push(RawJobSpec {
                     identifier: (*task).into(),
-                    payload: order.json()?,
+                    payload: serde_json::to_value(order)?,
                     spec: JobSpec::default(),
                 });
             }
