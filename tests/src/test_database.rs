@@ -62,6 +62,13 @@ impl TestDatabase {
         self.client.query_one(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
     }
 
+    /// Waits until this many sessions of the database wait for a lock.
+    pub async fn until_waiting(&self, sessions: i64) {
+        let waiting = "select count(*) from pg_stat_activity
+                        where datname = current_database() and wait_event_type = 'Lock'";
+        self.until_count(waiting, sessions).await;
+    }
+
     /// Waits until a count has the expected value.
     pub async fn until_count(&self, sql: &str, expected: i64) {
         let until = Instant::now() + DEADLINE;

@@ -86,9 +86,7 @@ async fn a_claim_that_waits_for_a_lane_locks_no_delivery_of_it() {
         assert_eq!(claimed, 1);
     };
     let parks = async {
-        let waiting = "select count(*) from pg_stat_activity \
-                        where datname = current_database() and wait_event_type = 'Lock'";
-        db.until_count(waiting, 1).await;
+        db.until_waiting(1).await;
         settling.batch_execute("update pubsub.mailbox set due_at = due_at; commit").await.unwrap();
     };
     tokio::join!(claims, parks);

@@ -175,9 +175,7 @@ async fn a_beat_that_waits_while_the_clock_is_found_set_back_counts() {
         assert!(counts, "a living process was told that it is dead");
     };
     let commits = async {
-        let waiting = "select count(*) from pg_stat_activity \
-                        where datname = current_database() and wait_event_type = 'Lock'";
-        db.until_count(waiting, 1).await;
+        db.until_waiting(1).await;
         reclaiming.batch_execute("commit").await.unwrap();
     };
     tokio::join!(beats, commits);

@@ -110,9 +110,7 @@ async fn a_delivery_is_settled_in_one_transaction_only() {
         assert_eq!(settled, Err("PB010".into()));
     };
     let commits = async {
-        let waiting = "select count(*) from pg_stat_activity \
-                        where datname = current_database() and wait_event_type = 'Lock'";
-        db.until_count(waiting, 1).await;
+        db.until_waiting(1).await;
         first.batch_execute("commit").await.unwrap();
     };
     tokio::join!(waits, commits);
