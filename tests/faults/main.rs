@@ -62,7 +62,7 @@ async fn random_faults_lose_double_and_reorder_nothing() {
     let seconds = Duration::from_secs(setting("PUBSUB_FAULTS_SECONDS", 30));
     let (faults, events) = (setting("PUBSUB_FAULTS_COUNT", 3), setting("PUBSUB_FAULTS_EVENTS", 1_000));
     let kind = env::var("PUBSUB_FAULTS_KIND").unwrap_or_default();
-    let rate = env::var("PUBSUB_FAULTS_RATE").map_or(RATE, |rate| rate.parse().expect("events per second"));
+    let rate = setting("PUBSUB_FAULTS_RATE", RATE as u64) as f64;
     println!("seed {seed}");
     let mut rng = Rng::with_seed(seed);
     let mut arena = Arena::start(Setup { workers: WORKERS, rate, ..Setup::default() }).await;

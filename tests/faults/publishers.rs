@@ -115,10 +115,9 @@ impl Publishers {
         }
         let from = now();
         let facts = Facts { numbers: first..first + count, poison, at_once };
-        let outcome = self.try_to_publish(client, facts).await;
+        let outcome = self.try_to_publish(client, &facts).await;
         let mut progress = self.progress.borrow_mut();
-        for n in first..first + count {
-            let poison = poison && n == first;
+        for Fact { n, poison } in facts.each() {
             progress.published(Publication { n, from, to: now(), outcome, poison });
         }
         if poison && outcome != Outcome::Acked {
@@ -127,7 +126,7 @@ impl Publishers {
         outcome == Outcome::Acked
     }
 
-    async fn try_to_publish(&self, client: &mut Client, facts: Facts) -> Outcome {
+    async fn try_to_publish(&self, client: &mut Client, facts: &Facts) -> Outcome {
         let inserting = tokio::time::timeout(PATIENCE, insert(client, facts)).await;
         let Ok(Ok(transaction)) = inserting else { return Outcome::Failed };
         match tokio::time::timeout(PATIENCE, transaction.commit()).await {
@@ -146,7 +145,7 @@ fn most_at_once(rate: f64) -> i64 {
 }
 
 /// The events of a transaction.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Facts {
     numbers: Range<i64>,
     /// Whether the first kills the process of every handler.
@@ -155,34 +154,34 @@ struct Facts {
 }
 
 impl Facts {
-    fn of(&self, n: i64) -> Fact {
-        Fact { n, poison: self.poison && n == self.numbers.start }
+    fn each(&self) -> impl Iterator<Item = Fact> {
+        self.numbers.clone().map(|n| Fact { n, poison: self.poison && n == self.numbers.start })
     }
 }
 
-async fn insert(client: &mut Client, facts: Facts) -> Result<Transaction<'_>, AnyError> {
+async fn insert<'a>(client: &'a mut Client, facts: &Facts) -> Result<Transaction<'a>, AnyError> {
     let key = fastrand::i32(1..=KEYS);
     let transaction = client.transaction().await?;
     match facts.at_once {
-        true => insert_at_once(&transaction, key, &facts).await?,
-        false => insert_one_by_one(&transaction, key, &facts).await?,
+        true => insert_at_once(&transaction, key, facts).await?,
+        false => insert_one_by_one(&transaction, key, facts).await?,
     }
     Ok(transaction)
 }
 
 async fn insert_one_by_one(transaction: &Transaction<'_>, key: i32, facts: &Facts) -> Result<(), AnyError> {
-    for n in facts.numbers.clone() {
+    for fact in facts.each() {
         // Publishers of one key wait for each other here.
         let next = "update faults.keys set seq = seq + 1 where key = $1 returning seq";
         let seq: i64 = transaction.query_one(next, &[&key]).await?.get(0);
-        let (options, fact) = (PublishOptions::new().key(key.to_string()), facts.of(n));
+        let options = PublishOptions::new().key(key.to_string());
         // One in four publishers is of the old release.
         let event = match fastrand::u32(..4) {
-            0 => publish_with(transaction, &OldFact(n, fact.poison), &options).await?,
+            0 => publish_with(transaction, &OldFact(fact.n, fact.poison), &options).await?,
             _ => publish_with(transaction, &fact, &options).await?,
         };
         let committed = "insert into faults.committed (n, key, seq, event) values ($1, $2, $3, $4)";
-        transaction.execute(committed, &[&n, &key, &seq, &event.id().0]).await?;
+        transaction.execute(committed, &[&fact.n, &key, &seq, &event.id().0]).await?;
     }
     Ok(())
 }
@@ -191,8 +190,7 @@ async fn insert_at_once(transaction: &Transaction<'_>, key: i32, facts: &Facts) 
     let count = facts.numbers.end - facts.numbers.start;
     let next = "update faults.keys set seq = seq + $2 where key = $1 returning seq - $2";
     let before: i64 = transaction.query_one(next, &[&key, &count]).await?.get(0);
-    let events: Vec<_> =
-        facts.numbers.clone().map(|n| KeyedFact { fact: facts.of(n), key: key.to_string() }).collect();
+    let events: Vec<_> = facts.each().map(|fact| KeyedFact { fact, key: key.to_string() }).collect();
     publish_all(transaction, &events).await?;
     let committed = "insert into faults.committed (n, key, seq, event)
                      select (payload ->> 'n')::bigint, $1, $2 + row_number() over (order by id), id
