@@ -103,11 +103,11 @@ fn unquoted(error: pem::Error) -> Box<dyn std::error::Error + Send + Sync> {
 
 /// Says why a file is no key. Both kinds of encrypted keys have the word in their text.
 fn unusable_key(file: &Path, error: pem::Error) -> Error {
-    let is_encrypted = || fs::read(file).is_ok_and(|text| text.windows(9).any(|word| word == b"ENCRYPTED"));
-    let what = match error {
-        pem::Error::Io(_) => "cannot be read as a key in PEM",
-        _ if is_encrypted() => "is encrypted: write it without a passphrase, and let only its user read it",
-        _ => "cannot be read as a key in PEM",
+    let is_encrypted = !matches!(error, pem::Error::Io(_))
+        && fs::read(file).is_ok_and(|text| text.windows(9).any(|word| word == b"ENCRYPTED"));
+    let what = match is_encrypted {
+        true => "is encrypted: write it without a passphrase, and let only its user read it",
+        false => "cannot be read as a key in PEM",
     };
     unusable(format!("`{}` (sslkey) {what}", file.display()), unquoted(error))
 }
