@@ -52,6 +52,10 @@ ui:
 bench:
     cargo bench --bench end_to_end
 
+# The instructions and allocations of an event, compared with the recorded ones; needs valgrind
+instructions:
+    cargo bench -p pubsub --no-default-features --bench instructions -- check
+
 # Other libraries in the same run; takes hours. `just peers --help` lists the options
 peers *arguments:
     cargo run --release --locked --manifest-path pubsub/benches/peers/Cargo.toml -- {{ arguments }}

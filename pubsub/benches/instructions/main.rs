@@ -1,0 +1,51 @@
+//! Counts the instructions and the allocations that an event costs its client: `cargo bench --bench instructions` prints lines
+//! `figure NAME VALUE UNIT`, and with `-- check` it fails if a count is far from the recorded one.
+//!
+//! Needs valgrind. Each workload is this binary started again under callgrind, against a PostgreSQL server of the benchmark's own,
+//! which is not counted. It runs with some events and with twice as many, so that their difference has no start and no end of a
+//! process in it. Instructions do not depend on what else the machine does, and hardly on its speed: `docs/benchmarks.md` has the
+//! spread.
+
+mod callgrind;
+#[path = "../end_to_end/databases.rs"]
+mod databases;
+mod figures;
+#[path = "../end_to_end/order.rs"]
+mod order;
+mod recorded;
+mod stages;
+mod work;
+mod workload;
+
+use pubsub::testing::{Options, Server};
+use std::process::ExitCode;
+use workload::Workload;
+
+/// The argument that compares the counts with the recorded ones.
+const CHECK: &str = "check";
+
+fn main() -> ExitCode {
+    actix::System::new().block_on(async {
+        if let Some((workload, url, events)) = work::part() {
+            work::run(workload, &url, events).await;
+            return ExitCode::SUCCESS;
+        }
+        let server = Server::start_with(Options::default()).expect("a server for the benchmark");
+        let mut counts = Vec::new();
+        for workload in Workload::ALL.into_iter().filter(|workload| is_wanted(workload.name())) {
+            let count = figures::count(&server, workload).await;
+            figures::print(workload, &count);
+            counts.push((workload, count.instructions, count.allocations));
+        }
+        if is_named(CHECK) { recorded::check(&counts) } else { ExitCode::SUCCESS }
+    })
+}
+
+fn is_named(name: &str) -> bool {
+    std::env::args().any(|argument| argument == name)
+}
+
+/// Whether the command line names this workload, or none.
+fn is_wanted(name: &str) -> bool {
+    is_named(name) || !Workload::ALL.iter().any(|workload| is_named(workload.name()))
+}

@@ -1,0 +1,40 @@
+//! The workloads.
+
+/// What a counted process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Workload {
+    /// An actor handles a backlog, and answers each event in `handle`.
+    Sync,
+    /// An async closure does.
+    Async,
+    /// Single events are published over one connection.
+    Publish,
+    /// Events are published a thousand to a statement.
+    PublishAll,
+}
+
+impl Workload {
+    pub(crate) const ALL: [Self; 4] = [Self::Sync, Self::Async, Self::Publish, Self::PublishAll];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Async => "async",
+            Self::Publish => "publish",
+            Self::PublishAll => "publish_all",
+        }
+    }
+
+    /// Whether the events are there before the process starts.
+    pub(crate) fn has_backlog(self) -> bool {
+        matches!(self, Self::Sync | Self::Async)
+    }
+
+    /// The events that are counted. The last batches of a backlog are small, as the first are.
+    pub(crate) fn events(self) -> usize {
+        match self {
+            Self::Sync | Self::Async | Self::PublishAll => 20_000,
+            Self::Publish => 2_000,
+        }
+    }
+}
