@@ -1,4 +1,4 @@
-//! Runs a process under callgrind, and reads what it has counted.
+//! Runs a process under callgrind, and reads the counts.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ struct Calls {
     instructions: i64,
 }
 
-/// What a process has cost.
+/// The cost of a process.
 #[derive(Debug, Default)]
 pub(crate) struct Profile {
     pub(crate) instructions: i64,

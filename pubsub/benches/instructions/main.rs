@@ -7,10 +7,8 @@
 //! spread.
 
 mod callgrind;
-#[path = "../end_to_end/databases.rs"]
 mod databases;
 mod figures;
-#[path = "../end_to_end/order.rs"]
 mod order;
 mod recorded;
 mod stages;

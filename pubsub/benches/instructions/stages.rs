@@ -11,7 +11,7 @@ const DECODE: &[&str] = &["Delivery<C>::decode"];
 
 const STAGES: &[Stage] = &[
     ("driver", DRIVER, &[]),
-    ("rows", &["store::claim::events"], &[]),
+    ("rows", &["store::claim::event"], &[]),
     ("claimed", &["Dispatch::completed"], &[]),
     ("host", &["HandlerHost<C,H,F>"], DECODE),
     ("decode", DECODE, &[]),

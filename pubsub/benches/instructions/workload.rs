@@ -1,6 +1,6 @@
 //! The workloads.
 
-/// What a counted process does.
+/// The work of a counted process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Workload {
     /// An actor handles a backlog, and answers each event in `handle`.
