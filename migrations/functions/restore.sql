@@ -82,21 +82,21 @@ $$;
 -- Begins an incarnation: no number is drawn in it that may have been drawn before and forgotten. Returns it, and what has
 -- happened, in words. The caller holds the lock of pubsub.recognize.
 --
--- Tokens continue at the present microsecond, and process ids at the present second. Neither is drawn as fast as the clock
--- runs, so every number drawn earlier, in any history, is lower. Ids of subscriptions are few, and skip a thousand.
+-- Tokens and process ids continue at the present microsecond. Neither is drawn as fast as the clock runs, so every number drawn
+-- earlier, in any history, is lower. Ids of subscriptions are few, and skip a thousand.
 create or replace function pubsub.begin_incarnation(floor bigint) returns table (incarnation bigint, news text)
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
-    seconds constant double precision := extract(epoch from clock_timestamp());
+    present constant bigint := extract(epoch from clock_timestamp()) * 1000000;
     before  pubsub.log_identity;
     here    record;
 begin
     select * into before from pubsub.log_identity i where i.marker = 1;
     incarnation := setval('pubsub.leases_token_seq', greatest(
-        (seconds * 1000000)::bigint, coalesce(pg_sequence_last_value('pubsub.leases_token_seq'), 0) + 1000000
+        present, coalesce(pg_sequence_last_value('pubsub.leases_token_seq'), 0) + 1000000
     ));
     perform setval('pubsub.processes_id_seq', greatest(
-                seconds::bigint, coalesce(pg_sequence_last_value('pubsub.processes_id_seq'), 0) + 1000
+                present, coalesce(pg_sequence_last_value('pubsub.processes_id_seq'), 0) + 1000
             )),
             setval('pubsub.subscriptions_id_seq', coalesce(pg_sequence_last_value('pubsub.subscriptions_id_seq'), 0) + 1000);
     delete from pubsub.incarnations;
@@ -249,11 +249,14 @@ begin
 end
 $$;
 
--- The log belongs to the cluster in which it is installed.
+-- The log belongs to the cluster in which it is installed. Process ids begin at random, so that no delivery of another database
+-- is taken for one of this, when a handler settles it in the wrong transaction. Those of later incarnations are higher.
 do $$
 begin
     if not exists (select from pubsub.log_identity) then
         perform pubsub.write_identity(0);
+        perform setval('pubsub.processes_id_seq', 1 + floor(random() * 1000000000)::bigint)
+          where pg_sequence_last_value('pubsub.processes_id_seq') is null;
         insert into pubsub.incarnations (incarnation) values (0);
     end if;
 end

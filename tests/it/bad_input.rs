@@ -215,7 +215,7 @@ async fn null_stands_for_the_default_of_a_flag_or_a_number() {
 
 #[actix::test]
 async fn arguments_at_their_limits_are_taken_as_they_are_meant() {
-    let db = TestDatabase::new().await;
+    let db = TestDatabase::numbered().await;
     let client = &db.client;
     for sql in
         ["declare_channel('sms')", "subscribe('sms', 'one', lanes => 4)", "register_process('h', 1, 'v')"]

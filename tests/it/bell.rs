@@ -43,7 +43,7 @@ async fn child_sleeps() {
 
 #[actix::test]
 async fn publishers_ring_only_for_sleeping_processes() {
-    let db = TestDatabase::new().await;
+    let db = TestDatabase::numbered().await;
     let mut listener = BellListener::new(db.url()).await;
     let client = &db.client;
     let register = "register_process('localhost', 1, 'test')";
@@ -67,7 +67,7 @@ async fn publishers_ring_only_for_sleeping_processes() {
 
 #[actix::test]
 async fn one_of_many_sleepers_is_rung_and_none_while_one_is_awake() {
-    let db = TestDatabase::new().await;
+    let db = TestDatabase::numbered().await;
     let mut listener = BellListener::new(db.url()).await;
     let client = &db.client;
     let run = async |sql: &str| client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
@@ -281,7 +281,7 @@ async fn a_death_awake_wakes_another_process() {
 
 #[actix::test]
 async fn an_absent_process_is_rung_where_nobody_else_waits() {
-    let db = TestDatabase::new().await;
+    let db = TestDatabase::numbered().await;
     let mut listener = BellListener::new(db.url()).await;
     let run = async |sql: &str| db.client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
     for sql in ["declare_channel('sms')", "subscribe('sms', 'one')", "subscribe('sms', 'two')"] {
@@ -384,7 +384,7 @@ async fn one_of_many_silent_listeners_tests_the_bell() {
 
 #[actix::test]
 async fn falling_asleep_in_a_transaction_stops_no_publisher() {
-    let db = TestDatabase::new().await;
+    let db = TestDatabase::numbered().await;
     let one = SqlSubscriber::register(&db.client, "one").await.unwrap();
     let asleep = connect(db.url()).await;
     // A client without autocommit leaves its transaction open after each call.

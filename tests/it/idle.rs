@@ -19,7 +19,7 @@ async fn claim(client: &Client, subscription: i32, polling: bool) -> (usize, boo
 
 /// Creates an unordered subscription and an ordered one of a quiet channel, and claims from both once.
 async fn quiet() -> TestDatabase {
-    let db = TestDatabase::new().await;
+    let db = TestDatabase::numbered().await;
     for sql in [
         "declare_channel('quiet')",
         "declare_channel('busy')",

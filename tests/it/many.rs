@@ -18,7 +18,7 @@ async fn pages(client: &Client, statement: &str) -> i64 {
 
 #[actix::test]
 async fn a_publish_costs_the_same_however_many_subscriptions_sleep() {
-    let db = TestDatabase::new().await;
+    let db = TestDatabase::numbered().await;
     let mut listener = BellListener::new(db.url()).await;
     let run = async |sql: &str| db.client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
     for sql in ["declare_channel('sms')", "declare_channel('email')", "subscribe('email', 'other')"] {
@@ -80,7 +80,7 @@ async fn a_misspelt_channel_costs_no_search_of_all_channels() {
 #[actix::test]
 async fn redriven_letters_of_one_key_do_not_wait_on_each_other() {
     const LETTERS: i64 = 3_000;
-    let db = TestDatabase::new().await;
+    let db = TestDatabase::numbered().await;
     for sql in [
         "declare_channel('sms')",
         "subscribe('sms', 'one', lanes => 1)",

@@ -69,7 +69,7 @@ async fn a_plain_sql_subscriber_shares_a_subscription_with_rust() {
 
 #[actix::test]
 async fn an_unknown_action_is_refused() {
-    let db = TestDatabase::new().await;
+    let db = TestDatabase::numbered().await;
     for sql in ["declare_channel('sms')", "subscribe('sms', 'one')", "publish('sms', '{}')"] {
         db.client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
     }
@@ -193,7 +193,7 @@ async fn next_sleeps_so_that_the_bell_wakes_its_session() {
     assert!(caller.wait().await == 1.0);
     let publish = r#"select pubsub.publish('sms', '{"msg": "hello"}')"#;
     db.client.batch_execute(publish).await.unwrap();
-    assert_eq!(listener.rung().await, ["sms 1"]);
+    assert_eq!(listener.rung().await, [format!("sms {}", caller.process)]);
     let next = caller.next().await;
     assert_eq!((next[0].id, next[0].attempt, next[0].wait), (Some(1), Some(1), None));
     assert_eq!(db.count("select count(*) from pubsub.waiters").await, 0, "it is awake");
@@ -267,15 +267,16 @@ async fn next_starves_neither_the_log_nor_the_mailbox() {
 async fn next_tells_what_a_caller_does_wrong() {
     let db = TestDatabase::new().await;
     let caller = Caller::new(&db, 0).await;
+    let process = caller.process;
     let refused = async |sql: &str| {
         let refused = caller.client.batch_execute(sql).await.unwrap_err().code().unwrap().code().to_owned();
         caller.client.batch_execute("rollback").await.unwrap();
         refused
     };
-    let late = "begin; select pubsub.publish('sms', '{}'); select * from pubsub.next(1, 1)";
-    assert_eq!(refused(late).await, "PB003");
+    let next = format!("select * from pubsub.next(1, {process})");
+    assert_eq!(refused(&format!("begin; select pubsub.publish('sms', '{{}}'); {next}")).await, "PB003");
     assert_eq!(refused("select * from pubsub.next(1, 7)").await, "PB006");
-    assert_eq!(refused("select * from pubsub.next(7, 1)").await, "PB004");
+    assert_eq!(refused(&format!("select * from pubsub.next(7, {process})")).await, "PB004");
 }
 
 #[actix::test]

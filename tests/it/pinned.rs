@@ -69,7 +69,7 @@ async fn pages(client: &Client, statement: &str) -> f64 {
 
 #[actix::test]
 async fn no_statement_reads_more_pages_under_an_old_snapshot() {
-    let db = TestDatabase::new().await;
+    let db = TestDatabase::numbered().await;
     for sql in [
         "declare_channel('sms')",
         "register_process('host', 1, 'test') from generate_series(1, 10)",

@@ -148,7 +148,7 @@ const SUBSCRIPTIONS: [&str; 11] = [
 ];
 
 async fn prepared() -> TestDatabase {
-    let db = TestDatabase::new().await;
+    let db = TestDatabase::numbered().await;
     for statement in SUBSCRIPTIONS {
         db.client.batch_execute(statement).await.unwrap();
     }

@@ -96,7 +96,7 @@ async fn unread(client: &Client, process: i64) -> Vec<i32> {
 
 #[actix::test]
 async fn a_poll_names_what_a_claim_would_find_or_refuse() {
-    let db = TestDatabase::new().await;
+    let db = TestDatabase::numbered().await;
     let run = async |sql: &str| db.client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
     for sql in [
         "declare_channel('sms')",
@@ -149,7 +149,7 @@ async fn a_poll_names_what_a_claim_would_find_or_refuse() {
 
 #[actix::test]
 async fn a_poll_writes_nothing_but_renewals() {
-    let db = TestDatabase::new().await;
+    let db = TestDatabase::numbered().await;
     let run = async |sql: &str| db.client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
     for sql in ["declare_channel('sms')", "register_process('host', 1, 'test')", "subscribe('sms', 'one')"] {
         run(sql).await;
@@ -177,7 +177,7 @@ async fn a_poll_writes_nothing_but_renewals() {
 
 #[actix::test]
 async fn a_renewal_keeps_no_row_that_is_being_removed() {
-    let db = TestDatabase::new().await;
+    let db = TestDatabase::numbered().await;
     let other = connect(db.url()).await;
     let run = async |client: &Client, sql: &str| client.batch_execute(sql).await.unwrap();
     for sql in ["declare_channel('sms')", "register_process('host', 1, 'test')", "subscribe('sms', 'one')"] {

@@ -128,7 +128,7 @@ fn publishing_works_on_any_thread() {
 
 #[actix::test]
 async fn large_events_and_many_look_for_no_waiters_if_none_sleep() {
-    let db = TestDatabase::new().await;
+    let db = TestDatabase::numbered().await;
     let client = &db.client;
     for sql in ["declare_channel('sms')", "subscribe('sms', 'one')", "register_process('host', 1, 'v')"] {
         client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();

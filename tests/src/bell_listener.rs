@@ -12,8 +12,8 @@ const PROBE: &str = "bell_probe";
 /// The payload of a listener's test notification.
 const TEST: &str = "?";
 
-/// The processes whose own bells are recorded too.
-const PROCESSES: std::ops::RangeInclusive<i64> = 1..=8;
+/// The most processes, of those that registered last and of the next ones, whose own bells are recorded too.
+const PROCESSES: i64 = 8;
 
 /// A connection that records bells.
 #[derive(Debug)]
@@ -37,7 +37,10 @@ impl BellListener {
                 }
             }
         });
-        let topics = PROCESSES.map(|process| format!("listen pubsub_{process};")).collect::<String>();
+        let last = "select last_value from pubsub.processes_id_seq";
+        let last: i64 = client.query_one(last, &[]).await.expect("the schema").get(0);
+        let processes = (last - PROCESSES).max(1)..=last + PROCESSES;
+        let topics = processes.map(|process| format!("listen pubsub_{process};")).collect::<String>();
         client.batch_execute(&format!("{topics} listen pubsub; listen {PROBE}")).await.expect("it listens");
         Self { client, received }
     }

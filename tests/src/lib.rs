@@ -34,5 +34,5 @@ pub use pgbouncer::PgBouncer;
 pub use probe::{Received, Sender, probe};
 pub use proxy::Proxy;
 pub use sql_subscriber::{ClaimedEvent, SqlSubscriber};
-pub use test_database::{TestDatabase, connect, sending, until};
+pub use test_database::{TestDatabase, connect, count_processes_from_1, sending, until};
 pub use tls_server::{TlsServer, VALID};

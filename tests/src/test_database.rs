@@ -26,6 +26,13 @@ impl TestDatabase {
         Self { database, client }
     }
 
+    /// Creates one whose processes have the ids 1, 2 and so on, for a test that writes them down. In others they begin at random.
+    pub async fn numbered() -> Self {
+        let db = Self::new().await;
+        count_processes_from_1(&db.client).await;
+        db
+    }
+
     /// The database's URL.
     pub fn url(&self) -> &str {
         self.database.url()
@@ -118,6 +125,12 @@ impl TestDatabase {
         )
         .await;
     }
+}
+
+/// Lets the first process have the id 1, and the next ones those that follow.
+pub async fn count_processes_from_1(owner: &Client) {
+    let restart = "select setval('pubsub.processes_id_seq', 1, false)";
+    owner.batch_execute(restart).await.expect("the owner may set it");
 }
 
 /// Returns a handler that accepts every delivery and sends a value of it to the test.

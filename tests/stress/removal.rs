@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 
 use crate::database::{Database, Result};
 use crate::holes::break_function;
-use crate::trimming::SMALL_PARTITIONS;
+use crate::trimming::{SMALL_PARTITIONS, register};
 
 /// More events than are left in the first of the small partitions.
 const BATCH: i32 = 150;
@@ -144,6 +144,7 @@ struct Lease {
 struct Consumer<'a> {
     client: &'a Client,
     subscription: i32,
+    process: i64,
     done: HashSet<i64>,
 }
 
@@ -151,35 +152,38 @@ impl<'a> Consumer<'a> {
     async fn new(client: &'a Client) -> Result<Self> {
         let subscribe = "select pubsub.subscribe('observed', 'alone')";
         let subscription = client.query_one(subscribe, &[]).await?.get(0);
-        Ok(Self { client, subscription, done: HashSet::new() })
+        let process = register(client).await?;
+        Ok(Self { client, subscription, process, done: HashSet::new() })
     }
 
     async fn claim(&self, most: i32) -> Result<Lease> {
-        let leases = self.take("select token, id from pubsub.claim($1, 1, $2)", most).await?;
+        let leases = self.take("select token, id from pubsub.claim($1, $2, $3)", most).await?;
         leases.ok_or_else(|| "nothing was claimed".into())
     }
 
     async fn take(&self, claim: &str, most: i32) -> Result<Option<Lease>> {
-        let rows = self.client.query(claim, &[&self.subscription, &most]).await?;
+        let rows = self.client.query(claim, &[&self.subscription, &self.process, &most]).await?;
         let ids = rows.iter().map(|row| row.get(1)).collect();
         Ok(rows.first().map(|row| Lease { token: row.get(0), ids }))
     }
 
     /// Gives a batch back, to be retried at once.
     async fn retry(&self, lease: &Lease) -> Result<()> {
-        let settle = "select pubsub.settle(1, $1, null, (
-                          select jsonb_agg(jsonb_build_object('id', id, 'action', 'retry')) from unnest($2::bigint[]) id
+        let settle = "select pubsub.settle($1, $2, null, (
+                          select jsonb_agg(jsonb_build_object('id', id, 'action', 'retry')) from unnest($3::bigint[]) id
                       ))";
-        let settled: bool = self.client.query_one(settle, &[&lease.token, &lease.ids]).await?.get(0);
+        let settled: bool =
+            self.client.query_one(settle, &[&self.process, &lease.token, &lease.ids]).await?.get(0);
         if settled { Ok(()) } else { Err(format!("lease {} was lost", lease.token).into()) }
     }
 
     /// Handles everything that can be claimed.
     async fn handle_all(&mut self) -> Result<()> {
         for claim in ["claim", "claim_mailbox"] {
-            let claim = format!("select token, id from pubsub.{claim}($1, 1, $2)");
+            let claim = format!("select token, id from pubsub.{claim}($1, $2, $3)");
             while let Some(lease) = self.take(&claim, BATCH).await? {
-                self.client.query_one("select pubsub.settle(1, $1)", &[&lease.token]).await?;
+                let settle = "select pubsub.settle($1, $2)";
+                self.client.query_one(settle, &[&self.process, &lease.token]).await?;
                 self.done.extend(&lease.ids);
             }
         }

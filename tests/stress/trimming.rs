@@ -23,7 +23,6 @@ const SUBSCRIPTIONS: [(&str, i32, usize); 3] = [("alone", 0, 1), ("competing", 0
 pub(crate) const SMALL_PARTITIONS: &str = "
     select pubsub.declare_channel('observed'), pubsub.declare_channel('other'), pubsub.declare_channel('quiet');
     select pubsub.set_retention('observed', '0'), pubsub.set_retention('other', '0'), pubsub.set_retention('quiet', '0');
-    select pubsub.register_process('localhost', 1, 'test'), pubsub.register_process('localhost', 2, 'test');
     select setval('pubsub.db_events_id_seq', 29999999900);
     select pubsub.ensure_partitions(10000, 250);
     create table public.published (id bigint primary key);";
@@ -58,6 +57,11 @@ struct Progress {
     removed: AtomicI64,
 }
 
+/// Registers a process and returns its id.
+pub(crate) async fn register(client: &Client) -> Result<i64> {
+    Ok(client.query_one("select pubsub.register_process('localhost', 1, 'test')", &[]).await?.get(0))
+}
+
 /// Runs for `duration`, and until `least` partitions are removed.
 pub(crate) async fn run(seed: u64, duration: Duration, least: i64) -> Result<Report> {
     let database = Database::create().await?;
@@ -65,6 +69,7 @@ pub(crate) async fn run(seed: u64, duration: Duration, least: i64) -> Result<Rep
     admin.batch_execute(SMALL_PARTITIONS).await?;
     admin.query_one("select pubsub.subscribe('quiet', 'idle')", &[]).await?;
 
+    let processes: [i64; 2] = [register(&admin).await?, register(&admin).await?];
     let progress = Arc::new(Progress::default());
     let (mut consumers, mut publishers) = (JoinSet::new(), JoinSet::new());
     for (of, &(name, lanes, count)) in SUBSCRIPTIONS.iter().enumerate() {
@@ -76,7 +81,7 @@ pub(crate) async fn run(seed: u64, duration: Duration, least: i64) -> Result<Rep
                 rng: Rng::with_seed(seed.wrapping_mul(31).wrapping_add((10 * of + nth) as u64)),
                 subscription,
                 // Each process claims from its own lanes of an ordered subscription.
-                process: if lanes > 0 { 1 + nth as i64 } else { 1 },
+                process: processes[if lanes > 0 { nth } else { 0 }],
                 progress: Arc::clone(&progress),
                 done: HashSet::new(),
             };

@@ -61,9 +61,9 @@ impl<C: Channel> Delivery<C> {
     /// the transaction commits, the delivery is done, whatever the handler answers. If not, the delivery is retried as the
     /// handler's answer says. `Ok(())` counts as a failed attempt then, because nothing of what was rolled back is acknowledged.
     ///
-    /// It must be a transaction of the database that the event comes from: in another one, a delivery that has the same numbers
-    /// would be settled in place of this one. While it is open, no other delivery waits for it. Through
-    /// a client, or a running [`PubSub`](crate::PubSub), the delivery is settled at once.
+    /// It must be a transaction of the database that the event comes from. Another one refuses the delivery, unless it is a copy. While
+    /// the transaction is open, no other delivery waits for it. Through a client, or a running [`PubSub`](crate::PubSub), the delivery
+    /// is settled at once.
     ///
     /// # Errors
     /// [`Error::LeaseLost`] if the event was given to another process, or settled before, and the database's own errors. If the

@@ -114,7 +114,7 @@ async fn after_a_restore_every_lane_goes_on_where_it_was() {
 
 #[actix::test]
 async fn a_takeover_and_a_first_claim_do_not_deadlock() {
-    let db = TestDatabase::new().await;
+    let db = TestDatabase::numbered().await;
     let client = &db.client;
     let publish = "insert into pubsub.db_events (channel, key, payload)
                    select 'sms', 'k' || n, '{}' from generate_series(1, 40) n";

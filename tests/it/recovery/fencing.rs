@@ -167,7 +167,7 @@ async fn an_ambiguous_settlement_is_refused_and_changes_nothing() {
 
 #[actix::test]
 async fn a_takeover_beside_a_first_claim_does_not_deadlock() {
-    let db = TestDatabase::new().await;
+    let db = TestDatabase::numbered().await;
     for sql in [
         "select pubsub.declare_channel('sms')",
         "select pubsub.subscribe('sms', 'one', lanes => 4)",

@@ -14,7 +14,7 @@ use pubsub_tests::{
 };
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Error};
 
 /// The end of the first partition.
 const END: i64 = 10_000_000_000;
@@ -32,21 +32,23 @@ async fn db() -> TestDatabase {
 /// A log without retention: it keeps only the events that are still needed.
 pub(crate) struct TrimmedLog {
     pub(crate) db: TestDatabase,
+    /// The process that claims.
+    process: i64,
 }
 
 impl TrimmedLog {
-    /// Creates the log with subscription 1, `one` of `sms`, and process 1.
+    /// Creates the log with subscription 1, `one` of `sms`, and a process.
     pub(crate) async fn new() -> Self {
         let db = db().await;
         db.client
             .batch_execute(
                 "select pubsub.declare_channel('sms'); select pubsub.declare_channel('email');
-                 select pubsub.set_retention('sms', '0'); select pubsub.set_retention('email', '0');
-                 select pubsub.register_process('host', 1, 'test')",
+                 select pubsub.set_retention('sms', '0'); select pubsub.set_retention('email', '0')",
             )
             .await
             .unwrap();
-        let trimmed = Self { db };
+        let process = db.count("select pubsub.register_process('host', 1, 'test')").await;
+        let trimmed = Self { db, process };
         trimmed.count("select pubsub.subscribe('sms', 'one')::bigint").await;
         trimmed
     }
@@ -74,8 +76,19 @@ impl TrimmedLog {
     }
 
     pub(crate) async fn claim(&self, subscription: i32) -> Vec<i64> {
-        let claim = format!("select id from pubsub.claim({subscription}, 1, 1000)");
-        self.db.client.query(&claim, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+        self.claim_up_to(subscription, 1_000).await.unwrap()
+    }
+
+    pub(crate) async fn claim_up_to(&self, subscription: i32, most: i32) -> Result<Vec<i64>, Error> {
+        let claim = "select id from pubsub.claim($1, $2, $3)";
+        let rows = self.db.client.query(claim, &[&subscription, &self.process, &most]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    pub(crate) async fn claim_mailbox(&self, subscription: i32) -> Vec<i64> {
+        let claim = "select id from pubsub.claim_mailbox($1, $2, 100)";
+        let rows = self.db.client.query(claim, &[&subscription, &self.process]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
     }
 
     pub(crate) async fn settle_all(&self) {
@@ -238,14 +251,14 @@ async fn a_backlog_does_not_hold_partitions_already_read() {
 async fn a_delivery_in_the_mailbox_outlives_its_partition() {
     let log = TrimmedLog::new().await;
     log.publish_across(END, 1, 1).await;
-    let token = log.count("select min(token) from pubsub.claim(1, 1, 10)").await;
+    assert_eq!(log.claim(1).await, [END - 1, END]);
     let settle = format!(
-        "select count(pubsub.settle(1, {token}, null, '[{{\"id\": {}, \"action\": \"retry\"}}]'))",
+        "select count(pubsub.settle(l.process, l.token, null, '[{{\"id\": {}, \"action\": \"retry\"}}]')) from pubsub.leases l",
         END - 1
     );
     log.count(&settle).await;
     assert_eq!(log.trim().await, [END]);
-    assert_eq!(log.count("select id from pubsub.claim_mailbox(1, 1, 10)").await, END - 1);
+    assert_eq!(log.claim_mailbox(1).await, [END - 1]);
 }
 
 #[actix::test]

@@ -79,8 +79,7 @@ async fn late_events_below_the_position_are_unread() {
     late.batch_execute("commit").await.unwrap();
     log.count("select pubsub.publish('sms', '{}')").await;
     for (next, rest) in [(3, 4), (4, 7)] {
-        let claimed = log.count("select id from pubsub.claim(1, 1, 1)").await;
-        assert_eq!(claimed, next);
+        assert_eq!(log.claim_up_to(1, 1).await.unwrap(), [next]);
         log.age(3).await;
         assert_eq!(log.unread().await, [("one".into(), rest, 3)]);
     }
@@ -100,7 +99,7 @@ async fn a_suspended_subscription_holds_and_claims_nothing() {
     assert_eq!(log.trim().await, [0, END]);
     assert_eq!(log.suspended().await, ["one"]);
     assert_eq!(log.trim().await, [END]);
-    let refused = log.db.client.query("select * from pubsub.claim(1, 1, 10)", &[]).await.unwrap_err();
+    let refused = log.claim_up_to(1, 10).await.unwrap_err();
     let refused = refused.as_db_error().unwrap();
     assert_eq!(refused.code().code(), "PB007");
     assert!(
@@ -177,12 +176,12 @@ async fn missed_events_are_counted_over_all_lanes() {
     assert_eq!(log.suspended().await, ["ordered"]);
     assert_eq!(log.trim().await, [END]);
     log.db.client.batch_execute("select pubsub.subscribe('sms', 'ordered', lanes => 2)").await.unwrap();
-    let refused = log.db.client.query("select * from pubsub.claim(2, 1, 10)", &[]).await.unwrap_err();
+    let refused = log.claim_up_to(2, 10).await.unwrap_err();
     assert_eq!(refused.code().unwrap().code(), "PB007", "also while its lanes change: {refused:?}");
     assert_eq!(log.count("select pubsub.resume('sms', 'ordered')").await, 23);
     // The change of lanes moves the unread events into the mailbox.
     assert_eq!(log.claim(2).await, [] as [i64; 0]);
-    assert_eq!(log.count("select count(*) from pubsub.claim_mailbox(2, 1, 100)").await, 2);
+    assert_eq!(log.claim_mailbox(2).await.len(), 2);
 }
 
 /// Only maintains the log, and reports its own log lines.

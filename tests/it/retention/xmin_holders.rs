@@ -55,7 +55,7 @@ async fn snapshots_writers_and_prepared_transactions_hold_xmin() {
 
 #[tokio::test]
 async fn publishers_stay_fast_under_an_old_snapshot() {
-    let db = TestDatabase::new().await;
+    let db = TestDatabase::numbered().await;
     let (pin, publisher) = (connect(db.url()).await, connect(db.url()).await);
     for begin in
         ["declare_channel('sms')", "subscribe('sms', 'one')", "register_process('localhost', 1, 'test')"]

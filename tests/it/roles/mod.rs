@@ -4,7 +4,7 @@ mod privileges;
 mod shadowing;
 
 use pubsub::{Delivery, Failure, PubSub, publish, publish_all};
-use pubsub_tests::{OwnedDatabase, Sms, probe};
+use pubsub_tests::{OwnedDatabase, Sms, count_processes_from_1, probe};
 use std::time::Duration;
 use tokio_postgres::Client;
 
@@ -185,6 +185,7 @@ async fn assert_state_is_visible(observer: &Client, owner: &Client) {
 async fn an_observer_sees_the_state_and_no_payload() {
     let owned = OwnedDatabase::new().await;
     let client = &owned.owner;
+    count_processes_from_1(client).await;
     for sql in ["declare_channel('sms')", "subscribe('sms', 'one', 2)", "register_process('host', 7, 'test')"]
     {
         client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();

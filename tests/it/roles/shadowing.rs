@@ -1,6 +1,6 @@
 //! Functions with their owner's rights run no code of their caller's, whatever names the caller defines.
 
-use pubsub_tests::OwnedDatabase;
+use pubsub_tests::{OwnedDatabase, count_processes_from_1};
 use std::collections::BTreeSet;
 use tokio_postgres::Client;
 
@@ -239,6 +239,7 @@ async fn owners_functions(owned: &OwnedDatabase, and: &str) -> BTreeSet<String> 
 #[actix::test]
 async fn an_attackers_functions_and_operators_are_never_run() {
     let owned = OwnedDatabase::new().await;
+    count_processes_from_1(&owned.owner).await;
     let attacker = owned.role_for("attacker", &["publisher", "subscriber", "observer"]).await;
     let database = "select current_database()::text";
     let database: String = owned.admin.query_one(database, &[]).await.unwrap().get(0);

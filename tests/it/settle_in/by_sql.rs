@@ -1,5 +1,6 @@
 //! `pubsub.settle_in` beside the other ways out of a lease.
 
+use pubsub::testing::Database;
 use pubsub_tests::{SqlSubscriber, TestDatabase, connect};
 use tokio_postgres::Client;
 
@@ -16,9 +17,13 @@ async fn execute(client: &Client, sql: &str) -> Result<(), String> {
 
 /// A subscriber that has claimed so many events under one lease.
 async fn claimed(db: &TestDatabase, events: i32) -> (SqlSubscriber<'_>, i64, Vec<i64>) {
-    let one = SqlSubscriber::register(&db.client, "one").await.unwrap();
+    claimed_through(&db.client, events).await
+}
+
+async fn claimed_through(client: &Client, events: i32) -> (SqlSubscriber<'_>, i64, Vec<i64>) {
+    let one = SqlSubscriber::register(client, "one").await.unwrap();
     let publish = format!("select pubsub.publish('sms', '{{}}') from generate_series(1, {events})");
-    db.client.batch_execute(&publish).await.unwrap();
+    client.batch_execute(&publish).await.unwrap();
     let claimed = one.claim(events).await.unwrap();
     assert_eq!(claimed.len(), events as usize);
     (one, claimed[0].token, claimed.iter().map(|event| event.id).collect())
@@ -202,4 +207,19 @@ async fn every_isolation_level_refuses_a_lost_lease() {
         assert_eq!(execute(&handler, "commit").await, Err(refused.into()), "{level}");
         assert_eq!(in_mailbox(&db).await, ids, "{level}");
     }
+}
+
+/// A program with two databases may mistake one transaction for another. The numbers of two young databases are much the same.
+#[actix::test]
+async fn another_database_refuses_to_settle_the_delivery() {
+    let (here, elsewhere) = (Database::empty().await.unwrap(), Database::empty().await.unwrap());
+    for database in [&here, &elsewhere] {
+        pubsub::migrate(database.url()).await.unwrap();
+    }
+    let (here, elsewhere) = (connect(here.url()).await, connect(elsewhere.url()).await);
+    let (one, token, ids) = claimed_through(&here, 2).await;
+    let (_, other_token, other_ids) = claimed_through(&elsewhere, 2).await;
+    assert_eq!((token, &ids), (other_token, &other_ids), "only the process tells them apart");
+    assert_eq!(settle_in(&elsewhere, &one, token, ids[0]).await, Err("PB010".into()));
+    settle_in(&here, &one, token, ids[0]).await.unwrap();
 }
