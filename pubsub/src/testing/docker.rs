@@ -3,7 +3,6 @@
 use super::process::{self, WaitLimit};
 use super::programs::on_path;
 use super::{Options, supply};
-use std::convert::Infallible;
 use std::env;
 use std::ffi::OsStr;
 use std::io;
@@ -79,12 +78,7 @@ impl Container {
         docker.ask(&run_arguments(&name), CREATION)?;
         let address = docker.ask(&["port", &name, "5432/tcp"], ANSWER)?;
         let address = address.lines().next().unwrap_or_default();
-        // By TCP: the server that only creates the files answers on its socket.
-        let is_ready = ["exec", &name, "pg_isready", "--quiet", "--host=127.0.0.1", "--username=postgres"];
-        let ready: Result<_, Infallible> = READY.poll(|| Ok(docker.ask(&is_ready, ANSWER).ok()));
-        if !matches!(ready, Ok(Some(_))) {
-            return Err(format!("the server in the container does not answer within {:?}", READY.limit));
-        }
+        docker.wait_until_ready(&name)?;
         container.url = format!("postgres://postgres@{address}/postgres");
         Ok(container)
     }
@@ -113,7 +107,29 @@ struct Docker {
 }
 
 impl Docker {
-    /// Returns what a command writes. Its errors are a part of ours.
+    /// Waits until the server in a container answers, for as long as the container exists.
+    fn wait_until_ready(&self, container: &str) -> Result<(), String> {
+        // By TCP: the server that only creates the files answers on its socket.
+        let is_ready =
+            ["exec", container, "pg_isready", "--quiet", "--host=127.0.0.1", "--username=postgres"];
+        let mut log = String::new();
+        let ready: Result<_, String> = READY.poll(|| {
+            if self.ask(&is_ready, ANSWER).is_ok() {
+                return Ok(Some(()));
+            }
+            // A container that has ended is soon removed, and its log with it.
+            log = self.ask(&["logs", "--tail=1", container], ANSWER)?;
+            Ok(None)
+        });
+        let failed = match ready {
+            Ok(Some(())) => return Ok(()),
+            Ok(None) => format!("the server in the container does not answer within {:?}", READY.limit),
+            Err(gone) => format!("the container has ended before its server answered: {gone}"),
+        };
+        Err(if log.is_empty() { failed } else { format!("{failed}; its log ends with: {log}") })
+    }
+
+    /// Returns what a command writes. If it fails, its errors are a part of ours.
     fn ask(&self, arguments: &[impl AsRef<OsStr>], limit: WaitLimit) -> Result<String, String> {
         self.run(arguments, Stdio::piped(), Stdio::piped(), limit)
     }
@@ -151,7 +167,8 @@ impl Docker {
         let output = child.stdout.take().map_or(Ok(String::new()), io::read_to_string).map_err(refused)?;
         let errors = child.stderr.take().map_or(Ok(String::new()), io::read_to_string).map_err(refused)?;
         match (status.success(), errors.trim()) {
-            (true, _) => Ok(output.trim().to_owned()),
+            // `docker logs` passes on a server's lines as errors.
+            (true, said) => Ok(if output.trim().is_empty() { said } else { output.trim() }.to_owned()),
             (false, "") => Err(format!("{command} failed ({status})")),
             (false, said) => Err(format!("{command} failed ({status}): {said}")),
         }
@@ -255,6 +272,21 @@ esac
         let refused = Container::start(machine.0.as_os_str()).unwrap_err();
         assert_eq!(refused, "`docker port` failed (exit status: 1)");
         assert!(machine.has("image") && !machine.has("container"));
+    }
+
+    #[test]
+    fn a_container_that_ends_at_once_is_not_waited_for() {
+        let logs =
+            "logs) [ ! -e \"$here/ended\" ] && : >\"$here/ended\" && echo 'initdb: no space left' >&2 ;;";
+        let ends = format!("{logs}\nexec) exit 1");
+        let machine = Machine::with_docker(&DOCKER.replace("exec) [ -e \"$here/container\" ]", &ends));
+        fs::write(machine.0.join("port"), "5432\n").unwrap();
+        let refused = Container::start(machine.0.as_os_str()).unwrap_err();
+        assert_eq!(
+            refused,
+            "the container has ended before its server answered: `docker logs` failed (exit status: 1); \
+             its log ends with: initdb: no space left"
+        );
     }
 
     /// As the server may do after it was asked for it, and after nobody waits for it any more.
