@@ -5,7 +5,7 @@ use crate::model::event::EventId;
 use crate::model::process::ProcessId;
 use crate::model::settings::SubscriptionSettings;
 use actix::Recipient;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 
@@ -31,7 +31,7 @@ pub(crate) struct HandlerConfig {
 
 /// The events whose handling has started and not finished. The handler's thread shares them with its dispatcher.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct StartedEvents(Arc<Mutex<HashSet<EventId>>>);
+pub(crate) struct StartedEvents(Arc<Mutex<BTreeSet<EventId>>>);
 
 impl StartedEvents {
     pub(super) fn started(&self, event: EventId) {
@@ -46,7 +46,7 @@ impl StartedEvents {
         self.lock().contains(&event)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashSet<EventId>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<EventId>> {
         // No thread panics while it holds the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

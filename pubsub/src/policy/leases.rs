@@ -2,7 +2,7 @@
 
 use crate::model::event::{EventId, LeaseToken, Start};
 use crate::policy::disposition::{Action, Disposition, poorer};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// The time for which an answer waits for the rest of its lease before it is settled alone. After a crash, the deliveries whose
@@ -12,7 +12,7 @@ pub(crate) const LINGER: Duration = Duration::from_millis(20);
 /// The leases of one subscription in one process.
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
-    held: HashMap<LeaseToken, Held>,
+    held: BTreeMap<LeaseToken, Held>,
     /// Events handed out and not answered.
     outstanding: usize,
     /// The bytes of these events.
@@ -24,7 +24,7 @@ pub(crate) struct Leases {
 #[derive(Debug, Default)]
 struct Held {
     /// Events handed out and not answered, with their bytes.
-    outstanding: HashMap<i64, (Start, usize)>,
+    outstanding: BTreeMap<EventId, (Start, usize)>,
     done: Vec<i64>,
     dispositions: Vec<Disposition>,
     /// The time of the oldest answer for which no settlement is under way.
@@ -87,32 +87,35 @@ impl Settlement {
 impl Leases {
     /// Notes a claimed event of so many bytes.
     pub(crate) fn hold(&mut self, token: LeaseToken, event: EventId, start: Start, bytes: usize) {
-        let before = self.held.entry(token).or_default().outstanding.insert(event.0, (start, bytes));
+        let before = self.held.entry(token).or_default().outstanding.insert(event, (start, bytes));
         self.outstanding += usize::from(before.is_none());
         self.bytes += bytes - before.map_or(0, |(_, bytes)| bytes);
     }
 
-    /// Notes an answer; `None` is done. Returns false if the event is not held any more, or was answered before.
-    pub(crate) fn answer(
+    /// Removes an event that is answered, and returns its start. `None` if the event is not held any more, or was answered before.
+    /// What becomes of it is reported with [`answered`](Self::answered).
+    pub(crate) fn take(&mut self, token: LeaseToken, event: EventId) -> Option<Start> {
+        let (start, bytes) = self.held.get_mut(&token)?.outstanding.remove(&event)?;
+        self.bytes -= bytes;
+        self.outstanding -= 1;
+        Some(start)
+    }
+
+    /// Notes what becomes of an event that was taken; `None` is done.
+    pub(crate) fn answered(
         &mut self,
         token: LeaseToken,
         event: EventId,
         disposition: Option<Disposition>,
         now: Instant,
-    ) -> bool {
-        let Some(held) = self.held.get_mut(&token) else {
-            return false;
-        };
-        let Some((_, bytes)) = held.outstanding.remove(&event.0) else { return false };
-        self.bytes -= bytes;
-        self.outstanding -= 1;
+    ) {
+        let Some(held) = self.held.get_mut(&token) else { return };
         self.unsettled += 1;
         held.since.get_or_insert(now);
         match disposition {
             Some(disposition) => held.dispositions.push(disposition),
             None => held.done.push(event.0),
         }
-        true
     }
 
     /// Notes that a handler has settled a delivery of the lease in a transaction of its own.
@@ -198,15 +201,10 @@ impl Leases {
         self.bytes
     }
 
-    /// Returns the start of an event that was handed out and is not answered.
-    pub(crate) fn start(&self, token: LeaseToken, event: EventId) -> Option<Start> {
-        self.held.get(&token)?.outstanding.get(&event.0).map(|&(start, _)| start)
-    }
-
     /// Returns the events that were handed out and are not answered.
     pub(crate) fn unanswered(&self) -> Vec<(LeaseToken, EventId)> {
         let of_lease = |(&token, held): (&LeaseToken, &Held)| {
-            held.outstanding.keys().map(|&event| (token, EventId(event))).collect::<Vec<_>>()
+            held.outstanding.keys().map(|&event| (token, event)).collect::<Vec<_>>()
         };
         self.held.iter().flat_map(of_lease).collect()
     }
@@ -239,6 +237,21 @@ mod tests {
 
     const START: Start = Start { attempt: 1, panics: 0 };
 
+    /// Answers an event. Returns false if it is not held any more.
+    fn answer(
+        leases: &mut Leases,
+        token: LeaseToken,
+        event: EventId,
+        disposition: Option<Disposition>,
+        now: Instant,
+    ) -> bool {
+        let start = leases.take(token, event);
+        if start.is_some() {
+            leases.answered(token, event, disposition, now);
+        }
+        start.is_some()
+    }
+
     fn retry(id: i64) -> Disposition {
         Disposition { id, action: Action::Retry, delay: Duration::from_secs(1), error: None }
     }
@@ -249,7 +262,7 @@ mod tests {
         let mut leases = Leases::default();
         leases.hold(LeaseToken(1), EventId(10), START, 7);
         leases.name_acknowledged(LeaseToken(1));
-        leases.answer(LeaseToken(1), EventId(10), None, now);
+        answer(&mut leases, LeaseToken(1), EventId(10), None, now);
         for _ in 0..2 {
             let settlement = leases.settlements(now).pop().unwrap();
             assert!(settlement.is_whole());
@@ -264,9 +277,9 @@ mod tests {
         let mut leases = Leases::default();
         leases.hold(LeaseToken(1), EventId(10), START, 7);
         leases.hold(LeaseToken(1), EventId(11), START, 7);
-        assert!(leases.answer(LeaseToken(1), EventId(10), None, now));
+        assert!(answer(&mut leases, LeaseToken(1), EventId(10), None, now));
         assert_eq!(leases.settlements(now), []);
-        assert!(leases.answer(LeaseToken(1), EventId(11), Some(retry(11)), now));
+        assert!(answer(&mut leases, LeaseToken(1), EventId(11), Some(retry(11)), now));
         let ready = leases.settlements(now);
         assert!(ready[0].is_whole());
         assert_eq!(ready[0].acknowledged(), Some([10].as_slice()), "named beside a disposition");
@@ -282,21 +295,20 @@ mod tests {
         let mut leases = Leases::default();
         leases.hold(LeaseToken(1), EventId(10), START, 7);
         leases.hold(LeaseToken(1), EventId(11), START, 7);
-        leases.answer(LeaseToken(1), EventId(10), None, now);
+        answer(&mut leases, LeaseToken(1), EventId(10), None, now);
         assert!(leases.lingers());
         let ready = leases.settlements(now + LINGER);
         assert_eq!(ready[0].acknowledged(), Some([10].as_slice()));
         leases.settled(&ready[0], true);
         assert_eq!((leases.outstanding(), leases.bytes(), leases.unsettled()), (1, 7, 0));
         assert_eq!(leases.unanswered(), [(LeaseToken(1), EventId(11))]);
-        assert_eq!(leases.start(LeaseToken(1), EventId(10)), None);
-        assert_eq!(leases.start(LeaseToken(1), EventId(11)), Some(START));
-        assert!(!leases.answer(LeaseToken(1), EventId(10), None, now), "it was answered before");
+        assert!(!answer(&mut leases, LeaseToken(1), EventId(10), None, now), "it was answered before");
+        assert_eq!(leases.take(LeaseToken(1), EventId(11)), Some(START));
     }
 
     #[test]
     fn an_answer_under_a_lease_that_is_gone_is_refused() {
-        assert!(!Leases::default().answer(LeaseToken(1), EventId(10), None, Instant::now()));
+        assert!(!answer(&mut Leases::default(), LeaseToken(1), EventId(10), None, Instant::now()));
     }
 
     #[test]
@@ -304,7 +316,7 @@ mod tests {
         let now = Instant::now();
         let mut leases = Leases::default();
         leases.hold(LeaseToken(1), EventId(10), START, 7);
-        leases.answer(LeaseToken(1), EventId(10), None, now);
+        answer(&mut leases, LeaseToken(1), EventId(10), None, now);
         let first = leases.settlements(now).remove(0);
         leases.failed(first, now);
         let second = leases.settlements(now).remove(0);
@@ -335,7 +347,7 @@ mod tests {
                 match step {
                     0 => if let Some((token, event)) = waiting.pop() {
                         let disposition = (event.0 % 3 == 0).then(|| retry(event.0));
-                        prop_assert!(leases.answer(token, event, disposition, now));
+                        prop_assert!(answer(&mut leases, token, event, disposition, now));
                     },
                     1 => flying.extend(leases.settlements(now)),
                     2 => if let Some(settlement) = flying.pop() {

@@ -129,7 +129,7 @@ impl Deliveries {
         random: f64,
         now: Instant,
     ) {
-        let Some(start) = self.leases.start(token, event) else {
+        let Some(start) = self.leases.take(token, event) else {
             self.ready.ended(token, event, true);
             self.conclusions.push(Conclusion { token, event, end: End::LeaseLost });
             return;
@@ -141,7 +141,7 @@ impl Deliveries {
         let end = self.end(start, decided.as_ref());
         self.conclusions.push(Conclusion { token, event, end });
         let done = decided.is_none();
-        self.leases.answer(token, event, decided, now);
+        self.leases.answered(token, event, decided, now);
         let behind = self.ready.ended(token, event, done);
         self.give_back(&behind, now);
     }
