@@ -9,23 +9,23 @@ use jiff::Timestamp;
 use std::time::Duration;
 use tokio_postgres::Row;
 
-// If a claim is lost with the server, its events come again. So it does not wait for the disk.
+// If a claim is lost with the server, its events come again. So it does not wait for the disk. Its events are at their first
+// attempt, so it has no columns for that.
 const CLAIM: &str = "
-    select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at,
-           1 as attempt, 0 as panics, 0 as crashes, c.replay
+    select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at, c.replay
       from set_config('synchronous_commit', 'off', true), pubsub.claim($1, $2, $3, $4, $5, $6) c";
 
 // An attempt is on the disk before its handler starts, so that the attempts of an event that kills the whole machine are
 // bounded too.
 const CLAIM_MAILBOX: &str = "
-    select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at,
-           c.attempt, c.panics, c.crashes, c.replay
+    select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at, c.replay,
+           c.attempt, c.panics, c.crashes
       from pubsub.claim_mailbox($1, $2, $3, start_limit => $4, knows => $5, bytes => $6) c";
 
 // Suspects may kill their process, not the server, so the count of their attempt need not wait for the disk.
 const CLAIM_SUSPECTS: &str = "
-    select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at,
-           c.attempt, c.panics, c.crashes, c.replay
+    select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at, c.replay,
+           c.attempt, c.panics, c.crashes
       from set_config('synchronous_commit', 'off', true),
            pubsub.claim_mailbox($1, $2, $3, suspect => true, start_limit => $4, knows => $5, bytes => $6) c";
 
@@ -186,14 +186,15 @@ fn events(rows: &[Row], process: i64) -> Result<Vec<ClaimedEvent>, Error> {
 
 /// Returns the event of a row. One that cannot be read is returned as such, so that the others go on.
 fn event(row: &Row, process: i64) -> Result<ClaimedEvent, tokio_postgres::Error> {
+    let [attempt, panics, crashes] = if row.len() > ATTEMPT { starts(row)? } else { [1, 0, 0] };
     let mut event = ClaimedEvent {
         process,
         token: LeaseToken(row.try_get(0)?),
         id: EventId(row.try_get(1)?),
-        attempt: row.try_get::<_, i32>(7)?.unsigned_abs(),
-        panics: row.try_get::<_, i32>(8)?.unsigned_abs(),
-        crashes: row.try_get::<_, i32>(9)?.unsigned_abs(),
-        replay: row.try_get(10)?,
+        attempt,
+        panics,
+        crashes,
+        replay: row.try_get(7)?,
         version: row.try_get(5)?,
         key: None,
         payload: Vec::new(),
@@ -205,6 +206,15 @@ fn event(row: &Row, process: i64) -> Result<ClaimedEvent, tokio_postgres::Error>
         event.unreadable = Some(format!("its row cannot be read: {}", error_chain(&error)));
     }
     Ok(event)
+}
+
+/// The first column that only claims of the mailbox have.
+const ATTEMPT: usize = 8;
+
+/// Returns the starts of an event of the mailbox: the next attempt, and earlier starts that ended with a panic or a crash.
+fn starts(row: &Row) -> Result<[u32; 3], tokio_postgres::Error> {
+    let count = |column: usize| row.try_get::<_, i32>(column).map(i32::unsigned_abs);
+    Ok([count(ATTEMPT)?, count(ATTEMPT + 1)?, count(ATTEMPT + 2)?])
 }
 
 fn read_contents(event: &mut ClaimedEvent, row: &Row) -> Result<(), tokio_postgres::Error> {
