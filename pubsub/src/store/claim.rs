@@ -178,10 +178,12 @@ impl Store {
 }
 
 fn events(rows: &[Row], process: i64) -> Result<Vec<ClaimedEvent>, Error> {
-    rows.iter()
-        .map(|row| event(row, process))
-        .collect::<Result<_, _>>()
-        .map_err(|source| from_database("claim events", source))
+    // With room for all of them: collecting results, a vector does not know how many will come.
+    let mut events = Vec::with_capacity(rows.len());
+    for row in rows {
+        events.push(event(row, process).map_err(|source| from_database("claim events", source))?);
+    }
+    Ok(events)
 }
 
 /// Returns the event of a row. One that cannot be read is returned as such, so that the others go on.
