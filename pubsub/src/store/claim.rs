@@ -1,5 +1,6 @@
 //! Claiming events: from the log, and from the mailbox.
 
+use super::time::ExactTime;
 use super::wait::REPORT_AWAKE;
 use super::{JsonText, Parameters, Store, seconds};
 use crate::error::{Error, error_chain, from_database};
@@ -221,7 +222,7 @@ fn starts(row: &Row) -> Result<[u32; 3], tokio_postgres::Error> {
 
 fn read_contents(event: &mut ClaimedEvent, row: &Row) -> Result<(), tokio_postgres::Error> {
     event.key = row.try_get(2)?;
-    event.published_at = row.try_get(6)?;
+    event.published_at = row.try_get::<_, ExactTime>(6)?.0;
     event.payload = row.try_get::<_, JsonText>(3)?.0;
     event.headers = row.try_get::<_, Option<JsonText>>(4)?.map(|json| json.0);
     Ok(())
