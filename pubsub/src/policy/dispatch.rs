@@ -205,7 +205,7 @@ impl Dispatch {
     }
 
     /// Returns the conclusions since the last call.
-    pub(crate) fn take_conclusions(&mut self) -> Vec<Conclusion> {
+    pub(crate) fn take_conclusions(&mut self) -> impl Iterator<Item = Conclusion> {
         self.deliveries.take_conclusions()
     }
 

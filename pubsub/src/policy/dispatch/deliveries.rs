@@ -224,8 +224,8 @@ impl Deliveries {
     }
 
     /// Returns the conclusions since the last call.
-    pub(super) fn take_conclusions(&mut self) -> Vec<Conclusion> {
-        std::mem::take(&mut self.conclusions)
+    pub(super) fn take_conclusions(&mut self) -> impl Iterator<Item = Conclusion> {
+        self.conclusions.drain(..)
     }
 
     /// Returns the time at which an answer has waited long enough for the rest of its lease.
