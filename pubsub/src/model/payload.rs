@@ -3,6 +3,7 @@
 use crate::contract::older_version::DecodeError;
 use crate::error::{PayloadError, error_chain};
 use crate::model::channel::{Channel, Payload};
+use memchr::memchr2;
 use serde::ser::Error as _;
 
 /// The deepest nesting of a payload that is published. serde_json reads 128 levels, which leaves room for programs that wrap
@@ -90,29 +91,37 @@ pub(crate) fn encode(payload: &impl Payload) -> Result<String, PayloadError> {
 /// Searches well-formed JSON for anything that PostgreSQL or a reader would refuse.
 fn inspect(json: &[u8]) -> Result<(), PayloadError> {
     let mut depth = 0_usize;
-    let mut in_text = false;
     let mut at = 0;
     while let Some(&byte) = json.get(at) {
         match byte {
-            b'\\' if in_text => {
-                if json[at..].starts_with(b"\\u0000") {
-                    return Err(PayloadError::Nul { at });
-                }
-                at += 1; // the escaped character, which may be a quote
-            }
-            b'"' => in_text = !in_text,
-            b'{' | b'[' if !in_text => {
+            b'"' => at = end_of_text(json, at + 1)?,
+            b'{' | b'[' => {
                 depth += 1;
                 if depth > MAX_DEPTH {
                     return Err(PayloadError::TooDeep { limit: MAX_DEPTH });
                 }
             }
-            b'}' | b']' if !in_text => depth -= 1,
+            b'}' | b']' => depth -= 1,
             _ => {}
         }
         at += 1;
     }
     Ok(())
+}
+
+/// Returns the place of the quote that ends the text from `at` on. Most of a payload is text, and most of a text has no escapes.
+fn end_of_text(json: &[u8], mut at: usize) -> Result<usize, PayloadError> {
+    while let Some(found) = memchr2(b'"', b'\\', json.get(at..).unwrap_or_default()) {
+        at += found;
+        if json[at] == b'"' {
+            return Ok(at);
+        }
+        if json[at..].starts_with(b"\\u0000") {
+            return Err(PayloadError::Nul { at });
+        }
+        at += 2; // the escaped character, which may be a quote
+    }
+    Ok(json.len())
 }
 
 #[cfg(test)]
