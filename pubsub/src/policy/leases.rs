@@ -23,8 +23,10 @@ pub(crate) struct Leases {
 
 #[derive(Debug, Default)]
 struct Held {
-    /// Events handed out and not answered, with their bytes.
-    outstanding: BTreeMap<EventId, (Start, usize)>,
+    /// The events handed out, by id. Their starts and bytes are `None` once they are answered.
+    events: Vec<(EventId, Option<(Start, usize)>)>,
+    /// The number of events handed out and not answered.
+    outstanding: usize,
     done: Vec<i64>,
     dispositions: Vec<Disposition>,
     /// The time of the oldest answer for which no settlement is under way.
@@ -84,10 +86,30 @@ impl Settlement {
     }
 }
 
+impl Held {
+    /// Returns the place of an event, or the place where it would be.
+    fn find(&self, event: EventId) -> Result<usize, usize> {
+        self.events.binary_search_by_key(&event, |&(event, _)| event)
+    }
+
+    /// Returns the events that were handed out and are not answered, with their bytes.
+    fn unanswered(&self) -> impl Iterator<Item = (EventId, usize)> {
+        self.events.iter().filter_map(|&(event, held)| held.map(|(_, bytes)| (event, bytes)))
+    }
+}
+
 impl Leases {
     /// Notes a claimed event of so many bytes.
     pub(crate) fn hold(&mut self, token: LeaseToken, event: EventId, start: Start, bytes: usize) {
-        let before = self.held.entry(token).or_default().outstanding.insert(event, (start, bytes));
+        let held = self.held.entry(token).or_default();
+        let before = match held.find(event) {
+            Ok(at) => held.events[at].1.replace((start, bytes)),
+            Err(at) => {
+                held.events.insert(at, (event, Some((start, bytes))));
+                None
+            }
+        };
+        held.outstanding += usize::from(before.is_none());
         self.outstanding += usize::from(before.is_none());
         self.bytes += bytes - before.map_or(0, |(_, bytes)| bytes);
     }
@@ -95,9 +117,12 @@ impl Leases {
     /// Removes an event that is answered, and returns its start. `None` if the event is not held any more, or was answered before.
     /// What becomes of it is reported with [`answered`](Self::answered).
     pub(crate) fn take(&mut self, token: LeaseToken, event: EventId) -> Option<Start> {
-        let (start, bytes) = self.held.get_mut(&token)?.outstanding.remove(&event)?;
-        self.bytes -= bytes;
+        let held = self.held.get_mut(&token)?;
+        let at = held.find(event).ok()?;
+        let (start, bytes) = held.events[at].1.take()?;
+        held.outstanding -= 1;
         self.outstanding -= 1;
+        self.bytes -= bytes;
         Some(start)
     }
 
@@ -132,7 +157,7 @@ impl Leases {
         let mut settlements = Vec::new();
         for (&token, held) in &mut self.held {
             let Some(since) = held.since else { continue };
-            let complete = held.outstanding.is_empty();
+            let complete = held.outstanding == 0;
             if held.settling || !(complete || now.saturating_duration_since(since) >= LINGER) {
                 continue;
             }
@@ -185,8 +210,8 @@ impl Leases {
 
     fn forget(&mut self, token: LeaseToken) {
         if let Some(held) = self.held.remove(&token) {
-            self.outstanding -= held.outstanding.len();
-            self.bytes -= held.outstanding.values().map(|(_, bytes)| bytes).sum::<usize>();
+            self.outstanding -= held.outstanding;
+            self.bytes -= held.unanswered().map(|(_, bytes)| bytes).sum::<usize>();
             self.unsettled = self.unsettled.saturating_sub(held.done.len() + held.dispositions.len());
         }
     }
@@ -203,10 +228,11 @@ impl Leases {
 
     /// Returns the events that were handed out and are not answered.
     pub(crate) fn unanswered(&self) -> Vec<(LeaseToken, EventId)> {
-        let of_lease = |(&token, held): (&LeaseToken, &Held)| {
-            held.outstanding.keys().map(|&event| (token, event)).collect::<Vec<_>>()
-        };
-        self.held.iter().flat_map(of_lease).collect()
+        let of_leases = self
+            .held
+            .iter()
+            .flat_map(|(&token, held)| held.unanswered().map(move |(event, _)| (token, event)));
+        of_leases.collect()
     }
 
     /// Returns the number of answers that are not settled yet.
