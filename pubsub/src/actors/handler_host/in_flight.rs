@@ -207,8 +207,8 @@ impl InFlight {
     }
 
     /// Notes that a delivery is about to start.
-    pub(super) fn starting(&mut self, event: EventId, now: Instant) {
-        self.busy_since.get_or_insert(now);
+    pub(super) fn starting(&mut self, event: EventId) {
+        self.busy_since.get_or_insert_with(Instant::now);
         self.config.started.started(event);
     }
 

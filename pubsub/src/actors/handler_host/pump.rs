@@ -86,7 +86,7 @@ impl<C: Channel> Pump<C> {
         let (token, id) = (event.token, event.id);
         let (subscription, process, timeout, generation) = {
             let mut in_flight = self.in_flight.borrow_mut();
-            in_flight.starting(id, Instant::now());
+            in_flight.starting(id);
             let HandlerConfig { settings, process, .. } = &in_flight.config;
             (Arc::clone(&settings.name), process.clone(), settings.timeout, in_flight.generation())
         };
