@@ -9,7 +9,7 @@ use pubsub::publish_all;
 use pubsub::testing::Server;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The runs of each workload. The run with the median of the instructions counts.
+/// The runs of each workload.
 const RUNS: usize = 3;
 
 /// The cost of one event.
@@ -20,7 +20,8 @@ pub(crate) struct Count {
     stages: Vec<(&'static str, f64)>,
 }
 
-pub(crate) async fn count(server: &Server, workload: Workload) -> Count {
+/// Counts some runs of a workload. Those with fewer instructions come first.
+pub(crate) async fn count(server: &Server, workload: Workload) -> Vec<Count> {
     let mut counts = Vec::new();
     for _ in 0..RUNS {
         let fewer = profile(server, workload, workload.events()).await;
@@ -34,7 +35,12 @@ pub(crate) async fn count(server: &Server, workload: Workload) -> Count {
         });
     }
     counts.sort_by(|one, other| one.instructions.total_cmp(&other.instructions));
-    counts.swap_remove(RUNS / 2)
+    counts
+}
+
+/// Returns the run with the median of the instructions.
+pub(crate) fn median(counts: &[Count]) -> &Count {
+    &counts[counts.len() / 2]
 }
 
 /// Counts one process that has so many events.
@@ -57,9 +63,12 @@ async fn profile(server: &Server, workload: Workload, events: usize) -> Profile 
 }
 
 #[expect(clippy::print_stdout, reason = "the figures are the benchmark's output")]
-pub(crate) fn print(workload: Workload, count: &Count) {
-    let name = workload.name();
+pub(crate) fn print(workload: Workload, counts: &[Count]) {
+    let (name, count) = (workload.name(), median(counts));
     println!("figure {name} {:.0} instructions", count.instructions);
+    for (which, run) in [("lowest", counts.first()), ("highest", counts.last())] {
+        println!("figure {name}_{which} {:.0} instructions", run.unwrap_or(count).instructions);
+    }
     for (stage, instructions) in &count.stages {
         println!("figure {name}_{stage} {instructions:.0} instructions");
     }

@@ -31,8 +31,9 @@ fn main() -> ExitCode {
         let server = Server::start_with(Options::default()).expect("a server for the benchmark");
         let mut counts = Vec::new();
         for workload in Workload::ALL.into_iter().filter(|workload| is_wanted(workload.name())) {
-            let count = figures::count(&server, workload).await;
-            figures::print(workload, &count);
+            let runs = figures::count(&server, workload).await;
+            figures::print(workload, &runs);
+            let count = figures::median(&runs);
             counts.push((workload, count.instructions, count.allocations));
         }
         if is_named(CHECK) { recorded::check(&counts) } else { ExitCode::SUCCESS }
