@@ -9,9 +9,6 @@ use pubsub::publish_all;
 use pubsub::testing::Server;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The runs of each workload.
-const RUNS: usize = 3;
-
 /// The cost of one event.
 pub(crate) struct Count {
     pub(crate) instructions: f64,
@@ -23,7 +20,7 @@ pub(crate) struct Count {
 /// Counts some runs of a workload. Those with fewer instructions come first.
 pub(crate) async fn count(server: &Server, workload: Workload) -> Vec<Count> {
     let mut counts = Vec::new();
-    for _ in 0..RUNS {
+    for _ in 0..workload.runs() {
         let fewer = profile(server, workload, workload.events()).await;
         let more = profile(server, workload, 2 * workload.events()).await.less(&fewer);
         let each = |count: i64| count as f64 / workload.events() as f64;
