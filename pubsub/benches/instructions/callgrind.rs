@@ -78,7 +78,8 @@ impl Profile {
         self
     }
 
-    /// Returns the instructions of all functions whose name has one of these parts, and of what they call.
+    /// Returns the instructions of all functions whose name has one of these parts, and of what they call. One that calls another
+    /// through a third, whose name has none of the parts, would count it twice.
     pub(crate) fn within(&self, parts: &[&str]) -> i64 {
         let is_part = |name: &str| parts.iter().any(|part| name.contains(part));
         let entered = self.calls.iter().filter(|((caller, callee), _)| is_part(callee) && !is_part(caller));
