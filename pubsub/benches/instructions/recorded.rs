@@ -7,7 +7,8 @@ use std::process::{Command, ExitCode};
 const COMPILER: &str = "rustc 1.95.0 ";
 const PROCESSOR: &str = "x86_64";
 
-/// The instructions and the allocations of an event: the middle between a quiet machine and one with a load of twenty. After a change that makes fewer, write the lower ones here.
+/// The instructions and the allocations of an event: the middle between a quiet machine and one with a load of twenty. After a
+/// change that makes fewer, write the lower ones here.
 const RECORDED: [(Workload, f64, f64); 4] = [
     (Workload::Sync, 7_650.0, 5.32),
     (Workload::Async, 11_490.0, 8.68),
