@@ -91,9 +91,11 @@ create or replace function pubsub.beat(
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     -- How often it may wait for somebody who lowers the time of its row.
-    most      constant integer := 5;
-    beaten_at constant timestamptz := clock_timestamp();
-    behind    interval;
+    most       constant integer := 5;
+    -- How many waiting deliveries it moves to the clock's new time. More of them would keep it longer than a beat may take.
+    most_moved constant integer := 10000;
+    beaten_at  constant timestamptz := clock_timestamp();
+    behind     interval;
 begin
     for attempt in 1 .. most loop
         update pubsub.processes p
@@ -118,12 +120,18 @@ begin
         -- After a wait for pubsub.reclaim, which has noticed that the clock was set back, the row is too old for the condition.
         exit when found or not exists (select from pubsub.registrations r where r.process = beat.process);
     end loop;
-    -- The clock was set back, and this is the first beat since then: what was planned comes earlier by as much.
+    -- The clock was set back, and this is the first beat since then: what was planned comes earlier by as much. A beat waits for nobody
+    -- who has locked a delivery, because all processes wait for this one.
     if behind > interval '1 second' and not exists (
         select from pubsub.current_processes q where q.id <> beat.process and q.beat_at <= beaten_at
     ) then
         update pubsub.mailbox m set due_at = m.due_at - behind
-         where m.due_at > beaten_at and m.due_at < 'infinity' and m.token is null;
+          from (
+              select w.subscription, w.event_id from pubsub.mailbox w
+               where w.due_at > beaten_at and w.due_at < 'infinity' and w.token is null
+               limit most_moved for update skip locked
+          ) waiting
+         where (m.subscription, m.event_id) = (waiting.subscription, waiting.event_id);
     end if;
     return behind is not null;
 end

@@ -155,6 +155,29 @@ async fn a_clock_that_is_set_back_delays_no_retry() {
     }
 }
 
+/// All processes wait for the first beat after the clock was set back.
+#[actix::test]
+async fn a_beat_after_a_step_back_waits_for_no_locked_delivery() {
+    let db = TestDatabase::new().await;
+    let one = SqlSubscriber::register(&db.client, "one").await.unwrap();
+    publish(&db.client, &Sms::new("fails")).await.unwrap();
+    publish(&db.client, &Sms::new("fails too")).await.unwrap();
+    for _ in 0..2 {
+        let claimed = one.claim(1).await.unwrap()[0];
+        one.fail(claimed.token, claimed.id).await.unwrap();
+    }
+    // As if the clock had been a day ahead until now.
+    let ahead = "update pubsub.mailbox set due_at = clock_timestamp() + interval '1 day';
+                 update pubsub.processes set beat_at = beat_at + interval '1 day'";
+    db.client.batch_execute(ahead).await.unwrap();
+    let locking = connect(db.url()).await;
+    let lock = "begin; select from pubsub.mailbox order by event_id limit 1 for update";
+    locking.batch_execute(lock).await.unwrap();
+    db.client.execute("select pubsub.beat($1)", &[&one.process]).await.unwrap();
+    let moved = "select count(*) from pubsub.mailbox where due_at < clock_timestamp() + interval '10 min'";
+    assert_eq!(db.count(moved).await, 1);
+}
+
 /// The one that notices lowers the times of the others, and a beat may wait for it meanwhile.
 #[actix::test]
 async fn a_beat_that_waits_while_the_clock_is_found_set_back_counts() {
