@@ -3,7 +3,7 @@
 -- Every key belongs to a lane, and every lane has a cursor. Three rules make the order, whatever dies in between:
 --   1. While a process holds a lease of a lane, no other process claims from that lane (pubsub.claim, claim_mailbox).
 --   2. An event whose key has anything in the mailbox goes there as well when it is read, behind it: it is parked.
---   3. Of the events of one key in the mailbox, only the first is handed out.
+--   3. Of the events of one key in the mailbox, only the first is handed out, together with some of those that follow.
 -- A function that parks or unparks holds the lane's claiming lock, so that neither misses the other; one that takes several of
 -- these locks takes them in order. Inside a process its dispatcher keeps the order of what it holds: it starts an event only
 -- after the earlier ones of its key are done. If one is not done, it returns the later ones to the mailbox.

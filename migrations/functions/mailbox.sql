@@ -2,11 +2,14 @@
 
 -- Locks up to `batch` due deliveries of a lane's mailbox, or suspects, for a process that knows versions up to `knows`, and
 -- returns their events, in the order in which they fell due. A delivery that turns out to be newer needs its version from now on.
+-- What is left of the batch is shared among their keys: behind each come those that are parked behind it, up to the first that
+-- somebody else has, or that has a time of its own. Behind one that has failed come none, because it may fail again.
 --   room   no more of them once they have so many bytes; afterwards what is left of it
 --   alike  of suspects, only those of the same dead process that have died and been tried as often as this one
+--   among  how many lanes share what is left for parked ones
 create or replace function pubsub.lock_due(
     subscription integer, lane integer, batch integer, suspect boolean, knows integer, inout room bigint, out due bigint[],
-    alike pubsub.mailbox default null
+    alike pubsub.mailbox default null, among integer default 1
 )
 language plpgsql volatile set plan_cache_mode = force_generic_plan set search_path = pg_catalog, pg_temp as $$
 declare
@@ -20,6 +23,11 @@ declare
     newer    bigint[];
     needed   integer;
     taken    bigint;
+    -- How many of those that are parked behind one may come with it, and what room they leave to the other lanes.
+    share    integer;
+    rest     bigint;
+    first    record;
+    parked   bigint[] := '{}';
 begin
     due := '{}';
     foreach needed in array pubsub.needs_of_lane(subscription, lane, knows) loop
@@ -29,10 +37,7 @@ begin
                  where m.subscription = lock_due.subscription and m.lane = lock_due.lane and m.token is null
                    and coalesce(m.needs, 0) = needed and (m.crashes > 0) = suspect
                    and m.due_at between due_from and due_by
-                   and (
-                       alike.crashes is null
-                       or (m.crashes, m.attempt, m.orphaned_by) = (alike.crashes, alike.attempt, alike.orphaned_by)
-                   )
+                   and (alike.crashes is null or (m.crashes, m.attempt, m.orphaned_by) = (alike.crashes, alike.attempt, alike.orphaned_by))
                    and (m.lane = 0 or m.key is null or m.event_id = pubsub.first_of_key(m.subscription, m.key))
                  order by m.subscription, m.lane, coalesce(m.needs, 0), (m.crashes > 0), m.due_at, m.event_id
                  limit batch - cardinality(due)
@@ -58,13 +63,34 @@ begin
         end loop;
         exit when cardinality(due) >= batch or room <= 0;
     end loop;
+    share := (batch - cardinality(due)) / nullif(cardinality(due) * among, 0);
+    rest := room - room / among;
+    for first in
+        select m.event_id, m.key from unnest(due) d (id)
+         cross join lateral (select * from pubsub.mailbox m where m.subscription = lock_due.subscription and m.event_id = d.id limit 1) m
+         where lock_due.lane > 0 and share > 0 and (suspect or m.attempt = 0)
+    loop
+        for behind in 1 .. share loop
+            first.event_id := pubsub.first_of_key(subscription, first.key, first.event_id);
+            -- `m.token is null` would let the planner read all waiting deliveries.
+            select pubsub.bytes_of(m.payload, m.headers) into taken from pubsub.mailbox m
+             where m.subscription = lock_due.subscription and m.event_id = first.event_id and coalesce(m.token, 0) = 0
+               and m.due_at = 'infinity' and (m.crashes > 0) = suspect and coalesce(m.version <= knows, true)
+               and (not suspect and m.attempt = 0 or (m.crashes, m.attempt, m.orphaned_by) = (alike.crashes, alike.attempt, alike.orphaned_by))
+               for update skip locked;
+            exit when not found or room <= rest;
+            parked := parked || first.event_id;
+            room := room - taken;
+        end loop;
+    end loop;
+    due := due || array(select id from unnest(parked) id order by id);
 end
 $$;
 
 -- Claims up to `batch` due deliveries of a subscription's mailbox for a process, and no more of them once they have `bytes`, each
 -- with its attempt already counted.
 -- `for update skip locked` lets several processes claim side by side. Deliveries come in the order in which they fell due, so
--- that a retry does not overtake. Of an ordered subscription they come from the lanes of the process, and of each key only the first.
+-- that a retry does not overtake. Of an ordered subscription they come from the lanes of the process, and of each key from the first on.
 --
 -- Suspects, deliveries whose process died, are left alone unless `suspect` asks for them. Then those of one dead process come
 -- together while they have died once and the next death makes none of them a dead letter. Any other suspect comes alone, and
@@ -83,6 +109,7 @@ language plpgsql volatile set plan_cache_mode = force_generic_plan set search_pa
 #variable_conflict use_column
 declare
     reader    record;
+    due_lanes integer[];
     this_lane integer;
     due       bigint[];
     alike     pubsub.mailbox;
@@ -102,22 +129,26 @@ begin
     elsif reader.lanes_wanted is not null then
         return;
     end if;
-    foreach this_lane in array pubsub.take_lanes(subscription, reader.lanes, process, coalesce(knows, 2147483647)) loop
+    -- Lane 0 is neither asked before nor locked: its rows' own locks are enough. Asking locks no row of a lane, because a settlement
+    -- may wait for it that has the lane.
+    due_lanes := array(
+        select l.lane
+          from unnest(pubsub.take_lanes(subscription, reader.lanes, process, coalesce(knows, 2147483647))) with ordinality l (lane, place)
+         where l.lane = 0 or exists (
+                   select from unnest(pubsub.needs_of_lane(subscription, l.lane, claim_mailbox.knows)) needed
+                    cross join lateral (
+                        select from pubsub.mailbox m
+                         where m.subscription = claim_mailbox.subscription and m.lane = l.lane and m.token is null
+                           and coalesce(m.needs, 0) = needed and (m.crashes > 0) = suspect and m.due_at <= asked_at
+                         order by m.subscription, m.lane, coalesce(m.needs, 0), (m.crashes > 0), m.due_at, m.event_id limit 1
+                    ) due
+               )
+         order by l.place
+    );
+    for place in 1 .. cardinality(due_lanes) loop
         exit when missing = 0 or room <= 0;
-        -- Lane 0 is neither asked before nor locked: its rows' own locks are enough. Asking locks no row of a lane, because a settlement
-        -- may wait for it that has the lane.
-        continue when this_lane > 0 and (
-            not exists (
-                select from unnest(pubsub.needs_of_lane(subscription, this_lane, claim_mailbox.knows)) needed
-                 cross join lateral (
-                     select from pubsub.mailbox m
-                      where m.subscription = claim_mailbox.subscription and m.lane = this_lane and m.token is null
-                        and coalesce(m.needs, 0) = needed and (m.crashes > 0) = suspect and m.due_at <= asked_at
-                      order by m.subscription, m.lane, coalesce(m.needs, 0), (m.crashes > 0), m.due_at, m.event_id limit 1
-                 ) due
-            )
-            or not pubsub.enter_lane(subscription, this_lane, process)
-        );
+        this_lane := due_lanes[place];
+        continue when this_lane > 0 and not pubsub.enter_lane(subscription, this_lane, process);
         if suspect and alike.event_id is null then
             due := (pubsub.lock_due(subscription, this_lane, 1, suspect, claim_mailbox.knows, room)).due;
             select * into alike from pubsub.mailbox m
@@ -136,7 +167,9 @@ begin
         end if;
         if not suspect or alike.event_id is not null then
             select l.room, l.due into room, due
-              from pubsub.lock_due(subscription, this_lane, missing, suspect, claim_mailbox.knows, room, alike) l;
+              from pubsub.lock_due(
+                       subscription, this_lane, missing, suspect, claim_mailbox.knows, room, alike, cardinality(due_lanes) - place + 1
+                   ) l;
         end if;
         continue when due = '{}';
         perform pubsub.require_registered(process);
@@ -155,7 +188,7 @@ begin
         )
         select c.token, c.event_id, c.key, c.payload, c.headers, c.version, c.published_at, c.attempt, c.panics,
                c.crashes, c.replay
-          from claimed c order by c.due_at, c.event_id;
+          from unnest(due) with ordinality d (id, place) join claimed c on c.event_id = d.id order by d.place;
     end loop;
 end
 $$;

@@ -1,5 +1,6 @@
 -- Parking: deliveries that wait in the mailbox behind an earlier event of their key. Only the first event of a key in the mailbox is
--- handed out. The later ones are parked, in whatever order they got there, except one that waits for a retry: it keeps its time.
+-- due. The later ones are parked, in whatever order they got there, except one that waits for a retry: it keeps its time. Those that
+-- are parked right behind the first are handed out with it (pubsub.lock_due), in one lease.
 --
 -- A function that parks or unparks holds the lane's claiming lock. lanes.sql explains why this keeps the order of a key.
 

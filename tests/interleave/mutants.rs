@@ -59,7 +59,7 @@ pub(crate) const ALL: [Mutant; 10] = [
     },
     Mutant {
         name: "two claims of a mailbox do not skip each other's deliveries",
-        function: "pubsub.lock_due(integer, integer, integer, boolean, integer, bigint, pubsub.mailbox)",
+        function: "pubsub.lock_due(integer, integer, integer, boolean, integer, bigint, pubsub.mailbox, integer)",
         piece: "for update skip locked",
         replacement: "",
         seen_as: "settled twice",

@@ -16,7 +16,8 @@ pub struct ClaimedEvent {
 /// A process with one subscription to channel `sms`.
 #[derive(Debug)]
 pub struct SqlSubscriber<'a> {
-    client: &'a Client,
+    /// Its connection.
+    pub client: &'a Client,
     /// The subscription's id.
     pub subscription: i32,
     /// The process's id.

@@ -7,7 +7,7 @@ const SQL: &str = "the SQL is small";
 
 /// The name of a rule, and a part of the findings that it excuses.
 const EXCEPTIONS: &[(&str, &str)] =
-    &[(FUNCTIONS, "pubsub.claim"), (SQL, "lines of SQL, above 4500 and at most 4800")];
+    &[(FUNCTIONS, "pubsub.claim"), (SQL, "lines of SQL, above 4500 and at most 4900")];
 
 /// Describes the findings that no exception excuses, and the exceptions that excuse nothing.
 pub(crate) fn without(findings: Vec<(&str, Finding)>) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! The mailbox of an ordered subscription: only the first event of a key is handed out, in whatever order they get there.
+//! The mailbox of an ordered subscription: the events of a key are handed out from the first on, in whatever order they get there.
 
 use super::ordered;
 use pubsub::{Delivery, Failure};
@@ -35,16 +35,117 @@ async fn give_back(one: &SqlSubscriber<'_>, db: &TestDatabase, token: i64) {
     assert!(settled);
 }
 
-/// Handles what the mailbox hands out, one delivery at a time, and returns the events in order.
+/// Handles what the mailbox hands out, one claim at a time, and returns the events in order.
 async fn handle_all(one: &SqlSubscriber<'_>) -> Vec<i64> {
     let mut handled = Vec::new();
     loop {
         let claimed = one.claim_mailbox(10).await.unwrap();
         let Some(first) = claimed.first() else { return handled };
-        assert_eq!(claimed.len(), 1, "only the first event of a key is handed out");
-        handled.push(first.id);
+        handled.extend(claimed.iter().map(|event| event.id));
         assert!(one.settle(first.token).await.unwrap());
     }
+}
+
+/// Parks events of one key behind the first, which fails, and returns all of them.
+async fn park_behind_a_failed_one(one: &SqlSubscriber<'_>) -> Vec<i64> {
+    let failing = one.claim(1).await.unwrap()[0];
+    one.fail(failing.token, failing.id).await.unwrap();
+    assert_eq!(one.claim(100).await.unwrap(), []);
+    let sql = "select array_agg(event_id order by event_id) from pubsub.mailbox";
+    one.client.query_one(sql, &[]).await.unwrap().get(0)
+}
+
+/// Claims from the mailbox and returns the events.
+async fn claimed(one: &SqlSubscriber<'_>, batch: i32) -> Vec<i64> {
+    one.claim_mailbox(batch).await.unwrap().iter().map(|event| event.id).collect()
+}
+
+#[actix::test]
+async fn what_is_parked_behind_an_event_is_claimed_with_it() {
+    let db = TestDatabase::new().await;
+    let one = subscribed(&db, 9).await;
+    let ids = park_behind_a_failed_one(&one).await;
+    let alone = one.claim_mailbox(10).await.unwrap();
+    assert_eq!(alone.len(), 1, "it has failed, and may fail again");
+    one.settle(alone[0].token).await.unwrap();
+    let four = one.claim_mailbox(4).await.unwrap();
+    assert_eq!(four.iter().map(|event| event.id).collect::<Vec<_>>(), ids[1..5]);
+    assert_eq!(claimed(&one, 10).await, [] as [i64; 0], "the rest waits for them");
+    let third_fails = format!(
+        r#"select pubsub.settle({}, {}, null, '[{{"id": {}, "action": "retry"}}, {{"id": {}, "action": "return"}}]')"#,
+        one.process, four[0].token, ids[3], ids[4]
+    );
+    db.client.batch_execute(&third_fails).await.unwrap();
+    assert_eq!(claimed(&one, 1).await, ids[3..4], "those behind it were parked again");
+    db.client.batch_execute("select pubsub.settle(process, token) from pubsub.leases").await.unwrap();
+    assert_eq!(handle_all(&one).await, ids[4..]);
+}
+
+#[actix::test]
+async fn what_waits_is_not_overtaken_by_what_is_parked_behind_it() {
+    let db = TestDatabase::new().await;
+    let one = subscribed(&db, 9).await;
+    let ids = park_behind_a_failed_one(&one).await;
+    let first = one.claim_mailbox(1).await.unwrap()[0].token;
+    one.settle(first).await.unwrap();
+    // A retry whose time was decided before the events in front of it came.
+    let waits =
+        format!("update pubsub.mailbox set due_at = now() + interval '1 hour' where event_id = {}", ids[5]);
+    db.client.batch_execute(&waits).await.unwrap();
+    // Somebody looks at it.
+    let looking = connect(db.url()).await;
+    let look = format!("begin; select from pubsub.mailbox where event_id = {} for update", ids[3]);
+    looking.batch_execute(&look).await.unwrap();
+    assert_eq!(claimed(&one, 10).await, ids[1..3]);
+    looking.batch_execute("commit").await.unwrap();
+    db.client.batch_execute("select pubsub.settle(process, token) from pubsub.leases").await.unwrap();
+    assert_eq!(claimed(&one, 10).await, ids[3..5]);
+}
+
+#[actix::test]
+async fn what_is_parked_is_claimed_within_bytes_and_version() {
+    let db = TestDatabase::new().await;
+    let one = subscribed(&db, 9).await;
+    let ids = park_behind_a_failed_one(&one).await;
+    let newer = format!("update pubsub.mailbox set version = 2, attempt = 0 where event_id >= {}", ids[6]);
+    db.client.batch_execute(&newer).await.unwrap();
+    let first = one.claim_mailbox(1).await.unwrap()[0].token;
+    one.settle(first).await.unwrap();
+    let claim = async |arguments: &str| -> Vec<i64> {
+        let sql = format!(
+            "select coalesce(array_agg(id), '{{}}') from pubsub.claim_mailbox({}, {}, 10, {arguments})",
+            one.subscription, one.process
+        );
+        let ids = db.client.query_one(&sql, &[]).await.unwrap().get(0);
+        db.client.batch_execute("select pubsub.settle(process, token) from pubsub.leases").await.unwrap();
+        ids
+    };
+    let bytes = "select pubsub.bytes_of(payload, headers) * 2 + 1 from pubsub.mailbox limit 1";
+    let three = format!("knows => 1, bytes => {}", db.count(bytes).await);
+    assert_eq!(claim(&three).await, ids[1..4]);
+    assert_eq!(claim("knows => 1").await, ids[4..6]);
+    assert_eq!(claim("knows => 1").await, [] as [i64; 0]);
+    assert_eq!(claim("knows => 2").await, ids[6..]);
+}
+
+/// The lanes come in order, and a long key of the first would leave nothing of each batch to the others.
+#[actix::test]
+async fn what_is_parked_in_one_lane_leaves_room_for_the_others() {
+    let db = TestDatabase::new().await;
+    let one = subscribed(&db, 0).await;
+    let publish = "select pubsub.publish('sms', '{}', 'key' || n % 10) from generate_series(1, 1000) n";
+    db.client.batch_execute(publish).await.unwrap();
+    let lanes = "select count(distinct lane) from pubsub.mailbox";
+    while db.count("select count(*) from pubsub.mailbox").await < 1000 {
+        for event in one.claim(1).await.unwrap() {
+            give_back(&one, &db, event.token).await;
+        }
+    }
+    assert_eq!(db.count(lanes).await, 2);
+    let claimed = one.claim_mailbox(100).await.unwrap();
+    assert!(claimed.len() > 50, "{}", claimed.len());
+    let by_lane = "select count(*) from pubsub.leases where cardinality(event_ids) > 20";
+    assert_eq!(db.count(by_lane).await, 2);
 }
 
 /// A process that returns the events behind a failed one writes each lease for itself, in any order.

@@ -173,6 +173,27 @@ async fn suspects_of_all_lanes_are_claimed_together() {
 }
 
 #[actix::test]
+async fn suspects_of_one_key_are_claimed_together() {
+    let db = TestDatabase::new().await;
+    for sql in [
+        "select pubsub.declare_channel('sms')",
+        "select pubsub.subscribe('sms', 'one', lanes => 4)",
+        "select pubsub.publish('sms', '{}', key => 'key') from generate_series(1, 20)",
+    ] {
+        db.client.batch_execute(sql).await.unwrap();
+    }
+    let mortals = Mortals { db };
+    let process = mortals.process().await;
+    let claimed = mortals.claim(process, 10).await;
+    mortals.die(process).await;
+    let heir = mortals.process().await;
+    assert_eq!(mortals.claim_suspects(heir, 20).await, claimed);
+    mortals.die(heir).await;
+    let heir = mortals.process().await;
+    assert_eq!(mortals.claim_suspects(heir, 20).await, claimed[..1], "it died twice");
+}
+
+#[actix::test]
 async fn a_suspect_that_must_not_die_again_is_alone_in_its_process() {
     let mortals = Mortals::new().await;
     let heir = mortals.die_with_two_subscriptions(2).await;
