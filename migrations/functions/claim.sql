@@ -200,6 +200,7 @@ $$;
 --                again as if nobody had claimed them. Null promises nothing, and then all of them are suspects
 --   polling      the caller sleeps, and polls in case its bell was lost: it gets nothing if another process is awake or claims
 --                at this moment, because that one finds what there is
+--   known        as for pubsub.enter_lane
 --   replay       the subscription had read past the event before, and was moved back
 --
 -- It must come first in a READ COMMITTED transaction (PB003). Claims of one lane wait for each other. If the commit of a claim
@@ -208,7 +209,7 @@ $$;
 -- In an ordered subscription it reads the lanes of the process, and parks the events that must wait for the mailbox.
 create or replace function pubsub.claim(
     subscription integer, process bigint, batch integer, start_limit integer default null,
-    polling boolean default false, bytes bigint default 4194304
+    polling boolean default false, bytes bigint default 4194304, known bigint[] default null
 ) returns table (
     token bigint, id bigint, key text, payload jsonb, headers jsonb, version integer, published_at timestamptz,
     replay boolean
@@ -259,7 +260,7 @@ begin
         exit when missing <= 0 or room <= 0;
         most := missing / lanes_left + least(missing % lanes_left, 1);
         lanes_left := lanes_left - 1;
-        continue when lanes > 0 and not pubsub.enter_lane(subscription, this_lane, process, this_lane > highest);
+        continue when lanes > 0 and not pubsub.enter_lane(subscription, this_lane, process, this_lane > highest, known);
         highest := greatest(highest, this_lane);
         last_seq := null;
         claimed := 0;

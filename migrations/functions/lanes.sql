@@ -1,7 +1,8 @@
 -- Lanes: the events of one key one after another, across processes.
 --
 -- Every key belongs to a lane, and every lane has a cursor. Three rules make the order, whatever dies in between:
---   1. While a process holds a lease of a lane, no other process claims from that lane (pubsub.claim, claim_mailbox).
+--   1. While a process holds a lease of a lane, no other process claims from that lane (pubsub.claim, claim_mailbox), nor does that
+--      process while it may not know of the lease.
 --   2. An event whose key has anything in the mailbox goes there as well when it is read, behind it: it is parked.
 --   3. Of the events of one key in the mailbox, only the first is handed out, together with some of those that follow.
 -- A function that parks or unparks holds the lane's claiming lock, so that neither misses the other; one that takes several of
@@ -117,8 +118,11 @@ $$;
 -- a lease of it, and until the end of the transaction nobody will.
 --   waits  whether to wait for the lock. A caller that has the lock of a higher lane does not wait, so that two callers never wait
 --          for each other
-create or replace function pubsub.enter_lane(subscription integer, lane integer, process bigint, waits boolean default true)
-returns boolean
+--   known  the leases that the process knows, if it may have others, because the answer to a claim was lost. Those are returned to
+--          the mailbox before anything else of their lanes is claimed, or an event would overtake them. Null: it knows all
+create or replace function pubsub.enter_lane(
+    subscription integer, lane integer, process bigint, waits boolean default true, known bigint[] default null
+) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     if waits then
@@ -136,7 +140,7 @@ begin
                     where c.subscription = enter_lane.subscription and c.lane = enter_lane.lane
                     order by c.subscription desc, c.lane desc, c.seq desc limit 1
                )
-           and l.process <> enter_lane.process
+           and (l.process <> enter_lane.process or l.token <> all (known))
     );
 end
 $$;

@@ -98,9 +98,10 @@ $$;
 -- them. So a delivery that dies alone is to blame.
 --   start_limit  as for pubsub.claim
 --   knows        the newest version of the payload that the caller knows: newer ones are left to others. Null is any
+--   known        as for pubsub.enter_lane
 create or replace function pubsub.claim_mailbox(
     subscription integer, process bigint, batch integer, suspect boolean default false,
-    start_limit integer default null, knows integer default null, bytes bigint default 4194304
+    start_limit integer default null, knows integer default null, bytes bigint default 4194304, known bigint[] default null
 ) returns table (
     token bigint, id bigint, key text, payload jsonb, headers jsonb, version integer, published_at timestamptz,
     attempt integer, panics integer, crashes integer, replay boolean
@@ -148,7 +149,7 @@ begin
     for place in 1 .. cardinality(due_lanes) loop
         exit when missing = 0 or room <= 0;
         this_lane := due_lanes[place];
-        continue when this_lane > 0 and not pubsub.enter_lane(subscription, this_lane, process);
+        continue when this_lane > 0 and not pubsub.enter_lane(subscription, this_lane, process, known => known);
         if suspect and alike.event_id is null then
             due := (pubsub.lock_due(subscription, this_lane, 1, suspect, claim_mailbox.knows, room)).due;
             select * into alike from pubsub.mailbox m

@@ -83,8 +83,8 @@ pub(crate) const ALL: [Mutant; 10] = [
     },
     Mutant {
         name: "a claim does not check whether another process holds events of its lane",
-        function: "pubsub.enter_lane(integer, integer, bigint, boolean)",
-        piece: "and l.process <> enter_lane.process",
+        function: "pubsub.enter_lane(integer, integer, bigint, boolean, bigint[])",
+        piece: "and (l.process <> enter_lane.process or l.token <> all (known))",
         replacement: "and false",
         seen_as: "of its key had ended",
         shown_by: &ORDER,

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use crate::checker::Report;
 use crate::database::Result;
 
-const CLAIM: &str = "pubsub.claim(integer, bigint, integer, integer, boolean, bigint)";
+const CLAIM: &str = "pubsub.claim(integer, bigint, integer, integer, boolean, bigint, bigint[])";
 
 const OPEN_WINDOW: &str = "pubsub.open_window(pubsub.cursors, text, bigint, bigint, bigint, boolean)";
 

@@ -158,6 +158,10 @@ impl Dispatch {
     /// Reports the answer to the query under way, and the time that it took.
     pub(crate) fn completed(&mut self, reply: Reply, took: Duration, now: Instant) {
         let Some(query) = self.intake.completed(&reply, took, now) else { return };
+        if matches!(reply, Reply::Returned(1..)) {
+            // Their lanes were left alone.
+            self.intake.log_ready();
+        }
         if matches!(query, Query::ClaimLog { .. }) {
             self.prefetch.observe_claim(took);
         }
@@ -337,6 +341,11 @@ impl Dispatch {
     fn recall(&mut self, now: Instant) {
         self.deliveries.recall(now);
         self.steps.push_back(Step::Recall);
+    }
+
+    /// Whether the database may have leases of this process that it does not know.
+    pub(crate) fn may_hold_unknown_leases(&self) -> bool {
+        self.intake.unknown_claims.may_exist()
     }
 
     /// Returns the tokens of all leases that this process knows and that the database must keep.

@@ -14,21 +14,21 @@ use tokio_postgres::Row;
 // attempt, so it has no columns for that.
 const CLAIM: &str = "
     select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at, c.replay
-      from set_config('synchronous_commit', 'off', true), pubsub.claim($1, $2, $3, $4, $5, $6) c";
+      from set_config('synchronous_commit', 'off', true), pubsub.claim($1, $2, $3, $4, $5, $6, $7) c";
 
 // An attempt is on the disk before its handler starts, so that the attempts of an event that kills the whole machine are
 // bounded too.
 const CLAIM_MAILBOX: &str = "
     select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at, c.replay,
            c.attempt, c.panics, c.crashes
-      from pubsub.claim_mailbox($1, $2, $3, start_limit => $4, knows => $5, bytes => $6) c";
+      from pubsub.claim_mailbox($1, $2, $3, start_limit => $4, knows => $5, bytes => $6, known => $7) c";
 
 // Suspects may kill their process, not the server, so the count of their attempt need not wait for the disk.
 const CLAIM_SUSPECTS: &str = "
     select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at, c.replay,
            c.attempt, c.panics, c.crashes
       from set_config('synchronous_commit', 'off', true),
-           pubsub.claim_mailbox($1, $2, $3, suspect => true, start_limit => $4, knows => $5, bytes => $6) c";
+           pubsub.claim_mailbox($1, $2, $3, suspect => true, start_limit => $4, knows => $5, bytes => $6, known => $7) c";
 
 pub(super) const NO_PUBLISHER_AT_WORK: &str = "select pubsub.no_publisher_at_work($1)";
 
@@ -48,20 +48,26 @@ pub(crate) struct Due {
     pub(crate) suspect: Option<Duration>,
 }
 
-/// The size of a claim.
+/// The bounds of a claim.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Size {
+pub(crate) struct Claim<'a> {
     batch: i32,
     start_limit: i32,
     bytes: i64,
+    known: Option<&'a [i64]>,
 }
 
-impl Size {
-    /// Creates the size of a claim of up to `batch` events, and no more of them once they have so many bytes. Each of them starts
+impl<'a> Claim<'a> {
+    /// Creates a claim of up to `batch` events, and no more of them once they have so many bytes. Each of them starts
     /// only once fewer than `start_limit` of those claimed before it are not settled.
     pub(crate) fn new(batch: usize, start_limit: usize, bytes: usize) -> Self {
         let [batch, start_limit] = [batch, start_limit].map(|size| i32::try_from(size).unwrap_or(i32::MAX));
-        Self { batch, start_limit, bytes: i64::try_from(bytes).unwrap_or(i64::MAX) }
+        Self { batch, start_limit, bytes: i64::try_from(bytes).unwrap_or(i64::MAX), known: None }
+    }
+
+    /// Leaves lanes alone in which the process has other leases than these.
+    pub(crate) fn knowing_only(self, known: &'a [i64]) -> Self {
+        Self { known: Some(known), ..self }
     }
 }
 
@@ -71,10 +77,10 @@ impl Store {
         &self,
         subscription: i32,
         process: i64,
-        claim: Size,
+        claim: Claim<'_>,
     ) -> Result<Vec<ClaimedEvent>, Error> {
         let parameters: Parameters<'_> =
-            &[&subscription, &process, &claim.batch, &claim.start_limit, &false, &claim.bytes];
+            &[&subscription, &process, &claim.batch, &claim.start_limit, &false, &claim.bytes, &claim.known];
         events(&self.query("claim events", CLAIM, parameters).await?, process)
     }
 
@@ -83,10 +89,10 @@ impl Store {
         &self,
         subscription: i32,
         process: i64,
-        claim: Size,
+        claim: Claim<'_>,
     ) -> Result<Vec<ClaimedEvent>, Error> {
         let parameters: Parameters<'_> =
-            &[&subscription, &process, &claim.batch, &claim.start_limit, &true, &claim.bytes];
+            &[&subscription, &process, &claim.batch, &claim.start_limit, &true, &claim.bytes, &claim.known];
         events(&self.query("claim events", CLAIM, parameters).await?, process)
     }
 
@@ -95,12 +101,23 @@ impl Store {
         &self,
         subscription: i32,
         process: i64,
-        claim: Size,
+        claim: Claim<'_>,
     ) -> Result<Vec<ClaimedEvent>, Error> {
         let (rows, reported) = self
             .query_both(
                 "claim events",
-                (CLAIM, &[&subscription, &process, &claim.batch, &claim.start_limit, &false, &claim.bytes]),
+                (
+                    CLAIM,
+                    &[
+                        &subscription,
+                        &process,
+                        &claim.batch,
+                        &claim.start_limit,
+                        &false,
+                        &claim.bytes,
+                        &claim.known,
+                    ],
+                ),
                 (REPORT_AWAKE, &[&subscription, &process, &seconds(AWAKE_TTL)]),
             )
             .await?;
@@ -116,13 +133,24 @@ impl Store {
         &self,
         subscription: i32,
         process: i64,
-        claim: Size,
+        claim: Claim<'_>,
     ) -> Result<(bool, Vec<ClaimedEvent>), Error> {
         let (quiet, rows) = self
             .query_both(
                 "claim events",
                 (NO_PUBLISHER_AT_WORK, &[&subscription]),
-                (CLAIM, &[&subscription, &process, &claim.batch, &claim.start_limit, &false, &claim.bytes]),
+                (
+                    CLAIM,
+                    &[
+                        &subscription,
+                        &process,
+                        &claim.batch,
+                        &claim.start_limit,
+                        &false,
+                        &claim.bytes,
+                        &claim.known,
+                    ],
+                ),
             )
             .await?;
         // Without an answer it may not be quiet. The claim counts all the same.
@@ -135,11 +163,18 @@ impl Store {
         &self,
         subscription: i32,
         process: i64,
-        claim: Size,
+        claim: Claim<'_>,
         version: i32,
     ) -> Result<Vec<ClaimedEvent>, Error> {
-        let parameters: Parameters<'_> =
-            &[&subscription, &process, &claim.batch, &claim.start_limit, &version, &claim.bytes];
+        let parameters: Parameters<'_> = &[
+            &subscription,
+            &process,
+            &claim.batch,
+            &claim.start_limit,
+            &version,
+            &claim.bytes,
+            &claim.known,
+        ];
         let rows = self.query("claim deliveries of the mailbox", CLAIM_MAILBOX, parameters).await?;
         events(&rows, process)
     }
@@ -149,11 +184,18 @@ impl Store {
         &self,
         subscription: i32,
         process: i64,
-        claim: Size,
+        claim: Claim<'_>,
         version: i32,
     ) -> Result<Vec<ClaimedEvent>, Error> {
-        let parameters: Parameters<'_> =
-            &[&subscription, &process, &claim.batch, &claim.start_limit, &version, &claim.bytes];
+        let parameters: Parameters<'_> = &[
+            &subscription,
+            &process,
+            &claim.batch,
+            &claim.start_limit,
+            &version,
+            &claim.bytes,
+            &claim.known,
+        ];
         let rows = self.query("claim suspects of the mailbox", CLAIM_SUSPECTS, parameters).await?;
         events(&rows, process)
     }

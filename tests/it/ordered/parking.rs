@@ -128,6 +128,29 @@ async fn what_is_parked_is_claimed_within_bytes_and_version() {
     assert_eq!(claim("knows => 2").await, ids[6..]);
 }
 
+/// Its process may not know of the lease, because the answer to the claim was lost.
+#[actix::test]
+async fn nothing_is_claimed_past_an_unknown_lease() {
+    let db = TestDatabase::new().await;
+    let one = subscribed(&db, 4).await;
+    let unknown = one.claim(1).await.unwrap()[0];
+    let claim = async |from: &str, known: &[i64]| -> i64 {
+        let sql = format!("select count(*) from pubsub.{from}($1, $2, 1, known => $3)");
+        db.client.query_one(&sql, &[&one.subscription, &one.process, &known]).await.unwrap().get(0)
+    };
+    assert_eq!(claim("claim", &[]).await, 0);
+    assert_eq!(claim("claim", &[unknown.token]).await, 1);
+    let sql = "select pubsub.return_unknown($1, $2, '{}')";
+    let returned: i64 = db.client.query_one(sql, &[&one.subscription, &one.process]).await.unwrap().get(0);
+    assert_eq!(returned, 2);
+    let again = one.claim_mailbox(1).await.unwrap()[0];
+    assert_eq!(again.id, unknown.id);
+    assert_eq!(claim("claim_mailbox", &[]).await, 0);
+    assert_eq!(claim("claim", &[]).await, 0);
+    assert!(one.settle(again.token).await.unwrap());
+    assert_eq!(claim("claim_mailbox", &[]).await, 1);
+}
+
 /// The lanes come in order, and a long key of the first would leave nothing of each batch to the others.
 #[actix::test]
 async fn what_is_parked_in_one_lane_leaves_room_for_the_others() {

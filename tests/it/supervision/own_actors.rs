@@ -1,7 +1,7 @@
 //! The runtime's own actors are restarted when they panic, while events flow.
 
 use pubsub::testing::{inject_panic, injected_panics_have_happened};
-use pubsub::{Delivery, Failure, PubSub, publish};
+use pubsub::{Delivery, Failure, PubSub, PublishOptions, SubscribeOptions, publish, publish_with};
 use pubsub_tests::{
     ChildProcess, DEADLINE, Sms, TestDatabase, connect, in_child_process, probe, sending, until,
 };
@@ -118,6 +118,54 @@ async fn child_panics_during_a_claim() {
 async fn a_claim_that_outlives_its_dispatcher_is_returned() {
     let db = TestDatabase::new().await;
     let child = ChildProcess::start("supervision::own_actors::child_panics_during_a_claim", db.url());
+    assert_eq!(child.next().await, "drained");
+    db.until_settled().await;
+}
+
+/// More events than one claim asks for.
+const MORE_THAN_A_CLAIM: i32 = 1000;
+
+/// As above, with events of one key.
+#[actix::test]
+#[ignore = "runs in a child process of other tests"]
+async fn child_loses_a_claim_of_a_key() {
+    let Some((url, report)) = in_child_process() else { return };
+    let (sender, mut received) = probe();
+    let handler = sending(sender, |sms: Delivery<Sms>| sms.msg.clone());
+    let pubsub = PubSub::builder(&url)
+        .poll_interval(Duration::from_millis(100))
+        .subscribe_fn_with("one", SubscribeOptions::new().ordered().lanes(1).concurrency(1), handler)
+        .start()
+        .await
+        .unwrap();
+    let (mut client, lock) = (connect(&url).await, connect(&url).await);
+    let options = PublishOptions::new().key("key");
+    publish_with(&client, &Sms::new("before"), &options).await.unwrap();
+    assert_eq!(received.next().await, "before");
+
+    lock.batch_execute("begin; select pg_advisory_xact_lock(hashtext('pubsub.claiming') + 1, 1)")
+        .await
+        .unwrap();
+    let transaction = client.transaction().await.unwrap();
+    let events = "select pubsub.publish('sms', jsonb_build_object('msg', n::text), 'key') from generate_series(1, $1::int) n";
+    transaction.execute(events, &[&MORE_THAN_A_CLAIM]).await.unwrap();
+    transaction.commit().await.unwrap();
+    until(&client, &format!("select ({WAITING_CLAIMS}) = 1")).await;
+    inject_panic("dispatcher");
+    until(&client, &format!("select ({WAITING_CLAIMS}) = 2")).await;
+    assert!(injected_panics_have_happened());
+    lock.batch_execute("commit").await.unwrap();
+    for n in 1..=MORE_THAN_A_CLAIM {
+        assert_eq!(received.next().await, n.to_string());
+    }
+    assert!(pubsub.drain(Duration::from_secs(30)).await);
+    report("drained");
+}
+
+#[actix::test]
+async fn nothing_overtakes_a_claim_whose_answer_is_lost() {
+    let db = TestDatabase::new().await;
+    let child = ChildProcess::start("supervision::own_actors::child_loses_a_claim_of_a_key", db.url());
     assert_eq!(child.next().await, "drained");
     db.until_settled().await;
 }

@@ -13,7 +13,7 @@ use crate::observe::HandlerState;
 use crate::policy::dispatch::step::{ClaimSize, Query, Reply, Step};
 use crate::policy::leases::Settlement;
 use crate::store::Store;
-use crate::store::claim::Size;
+use crate::store::claim::Claim;
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use std::time::{Duration, Instant};
 
@@ -104,13 +104,10 @@ impl Dispatcher {
 
     fn ask(&self, query: Query, context: &mut Context<Self>) {
         let ((store, subscription, process), version) = (self.claimant(), self.config.settings.version);
-        let known = match query {
-            Query::ReturnUnknownClaims => self.dispatch.held_tokens(),
-            _ => Vec::new(),
-        };
+        let (known, others) = (self.dispatch.held_tokens(), self.dispatch.may_hold_unknown_leases());
         let began = Instant::now();
         let asking = async move {
-            let reply = ask(&store, (subscription, process, version), query, &known).await;
+            let reply = ask(&store, (subscription, process, version), query, &known, others).await;
             (reply, began.elapsed())
         };
         context.spawn(asking.into_actor(self).map(|(reply, took), actor, context| {
@@ -281,14 +278,18 @@ impl Dispatcher {
 /// The pause before a thread that could not be started is tried again.
 const THREAD_AGAIN: Duration = Duration::from_secs(1);
 
-/// Sends a query to the database.
+/// Sends a query to the database. The process knows these leases; `others` means that it may have others.
 async fn ask(
     store: &Store,
     (subscription, process, version): (i32, i64, i32),
     query: Query,
     known: &[i64],
+    others: bool,
 ) -> Result<Reply, Error> {
-    let sized = |size: ClaimSize| Size::new(size.batch, size.start_limit, size.bytes);
+    let sized = |size: ClaimSize| {
+        let claim = Claim::new(size.batch, size.start_limit, size.bytes);
+        if others { claim.knowing_only(known) } else { claim }
+    };
     match query {
         Query::ReturnUnknownClaims => {
             store.return_unknown(subscription, process, known).await.map(Reply::Returned)

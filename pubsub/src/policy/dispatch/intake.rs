@@ -45,7 +45,7 @@ pub(super) struct Intake {
     repolling: Option<Repolling>,
     /// Whether the process's poll has found that the log may have something to read.
     poll_found: bool,
-    unknown_claims: UnknownClaims,
+    pub(super) unknown_claims: UnknownClaims,
     troubles: Troubles,
     /// Whether a claim of suspects was refused, and is due again when it has rested.
     suspects_again: bool,

@@ -27,6 +27,11 @@ impl UnknownClaims {
         Self { looks_left: LOOKS, pause: FIRST_PAUSE, look_at: None }
     }
 
+    /// Whether the database may have leases that the process does not know.
+    pub(super) fn may_exist(&self) -> bool {
+        self.looks_left > 0
+    }
+
     /// Whether to look now.
     pub(super) fn are_due(&self, now: Instant) -> bool {
         self.looks_left > 0 && self.look_at.is_none_or(|at| at <= now)
@@ -62,5 +67,6 @@ mod tests {
         assert_eq!(looks, [0, 1, 5, 21]);
         assert_eq!(claims.wake_at(), None);
         assert!(!UnknownClaims::default().are_due(now), "no answer was lost");
+        assert!(UnknownClaims::expected().may_exist() && !claims.may_exist());
     }
 }
