@@ -83,7 +83,7 @@ insert into public.highest_ids select s.id, 0 from pubsub.subscriptions s;
 
 create or replace function pubsub.claim(
     subscription integer, process bigint, batch integer, start_limit integer default null,
-    polling boolean default false, bytes bigint default 4194304
+    polling boolean default false, bytes bigint default 4194304, known bigint[] default null
 )
 returns table (
     token        bigint,
