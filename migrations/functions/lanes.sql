@@ -4,9 +4,10 @@
 --   1. While a process holds a lease of a lane, no other process claims from that lane (pubsub.claim, claim_mailbox), nor does that
 --      process while it may not know of the lease.
 --   2. An event whose key has anything in the mailbox goes there as well when it is read, behind it: it is parked.
---   3. Of the events of one key in the mailbox, only the first is handed out, together with some of those that follow.
+--   3. Of the events of one key in the mailbox, the first is handed out first. Some that follow may come with it, in the same lease.
 -- A function that parks or unparks holds the lane's claiming lock, so that neither misses the other; one that takes several of
--- these locks takes them in order. Inside a process its dispatcher keeps the order of what it holds: it starts an event only
+-- these locks takes them in order, but pubsub.reclaim does so for one dead process after another: PostgreSQL ends a deadlock, and the
+-- next call goes on. Inside a process its dispatcher keeps the order of what it holds: it starts an event only
 -- after the earlier ones of its key are done. If one is not done, it returns the later ones to the mailbox.
 --
 -- The table pubsub.lanes assigns lanes to processes. It only spreads the work, and may be wrong at any time. A process takes
@@ -115,11 +116,11 @@ end
 $$;
 
 -- Takes the claiming lock of a lane of an ordered subscription, and returns whether a process may claim from it: nobody else holds
--- a lease of it, and until the end of the transaction nobody will.
+-- a lease of it, nor does the process itself one that it does not know. Until the end of the transaction nobody gets one.
 --   waits  whether to wait for the lock. A caller that has the lock of a higher lane does not wait, so that two callers never wait
 --          for each other
---   known  the leases that the process knows, if it may have others, because the answer to a claim was lost. Those are returned to
---          the mailbox before anything else of their lanes is claimed, or an event would overtake them. Null: it knows all
+--   known  the leases that the process knows. After a lost answer it may have others: nothing is claimed from their lanes until they
+--          are returned to the mailbox, or an event would overtake them. Null: it knows all
 create or replace function pubsub.enter_lane(
     subscription integer, lane integer, process bigint, waits boolean default true, known bigint[] default null
 ) returns boolean
@@ -140,7 +141,7 @@ begin
                     where c.subscription = enter_lane.subscription and c.lane = enter_lane.lane
                     order by c.subscription desc, c.lane desc, c.seq desc limit 1
                )
-           and (l.process <> enter_lane.process or l.token <> all (known))
+           and (l.process <> enter_lane.process or l.token <> all (array_remove(known, null)))
     );
 end
 $$;

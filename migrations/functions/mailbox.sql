@@ -1,9 +1,10 @@
 -- Claiming from the mailbox: deliveries with a state of their own, once they are due.
 
 -- Locks up to `batch` due deliveries of a lane's mailbox, or suspects, for a process that knows versions up to `knows`, and
--- returns their events, in the order in which they fell due. A delivery that turns out to be newer needs its version from now on.
--- What is left of the batch is shared among their keys: behind each come those that are parked behind it, up to the first that
--- somebody else has, or that has a time of its own. Behind one that has failed come none, because it may fail again.
+-- returns their ids, by needed version and then as they fell due. A delivery that turns out to be newer needs its version from now on.
+-- What is left of the batch is shared among them: each brings those that are parked behind it, up to the first that somebody else has,
+-- has a time of its own, has failed, is newer, or is a suspect if the others are not. These come last, by id. One that has failed brings
+-- none: it may fail again. A suspect brings those that died with it.
 --   room   no more of them once they have so many bytes; afterwards what is left of it
 --   alike  of suspects, only those of the same dead process that have died and been tried as often as this one
 --   among  how many lanes share what is left for parked ones
@@ -23,7 +24,7 @@ declare
     newer    bigint[];
     needed   integer;
     taken    bigint;
-    -- How many of those that are parked behind one may come with it, and what room they leave to the other lanes.
+    -- How many parked ones each due one may bring, and the bytes that are kept for the other lanes.
     share    integer;
     rest     bigint;
     first    record;
@@ -58,7 +59,7 @@ begin
             due := due || array(
                 select d.id from unnest(more) with ordinality d (id, place) where newer is null or d.id <> all (newer) order by d.place
             );
-            room := room - case when newer is null then coalesce(taken, 0) else 0 end;
+            room := room - case when newer is null or due <> '{}' then coalesce(taken, 0) else 0 end;
             exit when newer is null or due <> '{}';
         end loop;
         exit when cardinality(due) >= batch or room <= 0;
@@ -72,7 +73,7 @@ begin
     loop
         for behind in 1 .. share loop
             first.event_id := pubsub.first_of_key(subscription, first.key, first.event_id);
-            -- `m.token is null` would let the planner read all waiting deliveries.
+            -- `coalesce`, because `m.token is null` would let the planner read all waiting deliveries.
             select pubsub.bytes_of(m.payload, m.headers) into taken from pubsub.mailbox m
              where m.subscription = lock_due.subscription and m.event_id = first.event_id and coalesce(m.token, 0) = 0
                and m.due_at = 'infinity' and (m.crashes > 0) = suspect and coalesce(m.version <= knows, true)
@@ -130,8 +131,8 @@ begin
     elsif reader.lanes_wanted is not null then
         return;
     end if;
-    -- Lane 0 is neither asked before nor locked: its rows' own locks are enough. Asking locks no row of a lane, because a settlement
-    -- may wait for it that has the lane.
+    -- Lane 0 is neither asked before nor locked: its rows' own locks are enough. Asking locks no row: a settlement that has the
+    -- lane may wait for that row.
     due_lanes := array(
         select l.lane
           from unnest(pubsub.take_lanes(subscription, reader.lanes, process, coalesce(knows, 2147483647))) with ordinality l (lane, place)

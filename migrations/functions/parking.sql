@@ -1,6 +1,7 @@
--- Parking: deliveries that wait in the mailbox behind an earlier event of their key. Only the first event of a key in the mailbox is
--- due. The later ones are parked, in whatever order they got there, except one that waits for a retry: it keeps its time. Those that
--- are parked right behind the first are handed out with it (pubsub.lock_due), in one lease.
+-- Parking: deliveries that wait in the mailbox behind an earlier event of their key. A claim begins with the first
+-- event of a key. The later ones are parked, in whatever order they got there, except one that waits for a retry: it keeps its time,
+-- and is not claimed before the first. Those parked right behind a first that has not failed may come with it, in one lease
+-- (pubsub.lock_due).
 --
 -- A function that parks or unparks holds the lane's claiming lock. lanes.sql explains why this keeps the order of a key.
 

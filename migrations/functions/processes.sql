@@ -81,6 +81,7 @@ end
 $$;
 
 -- Records one heartbeat. False: the process was declared dead, its leases are gone, and it must register again.
+-- It is also false after five waits for pubsub.reclaim, which is not known to happen.
 --   lives_with_session  whether the calling session ends when the process does. Then a process whose session has ended is
 --                       dead unless it beats from another one within `grace`. A process that beats from any connection of a
 --                       pool passes false: only its silence tells that it is dead.
@@ -92,7 +93,7 @@ language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     -- How often it may wait for somebody who lowers the time of its row.
     most       constant integer := 5;
-    -- How many waiting deliveries it moves to the clock's new time. More of them would keep it longer than a beat may take.
+    -- How many waiting deliveries it moves at most, so that it takes no longer than a beat may.
     most_moved constant integer := 10000;
     beaten_at  constant timestamptz := clock_timestamp();
     behind     interval;
@@ -120,8 +121,8 @@ begin
         -- After a wait for pubsub.reclaim, which has noticed that the clock was set back, the row is too old for the condition.
         exit when found or not exists (select from pubsub.registrations r where r.process = beat.process);
     end loop;
-    -- The clock was set back, and this is the first beat since then: what was planned comes earlier by as much. A beat waits for nobody
-    -- who has locked a delivery, because all processes wait for this one.
+    -- The clock was set back, and this is the first beat since then: waiting deliveries come earlier by as much. Locked ones are skipped,
+    -- because every pubsub.reclaim waits for this row.
     if behind > interval '1 second' and not exists (
         select from pubsub.current_processes q where q.id <> beat.process and q.beat_at <= beaten_at
     ) then

@@ -3,8 +3,8 @@
 //!
 //! Needs valgrind. Each workload is this binary started again under callgrind, against a PostgreSQL server of the benchmark's own,
 //! which is not counted. It runs with some events and with twice as many, so that their difference has no start and no end of a
-//! process in it. Instructions do not depend on what else the machine does, and hardly on its speed: `docs/benchmarks.md` has the
-//! spread.
+//! process in it. Other work of the machine changes the counts of a backlog by up to about 2 %: `docs/benchmarks.md` has
+//! the spread.
 
 mod callgrind;
 mod databases;

@@ -30,7 +30,7 @@ impl Workload {
         matches!(self, Self::Sync | Self::Async)
     }
 
-    /// The events that are counted. The last batches of a backlog are small, as the first are.
+    /// The events that are counted. They are many, so that the small batches at both ends of a backlog hardly count.
     pub(crate) fn events(self) -> usize {
         match self {
             Self::Sync | Self::Async | Self::PublishAll => 20_000,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio_postgres::Row;
 
 // If a claim is lost with the server, its events come again. So it does not wait for the disk. Its events are at their first
-// attempt, so it has no columns for that.
+// attempt, so it has no columns for attempts, panics and crashes.
 const CLAIM: &str = "
     select c.token, c.id, c.key, c.payload, c.headers, c.version, c.published_at, c.replay
       from set_config('synchronous_commit', 'off', true), pubsub.claim($1, $2, $3, $4, $5, $6, $7) c";
@@ -48,7 +48,7 @@ pub(crate) struct Due {
     pub(crate) suspect: Option<Duration>,
 }
 
-/// The bounds of a claim.
+/// The bounds of a claim, and the leases that the process knows if it may have others.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Claim<'a> {
     batch: i32,
@@ -229,7 +229,7 @@ fn events(rows: &[Row], process: i64) -> Result<Vec<ClaimedEvent>, Error> {
     Ok(events)
 }
 
-/// Returns the event of a row. One that cannot be read is returned as such, so that the others go on.
+/// Reads the event of a row. One whose contents cannot be read is marked as unreadable, so that the others go on.
 fn event(row: &Row, process: i64) -> Result<ClaimedEvent, tokio_postgres::Error> {
     let [attempt, panics, crashes] = if row.len() > ATTEMPT { starts(row)? } else { [1, 0, 0] };
     let mut event = ClaimedEvent {

@@ -26,7 +26,7 @@ async fn publish(db: &TestDatabase, events: usize) {
     db.client.batch_execute(&sql).await.unwrap();
 }
 
-/// Returns the events of a lease that its process has not started.
+/// Puts the events of a lease back into the mailbox, as not started.
 async fn give_back(one: &SqlSubscriber<'_>, db: &TestDatabase, token: i64) {
     let sql = "select pubsub.settle(l.process, l.token, null, (
                    select jsonb_agg(jsonb_build_object('id', id, 'action', 'return')) from unnest(l.event_ids) id
@@ -88,11 +88,11 @@ async fn what_waits_is_not_overtaken_by_what_is_parked_behind_it() {
     let ids = park_behind_a_failed_one(&one).await;
     let first = one.claim_mailbox(1).await.unwrap()[0].token;
     one.settle(first).await.unwrap();
-    // A retry whose time was decided before the events in front of it came.
+    // As a retry whose time was set before the events in front of it came.
     let waits =
         format!("update pubsub.mailbox set due_at = now() + interval '1 hour' where event_id = {}", ids[5]);
     db.client.batch_execute(&waits).await.unwrap();
-    // Somebody looks at it.
+    // Somebody locks an event between.
     let looking = connect(db.url()).await;
     let look = format!("begin; select from pubsub.mailbox where event_id = {} for update", ids[3]);
     looking.batch_execute(&look).await.unwrap();
@@ -107,7 +107,7 @@ async fn what_is_parked_is_claimed_within_bytes_and_version() {
     let db = TestDatabase::new().await;
     let one = subscribed(&db, 9).await;
     let ids = park_behind_a_failed_one(&one).await;
-    let newer = format!("update pubsub.mailbox set version = 2, attempt = 0 where event_id >= {}", ids[6]);
+    let newer = format!("update pubsub.mailbox set version = 2 where event_id >= {}", ids[6]);
     db.client.batch_execute(&newer).await.unwrap();
     let first = one.claim_mailbox(1).await.unwrap()[0].token;
     one.settle(first).await.unwrap();
@@ -121,14 +121,14 @@ async fn what_is_parked_is_claimed_within_bytes_and_version() {
         ids
     };
     let bytes = "select pubsub.bytes_of(payload, headers) * 2 + 1 from pubsub.mailbox limit 1";
-    let three = format!("knows => 1, bytes => {}", db.count(bytes).await);
-    assert_eq!(claim(&three).await, ids[1..4]);
+    let room_for_three = format!("knows => 1, bytes => {}", db.count(bytes).await);
+    assert_eq!(claim(&room_for_three).await, ids[1..4]);
     assert_eq!(claim("knows => 1").await, ids[4..6]);
     assert_eq!(claim("knows => 1").await, [] as [i64; 0]);
     assert_eq!(claim("knows => 2").await, ids[6..]);
 }
 
-/// Its process may not know of the lease, because the answer to the claim was lost.
+/// A process may have a lease that it does not know, because the answer to its claim was lost.
 #[actix::test]
 async fn nothing_is_claimed_past_an_unknown_lease() {
     let db = TestDatabase::new().await;
@@ -266,7 +266,7 @@ async fn a_redriven_letter_is_due_before_the_later_events_of_its_key() {
     assert_eq!(handle_all(&one).await, ids);
 }
 
-/// The process is told of the late event, and the delivery that it overtakes keeps the time that its handler has asked for.
+/// The late event is handled at once. The delivery behind it keeps the time that the handler has asked for.
 #[actix::test]
 async fn a_late_event_overtakes_one_that_is_to_be_retried_later() {
     let db = TestDatabase::new().await;

@@ -2,12 +2,11 @@
 //!
 //! After a lost answer, the database may have leases under this process's id that the process does not know. One look may come too
 //! early: the server may still run the claim, although nobody waits for its answer. So there are several looks. The last one comes
-//! after the limit that every session sets for its statements (15 s).
+//! after the limit that every session sets for its statements (15 s). Until then, claims name the leases that the process knows.
 
 use std::time::{Duration, Instant};
 
-/// The number of looks, and the pause between the first two. Each pause is so many times as long as the one before it: the last
-/// look comes 21 s after the first.
+/// The looks come at 0, 1, 5 and 21 s: each pause is `FACTOR` times the one before it.
 const LOOKS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const FACTOR: u32 = 4;
