@@ -147,8 +147,8 @@ end
 $$;
 
 -- Parks those of a lane's next events whose key has anything in the mailbox, and returns them. One that comes before all that its
--- key has there, because it was committed late or a seek has brought it back, is due. One that is there itself is left alone. The
--- caller holds the lane's claiming lock, and reads the same events: those before which there are fewer than `room` bytes.
+-- key has there, because it was committed late or a seek has brought it back, is due. One that is there itself, after a seek, is
+-- delivered from there if an earlier one of its key is there too; the first of its key is left to the claim. The caller holds the lane's claiming lock, and reads the same events: those before which there are fewer than `room` bytes.
 create or replace function pubsub.park_ahead(
     channel text, lanes integer, place pubsub.cursors, stop bigint, most integer, passed pg_snapshot, until bigint,
     floor bigint, room bigint
@@ -166,14 +166,8 @@ begin
     ) then
         return '{}';
     end if;
-    with parked as (
-        insert into pubsub.mailbox (
-            subscription, lane, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes,
-            due_at, replay
-        )
-        select place.subscription, place.lane, e.id, e.channel, e.key, e.payload, e.headers, e.version, e.published_at, 0, 0, 0,
-               case when e.id < f.first then clock_timestamp() else 'infinity' end,
-               pubsub.is_behind(e.xid, e.id, passed, until, floor)
+    with behind as materialized (
+        select e.*, f.first
           from (
               select w.*, sum(pubsub.bytes_of(w.payload, w.headers)) over (order by w.id) as upto
                 from pubsub.window_events(
@@ -182,12 +176,21 @@ begin
                      ) w
           ) e
          cross join pubsub.first_of_key(place.subscription, e.key) f (first)
-         where f.first is not null and e.upto - pubsub.bytes_of(e.payload, e.headers) < room
+         where f.first <> e.id and e.upto - pubsub.bytes_of(e.payload, e.headers) < room
+    ),
+    put as (
+        insert into pubsub.mailbox (
+            subscription, lane, event_id, channel, key, payload, headers, version, published_at, attempt, panics, crashes,
+            due_at, replay
+        )
+        select place.subscription, place.lane, b.id, b.channel, b.key, b.payload, b.headers, b.version, b.published_at, 0, 0, 0,
+               case when b.id < b.first then clock_timestamp() else 'infinity' end,
+               pubsub.is_behind(b.xid, b.id, passed, until, floor)
+          from behind b
         on conflict on constraint mailbox_pkey do nothing
         returning event_id, due_at
     )
-    select coalesce(array_agg(p.event_id), '{}'), array_agg(p.event_id) filter (where p.due_at < 'infinity') into parked, ahead
-      from parked p;
+    select array(select b.id from behind b), (select array_agg(p.event_id) from put p where p.due_at < 'infinity') into parked, ahead;
     perform pubsub.park(place.subscription, ahead, null), pg_notify('pubsub', '') where ahead is not null;
     return parked;
 end

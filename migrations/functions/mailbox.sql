@@ -131,6 +131,7 @@ begin
     elsif reader.lanes_wanted is not null then
         return;
     end if;
+    perform pubsub.require_read_committed('an ordered subscription', comes_first => false) where reader.lanes > 0;
     -- Lane 0 is neither asked before nor locked: its rows' own locks are enough. Asking locks no row: a settlement that has the
     -- lane may wait for that row.
     due_lanes := array(

@@ -3,7 +3,7 @@
 -- and is not claimed before the first. Those parked right behind a first that has not failed may come with it, in one lease
 -- (pubsub.lock_due).
 --
--- A function that parks or unparks holds the lane's claiming lock. lanes.sql explains why this keeps the order of a key.
+-- A function that parks or unparks holds the lane's claiming lock, and is called in a READ COMMITTED transaction (PB003). lanes.sql explains why this keeps the order of a key.
 
 -- The first event of a key in the mailbox of an ordered subscription, or the first with an id above `after`, or null.
 --
@@ -35,6 +35,8 @@ create or replace function pubsub.park(subscription integer, event_ids bigint[],
 -- A generic plan that was made while the mailbox was small reads all of it once it is large.
 language plpgsql volatile set plan_cache_mode = force_custom_plan set search_path = pg_catalog, pg_temp as $$
 begin
+    -- A snapshot that is older than the lane's lock would miss what was parked meanwhile, which nobody would free.
+    perform pubsub.require_read_committed('an ordered subscription', comes_first => false);
     if cardinality(event_ids) > 0 then
         update pubsub.mailbox m set due_at = 'infinity'
          where m.subscription = park.subscription and m.lane > 0 and coalesce(m.token, 0) = 0 and m.due_at <= clock_timestamp()

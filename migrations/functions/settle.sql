@@ -123,7 +123,7 @@ begin
                last_error = excluded.last_error, needs = coalesce(excluded.needs, m.needs), token = null,
                orphaned_by = coalesce(excluded.orphaned_by, m.orphaned_by)
     )
-    select array_agg(b.key) into buried from buried b;
+    select array_agg(distinct b.key) into buried from buried b;
     if lease.lane > 0 then
         perform pubsub.park(lease.subscription, lease.event_ids, buried);
     end if;
@@ -195,7 +195,7 @@ begin
                and m.event_id <> all (remaining) and m.token = lease.token
             returning m.key
         )
-        select array_agg(a.key) into done from acknowledged a;
+        select array_agg(distinct a.key) into done from acknowledged a;
         if lease.lane > 0 then
             perform pubsub.park(lease.subscription, null, done);
         end if;

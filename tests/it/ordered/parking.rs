@@ -128,6 +128,38 @@ async fn what_is_parked_is_claimed_within_bytes_and_version() {
     assert_eq!(claim("knows => 2").await, ids[6..]);
 }
 
+/// Its snapshot may be older than what was parked, which nobody would free.
+#[actix::test]
+async fn what_frees_a_key_needs_read_committed() {
+    let db = TestDatabase::new().await;
+    let one = subscribed(&db, 3).await;
+    let ids = park_behind_a_failed_one(&one).await;
+    let token = one.claim_mailbox(1).await.unwrap()[0].token;
+    let settling = connect(db.url()).await;
+    settling.batch_execute("begin isolation level repeatable read; select 1").await.unwrap();
+    let settle = format!("select pubsub.settle({}, {token})", one.process);
+    let refused = settling.batch_execute(&settle).await.unwrap_err();
+    assert_eq!(refused.code().map(|code| code.code()), Some("PB003"));
+    settling.batch_execute("rollback; begin isolation level repeatable read").await.unwrap();
+    let claim = format!("select pubsub.claim_mailbox({}, {}, 1)", one.subscription, one.process);
+    let refused = settling.batch_execute(&claim).await.unwrap_err();
+    assert_eq!(refused.code().map(|code| code.code()), Some("PB003"));
+    assert!(one.settle(token).await.unwrap());
+    assert_eq!(handle_all(&one).await, ids[1..]);
+}
+
+/// The event before it waits for a retry, and both are in the mailbox.
+#[actix::test]
+async fn a_seek_brings_nothing_back_before_an_event_that_waits() {
+    let db = TestDatabase::new().await;
+    let one = subscribed(&db, 3).await;
+    let ids = park_behind_a_failed_one(&one).await;
+    let seek = format!("select pubsub.seek('sms', 'one', event => {})", ids[1]);
+    db.client.batch_execute(&seek).await.unwrap();
+    assert_eq!(one.claim(10).await.unwrap(), []);
+    assert_eq!(handle_all(&one).await, ids);
+}
+
 /// A process may have a lease that it does not know, because the answer to its claim was lost.
 #[actix::test]
 async fn nothing_is_claimed_past_an_unknown_lease() {
