@@ -4,6 +4,7 @@ use super::ordered;
 use pubsub::{Delivery, Failure};
 use pubsub_tests::{Sms, SqlSubscriber, TestDatabase, connect, probe};
 use std::time::Duration;
+use tokio_postgres::error::SqlState;
 
 /// The ids of the mailbox, in order, each with whether it is parked.
 async fn parked(db: &TestDatabase) -> Vec<(i64, bool)> {
@@ -139,11 +140,11 @@ async fn what_frees_a_key_needs_read_committed() {
     settling.batch_execute("begin isolation level repeatable read; select 1").await.unwrap();
     let settle = format!("select pubsub.settle({}, {token})", one.process);
     let refused = settling.batch_execute(&settle).await.unwrap_err();
-    assert_eq!(refused.code().map(|code| code.code()), Some("PB003"));
+    assert_eq!(refused.code().map(SqlState::code), Some("PB003"));
     settling.batch_execute("rollback; begin isolation level repeatable read").await.unwrap();
     let claim = format!("select pubsub.claim_mailbox({}, {}, 1)", one.subscription, one.process);
     let refused = settling.batch_execute(&claim).await.unwrap_err();
-    assert_eq!(refused.code().map(|code| code.code()), Some("PB003"));
+    assert_eq!(refused.code().map(SqlState::code), Some("PB003"));
     assert!(one.settle(token).await.unwrap());
     assert_eq!(handle_all(&one).await, ids[1..]);
 }
