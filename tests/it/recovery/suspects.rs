@@ -150,17 +150,21 @@ async fn a_suspect_that_must_not_die_again_is_claimed_alone() {
     }
 }
 
+impl Mortals {
+    /// Subscribes with lanes, and publishes twenty events whose keys this expression gives, from their number `n`.
+    async fn with_lanes(key: &str) -> Self {
+        let db = TestDatabase::new().await;
+        let publish = format!("publish('sms', '{{}}', key => {key}) from generate_series(1, 20) n");
+        for sql in ["declare_channel('sms')", "subscribe('sms', 'one', lanes => 4)", &publish] {
+            db.client.batch_execute(&format!("select pubsub.{sql}")).await.unwrap();
+        }
+        Self { db }
+    }
+}
+
 #[actix::test]
 async fn suspects_of_all_lanes_are_claimed_together() {
-    let db = TestDatabase::new().await;
-    for sql in [
-        "select pubsub.declare_channel('sms')",
-        "select pubsub.subscribe('sms', 'one', lanes => 4)",
-        "select pubsub.publish('sms', '{}', key => n::text) from generate_series(1, 20) n",
-    ] {
-        db.client.batch_execute(sql).await.unwrap();
-    }
-    let mortals = Mortals { db };
+    let mortals = Mortals::with_lanes("n::text").await;
     let process = mortals.process().await;
     let mut claimed = mortals.claim(process, 20).await;
     let leases = mortals.db.count("select count(*) from pubsub.leases").await;
@@ -174,15 +178,7 @@ async fn suspects_of_all_lanes_are_claimed_together() {
 
 #[actix::test]
 async fn suspects_of_one_key_are_claimed_together() {
-    let db = TestDatabase::new().await;
-    for sql in [
-        "select pubsub.declare_channel('sms')",
-        "select pubsub.subscribe('sms', 'one', lanes => 4)",
-        "select pubsub.publish('sms', '{}', key => 'key') from generate_series(1, 20)",
-    ] {
-        db.client.batch_execute(sql).await.unwrap();
-    }
-    let mortals = Mortals { db };
+    let mortals = Mortals::with_lanes("'key'").await;
     let process = mortals.process().await;
     let claimed = mortals.claim(process, 10).await;
     mortals.die(process).await;
