@@ -148,7 +148,8 @@ $$;
 
 -- Parks those of a lane's next events whose key has anything in the mailbox, and returns them. One that comes before all that its
 -- key has there, because it was committed late or a seek has brought it back, is due. One that is there itself, after a seek, is
--- delivered from there if an earlier one of its key is there too; the first of its key is left to the claim. The caller holds the lane's claiming lock, and reads the same events: those before which there are fewer than `room` bytes.
+-- delivered from there if an earlier one of its key is there too; the first of its key is left to the claim. The caller holds the
+-- lane's claiming lock, and reads the same events: those before which there are fewer than `room` bytes.
 create or replace function pubsub.park_ahead(
     channel text, lanes integer, place pubsub.cursors, stop bigint, most integer, passed pg_snapshot, until bigint,
     floor bigint, room bigint

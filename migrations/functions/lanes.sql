@@ -7,8 +7,8 @@
 --   3. Of the events of one key in the mailbox, the first is handed out first. Some that follow may come with it, in the same lease.
 -- A function that parks or unparks holds the lane's claiming lock, so that neither misses the other; one that takes several of
 -- these locks takes them in order, but pubsub.reclaim does so for one dead process after another: PostgreSQL ends a deadlock, and the
--- next call goes on. Inside a process its dispatcher keeps the order of what it holds: it starts an event only
--- after the earlier ones of its key are done. If one is not done, it returns the later ones to the mailbox.
+-- next call goes on. Inside a process its dispatcher keeps the order of what it holds: it starts an event only after the earlier ones
+-- of its key are done. If one is not done, it returns the later ones to the mailbox.
 --
 -- The table pubsub.lanes assigns lanes to processes. It only spreads the work, and may be wrong at any time. A process takes
 -- the lanes that it should have when it claims, without waiting for another process.

@@ -115,7 +115,7 @@ impl Leases {
     }
 
     /// Removes an event that is answered, and returns its start. `None` if the event is not held any more, or was answered before.
-    /// What becomes of it is reported with [`answered`](Self::answered).
+    /// [`answered`](Self::answered) notes what becomes of it.
     pub(crate) fn take(&mut self, token: LeaseToken, event: EventId) -> Option<Start> {
         let held = self.held.get_mut(&token)?;
         let at = held.find(event).ok()?;
