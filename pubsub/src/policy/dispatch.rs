@@ -343,13 +343,8 @@ impl Dispatch {
         self.steps.push_back(Step::Recall);
     }
 
-    /// Whether the database may have leases of this process that it does not know.
-    pub(crate) fn may_hold_unknown_leases(&self) -> bool {
-        self.intake.unknown_claims.may_exist()
-    }
-
-    /// Returns the tokens of all leases that this process knows and that the database must keep.
-    pub(crate) fn held_tokens(&self) -> Vec<i64> {
-        self.deliveries.leases().tokens()
+    /// Returns the tokens of all leases that this process knows and that the database must keep, if the database may have others.
+    pub(crate) fn known_leases(&self) -> Option<Vec<i64>> {
+        self.intake.unknown_claims.may_exist().then(|| self.deliveries.leases().tokens())
     }
 }

@@ -1,5 +1,6 @@
 //! Claiming events: from the log, and from the mailbox.
 
+use super::statement::TypedValue;
 use super::time::ExactTime;
 use super::wait::REPORT_AWAKE;
 use super::{JsonText, Parameters, Store, seconds};
@@ -60,14 +61,22 @@ pub(crate) struct Claim<'a> {
 impl<'a> Claim<'a> {
     /// Creates a claim of up to `batch` events, and no more of them once they have so many bytes. Each of them starts
     /// only once fewer than `start_limit` of those claimed before it are not settled.
-    pub(crate) fn new(batch: usize, start_limit: usize, bytes: usize) -> Self {
+    ///
+    /// It leaves lanes alone in which the process has other leases than those of `known`, if that is given.
+    pub(crate) fn new(batch: usize, start_limit: usize, bytes: usize, known: Option<&'a [i64]>) -> Self {
         let [batch, start_limit] = [batch, start_limit].map(|size| i32::try_from(size).unwrap_or(i32::MAX));
-        Self { batch, start_limit, bytes: i64::try_from(bytes).unwrap_or(i64::MAX), known: None }
+        Self { batch, start_limit, bytes: i64::try_from(bytes).unwrap_or(i64::MAX), known }
     }
 
-    /// Leaves lanes alone in which the process has other leases than these.
-    pub(crate) fn knowing_only(self, known: &'a [i64]) -> Self {
-        Self { known: Some(known), ..self }
+    /// Returns the parameters of the statements that claim. `from` is the one in which they differ: whether the process sleeps and
+    /// polls the log, or the newest version that it knows of the mailbox.
+    fn parameters<'p>(
+        &'p self,
+        subscription: &'p i32,
+        process: &'p i64,
+        from: &'p dyn TypedValue,
+    ) -> [&'p dyn TypedValue; 7] {
+        [subscription, process, &self.batch, &self.start_limit, from, &self.bytes, &self.known]
     }
 }
 
@@ -79,8 +88,7 @@ impl Store {
         process: i64,
         claim: Claim<'_>,
     ) -> Result<Vec<ClaimedEvent>, Error> {
-        let parameters: Parameters<'_> =
-            &[&subscription, &process, &claim.batch, &claim.start_limit, &false, &claim.bytes, &claim.known];
+        let parameters = &claim.parameters(&subscription, &process, &false);
         events(&self.query("claim events", CLAIM, parameters).await?, process)
     }
 
@@ -91,8 +99,7 @@ impl Store {
         process: i64,
         claim: Claim<'_>,
     ) -> Result<Vec<ClaimedEvent>, Error> {
-        let parameters: Parameters<'_> =
-            &[&subscription, &process, &claim.batch, &claim.start_limit, &true, &claim.bytes, &claim.known];
+        let parameters = &claim.parameters(&subscription, &process, &true);
         events(&self.query("claim events", CLAIM, parameters).await?, process)
     }
 
@@ -106,18 +113,7 @@ impl Store {
         let (rows, reported) = self
             .query_both(
                 "claim events",
-                (
-                    CLAIM,
-                    &[
-                        &subscription,
-                        &process,
-                        &claim.batch,
-                        &claim.start_limit,
-                        &false,
-                        &claim.bytes,
-                        &claim.known,
-                    ],
-                ),
+                (CLAIM, &claim.parameters(&subscription, &process, &false)),
                 (REPORT_AWAKE, &[&subscription, &process, &seconds(AWAKE_TTL)]),
             )
             .await?;
@@ -139,18 +135,7 @@ impl Store {
             .query_both(
                 "claim events",
                 (NO_PUBLISHER_AT_WORK, &[&subscription]),
-                (
-                    CLAIM,
-                    &[
-                        &subscription,
-                        &process,
-                        &claim.batch,
-                        &claim.start_limit,
-                        &false,
-                        &claim.bytes,
-                        &claim.known,
-                    ],
-                ),
+                (CLAIM, &claim.parameters(&subscription, &process, &false)),
             )
             .await?;
         // Without an answer it may not be quiet. The claim counts all the same.
@@ -166,15 +151,7 @@ impl Store {
         claim: Claim<'_>,
         version: i32,
     ) -> Result<Vec<ClaimedEvent>, Error> {
-        let parameters: Parameters<'_> = &[
-            &subscription,
-            &process,
-            &claim.batch,
-            &claim.start_limit,
-            &version,
-            &claim.bytes,
-            &claim.known,
-        ];
+        let parameters = &claim.parameters(&subscription, &process, &version);
         let rows = self.query("claim deliveries of the mailbox", CLAIM_MAILBOX, parameters).await?;
         events(&rows, process)
     }
@@ -187,15 +164,7 @@ impl Store {
         claim: Claim<'_>,
         version: i32,
     ) -> Result<Vec<ClaimedEvent>, Error> {
-        let parameters: Parameters<'_> = &[
-            &subscription,
-            &process,
-            &claim.batch,
-            &claim.start_limit,
-            &version,
-            &claim.bytes,
-            &claim.known,
-        ];
+        let parameters = &claim.parameters(&subscription, &process, &version);
         let rows = self.query("claim suspects of the mailbox", CLAIM_SUSPECTS, parameters).await?;
         events(&rows, process)
     }

@@ -104,10 +104,10 @@ impl Dispatcher {
 
     fn ask(&self, query: Query, context: &mut Context<Self>) {
         let ((store, subscription, process), version) = (self.claimant(), self.config.settings.version);
-        let (known, others) = (self.dispatch.held_tokens(), self.dispatch.may_hold_unknown_leases());
+        let known = self.dispatch.known_leases();
         let began = Instant::now();
         let asking = async move {
-            let reply = ask(&store, (subscription, process, version), query, &known, others).await;
+            let reply = ask(&store, (subscription, process, version), query, known.as_deref()).await;
             (reply, began.elapsed())
         };
         context.spawn(asking.into_actor(self).map(|(reply, took), actor, context| {
@@ -278,22 +278,19 @@ impl Dispatcher {
 /// The pause before a thread that could not be started is tried again.
 const THREAD_AGAIN: Duration = Duration::from_secs(1);
 
-/// Sends a query to the database. The process knows these leases; `others` means that it may have others.
+/// Sends a query to the database. The process knows these leases; it knows all that it has if there is no list.
 async fn ask(
     store: &Store,
     (subscription, process, version): (i32, i64, i32),
     query: Query,
-    known: &[i64],
-    others: bool,
+    known: Option<&[i64]>,
 ) -> Result<Reply, Error> {
-    let sized = |size: ClaimSize| {
-        let claim = Claim::new(size.batch, size.start_limit, size.bytes);
-        if others { claim.knowing_only(known) } else { claim }
-    };
+    let sized = |size: ClaimSize| Claim::new(size.batch, size.start_limit, size.bytes, known);
     match query {
-        Query::ReturnUnknownClaims => {
-            store.return_unknown(subscription, process, known).await.map(Reply::Returned)
-        }
+        Query::ReturnUnknownClaims => match known {
+            Some(known) => store.return_unknown(subscription, process, known).await.map(Reply::Returned),
+            None => Ok(Reply::Returned(0)),
+        },
         Query::ClaimSuspects(size) => {
             store.claim_suspects(subscription, process, sized(size), version).await.map(Reply::Claimed)
         }

@@ -238,9 +238,9 @@ impl World {
 
     fn ask(&mut self, query: Query) {
         let leases = self.dispatch.deliveries.leases();
-        let (held, free) = (leases.outstanding(), leases.is_empty());
+        let (held, free, known) = (leases.outstanding(), leases.is_empty(), leases.tokens());
         self.see(Seen::Query { query, held, free });
-        let (known, latency, began) = (self.dispatch.held_tokens(), self.latency(), self.now);
+        let (latency, began) = (self.latency(), self.now);
         if self.fails() {
             return self.happens(latency, Happening::QueryEnds { query, reply: None, began });
         }
